@@ -1,0 +1,80 @@
+"""The one place where modules become a pure function and a plain tree of arrays, and back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.model import Model, ModelOutput
+from jaxbert.typing import Params
+
+Apply = Callable[..., ModelOutput]
+"""apply(params, input_ids, attention_mask, token_type_ids, *, key=None, ...) -> ModelOutput"""
+
+
+def functional(model: Model) -> tuple[Apply, Params]:
+    """Splits a module into a pure function and its parameters, for `jax.jit` and `optax`."""
+    graph, state = nnx.split(model)
+    return _apply(graph, state), _with_string_keys(nnx.to_pure_dict(state))
+
+
+def make_apply(config: EncoderConfig, head: Head, dtype: Any = jnp.float32) -> Apply:
+    """The pure function of an architecture, without making any parameter."""
+    return _apply(*nnx.split(_abstract_model(config, head, dtype)))
+
+
+def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
+    """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
+
+    @jax.jit
+    def init(key: jax.Array) -> Params:
+        model = Model(config, head, rngs=nnx.Rngs(key))
+        return functional(model)[1]
+
+    return init(jax.random.key(seed, impl="threefry2x32"))
+
+
+def abstract_params(config: EncoderConfig, head: Head) -> Params:
+    """Shapes and dtypes of the parameters (`jax.ShapeDtypeStruct`), nothing allocated."""
+    state = nnx.split(_abstract_model(config, head, jnp.float32))[1]
+    return _with_string_keys(nnx.to_pure_dict(state))
+
+
+def model_from_params(
+    config: EncoderConfig, head: Head, params: Params, dtype: Any = jnp.float32
+) -> Model:
+    """The callable module around existing parameters (shared, not copied)."""
+    graph, state = nnx.split(_abstract_model(config, head, dtype))
+    return nnx.merge(graph, _filled(state, params))
+
+
+def _abstract_model(config: EncoderConfig, head: Head, dtype: Any) -> Model:
+    return nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0)))
+
+
+def _apply(graph: nnx.GraphDef, state: nnx.State) -> Apply:
+    def apply(params: Params, *args: Any, **kwargs: Any) -> ModelOutput:
+        return nnx.merge(graph, _filled(state, params))(*args, **kwargs)
+
+    return apply
+
+
+def _filled(state: nnx.State, params: Params) -> nnx.State:
+    """`state` with the leaves of `params`; the structures are the same but for list indices."""
+    leaves = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        leaves[tuple(key.key for key in path)] = leaf
+    flat = nnx.to_flat_state(state)
+    filled = [
+        (path, variable.replace(leaves[tuple(str(key) for key in path)])) for path, variable in flat
+    ]
+    return nnx.from_flat_state(filled)
+
+
+def _with_string_keys(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {str(key): _with_string_keys(value) for key, value in tree.items()}

@@ -1,0 +1,110 @@
+"""An encoder with a head: the module that users call."""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Bool, Float, Int
+
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.dropout import split_key
+from jaxbert.nn.encoder import Encoder
+from jaxbert.nn.heads import Classifier, MaskedLM, Pooler
+from jaxbert.typing import Array
+
+Capture = Literal["hidden_states", "attentions"]
+
+
+class ModelOutput(NamedTuple):
+    """What a model returns; what its head does not have is None."""
+
+    last_hidden_state: Array
+    """[batch, seq, hidden], compute dtype."""
+    pooled: Array | None = None
+    """[batch, hidden], compute dtype."""
+    logits: Array | None = None
+    """float32; masked LM: [batch, seq | predictions, vocab]; classifiers: [batch, classes]."""
+    seq_relationship_logits: Array | None = None
+    """float32 [batch, 2] of the pretraining head; class 0 = B follows A, 1 = B is random."""
+    hidden_states: tuple[Array, ...] | None = None
+    """Embeddings, then every layer; only with capture=("hidden_states",)."""
+    attentions: tuple[Array, ...] | None = None
+    """float32 [batch, heads, seq, seq] of every layer; only with capture=("attentions",)."""
+
+
+class Model(nnx.Module):
+    """BERT with the modules that `head` asks for. Without a key it is deterministic."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        head: Head | None = None,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        head = Head() if head is None else head
+        self.config, self.head = config, head
+        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+        if head.has_pooler:
+            self.pooler = Pooler(config, dtype=dtype, rngs=rngs)
+        if head.has_masked_lm:
+            self.masked_lm = MaskedLM(config, dtype=dtype, rngs=rngs)
+        if head.has_next_sentence:
+            self.next_sentence = Classifier(config, 2, 0.0, dtype=dtype, rngs=rngs)
+        if head.has_classifier:
+            rate = head.classifier_dropout
+            rate = config.hidden_dropout_prob if rate is None else rate
+            self.classifier = Classifier(config, len(head.labels), rate, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        attention_mask: Int[Array, "batch seq"] | Bool[Array, "batch seq"] | None = None,
+        token_type_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        masked_lm_positions: Int[Array, "batch predictions"] | None = None,
+        capture: tuple[Capture, ...] = (),
+        key: Array | None = None,
+    ) -> ModelOutput:
+        """Runs the encoder and its head.
+
+        `attention_mask`: 1 or True = attend; None: everywhere. `token_type_ids` None: sentence A.
+        `masked_lm_positions`: the vocabulary projection runs on these positions only.
+        `key`: dropout acts with it, and only with it.
+        """
+        if attention_mask is None:
+            attention_mask = jnp.ones_like(input_ids)
+        if token_type_ids is None:
+            token_type_ids = jnp.zeros_like(input_ids)
+        encoder_key, classifier_key = split_key(key, 2)
+        hidden_states, attentions = self.encoder(
+            input_ids, attention_mask.astype(bool), token_type_ids, encoder_key
+        )
+        last = hidden_states[-1]
+        pooled = self.pooler(last) if self.head.has_pooler else None
+        logits = next_sentence = None
+        if self.head.has_masked_lm:
+            logits = self._vocabulary_logits(last, masked_lm_positions)
+        if pooled is not None and self.head.has_next_sentence:
+            next_sentence = self.next_sentence(pooled, None)
+        if pooled is not None and self.head.has_classifier:
+            logits = self.classifier(pooled, classifier_key)
+        return ModelOutput(
+            last_hidden_state=last,
+            pooled=pooled,
+            # HF: a model with the next-sentence head alone calls its output `logits`.
+            logits=next_sentence if self.head.kind == "next_sentence" else logits,
+            seq_relationship_logits=None if self.head.kind == "next_sentence" else next_sentence,
+            hidden_states=hidden_states if "hidden_states" in capture else None,
+            attentions=attentions if "attentions" in capture else None,
+        )
+
+    def _vocabulary_logits(
+        self,
+        last: Float[Array, "batch seq hidden"],
+        positions: Int[Array, "batch predictions"] | None,
+    ) -> Float[Array, "batch positions vocab"]:
+        if positions is not None:
+            last = jnp.take_along_axis(last, positions[..., None], axis=1)
+        return self.masked_lm(last, self.encoder.embeddings.word.embedding[...])

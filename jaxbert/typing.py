@@ -1,0 +1,16 @@
+"""The array vocabulary.
+
+Dimension words in shapes: batch, seq, hidden, heads, head_dim, mlp, vocab, layer, classes, types,
+predictions (masked positions per row). One letter stands only inside an einsum:
+b batch, q query position, k key position, n heads, d head_dim, h hidden, p predictions, v vocab.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+Array = jax.Array
+Params = dict[str, Any]
+"""Plain nested dict of arrays, keyed by module names; layers by their decimal index as a string."""
+Batch = Mapping[str, Array]
