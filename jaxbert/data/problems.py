@@ -1,0 +1,50 @@
+"""Malformed input: counted by kind, each instance written down with its file and line."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import IO
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One malformed piece of input; `line` counts from 1 (a row number where there are no lines)."""
+
+    kind: str
+    file: str
+    line: int
+    detail: str
+
+
+class Problems:
+    """Collects problems: how many of each kind, the first of each, and all of them in `log`.
+
+    With a `log` (an open text file, one JSON object a line) memory does not grow with the number
+    of problems; without one they are kept in `kept`.
+    """
+
+    def __init__(self, log: IO[str] | None = None):
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, Problem] = {}
+        self.kept: list[Problem] = []
+        self._log = log
+
+    def add(self, kind: str, file: str, line: int, detail: str) -> None:
+        """Count one problem and write it down."""
+        self.extend([Problem(kind, file, line, detail)])
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Count problems that were collected elsewhere."""
+        for problem in problems:
+            self.counts[problem.kind] += 1
+            self.first.setdefault(problem.kind, problem)
+            if self._log is None:
+                self.kept.append(problem)
+            else:
+                self._log.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
+
+    def take(self) -> list[Problem]:
+        """Hand over the kept problems and forget them; the counts stay."""
+        taken, self.kept = self.kept, []
+        return taken

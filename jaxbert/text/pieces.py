@@ -1,0 +1,101 @@
+"""Token ids of large batches of text, each distinct word encoded once."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+import tokenizers
+
+# BERT's pre-tokenizer always splits at these: ASCII white space that text cleaning turns into a
+# space, and ASCII punctuation. Everything else (control characters, other alphabets' spaces and
+# punctuation, Chinese) stays inside a chunk for the backend to treat.
+_CHUNK = re.compile(r"[^ \t\n\r!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
+_MAX_CACHED_CHARACTERS = 32 * 2**20
+_MAX_CACHED_CHUNKS = 2**20
+
+
+class BatchEncoder:
+    """Encodes texts without special tokens; a cache makes the usual word cost one lookup.
+
+    The cache is exact for WordPiece behind BERT's normalizer and pre-tokenizer, which treat words
+    independently of their neighbours. Any other tokenizer goes to the backend text by text.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        # A private copy: recognising special tokens in text is a switch on the whole object.
+        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
+        self._backend.encode_special_tokens = True
+        self._treats_words_alone = _treats_words_alone(backend)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._row: dict[str, int] = {}
+        self._characters = 0
+        self._count = 0
+        self._starts = np.zeros(1024, np.int64)
+        self._lengths = np.zeros(1024, np.int64)
+        self._pieces = np.zeros(4096, np.int32)
+
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens int32 [sum of lengths], lengths int64 [texts])."""
+        if not self._treats_words_alone:
+            return _flatten(self._encode_directly(texts))
+        chunks = [_CHUNK.findall(text) for text in texts]
+        counts = np.fromiter(map(len, chunks), np.int64, len(chunks))
+        flat = list(chain.from_iterable(chunks))
+        self._learn(flat)
+        rows = np.fromiter(map(self._row.__getitem__, flat), np.int64, len(flat))
+        lengths = self._lengths[rows]
+        tokens = _gather(self._pieces, self._starts[rows], lengths)
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return tokens, np.diff(ends[bounds])
+
+    def _encode_directly(self, texts: Iterable[str]) -> list[list[int]]:
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _learn(self, chunks: list[str]) -> None:
+        if len(self._row) > _MAX_CACHED_CHUNKS or self._characters > _MAX_CACHED_CHARACTERS:
+            self._clear()
+        new = [chunk for chunk in dict.fromkeys(chunks) if chunk not in self._row]
+        pieces, lengths = _flatten(self._encode_directly(new))
+        used, first = self._count, len(self._row)
+        self._pieces = _with_room(self._pieces, used + len(pieces))
+        self._starts = _with_room(self._starts, first + len(new))
+        self._lengths = _with_room(self._lengths, first + len(new))
+        self._pieces[used : used + len(pieces)] = pieces
+        self._lengths[first : first + len(new)] = lengths
+        self._starts[first : first + len(new)] = used + np.cumsum(lengths) - lengths
+        self._row.update(zip(new, range(first, first + len(new)), strict=True))
+        self._count += len(pieces)
+        self._characters += sum(map(len, new))
+
+
+def _treats_words_alone(backend: tokenizers.Tokenizer) -> bool:
+    parts = json.loads(backend.to_str())
+    kinds = [(parts[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    # An added token that is not special is searched for in the raw text and may hold a space.
+    plain_added = any(not token["special"] for token in parts["added_tokens"])
+    cleans = bool(parts["normalizer"] and parts["normalizer"].get("clean_text"))
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and cleans and not plain_added
+
+
+def _flatten(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
+
+
+def _gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenation of values[start : start + length], without a Python loop."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return values[np.arange(total) + np.repeat(starts - (ends - lengths), lengths)]
+
+
+def _with_room(array: np.ndarray, size: int) -> np.ndarray:
+    if size <= len(array):
+        return array
+    return np.resize(array, max(size, 2 * len(array)))

@@ -1,0 +1,219 @@
+"""A torch-free tokenizer: the `tokenizers` backend plus what a BERT engineer asks of it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import numpy as np
+import tokenizers
+
+from jaxbert.errors import UserError
+from jaxbert.text.pieces import BatchEncoder
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+# transformers writes int(1e30) for "no limit"; anything of that order means the same.
+_NO_LIMIT = 10**9
+
+Padding = Literal["longest", "max_length", False]
+Encoded = dict[str, np.ndarray]
+RaggedEncoded = dict[str, list[np.ndarray]]
+
+
+class Tokenizer:
+    """Text to token ids and back, with transformers' ids and without transformers' imports.
+
+    `config` is the content of tokenizer_config.json. Instances can be pickled and shared by threads.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any]):
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        self.config = dict(config)
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_json, (self.backend.to_str(), self.config)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Largest id plus one: the number of rows that an embedding table needs."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    def special_token(self, role: str) -> str:
+        """The token that plays a role (`pad_token`, `cls_token`, ...)."""
+        token = self.config.get(role) or SPECIAL_TOKENS[role]
+        return token["content"] if isinstance(token, Mapping) else token
+
+    def _id(self, role: str) -> int:
+        token = self.special_token(role)
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise UserError(f"tokenizer: its {role} {token!r} is not in the vocabulary; add it there")
+        return token_id
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return self._id("pad_token")
+
+    @cached_property
+    def cls_id(self) -> int:
+        """Id of the token that starts every example."""
+        return self._id("cls_token")
+
+    @cached_property
+    def sep_id(self) -> int:
+        """Id of the token that ends every sentence of an example."""
+        return self._id("sep_token")
+
+    @cached_property
+    def mask_id(self) -> int:
+        """Id of the token that stands for a masked one."""
+        return self._id("mask_token")
+
+    @cached_property
+    def unk_id(self) -> int:
+        """Id of the token that stands for a word which no pieces can spell."""
+        return self._id("unk_token")
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that never come from text: the five above and every added special token."""
+        added = self.backend.get_added_tokens_decoder()
+        named = {self.pad_id, self.cls_id, self.sep_id, self.mask_id, self.unk_id}
+        return frozenset(named | {i for i, token in added.items() if token.special})
+
+    @property
+    def model_max_length(self) -> int | None:
+        """Longest example that the model takes, special tokens included; None when not stated."""
+        limit = self.config.get("model_max_length")
+        return None if limit is None or limit > _NO_LIMIT else int(limit)
+
+    def vocab(self) -> list[str]:
+        """Every token in the order of the ids; an id that no token has gives the empty string."""
+        tokens = [""] * self.vocab_size
+        for token, token_id in self.backend.get_vocab(with_added_tokens=True).items():
+            tokens[token_id] = token
+        return tokens
+
+    def is_continuation(self) -> np.ndarray:
+        """True for the pieces that continue a word (`##ing`): bool [vocab]."""
+        special = self.special_ids
+        return np.array([t.startswith("##") and i not in special for i, t in enumerate(self.vocab())])
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, no special token added or recognised: "[SEP]" is three pieces."""
+        tokens, lengths = self.encode_flat(texts)
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        return [tokens[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode_plain`, but (tokens int32 [sum of lengths], lengths int64 [texts])."""
+        with self._lock:
+            return self._batch_encoder.encode(texts)
+
+    @cached_property
+    def _batch_encoder(self) -> BatchEncoder:
+        return BatchEncoder(self.backend)
+
+    @overload
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        padding: Literal["longest", "max_length"] = "longest",
+    ) -> Encoded: ...
+
+    @overload
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        padding: Literal[False],
+    ) -> RaggedEncoded: ...
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        padding: Padding = "longest",
+    ) -> Encoded | RaggedEncoded:
+        """Model inputs as transformers' BertTokenizer gives them, as int32 arrays [batch, seq].
+
+        Keys: input_ids, token_type_ids, attention_mask. A pair that is too long loses tokens from
+        its longer member first. `max_length=None` means `model_max_length`. Without padding every
+        value is a list of arrays.
+        """
+        max_length = self._check_inputs(texts, pairs, max_length, padding)
+        rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with self._lock:
+            if max_length is not None:
+                self.backend.enable_truncation(max_length, strategy="longest_first")
+            try:
+                encodings = self.backend.encode_batch_fast(rows)
+            finally:
+                self.backend.no_truncation()
+        ids = [encoding.ids for encoding in encodings]
+        types = [encoding.type_ids for encoding in encodings]
+        ones = [[1] * len(row) for row in ids]
+        if padding is False:
+            ragged = {"input_ids": ids, "token_type_ids": types, "attention_mask": ones}
+            return {k: [np.array(r, np.int32) for r in rows] for k, rows in ragged.items()}
+        width = max_length if padding == "max_length" else max(map(len, ids), default=0)
+        assert width is not None
+        return {
+            "input_ids": _pad(ids, width, self.pad_id),
+            "token_type_ids": _pad(types, width, 0),
+            "attention_mask": _pad(ones, width, 0),
+        }
+
+    def _check_inputs(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None,
+        max_length: int | None,
+        padding: Padding,
+    ) -> int | None:
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise TypeError("encode takes a list of texts; put a single one into a list")
+        if pairs is not None and len(pairs) != len(texts):
+            raise ValueError(f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal")
+        limit = self.model_max_length if max_length is None else max_length
+        if limit is None and padding == "max_length":
+            raise UserError('padding="max_length" needs max_length: this tokenizer states no limit')
+        special = self.backend.num_special_tokens_to_add(pairs is not None)
+        if limit is not None and limit <= special:
+            raise UserError(
+                f"max_length {limit} leaves no room for text beside {special} special tokens"
+            )
+        return limit
+
+    def decode(self, ids: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids, pieces joined into words."""
+        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+
+def _from_json(text: str, config: dict[str, Any]) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(text), config)
+
+
+def _pad(rows: list[list[int]], width: int, fill: int) -> np.ndarray:
+    padded = np.full((len(rows), width), fill, np.int32)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded
