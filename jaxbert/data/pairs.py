@@ -1,0 +1,177 @@
+"""Sentence pairs for next-sentence prediction, with random access to every example.
+
+The recipe is that of the original BERT (Devlin et al. 2018, appendix A.2, and the published
+`create_pretraining_data`): a run of sentences is split in two at a random sentence; half of the
+time the second part is replaced by a run from another document; one example in ten aims at a
+random shorter length; pairs that are too long lose tokens at both ends of the longer part.
+
+The reference walks through the corpus once per epoch and puts the second part that it replaced
+back, to be read again. Here the corpus is cut into spans beforehand, an epoch visits every span
+once, and what happens to a span is drawn from its own counter, so that any example can be made
+alone. What that changes: when the second part is replaced, the first is the beginning or the end
+of the run with equal probability, so that no sentence is missed systematically; and where a span
+is larger than the example, the run of sentences taken from it starts at a random token.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxbert.data.draws import below, uniforms
+from jaxbert.data.spans import Indices, Spans
+
+IS_NEXT, IS_RANDOM = 0, 1
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Where the two parts of each example lie in the store: token ranges, all int64 [examples].
+
+    `is_random` is False where the second part follows the first in its document. `b_length` is 0
+    in examples of a single segment.
+    """
+
+    a_start: Indices
+    a_length: Indices
+    b_start: Indices
+    b_length: Indices
+    is_random: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The boundaries of a store and the spans that it was cut into."""
+
+    sentence_offsets: Indices
+    document_offsets: Indices
+    spans: Spans
+
+
+def draw_pairs(
+    corpus: Corpus,
+    epochs: Indices,
+    indices: Indices,
+    *,
+    seed: int,
+    max_tokens: int,
+    short_probability: float,
+) -> Pairs:
+    """Makes the sentence pairs of the given spans in the given epochs, at most `max_tokens` long.
+
+    A span of one sentence has no second part of its own: its pair is always random.
+    """
+    drawn = uniforms(seed, "pairs", epochs, indices, 10).T
+    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=2)
+    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=2)
+    count = stop - first
+    a_count = np.where(count == 1, 1, 1 + below(drawn[3], count - 1))
+    is_random = (count == 1) | (drawn[4] < 0.5)
+    takes_end = is_random & (drawn[5] < 0.5)
+    a_first = np.where(takes_end, stop - a_count, first)
+    offsets = corpus.sentence_offsets
+    a_start = offsets[a_first]
+    a_length = offsets[a_first + a_count] - a_start
+    other_first, other_stop = _other_document(
+        corpus, indices, target - a_length, drawn[6], drawn[7]
+    )
+    b_start = offsets[np.where(is_random, other_first, a_first + a_count)]
+    b_length = offsets[np.where(is_random, other_stop, stop)] - b_start
+    a_kept, b_kept = kept_lengths(a_length, b_length, max_tokens)
+    return Pairs(
+        a_start=a_start + below(drawn[8], a_length - a_kept + 1),
+        a_length=a_kept,
+        b_start=b_start + below(drawn[9], b_length - b_kept + 1),
+        b_length=b_kept,
+        is_random=is_random,
+    )
+
+
+def draw_segments(
+    corpus: Corpus,
+    epochs: Indices,
+    indices: Indices,
+    *,
+    seed: int,
+    max_tokens: int,
+    short_probability: float,
+) -> Pairs:
+    """Makes examples of one segment: a run of sentences of the span, cut at both ends to fit."""
+    drawn = uniforms(seed, "segments", epochs, indices, 4).T
+    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=1)
+    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=1)
+    start = corpus.sentence_offsets[first]
+    length = corpus.sentence_offsets[stop] - start
+    kept = np.minimum(length, max_tokens)
+    none = np.zeros_like(start)
+    return Pairs(start + below(drawn[3], length - kept + 1), kept, none, none, none.astype(bool))
+
+
+def kept_lengths(a_length: Indices, b_length: Indices, max_tokens: int) -> tuple[Indices, Indices]:
+    """Lengths after taking tokens one by one off the longer part until `max_tokens` are left.
+
+    Of two equally long parts the second loses the token. Where in the part the kept tokens start
+    is drawn uniformly by the callers: the reference's coin per token would always keep the middle
+    of a very long sentence.
+    """
+    half = max_tokens // 2
+    b_kept = np.minimum(b_length, np.maximum(half, max_tokens - a_length))
+    a_kept = np.minimum(a_length, max_tokens - b_kept)
+    return a_kept, b_kept
+
+
+def _targets(
+    chance: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+    max_tokens: int,
+    short_probability: float,
+    shortest: int,
+) -> Indices:
+    """Token counts aimed at: `max_tokens`, or a random smaller one with `short_probability`."""
+    short = shortest + below(uniform, max_tokens - shortest + 1)
+    return np.where(chance < short_probability, short, max_tokens)
+
+
+def _windows(
+    corpus: Corpus,
+    indices: Indices,
+    target: Indices,
+    uniform: NDArray[np.float64],
+    min_sentences: int,
+) -> tuple[Indices, Indices]:
+    """Runs of sentences in the spans with at least `target` tokens: first and stop sentences.
+
+    The run holds the sentences that overlap `target` consecutive tokens starting at a random one,
+    and one more if those are fewer than `min_sentences` (1 or 2) and the span has more.
+    """
+    offsets = corpus.sentence_offsets
+    span_first, span_stop = corpus.spans.first[indices], corpus.spans.stop[indices]
+    begin, end = offsets[span_first], offsets[span_stop]
+    start = begin + below(uniform, np.maximum(end - begin - target, 0) + 1)
+    first = np.searchsorted(offsets, start, side="right") - 1
+    stop = np.searchsorted(offsets, np.minimum(start + target, end))
+    is_lone = stop - first < np.minimum(min_sentences, span_stop - span_first)
+    has_following = stop < span_stop
+    return first - (is_lone & ~has_following), stop + (is_lone & has_following)
+
+
+def _other_document(
+    corpus: Corpus,
+    indices: Indices,
+    wanted: Indices,
+    document_uniform: NDArray[np.float64],
+    sentence_uniform: NDArray[np.float64],
+) -> tuple[Indices, Indices]:
+    """Runs of sentences from other documents of the split than the spans' own.
+
+    A run starts at a random sentence and ends with the one that brings it to `wanted` tokens, or
+    with its document; it has at least one sentence.
+    """
+    spans, offsets = corpus.spans, corpus.sentence_offsets
+    owner = spans.owner[indices]
+    other = below(document_uniform, len(spans.documents) - 1)
+    document = spans.documents[other + (other >= owner)]
+    begin, end = corpus.document_offsets[document], corpus.document_offsets[document + 1]
+    first = begin + below(sentence_uniform, end - begin)
+    stop = np.searchsorted(offsets, offsets[first] + np.maximum(wanted, 1))
+    return first, np.minimum(stop, end)
