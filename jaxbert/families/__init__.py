@@ -1,0 +1,28 @@
+"""The families that can be built, loaded and saved. A family is a file in this folder."""
+
+from jaxbert.config import nearest
+from jaxbert.errors import UserError
+from jaxbert.families.bert import BERT
+from jaxbert.families.family import Family
+from jaxbert.nn.config import EncoderConfig
+
+FAMILIES = {family.model_type: family for family in (BERT,)}
+
+
+def family_of(model_type: str) -> Family:
+    """The family that config.json calls `model_type`."""
+    if model_type not in FAMILIES:
+        known = list(FAMILIES)
+        raise UserError(
+            f"model_type={model_type!r} is not implemented: {nearest(model_type, known)}"
+        )
+    return FAMILIES[model_type]
+
+
+def preset(name: str) -> tuple[Family, EncoderConfig]:
+    """A published size by its name, such as "bert-base-uncased", and its family."""
+    for family in FAMILIES.values():
+        if name in family.presets:
+            return family, family.presets[name]
+    names = [name for family in FAMILIES.values() for name in family.presets]
+    raise UserError(f"there is no preset {name!r}: {nearest(name, names)}")

@@ -1,0 +1,106 @@
+"""`jaxbert convert`: between Hugging Face's layout and jaxbert's own, checked on request."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxbert.hub.load import Pretrained
+    from jaxbert.hub.verify import Differences
+    from jaxbert.text.tokenizer import Tokenizer
+
+HELP = "convert a model directory, verified against PyTorch on request"
+EXAMPLE = """\
+jaxbert convert google-bert/bert-base-uncased bert-base --verify
+jaxbert convert runs/first exported --dtype bfloat16
+jaxbert convert bert-base native --to orbax"""
+
+HEADS = ("none", "pretraining", "masked_lm", "next_sentence", "sequence_classification")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.add_argument("source", help="model directory, run directory or hub id")
+    parser.add_argument("destination", help="directory to write")
+    parser.add_argument("--to", choices=("huggingface", "orbax"), default="huggingface")
+    parser.add_argument(
+        "--verify", action="store_true", help="compare with transformers in PyTorch"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--head", choices=HEADS, help="default: what config.json names")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts; 1 where the export differs from what PyTorch computes."""
+    from jaxbert.hub.load import load_params
+    from jaxbert.hub.save import save_params
+
+    source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
+    save_params(
+        source.params,
+        source.config,
+        source.head,
+        _tokenizer(source),
+        arguments.destination,
+        family=source.family,
+        layout=arguments.to,
+        dtype=arguments.dtype,
+        overwrite=arguments.overwrite,
+    )
+    print(f"{arguments.destination}: {source.family.architecture(source.head.kind)}")
+    if not arguments.verify:
+        return 0
+    differences = _verify(source, arguments)
+    _print(differences)
+    return 0 if differences.is_equivalent else 1
+
+
+def _tokenizer(source: "Pretrained") -> "Tokenizer | None":
+    from jaxbert.text.tokenizer import load_tokenizer
+
+    files = ("tokenizer.json", "vocab.txt")
+    has_one = any((source.directory / name).is_file() for name in files)
+    return load_tokenizer(source.directory) if has_one else None
+
+
+def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":
+    """Compares what PyTorch reads with the source, or, where bytes were saved, with the export.
+
+    bfloat16 rounds the weights, so an exact comparison takes the rounded ones on both sides.
+    An Orbax tree is read back and compared through a float32 export of it.
+    """
+    from tempfile import TemporaryDirectory
+
+    from jaxbert.hub.load import from_pretrained
+    from jaxbert.hub.save import save_pretrained
+    from jaxbert.hub.verify import verify
+    from jaxbert.nn.functional import model_from_params
+
+    is_rounded, is_orbax = arguments.dtype != "float32", arguments.to == "orbax"
+    if is_rounded or is_orbax:
+        model = from_pretrained(arguments.destination)
+    else:
+        model = model_from_params(source.config, source.head, source.params)
+    if not is_orbax:
+        return verify(model, arguments.destination)
+    with TemporaryDirectory() as scratch:
+        save_pretrained(model, None, scratch)
+        return verify(model, scratch)
+
+
+def _print(differences: "Differences") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"jaxbert against transformers' {differences.architecture} in PyTorch")
+    for title in ("output", "largest difference", "largest value", "verdict"):
+        table.add_column(title, justify="left" if title in ("output", "verdict") else "right")
+    for output in differences.outputs:
+        verdict = "agrees" if output.is_within_tolerance else "DIFFERS"
+        numbers = (f"{output.largest_difference:.2e}", f"{output.largest_value:.3g}")
+        table.add_row(output.name, *numbers, verdict)
+    console = Console()
+    console.print(table)
+    for what, keys in (("missing", differences.missing), ("unexpected", differences.unexpected)):
+        console.print(f"{what} keys: {', '.join(keys) or 'none'}", markup=False)

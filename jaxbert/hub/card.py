@@ -1,0 +1,90 @@
+"""The model card: a README.md that says what a model is and how it came about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from jaxbert.families.family import Family
+from jaxbert.nn.config import EncoderConfig, Head
+
+PIPELINES = {"masked_lm": "fill-mask", "sequence_classification": "text-classification"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What only the person or the run that made a model can say about it."""
+
+    name: str
+    description: str = ""
+    language: tuple[str, ...] = ()
+    """ISO 639 codes."""
+    license: str = ""
+    """The Hub's identifier, such as "apache-2.0"."""
+    base_model: str = ""
+    datasets: tuple[str, ...] = ()
+    """Names on the Hub; other data is told in `data`."""
+    data: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration of the run."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def render(card: Card, family: Family, config: EncoderConfig, head: Head) -> str:
+    """The card as Markdown with the YAML front matter that the Hub reads."""
+    front = {key: value for key, value in _front_matter(card, head).items() if value}
+    matter = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    sections = [
+        f"---\n{matter}---",
+        f"# {card.name}",
+        card.description,
+        f"## Architecture\n\n{_architecture(family, config, head)}",
+        f"## Data\n\n{card.data}" if card.data else "",
+        f"## Results\n\n{_table('metric', card.metrics)}" if card.metrics else "",
+        f"## Training\n\n{_table('option', _flat(card.training))}" if card.training else "",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(card: Card, head: Head) -> dict[str, Any]:
+    return {
+        # The library that opens the files, which is what the Hub's snippets are made from.
+        "library_name": "transformers",
+        "pipeline_tag": PIPELINES.get(head.kind),
+        "language": list(card.language),
+        "license": card.license,
+        "base_model": card.base_model,
+        "datasets": list(card.datasets),
+        "metrics": [name for name in card.metrics if name.isidentifier()],
+        "tags": ["jaxbert"],
+    }
+
+
+def _architecture(family: Family, config: EncoderConfig, head: Head) -> str:
+    text = (
+        f"`{family.architecture(head.kind)}` with {config.num_hidden_layers} layers, hidden size "
+        f"{config.hidden_size}, {config.num_attention_heads} attention heads, a vocabulary of "
+        f"{config.vocab_size:,} and at most {config.max_position_embeddings} tokens."
+    )
+    if head.labels:
+        text += f" Labels: {', '.join(f'`{label}`' for label in head.labels)}."
+    return text
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {title} | value |", "|---|---|"]
+    for key, value in rows.items():
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        lines.append(f"| {key} | {text.replace('|', '&#124;')} |")
+    return "\n".join(lines)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows |= _flat(value, f"{prefix}{key}.")
+        else:
+            rows[prefix + key] = value
+    return rows

@@ -1,0 +1,117 @@
+"""config.json: which family, architecture and head a model directory holds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from jaxbert.config import nearest
+from jaxbert.errors import UserError
+from jaxbert.families import family_of
+from jaxbert.families.family import Family
+from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+
+FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What config.json says, read for the head that the caller wants."""
+
+    family: Family
+    config: EncoderConfig
+    head: Head
+    saved_kind: HeadKind | None
+    """The kind of head in the weights; None: config.json names none that is implemented."""
+    saved_labels: tuple[str, ...]
+    """The labels of the classifier in the weights, where there is one."""
+
+
+def read_description(
+    directory: Path, *, head: Head | HeadKind | None = None, labels: Sequence[str] | None = None
+) -> Description:
+    """Reads config.json; `head` and `labels` replace what it says.
+
+    Raises UserError, led by the file's name, where a field is not implemented or not understood.
+    """
+    fields = _read_json(directory / FILE)
+    try:
+        family = family_of(_model_type(fields))
+        saved_kind = _saved_kind(family, fields)
+        saved = None if saved_kind is None else family.head_from_hf(fields, saved_kind)
+        wanted = saved if head is None else _as_head(family, fields, head, labels)
+        if wanted is None:
+            raise UserError(_no_architecture(family, fields))
+        if labels is not None:
+            wanted = _relabelled(wanted, labels)
+        config = family.config_from_hf(fields)
+    except UserError as error:
+        raise UserError(f"{directory / FILE}: {error}") from None
+    saved_labels = () if saved is None else saved.labels
+    return Description(family, config, wanted, saved_kind, saved_labels)
+
+
+def write_config(fields: Mapping[str, Any], directory: Path) -> None:
+    """Writes config.json as transformers does: two spaces, sorted keys."""
+    text = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: expected a model directory") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{file}: expected a JSON object, found {type(fields).__name__}")
+    return fields
+
+
+def _model_type(fields: Mapping[str, Any]) -> str:
+    if not isinstance(fields.get("model_type"), str):
+        raise UserError('it names no model_type: expected a family such as "bert"')
+    return fields["model_type"]
+
+
+def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
+    names = fields.get("architectures") or []
+    return next(
+        (family.architectures[name] for name in names if name in family.architectures), None
+    )
+
+
+def _as_head(
+    family: Family,
+    fields: Mapping[str, Any],
+    head: Head | HeadKind,
+    labels: Sequence[str] | None,
+) -> Head:
+    if isinstance(head, Head):
+        return head
+    if head not in get_args(HeadKind):
+        raise UserError(f"head={head!r} is not a kind of head: {nearest(head, get_args(HeadKind))}")
+    if labels is not None:
+        # The labels on disk may not be readable, and are not wanted.
+        fields = {**fields, "id2label": dict(enumerate(labels))}
+    return family.head_from_hf(fields, head)
+
+
+def _relabelled(head: Head, labels: Sequence[str]) -> Head:
+    if head.kind != "sequence_classification":
+        raise UserError(
+            f"labels={list(labels)} need a classifier: pass head='sequence_classification', "
+            f"not {head.kind!r}"
+        )
+    return replace(head, labels=tuple(labels))
+
+
+def _no_architecture(family: Family, fields: Mapping[str, Any]) -> str:
+    names = fields.get("architectures") or "none"
+    return (
+        f"of its architectures ({names}) none is implemented "
+        f"({', '.join(family.architectures)}): pass head= to choose one of "
+        f"{', '.join(family.architectures.values())}"
+    )

@@ -1,0 +1,138 @@
+"""Fitting what a file holds into the parameters that an architecture needs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxbert.errors import UserError
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import abstract_params, init_params
+from jaxbert.typing import Params
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One parameter as a file may hold it."""
+
+    name: str
+    """Its name in the file's own words, for messages."""
+    expected: tuple[int, ...]
+    """The shape that the file should give it."""
+    found: tuple[int, ...] | None
+    """The shape that it has there; None: it is missing."""
+    read: Callable[[], np.ndarray]
+    """The parameter in our layout, in the dtype of the file."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the files of a model hold, seen from the parameters that an architecture needs."""
+
+    stored: Mapping[str, Stored]
+    """Every parameter by its path."""
+    unexpected: Mapping[str, tuple[int, ...]]
+    """Shapes of the tensors that no model of the family has."""
+    unused: tuple[str, ...]
+    """Names of the tensors of heads that the architecture does not have."""
+
+
+def parameter_shapes(config: EncoderConfig, head: Head) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter by its path, such as "pooler/dense/kernel"."""
+    return {path: leaf.shape for path, leaf in flat(abstract_params(config, head)).items()}
+
+
+def flat(params: Params) -> dict[str, Any]:
+    """A params tree as one dict by path."""
+    return flatten_dict(params, sep="/")
+
+
+def fit(
+    contents: Contents, *, origin: str, may_be_fresh: bool, may_mismatch: bool
+) -> tuple[str, ...]:
+    """The paths of the parameters to initialise; raises UserError naming every tensor at fault.
+
+    Only whole modules of the head are ever initialised: those of which nothing is there
+    (`may_be_fresh`), and those with a tensor of another shape (`may_mismatch`).
+    """
+    stored, fresh = contents.stored, set[str]()
+    for paths in _head_modules(stored).values():
+        absent = all(stored[path].found is None for path in paths)
+        misfit = any(_mismatched(stored[path]) for path in paths)
+        if (absent and may_be_fresh) or (misfit and may_mismatch):
+            fresh.update(paths)
+    faults = list(_faults(entry for path, entry in stored.items() if path not in fresh))
+    unexpected = sorted(contents.unexpected.items())
+    faults += [f"unexpected {name} {list(shape)}" for name, shape in unexpected]
+    if faults:
+        advice = _advice(stored, fresh, may_be_fresh=may_be_fresh, may_mismatch=may_mismatch)
+        raise UserError(f"{origin} does not fit: {'; '.join(faults)}{advice}")
+    return tuple(path for path in stored if path in fresh)
+
+
+def assemble(
+    stored: Mapping[str, Stored],
+    fresh: Collection[str],
+    config: EncoderConfig,
+    head: Head,
+    seed: int,
+) -> Params:
+    """The params tree: float32 numpy arrays, read from the file or drawn from `seed`."""
+    leaves = {
+        path: np.asarray(entry.read(), np.float32)
+        for path, entry in stored.items()
+        if path not in fresh
+    }
+    if fresh:
+        leaves |= _draw(config, head, seed, fresh)
+    return unflatten_dict(leaves, sep="/")
+
+
+def _draw(
+    config: EncoderConfig, head: Head, seed: int, paths: Collection[str]
+) -> dict[str, np.ndarray]:
+    @jax.jit  # What is not returned is never computed: a new classifier costs no new encoder.
+    def draw() -> dict[str, jax.Array]:
+        params = flat(init_params(config, head, seed))
+        return {path: params[path] for path in paths}
+
+    return {path: np.asarray(value) for path, value in draw().items()}
+
+
+def _head_modules(paths: Iterable[str]) -> dict[str, list[str]]:
+    modules: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        module = path.partition("/")[0]
+        if module != "encoder":
+            modules[module].append(path)
+    return modules
+
+
+def _mismatched(entry: Stored) -> bool:
+    return entry.found is not None and entry.found != entry.expected
+
+
+def _faults(entries: Iterable[Stored]) -> Iterable[str]:
+    for entry in entries:
+        if entry.found is None:
+            yield f"missing {entry.name} {list(entry.expected)}"
+        elif _mismatched(entry):
+            yield f"{entry.name} is {list(entry.found)}, expected {list(entry.expected)}"
+
+
+def _advice(
+    stored: Mapping[str, Stored], fresh: Collection[str], *, may_be_fresh: bool, may_mismatch: bool
+) -> str:
+    """How to get a new head, where one would help."""
+    for paths in _head_modules(stored).values():
+        if set(paths) <= set(fresh):
+            continue
+        if not may_mismatch and any(_mismatched(stored[path]) for path in paths):
+            return "; pass ignore_mismatched_heads=True to initialise a new head"
+        if not may_be_fresh and all(stored[path].found is None for path in paths):
+            return "; pass head= to initialise the parts of the head that are missing"
+    return ""

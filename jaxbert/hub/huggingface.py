@@ -1,0 +1,83 @@
+"""The parameters of a Hugging Face directory, in every spelling that is still around."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.families.family import Family, Weight
+from jaxbert.hub.config_file import Description
+from jaxbert.hub.fit import Contents, Stored, parameter_shapes
+from jaxbert.hub.safetensors_io import Tensors, open_tensors
+from jaxbert.nn.config import EncoderConfig
+
+
+def stored_params(
+    directory: Path, described: Description, *, without_classifier: bool = False
+) -> Contents:
+    """What the directory's safetensors hold of each parameter; `without_classifier` leaves it out.
+
+    Accepts gamma and beta for a norm's weight and bias, an encoder without its prefix, position
+    ids, and copies of tied tensors; raises UserError where such a copy differs.
+    """
+    family, config, head = described.family, described.config, described.head
+    tensors = open_tensors(directory)
+    names = _canonical_names(family, tensors.shapes, directory)
+    _settle_tied(family, names, tensors, directory, must_agree=head.has_masked_lm)
+    shapes = parameter_shapes(config, head)
+    table = {weight.path: weight for weight in family.weights(config, head)}
+    stored = {}
+    for path, shape in shapes.items():
+        skipped = without_classifier and path.startswith("classifier/")
+        key = None if skipped else names.pop(family.canonical_key(table[path].key), None)
+        stored[path] = _stored(table[path], key, tensors, config, shape)
+    unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]
+    unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
+    return Contents(stored, unexpected, tuple(sorted(unused)))
+
+
+def _stored(
+    weight: Weight,
+    key: str | None,
+    tensors: Tensors,
+    config: EncoderConfig,
+    shape: tuple[int, ...],
+) -> Stored:
+    def read() -> np.ndarray:
+        assert key is not None
+        return weight.from_file(tensors.read(key), config)
+
+    found = None if key is None else tensors.shapes[key]
+    return Stored(key or weight.key, weight.file_shape(shape, config), found, read)
+
+
+def _canonical_names(family: Family, keys: Iterable[str], directory: Path) -> dict[str, str]:
+    """The file's key of every canonical one, without buffers."""
+    names: dict[str, str] = {}
+    for key in keys:
+        name = family.canonical_key(key)
+        if name in names:
+            raise UserError(
+                f"{directory} holds {key} and {names[name]}, which are two names of one"
+            )
+        names[name] = key
+    return {name: key for name, key in names.items() if name not in family.buffers}
+
+
+def _settle_tied(
+    family: Family, names: dict[str, str], tensors: Tensors, directory: Path, *, must_agree: bool
+) -> None:
+    """Takes copies of tied tensors out of `names`, or puts one where its original is missing."""
+    for copy, original in family.tied.items():
+        if copy not in names:
+            continue
+        if original not in names:
+            names[original] = names.pop(copy)
+        elif must_agree:
+            key = names.pop(copy)
+            if not np.array_equal(tensors.read(key), tensors.read(names[original])):
+                raise UserError(
+                    f"{directory}: {key} differs from {names[original]}, to which it is tied: "
+                    f"a model with its own output projection is not implemented"
+                )

@@ -1,0 +1,137 @@
+"""Opening a model: a Hugging Face directory, a hub id, or a jaxbert-native directory."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxbert.errors import UserError
+from jaxbert.families.family import Family
+from jaxbert.hub import huggingface, native
+from jaxbert.hub.config_file import Description, read_description
+from jaxbert.hub.fit import assemble, fit
+from jaxbert.hub.source import find_model
+from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.nn.functional import model_from_params
+from jaxbert.nn.model import Model
+from jaxbert.typing import Params
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded model as values, and what its files did not settle."""
+
+    directory: Path
+    family: Family
+    config: EncoderConfig
+    head: Head
+    params: Params
+    """float32 numpy arrays, so that the caller chooses the devices."""
+    fresh: tuple[str, ...]
+    """Paths of the parameters that no file held: drawn from the seed."""
+    unused: tuple[str, ...]
+    """Names of the tensors that belong to a head which this model does not have."""
+
+
+def from_pretrained(
+    path_or_hub_id: str | Path,
+    *,
+    head: Head | HeadKind | None = None,
+    labels: Sequence[str] | None = None,
+    revision: str | None = None,
+    dtype: DTypeLike | None = None,
+    seed: int = 0,
+    ignore_mismatched_heads: bool = False,
+) -> Model:
+    """Opens a model as a module that can be called.
+
+    `dtype` is the compute dtype (None: float32); parameters are float32 whatever the file holds.
+    The other arguments and the errors are those of `load_params`.
+    """
+    loaded = load_params(
+        path_or_hub_id,
+        head=head,
+        labels=labels,
+        revision=revision,
+        seed=seed,
+        ignore_mismatched_heads=ignore_mismatched_heads,
+    )
+    params = jax.tree.map(jnp.asarray, loaded.params)
+    compute_dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    return model_from_params(loaded.config, loaded.head, params, compute_dtype)
+
+
+def load_params(
+    path_or_hub_id: str | Path,
+    *,
+    head: Head | HeadKind | None = None,
+    labels: Sequence[str] | None = None,
+    revision: str | None = None,
+    seed: int = 0,
+    ignore_mismatched_heads: bool = False,
+) -> Pretrained:
+    """Opens a model as plain values.
+
+    Without `head` it has the head that config.json's `architectures` names, and every parameter
+    must be in the file. With it, parts of the head that the file lacks are drawn from `seed`,
+    listed in `fresh` and logged. A classifier for other labels is an error unless
+    `ignore_mismatched_heads`, which draws a new one. Raises UserError naming every tensor that is
+    missing, unexpected or of another shape.
+    """
+    directory = find_model(path_or_hub_id, revision=revision)
+    described = read_description(directory, head=head, labels=labels)
+    is_other = _classifier_is_another(described, directory, accept=ignore_mismatched_heads)
+    read = native.stored_params if native.is_native(directory) else huggingface.stored_params
+    contents = read(directory, described, without_classifier=is_other)
+    fresh = fit(
+        contents,
+        origin=str(directory),
+        may_be_fresh=head is not None or is_other,
+        may_mismatch=ignore_mismatched_heads,
+    )
+    _report(directory, fresh, contents.unused)
+    params = assemble(contents.stored, fresh, described.config, described.head, seed)
+    return Pretrained(
+        directory=directory,
+        family=described.family,
+        config=described.config,
+        head=described.head,
+        params=params,
+        fresh=fresh,
+        unused=contents.unused,
+    )
+
+
+def _classifier_is_another(described: Description, directory: Path, *, accept: bool) -> bool:
+    """Whether the file's classifier was trained for something else than the wanted one.
+
+    Raises UserError for as many labels with other names, unless that is to be accepted: what the
+    classifier has learnt would silently change its meaning.
+    """
+    if not described.head.has_classifier:
+        return False
+    if described.saved_kind != described.head.kind:
+        return True
+    saved, wanted = described.saved_labels, described.head.labels
+    is_named = saved != tuple(f"LABEL_{index}" for index in range(len(saved)))
+    if saved == wanted or len(saved) != len(wanted) or not is_named:
+        return False
+    if not accept:
+        raise UserError(
+            f"{directory}: its classifier was trained for {list(saved)}, not {list(wanted)}: "
+            f"pass ignore_mismatched_heads=True to initialise a new one"
+        )
+    return True
+
+
+def _report(directory: Path, fresh: Sequence[str], unused: Sequence[str]) -> None:
+    if fresh:
+        log.warning("%s: newly initialised, train before use: %s", directory, ", ".join(fresh))
+    if unused:
+        log.warning("%s: not used by this head: %s", directory, ", ".join(unused))

@@ -1,0 +1,63 @@
+"""The jaxbert-native model directory: config.json, the tokenizer, and an Orbax tree in `params/`.
+
+The tree is the params tree itself, so `orbax.checkpoint` alone can restore it, onto any sharding.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
+
+from jaxbert.errors import UserError
+from jaxbert.hub.config_file import Description
+from jaxbert.hub.fit import Contents, Stored, parameter_shapes
+from jaxbert.typing import Params
+
+FOLDER = "params"
+
+
+def is_native(directory: Path) -> bool:
+    """Whether a model directory holds its parameters as an Orbax tree."""
+    return (directory / FOLDER).is_dir()
+
+
+def stored_params(
+    directory: Path, described: Description, *, without_classifier: bool = False
+) -> Contents:
+    """What the Orbax tree holds of each parameter; `without_classifier` leaves it out."""
+    leaves = _restore(directory / FOLDER)
+    stored = {}
+    for path, shape in parameter_shapes(described.config, described.head).items():
+        skipped = without_classifier and path.startswith("classifier/")
+        stored[path] = _stored(path, shape, None if skipped else leaves.pop(path, None))
+    unused = tuple(sorted(path for path in leaves if not path.startswith("encoder/")))
+    unexpected = {path: leaf.shape for path, leaf in leaves.items() if path not in unused}
+    return Contents(stored, unexpected, unused)
+
+
+def write_params(params: Params, directory: Path, dtype: Any) -> None:
+    """Writes the Orbax tree of a model directory in `dtype`, complete when this returns."""
+    leaves = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), params)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((directory / FOLDER).resolve(), leaves)
+
+
+def _stored(path: str, shape: tuple[int, ...], leaf: np.ndarray | None) -> Stored:
+    def read() -> np.ndarray:
+        assert leaf is not None
+        return leaf
+
+    return Stored(path, shape, None if leaf is None else leaf.shape, read)
+
+
+def _restore(folder: Path) -> dict[str, np.ndarray]:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        try:
+            tree = checkpointer.metadata(folder.resolve()).item_metadata.tree
+        except (FileNotFoundError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder} is not a whole Orbax tree: {error}") from None
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return flatten_dict(checkpointer.restore(folder.resolve(), restore_args=as_numpy), sep="/")

@@ -1,0 +1,74 @@
+"""A directory that appears whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from jaxbert.errors import UserError
+
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "params",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "README.md",
+)
+
+
+@contextmanager
+def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty sibling to write into, which takes the place of `directory` on success.
+
+    After a failure nothing is left and `directory` is as it was. An existing model is replaced
+    only with `overwrite`, and never a directory that holds anything but a model's files.
+    """
+    directory = Path(directory).expanduser().absolute()
+    _check_replaceable(directory, overwrite=overwrite)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{directory.name}.", dir=directory.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        new.mkdir()
+        yield new
+        _flush(new)
+        if directory.exists():
+            directory.rename(old)
+        new.rename(directory)
+
+
+def _check_replaceable(directory: Path, *, overwrite: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file: expected a directory to write the model into")
+    names = sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+    if names and not overwrite:
+        raise UserError(
+            f"{directory} is not empty: choose another, or pass overwrite (--overwrite)"
+        )
+    foreign = [name for name in names if not _is_model_file(name)]
+    if foreign:
+        raise UserError(
+            f"{directory} also holds {', '.join(foreign)}, so it is not replaced: choose another"
+        )
+
+
+def _is_model_file(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in MODEL_FILES)
+
+
+def _flush(directory: Path) -> None:
+    """Forces the contents to disk, so that a crash after the rename cannot leave empty files."""
+    for path in [*directory.rglob("*"), directory]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
