@@ -1,0 +1,127 @@
+"""Loading of configurations: YAML into frozen dataclasses, with dotted overrides."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from jaxbert.errors import UserError
+
+T = TypeVar("T")
+
+
+def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """Reads a YAML file into `cls` and applies `dotted.key=value` overrides.
+
+    Raises UserError for a missing file, bad YAML, an unknown key (with the nearest valid one)
+    and a value of the wrong type or range; the message names file and key.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse_config(cls, values or {}, overrides, origin=str(path))
+
+
+def parse_config(
+    cls: type[T], values: Any, overrides: Sequence[str] = (), *, origin: str = "configuration"
+) -> T:
+    """Validates plain values (what YAML gives) into `cls`; see `load_config`."""
+    import pydantic
+
+    if not isinstance(values, dict):
+        raise UserError(f"{origin}: expected keys and values, found {type(values).__name__}")
+    _reject_unknown_keys(cls, values, origin, "")
+    for override in overrides:
+        _apply_override(values, override)
+    _reject_unknown_keys(cls, values, "command line", "")
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(values)
+    except pydantic.ValidationError as error:
+        lines = [_readable(detail) for detail in error.errors()]
+        raise UserError(f"{origin}: " + "; ".join(lines)) from None
+
+
+def to_values(config: Any) -> dict[str, Any]:
+    """A configuration as plain values, the inverse of `parse_config`."""
+    return _plain(dataclasses.asdict(config))
+
+
+def to_yaml(config: Any) -> str:
+    """A configuration as YAML, the inverse of `load_config`."""
+    return yaml.safe_dump(to_values(config), sort_keys=False, allow_unicode=True)
+
+
+def json_schema(cls: type) -> dict[str, Any]:
+    """JSON schema of a configuration class, for editors."""
+    import pydantic
+
+    return pydantic.TypeAdapter(cls).json_schema()
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """` (did you mean X?)` where a choice resembles `name`, else the list of choices."""
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "valid: " + ", ".join(sorted(choices))
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"override {override!r}: expected dotted.key=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values[last] = text
+
+
+def _reject_unknown_keys(annotation: Any, values: Any, origin: str, prefix: str) -> None:
+    classes = _dataclasses_in(annotation)
+    if not classes or not isinstance(values, dict):
+        return
+    hints: dict[str, Any] = {}
+    for cls in classes:
+        hints |= typing.get_type_hints(cls, include_extras=True)
+    for key, value in values.items():
+        if key not in hints:
+            raise UserError(f"{origin}: unknown key '{prefix}{key}': {nearest(str(key), [*hints])}")
+        _reject_unknown_keys(hints[key], value, origin, f"{prefix}{key}.")
+
+
+def _dataclasses_in(annotation: Any) -> list[type]:
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return [found for part in typing.get_args(annotation) for found in _dataclasses_in(part)]
+    return []
+
+
+def _readable(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return f"'{where}' is missing"
+    prefix = f"'{where}': " if where else ""
+    shown = "" if detail["type"] == "value_error" else f" (found {detail['input']!r})"
+    return f"{prefix}{message}{shown}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

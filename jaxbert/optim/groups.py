@@ -1,0 +1,50 @@
+"""Parameter groups by depth: embeddings, each layer, head."""
+
+import re
+from typing import Any
+
+from jaxbert.errors import UserError
+from jaxbert.tree import map_with_path, matches, paths
+
+FROZEN = "frozen"
+
+NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm)/scale$")
+"""Devlin et al. 2018: no weight decay on biases and layer norms."""
+
+
+def depth_group(path: str) -> str:
+    """`embeddings`, `layer_0`, `layer_1`, ... or `head` of a parameter path."""
+    if layer := re.match(r"encoder/layers/(\d+)/", path):
+        return f"layer_{layer[1]}"
+    return "embeddings" if path.startswith("encoder/embeddings/") else "head"
+
+
+def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:
+    """The group of every parameter; those that match a `freeze` pattern are in `frozen`."""
+    names = paths(params)
+    for pattern in freeze:
+        if not any(matches([pattern], name) for name in names):
+            raise UserError(
+                f"optimizer.freeze: {pattern!r} matches no parameter; they are named like "
+                f"{names[0]!r} and {names[-1]!r}"
+            )
+    return map_with_path(
+        lambda path, _: FROZEN if matches(freeze, path) else depth_group(path), params
+    )
+
+
+def learning_rate_factors(num_layers: int, layer_decay: float) -> dict[str, float]:
+    """Factor of every group: 1 for the head, times `layer_decay` for every step down.
+
+    As ELECTRA (Clark et al. 2020, appendix B): layer i has decay^(num_layers - i), embeddings
+    decay^(num_layers + 1).
+    """
+    factors = {"head": 1.0, "embeddings": layer_decay ** (num_layers + 1)}
+    for layer in range(num_layers):
+        factors[f"layer_{layer}"] = layer_decay ** (num_layers - layer)
+    return factors
+
+
+def is_decayed(path: str) -> bool:
+    """Whether weight decay acts on a parameter."""
+    return not matches(NOT_DECAYED, path)

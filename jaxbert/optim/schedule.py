@@ -1,0 +1,76 @@
+"""Learning-rate schedules: linear warm-up, then one of five shapes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+import optax
+from annotated_types import Ge, Gt, Le
+
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Shape of the learning rate over a run of known length."""
+
+    kind: Literal["linear", "cosine", "polynomial", "constant", "slanted_triangular"] = "linear"
+    warmup_steps: Annotated[float, Ge(0)] = 0.0
+    """Steps of linear warm-up from 0; below 1: a fraction of the run (as in transformers)."""
+    end_factor: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Learning rate at the end over the peak (linear, cosine, polynomial)."""
+    power: Annotated[float, Gt(0)] = 1.0
+    """Of the polynomial."""
+    ratio: Annotated[float, Gt(1)] = 32.0
+    """slanted_triangular: how much smaller the lowest learning rate is than the peak."""
+
+
+def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.Schedule:
+    """Learning rate at update 0, 1, ... `num_steps` - 1.
+
+    slanted_triangular is Howard and Ruder 2018, equation 3, with `warmup_steps` as the cut.
+    """
+    warmup = _warmup_steps(config, num_steps)
+    if config.kind == "slanted_triangular":
+        return _slanted_triangular(config, peak, num_steps, warmup)
+    end = peak * config.end_factor
+    rest = max(num_steps - warmup, 1)
+    decay: optax.Schedule
+    match config.kind:
+        case "linear":
+            decay = optax.linear_schedule(peak, end, rest)
+        case "cosine":
+            decay = optax.cosine_decay_schedule(peak, rest, alpha=config.end_factor)
+        case "polynomial":
+            decay = optax.polynomial_schedule(peak, end, config.power, rest)
+        case "constant":
+            decay = optax.constant_schedule(peak)
+    if warmup == 0:
+        return decay
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def _warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
+    steps = config.warmup_steps
+    steps = round(steps * num_steps) if steps < 1 else round(steps)
+    if steps > num_steps:
+        raise UserError(f"schedule.warmup_steps={steps} exceeds the {num_steps} steps of the run")
+    return steps
+
+
+def _slanted_triangular(
+    config: ScheduleConfig, peak: float, num_steps: int, cut: int
+) -> optax.Schedule:
+    if not 0 < cut < num_steps:
+        raise UserError(
+            f"schedule.warmup_steps={config.warmup_steps}: slanted_triangular rises for "
+            f"warmup_steps and falls for the rest, so it must lie between 0 and {num_steps}"
+        )
+
+    def schedule(count: optax.ScalarOrSchedule) -> jnp.ndarray:
+        step = jnp.minimum(jnp.asarray(count, jnp.float32), num_steps)
+        falling = 1 - (step - cut) / (num_steps - cut)
+        height = jnp.where(step < cut, step / cut, falling)
+        return peak * (1 + height * (config.ratio - 1)) / config.ratio
+
+    return schedule

@@ -1,0 +1,89 @@
+"""The sharding table: path patterns to logical axes, logical axes to mesh axes."""
+
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxbert.errors import UserError
+from jaxbert.tree import map_with_path
+
+LogicalAxes = tuple[str | None, ...]
+
+PARAMETER_AXES: tuple[tuple[str, LogicalAxes], ...] = (
+    (r"embeddings/word/embedding", ("vocab", "hidden")),
+    (r"embeddings/(position|token_type)/embedding", (None, "hidden")),
+    (r"attention/(query|key|value)/kernel", ("hidden", "heads")),
+    (r"attention/(query|key|value)/bias", ("heads",)),
+    (r"attention/output/kernel", ("heads", "hidden")),
+    (r"mlp/up/kernel", ("hidden", "mlp")),
+    (r"mlp/up/bias", ("mlp",)),
+    (r"mlp/down/kernel", ("mlp", "hidden")),
+    (r"(attention/output|mlp/down)/bias", (None,)),
+    (r"(norm|attention_norm|mlp_norm)/(scale|bias)", (None,)),
+    (r"(pooler|masked_lm)/dense/kernel", ("hidden", None)),
+    (r"(next_sentence|classifier)/dense/kernel", ("hidden", None)),
+    (r"(pooler|masked_lm|next_sentence|classifier)/dense/bias", (None,)),
+    (r"masked_lm/bias", ("vocab",)),
+)
+"""Every parameter of every model matches exactly one row; optimiser moments by the same path."""
+
+MESH_AXES = {"vocab": "tensor", "heads": "tensor", "mlp": "tensor", "hidden": "fsdp", None: None}
+
+ROWS = ("replica", "data", "fsdp")
+"""Mesh axes that split the rows of a batch."""
+
+
+def matching_rules(path: str) -> list[LogicalAxes]:
+    """The logical axes of every rule that fits a path; exactly one for a parameter."""
+    found = []
+    for pattern, axes in PARAMETER_AXES:
+        if re.search(rf"(?:^|/){pattern}$", path):
+            found.append(axes)
+    return found
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """Sharding of every leaf of a params or optimiser-state tree; unmatched scalars replicate.
+
+    Raises UserError where a dimension does not divide by its mesh axis.
+    """
+    return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh), tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, *, microbatches: bool) -> NamedSharding:
+    """Rows split over the mesh; with `microbatches` a leading unsplit accumulation axis."""
+    return NamedSharding(mesh, PartitionSpec(None, ROWS) if microbatches else PartitionSpec(ROWS))
+
+
+def row_shards(mesh: Mesh) -> int:
+    """Into how many parts the rows of a batch are split."""
+    count = 1
+    for axis in ROWS:
+        count *= mesh.shape[axis]
+    return count
+
+
+def put_batch(batch: Any, sharding: NamedSharding) -> Any:
+    """Host arrays (this process's rows) to global device arrays."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    rules = matching_rules(path)
+    if not shape:
+        return replicated(mesh)
+    assert len(rules) == 1, f"{path} {shape}: {len(rules)} sharding rules match, expected 1"
+    axes = tuple(MESH_AXES[axis] for axis in rules[0])
+    for size, axis in zip(shape, axes, strict=True):
+        if axis is not None and size % mesh.shape[axis]:
+            raise UserError(
+                f"mesh: {axis}={mesh.shape[axis]} does not divide dimension {size} of {path}"
+            )
+    return NamedSharding(mesh, PartitionSpec(*axes))

@@ -1,0 +1,39 @@
+"""Cross-entropies as sums over the labels that count. Everything is float32."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from jaxbert.typing import Array
+
+IGNORED = -100
+"""The label that counts for nothing (PyTorch's and transformers' convention)."""
+
+
+def counts(labels: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
+    """True where a label counts."""
+    return labels != IGNORED
+
+
+def cross_entropy_sum(
+    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+) -> Float[Array, ""]:
+    """Sum of -log softmax(logits)[label] over the labels that are not IGNORED."""
+    logits = logits.astype(jnp.float32)
+    kept = counts(labels)
+    # One gathered logit and one reduction: no second array of the size of the logits.
+    chosen = jnp.take_along_axis(logits, jnp.where(kept, labels, 0)[..., None], axis=-1)[..., 0]
+    losses = jax.nn.logsumexp(logits, axis=-1) - chosen
+    return jnp.sum(jnp.where(kept, losses, 0.0))
+
+
+def correct_sum(
+    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+) -> Float[Array, ""]:
+    """How many labels have the largest logit."""
+    return jnp.sum((jnp.argmax(logits, axis=-1) == labels) & counts(labels), dtype=jnp.float32)
+
+
+def label_count(labels: Int[Array, "*shape"]) -> Float[Array, ""]:
+    """How many labels count."""
+    return jnp.sum(counts(labels), dtype=jnp.float32)

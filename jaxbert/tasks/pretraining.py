@@ -1,0 +1,62 @@
+"""Masked language modelling, with or without next-sentence prediction (Devlin et al. 2018)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxbert.nn.config import Head
+from jaxbert.nn.model import ModelOutput
+from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
+from jaxbert.tasks.task import WeightedSums
+from jaxbert.typing import Array, Batch
+
+
+@dataclass(frozen=True)
+class MaskedLanguageModelling:
+    """Batch: labels [batch, predictions] at masked_lm_positions; next_sentence_label [batch]."""
+
+    next_sentence_prediction: bool = True
+
+    @property
+    def head(self) -> Head:
+        """Vocabulary logits, and next-sentence logits where they are trained."""
+        return Head("pretraining" if self.next_sentence_prediction else "masked_lm")
+
+    def loss_weights(self, batch: Batch) -> dict[str, Array]:
+        """Masked positions; rows."""
+        weights = {"masked_lm_loss": label_count(batch["labels"])}
+        if self.next_sentence_prediction:
+            weights["next_sentence_loss"] = label_count(batch["next_sentence_label"])
+        return weights
+
+    def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
+        """Cross-entropy over masked positions; over rows."""
+        assert output.logits is not None
+        sums = {"masked_lm_loss": cross_entropy_sum(output.logits, batch["labels"])}
+        next_sentence = output.seq_relationship_logits
+        if next_sentence is not None:
+            labels = batch["next_sentence_label"]
+            sums["next_sentence_loss"] = cross_entropy_sum(next_sentence, labels)
+        return sums
+
+    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
+        """Accuracy of both objectives."""
+        assert output.logits is not None
+        labels = batch["labels"]
+        sums = {"masked_lm_accuracy": (correct_sum(output.logits, labels), label_count(labels))}
+        next_sentence = output.seq_relationship_logits
+        if next_sentence is not None:
+            labels = batch["next_sentence_label"]
+            correct = correct_sum(next_sentence, labels)
+            sums["next_sentence_accuracy"] = (correct, label_count(labels))
+        return sums
+
+    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
+        """None: vocabulary logits stay on the device."""
+        return {}
+
+    def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The means, and the perplexity of the masked positions."""
+        return means | {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))}

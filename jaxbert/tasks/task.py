@@ -1,0 +1,50 @@
+"""What the training loop knows of a task."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxbert.nn.config import Head
+from jaxbert.nn.functional import Apply
+from jaxbert.nn.model import ModelOutput
+from jaxbert.typing import Array, Batch, Params
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "masked_lm_positions")
+
+WeightedSums = dict[str, tuple[Array, Array]]
+"""name -> (sum, weight), both scalars; divided once, after all microbatches and devices."""
+
+
+class Task(Protocol):
+    """An objective: a frozen value whose methods are pure.
+
+    The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`.
+    Weights come from the batch alone, so that microbatches of unequal weight add up to exactly
+    the loss of the whole batch.
+    """
+
+    @property
+    def head(self) -> Head:
+        """The head that the task needs."""
+
+    def loss_weights(self, batch: Batch) -> dict[str, Array]:
+        """Denominator of every loss: how many labels count in this batch (float32 scalars)."""
+
+    def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
+        """Sum of every loss over the labels that count (float32 scalars)."""
+
+    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
+        """Evaluation sums beyond the losses, such as counts of correct answers."""
+
+    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
+        """Per-row arrays that evaluation brings to the host, such as logits; {} for none."""
+
+    def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Final metrics from the divided sums and the gathered rows (and their labels)."""
+
+
+def run_model(apply: Apply, params: Params, batch: Batch, key: Array | None = None) -> ModelOutput:
+    """Calls the model with those entries of a batch that are its inputs."""
+    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    return apply(params, **inputs, key=key)

@@ -1,0 +1,47 @@
+"""Evaluation: every row counted once, sums divided once, in float64."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbert.metrics.sums import Sums
+from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.tasks.task import Task
+from jaxbert.training.step import EvaluationStep
+from jaxbert.typing import Params
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+def evaluate(
+    step: EvaluationStep,
+    params: Params,
+    batches: Iterable[HostBatch],
+    task: Task,
+    mesh: Mesh,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Metrics, and the per-row outputs with labels and row_ids, in the order of the batches.
+
+    Rows with row_ids = -1 only fill the last batch and are dropped. Stops early, with what it
+    has, once `interrupted()`.
+    """
+    sums, rows = Sums(), []
+    sharding = batch_sharding(mesh, microbatches=False)
+    for batch in batches:
+        if interrupted():
+            break
+        device_sums, outputs = step(params, put_batch(dict(batch), sharding))
+        sums.add(jax.device_get(device_sums))
+        if outputs:
+            real = batch["row_ids"] >= 0
+            gathered = jax.device_get(outputs) | {
+                name: batch[name] for name in ("row_ids", "labels") if name in batch
+            }
+            rows.append({name: values[real] for name, values in gathered.items()})
+    together = (
+        {name: np.concatenate([part[name] for part in rows]) for name in rows[0]} if rows else {}
+    )
+    return task.metrics(sums.means(), together), together

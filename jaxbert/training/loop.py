@@ -1,0 +1,133 @@
+"""The training loop: restore is done, then batch, step, and when due log, evaluate, save."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge
+from jax.sharding import Mesh
+
+from jaxbert.checkpoint.checkpoints import Checkpoints
+from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.training.log import MetricLog
+from jaxbert.training.recorder import HostBatch, Recorder
+from jaxbert.training.state import TrainState
+from jaxbert.training.step import TrainStep
+from jaxbert.typing import Params
+
+Outcome = Literal["finished", "stopped_early", "preempted"]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """When what happens, in steps."""
+
+    log_every: Annotated[int, Ge(1)] = 10
+    evaluate_every: Annotated[int, Ge(1)] | None = None
+    """null: at the end only."""
+    checkpoint_every: Annotated[int, Ge(1)] | None = 1000
+    """Besides after every evaluation; null: only then."""
+    early_stopping_patience: Annotated[int, Ge(1)] | None = None
+    """Evaluations without a better `checkpoint.metric` after which the run ends."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """All that the loop calls; plain functions and values."""
+
+    config: LoopConfig
+    num_steps: int
+    accumulation_steps: int
+    step: TrainStep
+    batches: Callable[[int, int], Iterator[HostBatch]]
+    """(start, stop) -> the batches of those steps, a pure function of the step."""
+    evaluate: Callable[[Params], Mapping[str, float] | None] | None
+    """None returned: interrupted."""
+    checkpoints: Checkpoints
+    run: Mapping[str, Any]
+    """Goes into every checkpoint."""
+    log: MetricLog
+    recorder: Recorder
+    mesh: Mesh
+    interrupted: Callable[[], bool]
+    early_stopping_metric: tuple[str, Literal["max", "min"]] | None = None
+
+
+def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
+    """Runs from the state's step to `num_steps`, an early stop, or a preemption."""
+    step = int(state.step)
+    sharding = batch_sharding(loop.mesh, microbatches=True)
+    if step and _evaluation_is_due(loop, step) and not _is_evaluated(loop, step):
+        _evaluate_and_save(loop, step, state)
+    if _is_over(loop):
+        return state, "stopped_early"
+    for batch in loop.batches(step, loop.num_steps):
+        if loop.interrupted():
+            break
+        microbatches = _split(batch, loop.accumulation_steps)
+        state, metrics = loop.step(state, put_batch(microbatches, sharding))
+        step += 1
+        loop.recorder.add(step, metrics, batch)
+        if _evaluation_is_due(loop, step):
+            _evaluate_and_save(loop, step, state)
+            if _is_over(loop):
+                return state, "stopped_early"
+        elif _checkpoint_is_due(loop, step):
+            _save(loop, step, state)
+    if step == loop.num_steps and not loop.interrupted():
+        return state, "finished"
+    _save(loop, step, state)
+    return state, "preempted"
+
+
+def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
+    loop.recorder.flush()
+    metrics = loop.evaluate(state.params) if loop.evaluate else {}
+    if metrics is None:
+        return
+    if metrics:
+        loop.recorder.evaluated(step, metrics)
+    _save(loop, step, state, metrics or None)
+
+
+def _save(
+    loop: Loop, step: int, state: TrainState, metrics: Mapping[str, float] | None = None
+) -> None:
+    # Only a state whose loss is known to be finite is worth keeping.
+    loop.recorder.flush()
+    loop.checkpoints.save(step, state, loop.run, metrics)
+
+
+def _evaluation_is_due(loop: Loop, step: int) -> bool:
+    every = loop.config.evaluate_every
+    return step == loop.num_steps or (every is not None and step % every == 0)
+
+
+def _checkpoint_is_due(loop: Loop, step: int) -> bool:
+    every = loop.config.checkpoint_every
+    return every is not None and step % every == 0
+
+
+def _is_evaluated(loop: Loop, step: int) -> bool:
+    return loop.evaluate is None or any(
+        row["step"] == step and any(name.startswith("eval/") for name in row)
+        for row in loop.log.rows
+    )
+
+
+def _is_over(loop: Loop) -> bool:
+    """Early stopping, from the log alone, so that a resumed run decides as the whole one."""
+    patience = loop.config.early_stopping_patience
+    if patience is None or loop.early_stopping_metric is None:
+        return False
+    name, mode = loop.early_stopping_metric
+    values = loop.log.history(f"eval/{name}")
+    if not values:
+        return False
+    best = int(np.argmax(values) if mode == "max" else np.argmin(values))
+    return len(values) - 1 - best >= patience
+
+
+def _split(batch: HostBatch, parts: int) -> dict[str, np.ndarray]:
+    return {name: x.reshape(parts, len(x) // parts, *x.shape[1:]) for name, x in batch.items()}

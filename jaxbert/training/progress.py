@@ -1,0 +1,82 @@
+"""The live line of a run on the terminal."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxbert.training.log import Row
+
+PLAIN_SECONDS = 15.0
+"""Where there is no terminal, a line at most this often."""
+
+
+class TrainingProgress:
+    """A bar with step, loss, learning rate, tokens/s, padding, utilisation and time left.
+
+    Writes to standard error: a live bar on a terminal, a plain line now and then elsewhere.
+    """
+
+    def __init__(self, num_steps: int, first_step: int, *, quiet: bool = False):
+        self._num_steps, self._first_step = num_steps, first_step
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = Progress(
+            TextColumn("step"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("train", total=num_steps, completed=first_step, shown="")
+        self._started = self._last_plain = time.monotonic()
+
+    def __enter__(self) -> "TrainingProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """The loop has dispatched `step`."""
+        self._bar.update(self._task, completed=step)
+
+    def show(self, row: Row) -> None:
+        """Shows a logged row."""
+        self._bar.update(self._task, shown=describe(row))
+        now = time.monotonic()
+        last = row["step"] == self._num_steps
+        if not self._console.is_terminal and (last or now - self._last_plain >= PLAIN_SECONDS):
+            self._last_plain = now
+            done = max(row["step"] - self._first_step, 1)
+            left = (now - self._started) / done * (self._num_steps - row["step"])
+            self._console.print(
+                f"step {row['step']}/{self._num_steps}  {describe(row)}  {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays, above the bar."""
+        self._bar.console.print(text, highlight=False, soft_wrap=True)
+
+
+def describe(row: Row) -> str:
+    """A logged row as text for one line."""
+    parts = [f"loss {row['loss']:.4f}", f"lr {row['learning_rate']:.2e}"]
+    if "tokens_per_second" in row:
+        parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+    if "padding" in row:
+        parts.append(f"padding {row['padding']:.0%}")
+    if "model_flops_utilization" in row:
+        parts.append(f"MFU {row['model_flops_utilization']:.1%}")
+    return "  ".join(parts)

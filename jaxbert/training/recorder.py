@@ -1,0 +1,100 @@
+"""What becomes of a step's metrics: checked, logged, shown."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.training.flops import peak_flops, train_flops
+from jaxbert.training.log import MetricLog, Row
+from jaxbert.training.progress import TrainingProgress
+from jaxbert.training.step import Metrics
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+class Recorder:
+    """Takes the metrics of every step, one step late, so that the device never waits for it."""
+
+    def __init__(
+        self,
+        log: MetricLog,
+        progress: TrainingProgress,
+        encoder: EncoderConfig,
+        *,
+        log_every: int,
+        num_steps: int,
+        stop_on_nonfinite: bool,
+        directory: Path,
+    ):
+        self._log, self._progress, self._encoder = log, progress, encoder
+        self._log_every, self._num_steps = log_every, num_steps
+        self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
+        peak = peak_flops(jax.devices()[0])
+        self._peak = None if peak is None else peak * jax.device_count()
+        self._pending: tuple[int, Metrics, HostBatch] | None = None
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Throughput is measured from here (also after evaluation, which is not training)."""
+        self._since, self._tokens, self._positions, self._flops = time.perf_counter(), 0, 0, 0.0
+
+    def add(self, step: int, metrics: Metrics, batch: HostBatch) -> None:
+        """Step `step` is dispatched: records the one before."""
+        self.flush()
+        self._pending = (step, metrics, batch)
+        self._progress.advance(step)
+
+    def flush(self) -> None:
+        """Records the step that is pending; raises UserError on a loss that is not finite."""
+        if self._pending is None:
+            return
+        step, device_metrics, batch = self._pending
+        self._pending = None
+        row: Row = {"step": step}
+        row |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        self._count(batch)
+        if not (np.isfinite(row["loss"]) and np.isfinite(row["grad_norm"])):
+            self._nonfinite(row, batch)
+        if step % self._log_every == 0 or step == self._num_steps:
+            row |= self._throughput()
+            self._log.write(row)
+            self._progress.show(row)
+            self.start_clock()
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs and shows an evaluation."""
+        self._log.write({"step": step} | {f"eval/{name}": v for name, v in metrics.items()})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        self._progress.say(f"step {step}  evaluation: {shown}")
+        self.start_clock()
+
+    def _count(self, batch: HostBatch) -> None:
+        self._tokens += int(batch["attention_mask"].sum())
+        self._positions += batch["attention_mask"].size
+        self._flops += train_flops(self._encoder, batch)
+
+    def _throughput(self) -> Row:
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        row: Row = {
+            "tokens_per_second": self._tokens / seconds,
+            "padding": 1 - self._tokens / self._positions,
+        }
+        if self._peak is not None:
+            row["model_flops_utilization"] = self._flops / seconds / self._peak
+        return row
+
+    def _nonfinite(self, row: Row, batch: HostBatch) -> None:
+        path = self._directory / f"nonfinite_step_{row['step']}.npz"
+        np.savez(path, **{name: np.asarray(value) for name, value in batch.items()})
+        found = f"loss {row['loss']}, gradient norm {row['grad_norm']} at step {row['step']}"
+        if self._stop_on_nonfinite:
+            raise UserError(
+                f"{found}: the run stops, its last checkpoint is intact, and the batch is in "
+                f"{path}; lower the learning rate, or go on with step.nonfinite=skip"
+            )
+        self._progress.say(f"{found}: this update is left out; the batch is in {path}")

@@ -1,0 +1,150 @@
+"""The train step and the evaluation step: pure functions, jitted with explicit shardings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from annotated_types import Ge
+from jax.sharding import Mesh
+
+from jaxbert.nn.functional import Apply
+from jaxbert.optim.groups import FROZEN
+from jaxbert.parallel.rules import batch_sharding, replicated
+from jaxbert.tasks.task import Task, WeightedSums, run_model
+from jaxbert.training.state import TrainState, state_shardings
+from jaxbert.typing import Array, Batch, Params
+
+Metrics = dict[str, Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvaluationStep = Callable[[Params, Batch], tuple[WeightedSums, dict[str, Array]]]
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """How one update is computed."""
+
+    accumulation_steps: Annotated[int, Ge(1)] = 1
+    """Microbatches per update; the update is that of the whole batch."""
+    dropout_rng: Literal["auto", "threefry2x32", "rbg", "unsafe_rbg"] = "auto"
+    """Generator of dropout bits; auto: rbg on TPU (cheaper), threefry2x32 elsewhere."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """A loss or gradient that is not finite: stop the run, or leave that update out."""
+
+
+def make_train_step(
+    apply: Apply,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    labels: Any,
+    config: StepConfig,
+    seed: int,
+) -> TrainStep:
+    """One update as a pure function (state, batch) -> (state, metrics).
+
+    Batch leaves are [accumulation_steps, rows, ...]. `labels` is the tree of group labels:
+    gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
+    `grad_norm` (global, before clipping), `learning_rate` (of the head). An update that is not finite leaves params and
+    optimiser as they were, whatever the policy: a checkpoint never holds a NaN.
+    """
+
+    def microbatch_loss(
+        params: Params, batch: Batch, weights: dict[str, Array], key: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        output = run_model(apply, _stop_frozen(params, labels), batch, key)
+        sums = task.loss_sums(output, batch)
+        losses = {name: _ratio(sums[name], weights[name]) for name in sums}
+        return sum(losses.values(), jnp.zeros(())), losses
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
+        keys = jax.random.split(jax.random.fold_in(base, state.step), config.accumulation_steps)
+        weights = jax.tree.map(jnp.sum, jax.vmap(task.loss_weights)(batch))
+        gradient = jax.value_and_grad(microbatch_loss, has_aux=True)
+
+        def add_microbatch(total: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
+            micro, key = inputs
+            (_, losses), grads = gradient(state.params, micro, weights, key)
+            return jax.tree.map(jnp.add, total, (losses, grads)), None
+
+        if config.accumulation_steps == 1:
+            micro = jax.tree.map(lambda x: x[0], batch)
+            (_, losses), grads = gradient(state.params, micro, weights, keys[0])
+        else:
+            zeros = (
+                {name: jnp.zeros(()) for name in weights},
+                jax.tree.map(jnp.zeros_like, state.params),
+            )
+            (losses, grads), _ = jax.lax.scan(add_microbatch, zeros, (batch, keys))
+        return _updated(state, grads, losses)
+
+    def _updated(
+        state: TrainState, grads: Params, losses: dict[str, Array]
+    ) -> tuple[TrainState, Metrics]:
+        loss, norm = sum(losses.values(), jnp.zeros(())), optax.global_norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        rate = jnp.asarray(schedule(state.step), jnp.float32)
+        metrics = losses | {"loss": loss, "grad_norm": norm, "learning_rate": rate}
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return train_step
+
+
+def make_evaluation_step(apply: Apply, task: Task) -> EvaluationStep:
+    """(params, batch) -> (sums and weights of losses and metrics, per-row outputs)."""
+
+    def evaluation_step(params: Params, batch: Batch) -> tuple[WeightedSums, dict[str, Array]]:
+        output = run_model(apply, params, batch)
+        weights = task.loss_weights(batch)
+        losses = task.loss_sums(output, batch)
+        sums = {name: (losses[name], weights[name]) for name in losses}
+        return sums | task.metric_sums(output, batch), task.row_outputs(output)
+
+    return evaluation_step
+
+
+def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
+    """Compiles with the state sharded by the rules and donated, the batch split by rows."""
+    placement = state_shardings(state, mesh)
+    return jax.jit(
+        step,
+        in_shardings=(placement, batch_sharding(mesh, microbatches=True)),
+        out_shardings=(placement, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def jit_evaluation_step(step: EvaluationStep, params: Params, mesh: Mesh) -> EvaluationStep:
+    """Compiles with rows split over the mesh; what comes out is on every device."""
+    placement = jax.tree.map(lambda x: x.sharding, params)
+    return jax.jit(
+        step,
+        in_shardings=(placement, batch_sharding(mesh, microbatches=False)),
+        out_shardings=replicated(mesh),
+    )
+
+
+def _stop_frozen(params: Params, labels: Any) -> Params:
+    return jax.tree.map(
+        lambda label, x: jax.lax.stop_gradient(x) if label == FROZEN else x, labels, params
+    )
+
+
+def _ratio(total: Array, weight: Array) -> Array:
+    return jnp.where(weight > 0, total / jnp.maximum(weight, 1.0), 0.0)
+
+
+def _dropout_impl(name: str) -> str:
+    if name != "auto":
+        return name
+    return "rbg" if jax.default_backend() == "tpu" else "threefry2x32"

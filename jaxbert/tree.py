@@ -1,0 +1,34 @@
+"""Functions over parameter trees by path: the one mechanism behind sharding, decay, freezing."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """`encoder/layers/0/mlp/up/kernel` of a JAX key path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def map_with_path(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Maps `function(path, leaf, ...)` over a tree."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, *leaves: function(path_name(path), *leaves), tree, *rest
+    )
+
+
+def paths(tree: Any) -> list[str]:
+    """The path of every leaf, in tree order."""
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def matches(patterns: Iterable[str], path: str) -> bool:
+    """Whether any regular expression is found in `path`, starting at the name of a module."""
+    return any(re.search(rf"(?:^|/)(?:{pattern})", path) for pattern in patterns)
+
+
+def num_elements(tree: Any) -> int:
+    """Number of array elements in a tree (of arrays or abstract arrays)."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
