@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 Array = jax.Array
 Params = dict[str, Any]
 """Plain nested dict of arrays, keyed by module names; layers by their decimal index as a string."""
 Batch = Mapping[str, Array]
+HostBatch = Mapping[str, np.ndarray]
+"""A batch before it is on the devices."""

@@ -80,7 +80,9 @@ def _treats_words_alone(backend: tokenizers.Tokenizer) -> bool:
     # An added token that is not special is searched for in the raw text and may hold a space.
     plain_added = any(not token["special"] for token in parts["added_tokens"])
     cleans = bool(parts["normalizer"] and parts["normalizer"].get("clean_text"))
-    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and cleans and not plain_added
+    return (
+        kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and cleans and not plain_added
+    )
 
 
 def _flatten(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

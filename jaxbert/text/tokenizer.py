@@ -1,23 +1,24 @@
 """A torch-free tokenizer: the `tokenizers` backend plus what a BERT engineer asks of it."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import tokenizers
 
 from jaxbert.errors import UserError
+from jaxbert.text.files import read_tokenizer, write_tokenizer
 from jaxbert.text.pieces import BatchEncoder
+from jaxbert.text.wordpiece import (
+    SPECIAL_TOKENS,
+    train_vocabulary,
+    wordpiece_backend,
+    wordpiece_config,
+)
 
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 # transformers writes int(1e30) for "no limit"; anything of that order means the same.
 _NO_LIMIT = 10**9
 
@@ -56,7 +57,9 @@ class Tokenizer:
         token = self.special_token(role)
         token_id = self.backend.token_to_id(token)
         if token_id is None:
-            raise UserError(f"tokenizer: its {role} {token!r} is not in the vocabulary; add it there")
+            raise UserError(
+                f"tokenizer: its {role} {token!r} is not in the vocabulary; add it there"
+            )
         return token_id
 
     @cached_property
@@ -107,7 +110,9 @@ class Tokenizer:
     def is_continuation(self) -> np.ndarray:
         """True for the pieces that continue a word (`##ing`): bool [vocab]."""
         special = self.special_ids
-        return np.array([t.startswith("##") and i not in special for i, t in enumerate(self.vocab())])
+        return np.array(
+            [t.startswith("##") and i not in special for i, t in enumerate(self.vocab())]
+        )
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, no special token added or recognised: "[SEP]" is three pieces."""
@@ -192,7 +197,9 @@ class Tokenizer:
         if isinstance(texts, str) or isinstance(pairs, str):
             raise TypeError("encode takes a list of texts; put a single one into a list")
         if pairs is not None and len(pairs) != len(texts):
-            raise ValueError(f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal")
+            raise ValueError(
+                f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal"
+            )
         limit = self.model_max_length if max_length is None else max_length
         if limit is None and padding == "max_length":
             raise UserError('padding="max_length" needs max_length: this tokenizer states no limit')
@@ -206,6 +213,37 @@ class Tokenizer:
     def decode(self, ids: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True) -> str:
         """The text of token ids, pieces joined into words."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+
+def load_tokenizer(
+    path_or_hub_id: str | Path, revision: str | None = None, *, lowercase: bool | None = None
+) -> Tokenizer:
+    """Load a directory with tokenizer.json or vocab.txt, a vocab.txt itself, or a hub repository.
+
+    A vocab.txt without tokenizer_config.json does not say whether it is lowercased: then
+    `lowercase` must. Elsewhere it may only confirm what the files say. tokenizer_config.json
+    decides where it disagrees with tokenizer.json, as in transformers.
+    """
+    return Tokenizer(*read_tokenizer(path_or_hub_id, revision=revision, lowercase=lowercase))
+
+
+def save_tokenizer(tokenizer: Tokenizer, directory: str | Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and vocab.txt; transformers loads the result."""
+    write_tokenizer(tokenizer.backend, tokenizer.config, tokenizer.vocab(), Path(directory))
+
+
+def train_wordpiece(
+    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True, min_frequency: int = 2
+) -> Tokenizer:
+    """Train a BERT tokenizer on texts that can be gone through twice (a list, not a generator).
+
+    The same texts give the same tokenizer. Special tokens have the ids 0 to 4 in BERT's order. The
+    vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
+    `min_frequency` times.
+    """
+    vocab = train_vocabulary(texts, vocab_size, lowercase=lowercase, min_frequency=min_frequency)
+    backend = wordpiece_backend(vocab, lowercase=lowercase)
+    return Tokenizer(backend, wordpiece_config(lowercase=lowercase))
 
 
 def _from_json(text: str, config: dict[str, Any]) -> Tokenizer:

@@ -1,6 +1,6 @@
 """Evaluation: every row counted once, sums divided once, in float64."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
@@ -10,9 +10,7 @@ from jaxbert.metrics.sums import Sums
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import EvaluationStep
-from jaxbert.typing import Params
-
-HostBatch = Mapping[str, np.ndarray]
+from jaxbert.typing import HostBatch, Params
 
 
 def evaluate(

@@ -11,10 +11,10 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.training.log import MetricLog
-from jaxbert.training.recorder import HostBatch, Recorder
+from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState
 from jaxbert.training.step import TrainStep
-from jaxbert.typing import Params
+from jaxbert.typing import HostBatch, Params
 
 Outcome = Literal["finished", "stopped_early", "preempted"]
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +14,7 @@ from jaxbert.training.flops import peak_flops, train_flops
 from jaxbert.training.log import MetricLog, Row
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.step import Metrics
-
-HostBatch = Mapping[str, np.ndarray]
+from jaxbert.typing import HostBatch
 
 
 class Recorder:
@@ -90,7 +90,8 @@ class Recorder:
 
     def _nonfinite(self, row: Row, batch: HostBatch) -> None:
         path = self._directory / f"nonfinite_step_{row['step']}.npz"
-        np.savez(path, **{name: np.asarray(value) for name, value in batch.items()})
+        arrays: dict[str, Any] = dict(batch)
+        np.savez(path, **arrays)
         found = f"loss {row['loss']}, gradient norm {row['grad_norm']} at step {row['step']}"
         if self._stop_on_nonfinite:
             raise UserError(
