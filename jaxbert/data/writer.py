@@ -132,7 +132,9 @@ def check_destination(path: Path, overwrite: bool) -> None:
     if not (path / METADATA).is_file():
         raise UserError(f"{path}: exists and is not a token store; choose another --out")
     if not overwrite:
-        raise UserError(f"{path}: a store is there already; add --overwrite or choose another --out")
+        raise UserError(
+            f"{path}: a store is there already; add --overwrite or choose another --out"
+        )
 
 
 def _lock_directory(directory: Path) -> int | None:

@@ -1,0 +1,77 @@
+"""Lines of text files, plain or compressed, with everything that is wrong with them reported."""
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from jaxbert.data.problems import Problems
+from jaxbert.errors import UserError
+
+COMPRESSIONS = (".gz", ".xz")
+LONG_LINE = 2**20
+_UTF8_MARK = b"\xef\xbb\xbf"
+_OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_LINES_PER_REPORT = 256
+
+Advance = Callable[[int], object]
+
+
+def no_advance(_: int) -> None:
+    """Where nobody watches how far reading has come."""
+
+
+def read_lines(
+    file: Path, problems: Problems, advance: Advance = no_advance
+) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 and lines without their ends; `advance` gets bytes of the file on disk.
+
+    Invalid UTF-8 becomes U+FFFD and is reported, as are lines beyond 1 MiB; a byte-order mark is
+    taken off. A file that is UTF-16 or whose compression is damaged is a UserError.
+    """
+    number = reported = 0
+    try:
+        with open(file, "rb", buffering=2**20) as disk:
+            for number, line in enumerate(_decompressed(disk, file), start=1):
+                if number == 1:
+                    line = _without_mark(line, file)
+                yield number, _decoded(line, file, number, problems)
+                if number % _LINES_PER_REPORT == 0:
+                    advance(disk.tell() - reported)
+                    reported = disk.tell()
+            advance(disk.tell() - reported)
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(
+            f"{file}, after line {number}: the compressed file is damaged or cut off ({error});"
+            " fetch it again"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+def _decompressed(disk: IO[bytes], file: Path) -> IO[bytes]:
+    if file.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(disk, "rb"))
+    if file.suffix == ".xz":
+        return cast(IO[bytes], lzma.open(disk, "rb"))
+    return disk
+
+
+def _without_mark(line: bytes, file: Path) -> bytes:
+    if line.startswith(_OTHER_MARKS):
+        raise UserError(f"{file}: the file is UTF-16; convert it to UTF-8 (iconv -f utf-16)")
+    return line.removeprefix(_UTF8_MARK)
+
+
+def _decoded(line: bytes, file: Path, number: int, problems: Problems) -> str:
+    line = line.removesuffix(b"\n").removesuffix(b"\r")
+    if len(line) > LONG_LINE:
+        problems.add("long line", str(file), number, f"{len(line)} bytes, kept")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        detail = f"byte {error.start} of the line: {error.reason}; kept with U+FFFD in its place"
+        problems.add("invalid UTF-8", str(file), number, detail)
+        return line.decode("utf-8", errors="replace")

@@ -1,0 +1,163 @@
+"""Rows of CSV, TSV, JSON-lines and Parquet files as (line number, values by column)."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxbert.data.lines import Advance, read_lines
+from jaxbert.data.problems import Problems
+from jaxbert.errors import UserError
+
+Rows = Iterator[tuple[int, dict[str, Any]]]
+_CSV_FIELD_LIMIT = 2**31 - 1
+
+
+class Reading(NamedTuple):
+    """What a reader is told beside the file: names for a headerless one, and who listens."""
+
+    names: Sequence[str] | None
+    columns: Sequence[str] | None
+    problems: Problems
+    advance: Advance
+
+
+def read_tsv(file: Path, reading: Reading) -> Rows:
+    """Fields between tabs, quotes being ordinary characters, as GLUE's files have them."""
+    lines = read_lines(file, reading.problems, reading.advance)
+    records = ((number, line.split("\t")) for number, line in lines if line)
+    return _named(records, file, reading)
+
+
+def read_csv(file: Path, reading: Reading) -> Rows:
+    """Comma-separated fields in standard quoting; a quoted field may hold line breaks."""
+    return _named(_csv_records(file, reading), file, reading)
+
+
+def _csv_records(file: Path, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(_CSV_FIELD_LIMIT)
+    lines = read_lines(file, reading.problems, reading.advance)
+    parser = csv.reader((line + "\n" for _, line in lines), strict=True)
+    while True:
+        start = parser.line_num + 1
+        try:
+            record = next(parser)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise UserError(
+                    f"{file}, line {start}: a quotation mark opens here and never closes;"
+                    ' close it, double it ("") or name the file .tsv if it is unquoted'
+                ) from None
+            reading.problems.add("invalid CSV", str(file), start, f"{error}; row left out")
+            continue
+        if record:
+            yield start, record
+
+
+def _named(records: Iterator[tuple[int, list[str]]], file: Path, reading: Reading) -> Rows:
+    names = reading.names
+    if names is None:
+        _, names = next(records, (0, None))
+        if names is None:
+            raise UserError(f"{file}: the file is empty; expected a line of column names")
+    check_columns(reading.columns, names, str(file))
+    for number, fields in records:
+        if len(fields) == len(names):
+            yield number, dict(zip(names, fields, strict=True))
+        else:
+            detail = f"{len(fields)} fields, expected {len(names)}; row left out"
+            reading.problems.add("wrong number of fields", str(file), number, detail)
+
+
+def read_jsonl(file: Path, reading: Reading) -> Rows:
+    """One JSON object a line; a line that is none, or lacks a column, is reported and left out."""
+    problems, lacking, complete = reading.problems, "", False
+    for number, line in read_lines(file, problems, reading.advance):
+        values = _json_object(line, file, number, problems) if line.strip() else None
+        if values is None:
+            continue
+        missing = [name for name in reading.columns or () if name not in values]
+        if missing:
+            lacking = lacking or ", ".join(values)
+            detail = f"no {', '.join(missing)} among {', '.join(values)}; row left out"
+            problems.add("missing column", str(file), number, detail)
+            continue
+        complete = True
+        yield number, values
+    if lacking and not complete:
+        wanted = ", ".join(reading.columns or ())
+        raise UserError(f"{file}: no row has the column {wanted}; the first row has: {lacking}")
+
+
+def _json_object(line: str, file: Path, number: int, problems: Problems) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        if number == 1 and line.lstrip().startswith("["):
+            raise UserError(_ARRAY.format(file=file)) from None
+        problems.add("invalid JSON", str(file), number, f"{error}; row left out")
+        return None
+    if isinstance(values, list) and number == 1:
+        raise UserError(_ARRAY.format(file=file))
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        problems.add("invalid JSON", str(file), number, f"a {kind}, not an object; row left out")
+        return None
+    if "\\ud" in line or "\\uD" in line:
+        _replace_surrogates(values, file, number, problems)
+    return values
+
+
+_ARRAY = "{file}: holds one JSON array; expected one object a line (jq -c '.[]' makes it so)"
+
+
+def _replace_surrogates(
+    values: dict[str, Any], file: Path, number: int, problems: Problems
+) -> None:
+    for name, value in values.items():
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            values[name] = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            detail = f"{name}: half of a surrogate pair; kept with U+FFFD in its place"
+            problems.add("invalid Unicode", str(file), number, detail)
+
+
+def read_parquet(file: Path, reading: Reading) -> Rows:
+    """Rows of a Parquet file, numbered from 1."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(file)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file}: not a readable Parquet file ({error})") from None
+    with table:
+        check_columns(reading.columns, table.schema_arrow.names, str(file))
+        size, number = file.stat().st_size, 0
+        columns = None if reading.columns is None else list(reading.columns)
+        for batch in table.iter_batches(batch_size=1024, columns=columns):
+            for values in batch.to_pylist():
+                number += 1
+                yield number, values
+            reading.advance(size * batch.num_rows // table.metadata.num_rows)
+
+
+def check_columns(wanted: Sequence[str] | None, found: Sequence[str], place: str) -> None:
+    """Raise a UserError that lists the columns there are when a wanted one is not among them."""
+    missing = [name for name in wanted or () if name not in found]
+    if missing:
+        raise UserError(
+            f"{place}: no column {', '.join(missing)}; the columns are: {', '.join(found)}"
+        )
+
+
+READERS: dict[str, Callable[[Path, Reading], Rows]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_jsonl,
+    ".json": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".parquet": read_parquet,
+}

@@ -1,0 +1,91 @@
+"""Rows of tables, whatever they are stored in, for `prepare` and for fine-tuning alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from jaxbert.data.lines import COMPRESSIONS, Advance, no_advance
+from jaxbert.data.problems import Problems
+from jaxbert.data.table_files import READERS, Reading, Rows
+from jaxbert.data.table_hubs import is_saved_dataset, read_hub, read_tfds
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: values by column, and the file (or `hub:` name) and line that it stands at."""
+
+    values: dict[str, Any]
+    file: str
+    line: int
+
+
+def read_rows(
+    spec: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    problems: Problems,
+    advance: Advance = no_advance,
+) -> Iterator[Row]:
+    """Rows of a CSV, TSV, JSON-lines (each also .gz or .xz) or Parquet file, `hub:` or `tfds:`.
+
+    `columns` are the ones that every row must have (Parquet and data sets read no others); without
+    them rows have what they have. `names` names the columns of a CSV or TSV file that has no
+    header. Values of CSV and TSV are strings. A column that the table lacks is a UserError; a
+    single malformed row is a problem, and is left out.
+    """
+    reading = Reading(names, columns, problems, advance)
+    text = str(spec)
+    for number, values in _open(text, reading):
+        yield Row(values, text, number)
+
+
+def column_names(spec: str | Path) -> tuple[str, ...]:
+    """Columns of a table: its header, or what its first row has; () where it has no rows."""
+    first = next(read_rows(spec, problems=Problems()), None)
+    return () if first is None else tuple(first.values)
+
+
+def is_table(spec: str) -> bool:
+    """Whether `read_rows` reads this kind of source."""
+    return (
+        spec.startswith(("hub:", "tfds:"))
+        or file_kind(Path(spec)) in READERS
+        or is_saved_dataset(Path(spec))
+    )
+
+
+def file_kind(path: Path) -> str:
+    """The suffix that says what a file holds: `.csv` for `a.csv.gz`."""
+    name = path.with_suffix("") if path.suffix in COMPRESSIONS else path
+    return name.suffix.lower()
+
+
+def existing_file(path: Path) -> Path:
+    """The path itself, or a UserError that names the nearest one there is."""
+    if path.exists():
+        return path
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, siblings, n=1)
+    hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+    raise UserError(f"{path}: no such file{hint}")
+
+
+def _open(spec: str, reading: Reading) -> Rows:
+    if spec.startswith("hub:"):
+        return read_hub(spec.removeprefix("hub:"), reading)
+    if spec.startswith("tfds:"):
+        return read_tfds(spec.removeprefix("tfds:"), reading)
+    path = existing_file(Path(spec).expanduser())
+    if is_saved_dataset(path):
+        return read_hub(str(path), reading)
+    reader = READERS.get(file_kind(path))
+    if reader is None:
+        known = ", ".join(READERS)
+        raise UserError(f"{path}: not a table; expected {known}, hub:NAME or tfds:NAME")
+    if file_kind(path) == ".parquet" and path.suffix != ".parquet":
+        raise UserError(f"{path}: Parquet is compressed inside; decompress the file itself")
+    return reader(path, reading)
