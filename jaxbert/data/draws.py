@@ -63,7 +63,7 @@ def words(
     out = np.empty((len(examples), blocks.size, 4), np.uint32)
     for lane, values in enumerate(philox(counter, (key & 0xFFFFFFFF, key >> 32))):
         out[:, :, lane] = values
-    return out.reshape(len(examples), -1)[:, :count]
+    return out.reshape(len(examples), 4 * blocks.size)[:, :count]
 
 
 def uniforms(

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from corpora import random_lengths
+
+from jaxbert.data.spans import Spans, cut_into_spans, held_out
+
+
+def cut(documents, min_tokens, min_sentences, chosen=None):
+    lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
+    sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
+    document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
+    return cut_into_spans(
+        sentence_offsets,
+        document_offsets,
+        np.arange(len(documents)) if chosen is None else np.asarray(chosen),
+        min_tokens=min_tokens,
+        min_sentences=min_sentences,
+    )
+
+
+def ranges(spans: Spans):
+    return list(zip(spans.first.tolist(), spans.stop.tolist(), spans.owner.tolist(), strict=True))
+
+
+def test_a_small_corpus_is_cut_as_by_hand():
+    documents = [[6, 6, 6, 6, 2, 10], [4], [3, 3], [50, 1, 50, 1]]
+    assert ranges(cut(documents, 10, 2)) == [
+        (0, 2, 0),
+        (2, 4, 0),
+        (4, 6, 0),
+        (6, 7, 1),
+        (7, 9, 2),
+        (9, 11, 3),
+        (11, 13, 3),
+    ]
+
+
+def test_what_is_left_of_a_document_belongs_to_its_last_span():
+    assert ranges(cut([[5, 5, 5, 4]], 10, 2)) == [(0, 4, 0)]
+    assert ranges(cut([[5, 5, 50]], 10, 2)) == [(0, 3, 0)]
+    assert ranges(cut([[5, 5, 50]], 10, 1)) == [(0, 2, 0), (2, 3, 0)]
+
+
+@pytest.mark.parametrize("min_sentences", [1, 2])
+@pytest.mark.parametrize("min_tokens", [2, 13, 61, 125])
+def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(
+    min_tokens, min_sentences
+):
+    documents = random_lengths(0, 300, 40, 30)
+    spans = cut(documents, min_tokens, min_sentences)
+    document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
+    lengths = np.concatenate(documents)
+    assert spans.first[0] == 0
+    np.testing.assert_array_equal(spans.stop[:-1], spans.first[1:])
+    assert spans.stop[-1] == len(lengths)
+    for first, stop, owner in ranges(spans):
+        start, end = document_offsets[owner], document_offsets[owner + 1]
+        assert start <= first < stop <= end
+        is_whole_document = (first, stop) == (start, end)
+        assert is_whole_document or lengths[first:stop].sum() >= min_tokens
+        assert is_whole_document or stop - first >= min_sentences
+
+
+def test_only_the_documents_asked_for_are_cut():
+    spans = cut([[5, 5], [5, 5], [5, 5, 5]], 10, 2, chosen=[2])
+    assert ranges(spans) == [(4, 7, 0)]
+    assert spans.documents.tolist() == [2]
+    assert len(cut([[5, 5]], 10, 2, chosen=np.zeros(0, np.int64))) == 0
+
+
+def test_the_held_out_share_of_documents_is_the_one_asked_for():
+    assert not held_out(10_000, 0.0).any()
+    assert held_out(100, 1.0).all()
+    # 500 expected, standard deviation 22.
+    assert abs(held_out(10_000, 0.05).sum() - 500) < 90
+
+
+def test_held_out_documents_stay_so_when_the_corpus_or_the_fraction_grows():
+    marks = held_out(1_000, 0.1)
+    np.testing.assert_array_equal(held_out(2_000, 0.1)[:1_000], marks)
+    assert held_out(1_000, 0.2)[marks].all()
