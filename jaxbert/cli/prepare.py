@@ -1,0 +1,153 @@
+"""`jaxbert prepare`: text from anywhere to a token store."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from jaxbert.data.prepare import Summary
+
+HELP = "turn text into a token store to pretrain on"
+EXAMPLE = """\
+jaxbert prepare 'wiki/*.jsonl.xz' --out wiki.store --vocab-size 30000
+jaxbert prepare books.txt --out books.store --tokenizer google-bert/bert-base-uncased
+jaxbert prepare docs: --limit-mb 4 --out docs.store --vocab-size 8000"""
+
+_SOURCES = (
+    ".txt (a blank line between documents), .jsonl, .csv, .tsv (each also .gz or .xz), .parquet,"
+    " a pattern of such files, a directory of datasets' save_to_disk, hub:NAME[:CONFIG[:SPLIT]],"
+    " tfds:NAME[:SPLIT], or docs:[PACKAGE,...] for the docstrings of the installed packages"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
+    add("--out", required=True, metavar="STORE", help="directory to write")
+    add("--tokenizer", metavar="DIR", help="tokenizer directory, vocab.txt or hub id to use")
+    add("--vocab-size", type=int, metavar="N", help="train a WordPiece vocabulary of this size")
+    case = parser.add_mutually_exclusive_group()
+    case.add_argument(
+        "--lowercase",
+        action="store_true",
+        default=None,
+        help="the vocabulary is lowercase (what is trained is, unless --cased)",
+    )
+    case.add_argument("--cased", action="store_false", dest="lowercase")
+    add("--processes", type=int, metavar="N", help="default: one a core")
+    add("--text-column", default="text", metavar="NAME", help="of tables; default: text")
+    add("--language", default="en", metavar="CODE", help="of the sentence rules; default: en")
+    add(
+        "--sentences",
+        choices=("split", "lines"),
+        default="split",
+        help="split documents into sentences, or take every line for one; default: split",
+    )
+    add("--limit-mb", type=float, metavar="N", help="how much text docs: gives at most")
+    add("--overwrite", action="store_true", help="replace an existing store")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepares the store and prints what is in it."""
+    from rich.console import Console
+
+    from jaxbert.data.prepare import PrepareOptions, prepare
+
+    limit = arguments.limit_mb
+    options = PrepareOptions(
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        lowercase=arguments.lowercase,
+        text_column=arguments.text_column,
+        language=arguments.language,
+        sentences=arguments.sentences,
+        limit_bytes=None if limit is None else int(limit * 1e6),
+        processes=arguments.processes,
+        overwrite=arguments.overwrite,
+    )
+    began = time.monotonic()
+    with _progress(Console(stderr=True)) as progress:
+        summary = prepare(arguments.sources, arguments.out, options, _Bars(progress))
+    _print(summary, arguments.out, time.monotonic() - began)
+    return 0
+
+
+def _progress(console: "Console") -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+    )
+
+
+class _Bars:
+    """A progress bar for each stage; its rate counts bytes as they lie on disk."""
+
+    def __init__(self, progress: "Progress"):
+        self._progress = progress
+        self._text_bytes = 0
+
+    def start(self, stage: str, total: int | None) -> None:
+        self._stage = self._progress.add_task(stage, total=total, text="")
+
+    def advance(self, amount: int) -> None:
+        self._progress.advance(self._stage, amount)
+
+    def encoded(self, size: int) -> None:
+        self._text_bytes += size
+        text = f"{self._text_bytes / 1e6:.1f} MB of text"
+        self._progress.update(self._stage, text=text)
+
+
+def _print(summary: "Summary", out: str, seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("what", "how much", title=Text(f"token store {out}"))
+    table.columns[1].justify = "right"
+    for name, value in _figures(summary, seconds):
+        table.add_row(name, value)
+    console.print(table)
+    if summary.problems.counts:
+        found = Table("problem", "count", "first at", "which", title="malformed input")
+        found.columns[1].justify = "right"
+        for kind, count in sorted(summary.problems.counts.items()):
+            first = summary.problems.first[kind]
+            place = Text(f"{first.file}:{first.line}", overflow="fold")
+            found.add_row(kind, f"{count:,}", place, Text(first.detail))
+        console.print(found)
+        console.print(Text(f"all of it: {out}/problems.jsonl"), soft_wrap=True)
+
+
+def _figures(summary: "Summary", seconds: float) -> list[tuple[str, str]]:
+    return [
+        ("documents", f"{summary.documents:,}"),
+        ("sentences", f"{summary.sentences:,}"),
+        ("tokens", f"{summary.tokens:,}"),
+        ("vocabulary", f"{summary.vocab_size:,}"),
+        ("bytes per token", f"{summary.text_bytes / summary.tokens:.2f}"),
+        ("unknown pieces", f"{summary.unknown / summary.tokens:.4%}"),
+        ("text", f"{summary.text_bytes / 1e6:.1f} MB in {seconds:.1f} s"),
+        ("malformed", f"{summary.problems.counts.total():,}"),
+    ]

@@ -1,0 +1,127 @@
+"""Documents to token arrays, chunk by chunk, in this process or in several."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from jaxbert.data.sources.resolve import Sentences
+from jaxbert.errors import UserError
+from jaxbert.text.sentences import pieces, split_sentences
+from jaxbert.text.tokenizer import Tokenizer
+
+_CHUNKS_PER_PROCESS = 3
+Origin = TypeVar("Origin")
+
+
+class EncodedDocuments(NamedTuple):
+    """Token ids of documents; a document without any has the length 0."""
+
+    tokens: np.ndarray  # uint16 or uint32 [tokens]
+    sentence_lengths: np.ndarray  # int32 [sentences], all above 0
+    document_lengths: np.ndarray  # int32 [documents], in sentences
+    unknown: int
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """From texts to token ids; can be sent to another process."""
+
+    tokenizer: Tokenizer
+    language: str
+    sentences: Sentences
+
+    def __call__(self, texts: Sequence[str]) -> EncodedDocuments:
+        """Token ids of documents, sentence by sentence."""
+        documents = [self._split(text) for text in texts]
+        counts = np.fromiter(map(len, documents), np.int64, len(documents))
+        tokens, lengths = self.tokenizer.encode_flat([s for d in documents for s in d])
+        # Control characters alone make a sentence without tokens.
+        filled = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths > 0)])
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return EncodedDocuments(
+            tokens.astype(np.uint16 if self.tokenizer.vocab_size <= 2**16 else np.uint32),
+            lengths[lengths > 0].astype(np.int32),
+            np.diff(filled[bounds]).astype(np.int32),
+            int(np.count_nonzero(tokens == self.tokenizer.unk_id)),
+        )
+
+    def _split(self, text: str) -> list[str]:
+        if self.sentences == "lines":
+            return [piece for line in text.split("\n") if line.strip() for piece in pieces(line)]
+        return split_sentences(text, self.language)
+
+
+def encode_chunks(
+    chunks: Iterable[tuple[Origin, Sequence[str]]], encoder: DocumentEncoder, processes: int
+) -> Iterator[tuple[Origin, EncodedDocuments]]:
+    """Encode chunks of texts in order; each comes back with whatever it came with.
+
+    At most three chunks a process are on their way at a time, so memory does not grow with the
+    corpus. The result does not depend on `processes`.
+    """
+    if processes == 1:
+        for origin, texts in chunks:
+            yield origin, encoder(texts)
+        return
+    # Not fork: the threads of the tokenizer and of JAX do not survive it.
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), _start_worker, (encoder,)
+    ) as pool:
+        try:
+            yield from _in_order(chunks, pool, processes * _CHUNKS_PER_PROCESS)
+        except BrokenProcessPool:
+            raise UserError(
+                "prepare: a worker process was killed, most likely for want of memory;"
+                " use fewer --processes"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_order(
+    chunks: Iterable[tuple[Origin, Sequence[str]]], pool: ProcessPoolExecutor, limit: int
+) -> Iterator[tuple[Origin, EncodedDocuments]]:
+    under_way: deque[tuple[Origin, Future[EncodedDocuments]]] = deque()
+    for origin, texts in chunks:
+        under_way.append((origin, pool.submit(_work, texts)))
+        while len(under_way) >= limit or (under_way and under_way[0][1].done()):
+            first, future = under_way.popleft()
+            yield first, future.result()
+    while under_way:
+        first, future = under_way.popleft()
+        yield first, future.result()
+
+
+_encoder: DocumentEncoder
+
+
+def _start_worker(encoder: DocumentEncoder) -> None:
+    global _encoder
+    _encoder = encoder
+    # The processes are the parallelism; threads inside each would only compete.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Ctrl-C goes to the whole group: the parent answers it for all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker waits on a pipe that it holds open itself, so it would outlive a killed parent."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _work(texts: Sequence[str]) -> EncodedDocuments:
+    return _encoder(texts)

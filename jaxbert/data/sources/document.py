@@ -1,0 +1,39 @@
+"""What a source gives: documents, and where each of them came from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from jaxbert.data.lines import Advance
+from jaxbert.data.problems import Problems
+
+
+class Docstring(NamedTuple):
+    """One docstring: the dotted name of what it describes, its first line, its cleaned text."""
+
+    name: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document and its origin; `package`, `module` and `docstrings` only from `docs:`."""
+
+    text: str
+    file: str
+    line: int
+    package: str = ""
+    module: str = ""
+    docstrings: tuple[Docstring, ...] = ()
+
+
+class Source(Protocol):
+    """Something that documents can be read from, as often as one likes."""
+
+    @property
+    def size(self) -> int | None:
+        """What all that `advance` gets adds up to; None where it is not known before reading."""
+
+    def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
+        """The documents in order; malformed input goes to `problems`."""

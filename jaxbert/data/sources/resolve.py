@@ -1,0 +1,68 @@
+"""From what the user writes on the command line to sources."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+from jaxbert.data.sources.docs import Docs
+from jaxbert.data.sources.document import Source
+from jaxbert.data.sources.rows import TableRows
+from jaxbert.data.sources.text import TextFile
+from jaxbert.data.tables import existing_file, file_kind, is_table
+from jaxbert.errors import UserError
+
+Sentences = Literal["split", "lines"]
+_KINDS = (
+    ".txt, .jsonl, .csv, .tsv (each also .gz or .xz), .parquet, a directory of datasets'"
+    " save_to_disk, hub:NAME[:CONFIG[:SPLIT]], tfds:NAME[:SPLIT] or docs:[PACKAGE,...]"
+)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How sources are read, beside what they are."""
+
+    text_column: str = "text"
+    sentences: Sentences = "split"
+    limit_bytes: int | None = None
+
+
+def resolve_sources(specs: Sequence[str], options: SourceOptions) -> list[Source]:
+    """The sources of all specifications in order; a glob gives its files in sorted order."""
+    return [source for spec in specs for source in _resolve(spec, options)]
+
+
+def _resolve(spec: str, options: SourceOptions) -> Iterator[Source]:
+    if spec.startswith("docs:"):
+        names = tuple(filter(None, spec.removeprefix("docs:").split(",")))
+        yield Docs(names or None, options.limit_bytes)
+    elif spec.startswith(("hub:", "tfds:")):
+        yield TableRows(spec, options.text_column)
+    else:
+        for path in _paths(spec):
+            yield _file(path, options)
+
+
+def _paths(spec: str) -> list[Path]:
+    path = Path(spec).expanduser()
+    if path.exists() or not any(c in spec for c in "*?["):
+        scheme = spec.partition(":")[0]
+        if ":" in spec and scheme.isidentifier() and not path.exists():
+            raise UserError(f"{spec}: unknown kind of source {scheme}:; expected {_KINDS}")
+        return [existing_file(path)]
+    found = sorted(glob(str(path), recursive=True))
+    if not found:
+        raise UserError(f"{spec}: no file matches this pattern")
+    return [Path(name) for name in found]
+
+
+def _file(path: Path, options: SourceOptions) -> Source:
+    if file_kind(path) == ".txt" and path.is_file():
+        return TextFile(path, "\n" if options.sentences == "lines" else " ")
+    if is_table(str(path)):
+        return TableRows(str(path), options.text_column)
+    if path.is_dir():
+        raise UserError(f"{path}: a directory; name its files by a pattern: '{path}/*.txt'")
+    raise UserError(f"{path}: unknown kind of source; expected {_KINDS}")

@@ -1,0 +1,37 @@
+"""Documents that are the rows of a table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxbert.data.lines import Advance
+from jaxbert.data.problems import Problems
+from jaxbert.data.sources.document import Document
+from jaxbert.data.tables import read_rows
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """One column of a table, a document a row."""
+
+    spec: str
+    column: str
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk of a file; unknown for a data set."""
+        path = Path(self.spec)
+        return path.stat().st_size if path.is_file() else None
+
+    def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
+        """Documents in order; a value that is no text, or a blank one, is reported."""
+        rows = read_rows(self.spec, columns=[self.column], problems=problems, advance=advance)
+        for row in rows:
+            value = row.values[self.column]
+            if not isinstance(value, str):
+                detail = f"{self.column}: a {type(value).__name__}, not a string; row left out"
+                problems.add("not a string", row.file, row.line, detail)
+            elif not value.strip():
+                problems.add("empty document", row.file, row.line, f"{self.column} is blank")
+            else:
+                yield Document(value, row.file, row.line)
