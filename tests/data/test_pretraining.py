@@ -1,0 +1,278 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from corpora import (
+    CLS,
+    PAD,
+    SEP,
+    numbered_store,
+    parts,
+    random_lengths,
+    unmasked,
+    vocabulary,
+)
+
+from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
+from jaxbert.errors import UserError
+
+KEYS = {
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "masked_lm_positions",
+    "labels",
+    "next_sentence_label",
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """60 documents, some of a single sentence, some with sentences longer than an example."""
+    documents = random_lengths(0, 60, 30, 25)
+    documents += [[40], [3], [1], [300], [200, 10], [1, 1], [90, 90, 90]]
+    return numbered_store(tmp_path_factory.mktemp("stores") / "store", documents)
+
+
+def make(store, seed=0, batch_size=16, split="train", **options):
+    config = PretrainingDataConfig(**{"max_seq_length": 64, **options})
+    return PretrainingData(
+        store, config, seed, batch_size, split=split, vocabulary=vocabulary(store.vocab_size)
+    )
+
+
+def document_of(store, token):
+    sentence = np.searchsorted(store.sentence_offsets, token, side="right") - 1
+    return int(np.searchsorted(store.document_offsets, sentence, side="right") - 1)
+
+
+def digest(batch):
+    content = b"".join(name.encode() + batch[name].tobytes() for name in sorted(batch))
+    return hashlib.sha256(content).hexdigest()
+
+
+OPTIONS = [
+    {},
+    {"whole_word_masking": True},
+    {"next_sentence_prediction": False},
+    {"masking": "static", "num_duplicates": 2},
+    {"max_seq_length": 37, "max_predictions_per_sequence": 3},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_batch_does_not_depend_on_the_batches_made_before(store, options):
+    data = make(store, **options)
+    forward = [digest(data.batch(step)) for step in range(12)]
+    assert [digest(make(store, **options).batch(step)) for step in range(12)] == forward
+    assert [digest(data.batch(step)) for step in reversed(range(12))] == forward[::-1]
+    assert len(set(forward)) == 12
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_hosts_that_make_only_their_rows_make_the_same_batch(store, options):
+    data = make(store, **options)
+    last = data.num_evaluation_batches - 1
+    for whole, part in [
+        (data.batch(7), lambda a, b: data.rows(7, a, b)),
+        (data.evaluation_batch(last), lambda a, b: data.evaluation_rows(last, a, b)),
+    ]:
+        pieces = [part(0, 1), part(1, 1), part(1, 9), part(9, 16)]
+        for name in whole:
+            joined = np.concatenate([piece[name] for piece in pieces])
+            np.testing.assert_array_equal(joined, whole[name])
+
+
+def test_the_batch_size_does_not_change_the_stream_of_examples(store):
+    large, single = make(store, batch_size=12).batch(1), make(store, batch_size=1)
+    for row in range(12):
+        for name, values in single.batch(12 + row).items():
+            np.testing.assert_array_equal(values[0], large[name][row])
+
+
+def test_another_process_makes_the_same_batch(store):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from test_pretraining import digest, make\n"
+        "from jaxbert.data.store import TokenStore\n"
+        "print(digest(make(TokenStore.open(sys.argv[1])).batch(9)))\n"
+    )
+    arguments = [sys.executable, "-c", program, str(store.path), __file__.rpartition("/")[0]]
+    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert output.strip() == digest(make(store).batch(9))
+
+
+def test_seeds_give_other_examples(store):
+    assert digest(make(store).batch(0)) != digest(make(store, seed=1).batch(0))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_row_is_cls_a_sep_b_sep_and_padding(store, options):
+    data = make(store, **options)
+    width = data.config.max_seq_length
+    num_segments = 2 if data.config.next_sentence_prediction else 1
+    for step in range(20):
+        batch = data.batch(step)
+        assert set(batch) == KEYS
+        assert {values.dtype for values in batch.values()} == {np.dtype(np.int32)}
+        assert batch["input_ids"].shape == (16, width)
+        for row, ids in enumerate(unmasked(batch)):
+            segments = parts(ids)
+            assert len(segments) == num_segments
+            length = 1 + sum(len(segment) + 1 for segment in segments)
+            a_end = 1 + len(segments[0])
+            assert (ids[length:] == PAD).all()
+            assert batch["attention_mask"][row].tolist() == [1] * length + [0] * (width - length)
+            types = [0] * (a_end + 1) + [1] * (length - a_end - 1) + [0] * (width - length)
+            assert batch["token_type_ids"][row].tolist() == types
+            for segment in segments:
+                assert len(segment) > 0
+                assert (np.diff(segment) == 1).all()
+                assert document_of(store, segment[0]) == document_of(store, segment[-1])
+
+
+def test_the_next_sentence_label_is_true_in_the_store(store):
+    data = make(store)
+    labels = []
+    for step in range(60):
+        batch = data.batch(step)
+        for ids, label in zip(unmasked(batch), batch["next_sentence_label"], strict=True):
+            a, b = parts(ids)
+            is_same_document = document_of(store, a[0]) == document_of(store, b[0])
+            assert is_same_document == (label == 0)
+            if label == 0:
+                assert a[-1] < b[0]
+                between = store.sentence_offsets
+                assert ((between > a[-1]) & (between <= b[0])).any()
+            labels.append(label)
+    assert set(labels) == {0, 1}
+
+
+def test_without_next_sentence_prediction_that_label_is_ignored(store):
+    data = make(store, next_sentence_prediction=False)
+    assert (data.batch(0)["next_sentence_label"] == -100).all()
+    assert (data.evaluation_batch(0)["next_sentence_label"] == -100).all()
+
+
+def spans_seen(store, data, batches):
+    """The spans that the first segments lie in, and how often each was visited."""
+    spans = data._corpus.spans
+    starts = np.asarray(store.sentence_offsets)[spans.first]
+    first_tokens = [parts(ids)[0][0] for batch in batches for ids in unmasked(batch)]
+    index = np.searchsorted(starts, first_tokens, side="right") - 1
+    return np.bincount(index, minlength=len(spans))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_an_epoch_visits_every_span_once(store, options):
+    data = make(store, batch_size=1, **options)
+    for epoch in range(2):
+        steps = range(epoch * data.num_examples, (epoch + 1) * data.num_examples)
+        counts = spans_seen(store, data, [data.batch(step) for step in steps])
+        assert (counts == 1).all()
+
+
+def test_static_examples_repeat_after_the_duplicates_and_dynamic_ones_do_not(store):
+    for masking, repeats in [("static", True), ("dynamic", False)]:
+        data = make(store, batch_size=1, masking=masking, num_duplicates=3)
+        num_examples = data.num_examples
+        epochs = [
+            sorted(digest(data.batch(epoch * num_examples + i)) for i in range(num_examples))
+            for epoch in range(6)
+        ]
+        assert (epochs[:3] == epochs[3:]) == repeats
+        assert len({epochs[0][0], epochs[1][0], epochs[2][0]}) == 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_evaluation_covers_every_span_once_and_fills_the_last_batch(store, batch_size):
+    data = make(store, batch_size=batch_size, validation_fraction=0.3, split="validation")
+    batches = list(data.evaluation_batches())
+    assert len(batches) == data.num_evaluation_batches
+    ids = np.concatenate([batch["row_ids"] for batch in batches])
+    assert len(ids) == len(batches) * batch_size
+    assert ids[ids >= 0].tolist() == list(range(data.num_examples))
+    assert (ids[data.num_examples :] == -1).all()
+    filler = {name: np.concatenate([batch[name] for batch in batches])[ids == -1] for name in KEYS}
+    assert (filler["labels"] == -100).all()
+    assert (filler["next_sentence_label"] == -100).all()
+    assert (filler["attention_mask"].sum(axis=1) == 1).all()
+    assert (filler["input_ids"][:, 0] == CLS).all()
+    assert not filler["masked_lm_positions"].any()
+
+
+def test_evaluation_is_the_same_every_time_and_for_every_seed(store):
+    options = {"validation_fraction": 0.3, "split": "validation"}
+    data = make(store, **options)
+    first = [digest(batch) for batch in data.evaluation_batches()]
+    data.batch(5)
+    assert [digest(batch) for batch in data.evaluation_batches()] == first
+    other = make(store, seed=7, **options)
+    assert [digest(batch) for batch in other.evaluation_batches()] == first
+
+
+def documents_of(store, batches):
+    rows = [ids for batch in batches for ids in unmasked(batch) if (ids == SEP).any()]
+    return {document_of(store, segment[0]) for ids in rows for segment in parts(ids)}
+
+
+def test_no_document_is_in_both_splits_not_even_as_a_random_next(store):
+    train = make(store, validation_fraction=0.3)
+    validation = make(store, validation_fraction=0.3, split="validation")
+    seen = documents_of(store, (train.batch(step) for step in range(100)))
+    held_out = documents_of(store, validation.evaluation_batches())
+    held_out |= documents_of(store, (validation.batch(step) for step in range(50)))
+    assert not seen & held_out
+    assert len(seen | held_out) == store.num_documents
+
+
+def test_without_a_validation_share_every_document_trains(store):
+    data = make(store)
+    assert data.num_examples > store.num_documents
+    seen = documents_of(store, (data.batch(step) for step in range(100)))
+    assert seen == set(range(store.num_documents))
+
+
+def test_the_masks_of_a_row_do_not_follow_those_of_its_neighbours(store):
+    batch = make(store, batch_size=64).batch(0)
+    rows = {tuple(positions) for positions in batch["masked_lm_positions"].tolist()}
+    assert len(rows) > 55
+
+
+def test_a_store_of_one_document_has_no_other_to_draw_from(tmp_path):
+    store = numbered_store(tmp_path / "store", [[5, 5, 5]])
+    with pytest.raises(UserError, match="next_sentence_prediction=false"):
+        make(store)
+    ids = make(store, next_sentence_prediction=False, batch_size=2).batch(0)["input_ids"]
+    assert ids.shape == (2, 64)
+
+
+def test_a_split_without_documents_is_refused(store):
+    with pytest.raises(UserError, match="0 in the validation split"):
+        make(store, split="validation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_seq_length": 4}, "must be at least 5"),
+        ({"max_seq_length": 3, "next_sentence_prediction": False}, "must be at least 4"),
+        ({"max_predictions_per_sequence": 0}, "must be from 1 to max_seq_length=128"),
+        ({"max_predictions_per_sequence": 129}, "must be from 1 to max_seq_length=128"),
+        ({"masked_lm_probability": 1.5}, "masked_lm_probability=1.5: must be from 0 to 1"),
+        ({"validation_fraction": -0.1}, "validation_fraction=-0.1: must be from 0 to 1"),
+        ({"masking": "magic"}, '"dynamic" or "static"'),
+        ({"num_duplicates": 0}, "must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        PretrainingDataConfig(**options)
+
+
+def test_the_shortest_rows_still_hold_a_pair(store):
+    data = make(store, max_seq_length=5, max_predictions_per_sequence=2)
+    for ids in unmasked(data.batch(0)):
+        assert [len(segment) for segment in parts(ids)] == [1, 1]
