@@ -5,6 +5,7 @@ A directory holds `tokens.bin` (little-endian uint16 or uint32), `sentence_offse
 last and says what the others must look like.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class TokenStore:
     def vocab_size(self) -> int:
         """Size of the vocabulary that the ids come from."""
         return self.metadata["vocab_size"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any token or boundary: 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.metadata["sha256"]).encode()).hexdigest()[:16]
 
     @property
     def dtype(self) -> np.dtype:

@@ -1,6 +1,7 @@
 """Writing a token store so that what lies at its path is either whole or not a store."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ class StoreWriter:
         self.vocab_size = vocab_size
         self.dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
         self.num_documents = self.num_sentences = self.num_tokens = 0
+        self._digests = {name: hashlib.sha256() for name in (TOKENS, SENTENCES, DOCUMENTS)}
         check_destination(self.path, overwrite)
         self._lock = _lock_directory(self.directory)
         self._files: dict[str, IO[bytes]] = {}
@@ -80,17 +82,22 @@ class StoreWriter:
             )
         sentence_ends = self.num_tokens + np.cumsum(sentence_lengths, dtype="<i8")
         document_ends = self.num_sentences + np.cumsum(document_lengths, dtype="<i8")
-        self._files[TOKENS].write(tokens.astype(self.dtype).tobytes())
-        self._files[SENTENCES].write(sentence_ends.tobytes())
-        self._files[DOCUMENTS].write(document_ends.tobytes())
+        for name, values in (
+            (TOKENS, tokens.astype(self.dtype)),
+            (SENTENCES, sentence_ends),
+            (DOCUMENTS, document_ends),
+        ):
+            # Per file, or the digest would depend on how the documents were cut into calls.
+            self._digests[name].update(values.tobytes())
+            self._files[name].write(values.tobytes())
         self.num_tokens += len(tokens)
         self.num_sentences += len(sentence_lengths)
         self.num_documents += len(document_lengths)
 
     def finish(self, description: Mapping[str, Any] | None = None) -> None:
         """Put everything on disk, describe it in store.json and move it to its path."""
-        for file in self._files.values():
-            file.close()
+        for opened in self._files.values():
+            opened.close()
         files = sorted(p for p in self.directory.rglob("*") if p.is_file())
         metadata = {
             "format": FORMAT,
@@ -100,6 +107,7 @@ class StoreWriter:
             "documents": self.num_documents,
             "sentences": self.num_sentences,
             "tokens": self.num_tokens,
+            "sha256": {name: digest.hexdigest() for name, digest in self._digests.items()},
             "files": {p.relative_to(self.directory).as_posix(): p.stat().st_size for p in files},
             **(description or {}),
         }

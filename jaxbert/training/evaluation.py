@@ -1,6 +1,6 @@
 """Evaluation: every row counted once, sums divided once, in float64."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -19,18 +19,14 @@ def evaluate(
     batches: Iterable[HostBatch],
     task: Task,
     mesh: Mesh,
-    interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics, and the per-row outputs with labels and row_ids, in the order of the batches.
 
-    Rows with row_ids = -1 only fill the last batch and are dropped. Stops early, with what it
-    has, once `interrupted()`.
+    Rows with row_ids = -1 only fill the last batch and are dropped.
     """
     sums, rows = Sums(), []
     sharding = batch_sharding(mesh, microbatches=False)
     for batch in batches:
-        if interrupted():
-            break
         device_sums, outputs = step(params, put_batch(dict(batch), sharding))
         sums.add(jax.device_get(device_sums))
         if outputs:

@@ -24,8 +24,8 @@ class LoopConfig:
     """When what happens, in steps."""
 
     log_every: Annotated[int, Ge(1)] = 10
-    evaluate_every: Annotated[int, Ge(1)] | None = None
-    """null: at the end only."""
+    evaluate_every: Annotated[int, Ge(1)] | Literal["epoch"] | None = None
+    """Steps, or `epoch`; null: at the end only."""
     checkpoint_every: Annotated[int, Ge(1)] | None = 1000
     """Besides after every evaluation; null: only then."""
     early_stopping_patience: Annotated[int, Ge(1)] | None = None
@@ -101,7 +101,7 @@ def _save(
 
 def _evaluation_is_due(loop: Loop, step: int) -> bool:
     every = loop.config.evaluate_every
-    return step == loop.num_steps or (every is not None and step % every == 0)
+    return step == loop.num_steps or (isinstance(every, int) and step % every == 0)
 
 
 def _checkpoint_is_due(loop: Loop, step: int) -> bool:

@@ -1,0 +1,5 @@
+import sys
+
+from jaxbert.cli import main
+
+sys.exit(main())

@@ -1,0 +1,44 @@
+"""The command line: verbs, one file each, imported when used."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from jaxbert import __version__
+from jaxbert.errors import UserError
+
+VERBS = ("prepare", "pretrain", "finetune", "evaluate", "predict", "convert", "demo", "info")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb and returns the exit status: 0, 2 for what the user can put right, ..."""
+    parser = argparse.ArgumentParser(
+        prog="jaxbert",
+        description="Train BERT-family encoders with JAX, in and out of Hugging Face format.",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxbert {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in VERBS:
+        _add_verb(verbs, name)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"jaxbert {arguments.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"jaxbert {arguments.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
+    module = import_module(f"jaxbert.cli.{name}")
+    verb = verbs.add_parser(
+        name,
+        help=module.HELP,
+        description=module.HELP,
+        epilog=f"example:\n  {module.EXAMPLE.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(verb)
+    verb.set_defaults(run=module.run)

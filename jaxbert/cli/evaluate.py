@@ -1,0 +1,46 @@
+"""jaxbert evaluate."""
+
+import argparse
+
+from jaxbert.cli.inference import add_inference_arguments, max_length
+
+HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
+EXAMPLE = """
+jaxbert evaluate runs/classifier --data dev.tsv
+  jaxbert evaluate runs/base --data runs/store
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_inference_arguments(parser, data="labelled table, or token store for a masked LM")
+    parser.add_argument("--label-column", help="column of the labels")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxbert.experiment import inference
+
+    model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    if model.loaded.head.has_classifier:
+        columns = inference.columns_of(
+            model, arguments.text_column, arguments.text_pair_column, arguments.label_column
+        )
+        metrics = inference.evaluate_classifier(
+            model, arguments.data, columns, max_length(arguments, model)
+        )
+    else:
+        metrics = inference.evaluate_masked_lm(model, arguments.data)
+    table = Table("metric", "value", title=f"{arguments.model} on {arguments.data}")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:g}" if isinstance(value, int) else f"{value:.4f}")
+    Console().print(table)
+    if arguments.out:
+        Path(arguments.out).write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n")
+    return 0

@@ -1,0 +1,23 @@
+"""jaxbert finetune."""
+
+import argparse
+
+from jaxbert.cli.training import add_training_arguments, run_training
+
+HELP = "fine-tune a model on a labelled table; the same command again resumes"
+EXAMPLE = """
+jaxbert finetune configs/finetune/classification.yaml model=runs/base/model \\
+    train=train.tsv validation=dev.tsv --run runs/classifier
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_training_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from jaxbert.experiment.finetune import Finetune, finetune
+
+    return run_training(arguments, Finetune, finetune)

@@ -1,0 +1,49 @@
+"""jaxbert predict."""
+
+import argparse
+
+from jaxbert.cli.inference import add_inference_arguments, max_length
+
+HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
+EXAMPLE = """
+jaxbert predict runs/classifier --data test.tsv --out predictions.jsonl
+  jaxbert predict runs/base --data sentences_with_masks.txt
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_inference_arguments(parser, data="table, or for a masked LM a text file, a text a line")
+    parser.add_argument("--top-k", type=int, default=5, help="pieces per [MASK] (default 5)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    import json
+    import sys
+    from contextlib import nullcontext
+    from pathlib import Path
+
+    from jaxbert.data.tables import existing_file
+    from jaxbert.experiment import inference
+
+    model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    length = max_length(arguments, model)
+    if model.loaded.head.has_classifier:
+        columns = inference.columns_of(
+            model, arguments.text_column, arguments.text_pair_column, None
+        )
+        predictions = inference.predict_classes(model, arguments.data, columns, length)
+    else:
+        texts = existing_file(Path(arguments.data)).read_text(encoding="utf-8").splitlines()
+        predictions = inference.fill_masks(
+            model, texts, top_k=arguments.top_k, max_seq_length=length
+        )
+    with (
+        Path(arguments.out).open("w", encoding="utf-8")
+        if arguments.out
+        else nullcontext(sys.stdout)
+    ) as file:
+        for prediction in predictions:
+            print(json.dumps(prediction, ensure_ascii=False), file=file)
+    return 0

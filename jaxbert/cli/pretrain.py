@@ -1,0 +1,22 @@
+"""jaxbert pretrain."""
+
+import argparse
+
+from jaxbert.cli.training import add_training_arguments, run_training
+
+HELP = "pretrain an encoder on a token store; the same command again resumes"
+EXAMPLE = """
+jaxbert pretrain configs/pretrain/bert_base.yaml store=runs/store --run runs/base
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_training_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from jaxbert.experiment.pretrain import Pretrain, pretrain
+
+    return run_training(arguments, Pretrain, pretrain)

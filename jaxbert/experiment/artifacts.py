@@ -1,0 +1,56 @@
+"""What a finished run leaves for its users: the model, the figures, the picture."""
+
+import json
+from typing import Any
+
+from jaxbert.config import to_values
+from jaxbert.experiment.fit import Fitted
+from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.families.family import Family
+from jaxbert.hub.card import Card
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.training.log import read_metrics
+
+
+def write_artifacts(
+    run: RunDirectory,
+    fitted: Fitted,
+    family: Family,
+    encoder: EncoderConfig,
+    head: Head,
+    tokenizer: Tokenizer,
+    config: Any,
+    data: str,
+) -> None:
+    """Writes `model/`, `all_results.json` and `loss.png`; again after a further resume."""
+    metrics = {name: v for name, v in fitted.results.items() if name.startswith("eval_")}
+    card = Card(
+        name=run.path.resolve().name, data=data, training=to_values(config), metrics=metrics
+    )
+    save_params(
+        fitted.params, encoder, head, tokenizer, run.model, family=family, card=card, overwrite=True
+    )
+    text = json.dumps(fitted.results, indent=4, sort_keys=True)
+    run.results.write_text(text + "\n", encoding="utf-8")
+    draw_losses(run)
+
+
+def draw_losses(run: RunDirectory) -> None:
+    """Draws every loss of metrics.jsonl over the steps, training and evaluation."""
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(run.metrics)
+    names = sorted({name for row in rows for name in row if name.split("/")[-1].endswith("loss")})
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name in names:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        marker = "o" if name.startswith("eval/") else ""
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker, markersize=3)
+    axes.set(xlabel="step", ylabel="loss (nats)", title=run.path.resolve().name)
+    axes.grid(alpha=0.3)
+    if names:
+        axes.legend()
+    figure.savefig(run.loss_curve)

@@ -1,0 +1,171 @@
+"""Fine-tuning: a model and a labelled table in, a run directory out."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from jaxbert.data.rows import RowBatches, static_length
+from jaxbert.errors import UserError
+from jaxbert.experiment.artifacts import write_artifacts
+from jaxbert.experiment.fit import Data, Fitted, fit
+from jaxbert.experiment.run_directory import open_run
+from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.tasks.sentences import (
+    SentenceColumns,
+    Sentences,
+    class_indices,
+    label_names,
+    label_values,
+    read_sentences,
+    token_features,
+)
+from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class SequenceClassificationConfig:
+    """One label per sentence or sentence pair."""
+
+    kind: Literal["sequence_classification"] = "sequence_classification"
+    columns: SentenceColumns = field(default_factory=SentenceColumns)
+    labels: tuple[str, ...] | None = None
+    """Names of the classes in order; null: those of the training data."""
+    regression: bool = False
+    """Labels are numbers; the loss is the squared error."""
+    classifier_dropout: float | None = None
+    """null: the model's hidden_dropout_prob."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(TrainingSettings):
+    """A fine-tuning run."""
+
+    kind: Literal["finetune"] = "finetune"
+    model: str
+    """Model directory, run directory or hub id."""
+    task: SequenceClassificationConfig = field(default_factory=SequenceClassificationConfig)
+    train: str
+    """CSV, TSV, JSON lines, Parquet, hub:NAME[:CONFIG][:SPLIT], tfds:NAME[:SPLIT]."""
+    validation: str | None = None
+    max_seq_length: Annotated[int, Ge(3)] = 128
+    """Longer inputs are cut; shorter data make shorter batches."""
+    num_epochs: Annotated[float, Gt(0)] = 3.0
+    num_steps: Annotated[int, Ge(1)] | None = None
+    """Instead of num_epochs."""
+    ignore_mismatched_heads: bool = False
+    """Start with a new classifier where the model has one for other labels."""
+
+
+def finetune(
+    config: Finetune,
+    run_path: str | Path,
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+    quiet: bool = False,
+) -> Fitted:
+    """Runs or continues fine-tuning in a run directory."""
+    train = read_sentences(config.train, config.task.columns, labelled=True)
+    task = _task(config, train)
+    loaded = load_params(
+        config.model,
+        head=task.head,
+        seed=config.seed,
+        ignore_mismatched_heads=config.ignore_mismatched_heads,
+    )
+    tokenizer = load_tokenizer(loaded.directory)
+    data = _data(config, task, train, loaded, tokenizer)
+    run = open_run(run_path, config)
+    fitted = fit(
+        run,
+        config,
+        loaded.config,
+        task,
+        lambda: loaded.params,
+        data,
+        _num_steps(config, len(train.rows)),
+        interrupted=interrupted,
+        quiet=quiet,
+    )
+    if fitted.outcome != "preempted":
+        described = f"{config.train}: {len(train.rows)} rows"
+        write_artifacts(
+            run, fitted, loaded.family, loaded.config, task.head, tokenizer, config, described
+        )
+    return fitted
+
+
+def labelled_features(
+    sentences: Sentences, task: SequenceClassification, tokenizer: Tokenizer, max_seq_length: int
+) -> dict[str, Any]:
+    """Token features with `labels` as the task wants them."""
+    labels = (
+        label_values(sentences) if task.is_regression else class_indices(sentences, task.labels)
+    )
+    return {**token_features(tokenizer, sentences, max_seq_length), "labels": labels}
+
+
+def _task(config: Finetune, train: Sentences) -> SequenceClassification:
+    if config.task.regression:
+        labels: tuple[str, ...] = ("LABEL_0",)
+    else:
+        labels = config.task.labels or label_names(train)
+        if len(labels) < 2:
+            raise UserError(f"{config.train}: only one class, {labels[0]!r}: nothing to tell apart")
+    return SequenceClassification(labels, config.task.regression, config.task.classifier_dropout)
+
+
+def _data(
+    config: Finetune,
+    task: SequenceClassification,
+    train: Sentences,
+    loaded: Pretrained,
+    tokenizer: Tokenizer,
+) -> Data:
+    limit = loaded.config.max_position_embeddings
+    if config.max_seq_length > limit:
+        raise UserError(
+            f"max_seq_length={config.max_seq_length} exceeds the model's "
+            f"max_position_embeddings={limit}"
+        )
+
+    def batches(sentences: Sentences, batch_size: int) -> tuple[RowBatches, str]:
+        features = labelled_features(sentences, task, tokenizer, config.max_seq_length)
+        length = static_length([len(row) for row in features["input_ids"]], config.max_seq_length)
+        rows = RowBatches(
+            features,
+            batch_size=batch_size,
+            seed=config.seed,
+            pad_id=tokenizer.pad_id,
+            length=length,
+        )
+        return rows, _fingerprint(features)
+
+    training, fingerprint = batches(train, config.batch_size)
+    evaluation = None
+    if config.validation is not None:
+        held_out = read_sentences(config.validation, config.task.columns, labelled=True)
+        evaluation = batches(held_out, config.rows_per_evaluation())[0].evaluation_batches
+    steps_per_epoch = -(-training.num_examples // config.batch_size)
+    return Data(training.batch, steps_per_epoch, evaluation, fingerprint)
+
+
+def _num_steps(config: Finetune, num_rows: int) -> int:
+    if config.num_steps is not None:
+        return config.num_steps
+    return math.ceil(config.num_epochs * num_rows / config.batch_size)
+
+
+def _fingerprint(features: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(features):
+        for row in features[name]:
+            digest.update(np.asarray(row).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""Evaluation and prediction with a finished model, from nothing but its directory or run."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.special
+
+from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
+from jaxbert.data.rows import RowBatches, static_length
+from jaxbert.data.store import TokenStore
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import labelled_features
+from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.nn.config import Head
+from jaxbert.nn.functional import make_apply
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.parallel.rules import batch_sharding, put_batch, row_shards, shardings
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, read_sentences, token_features
+from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.task import Task, run_model
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.training.evaluation import evaluate
+from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
+from jaxbert.typing import Array, Batch, HostBatch, Params
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model with its parameters on the devices."""
+
+    loaded: Pretrained
+    tokenizer: Tokenizer
+    params: Params
+    mesh: jax.sharding.Mesh
+    dtype: Any
+    batch_size: int
+    """Rows per batch: what was asked for, rounded up to a multiple of the devices."""
+    run_config: Mapping[str, Any]
+    """Configuration of the run that made the model; {} where it is not known."""
+
+
+def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") -> Ready:
+    """Opens a model directory, run directory or hub id for inference."""
+    loaded = load_params(model)
+    mesh = make_mesh(MeshConfig())
+    shards = row_shards(mesh)
+    return Ready(
+        loaded=loaded,
+        tokenizer=load_tokenizer(loaded.directory),
+        params=jax.device_put(loaded.params, shardings(loaded.params, mesh)),
+        mesh=mesh,
+        dtype=np.dtype(dtype),
+        batch_size=-(-batch_size // shards) * shards,
+        run_config=read_run_config(model) or {},
+    )
+
+
+def columns_of(
+    model: Ready, text: str | None, text_pair: str | None, label: str | None
+) -> SentenceColumns:
+    """The columns to read: as asked, else as in the model's run, else the defaults."""
+    made_with = model.run_config.get("task", {}).get("columns", {})
+    asked = {"text": text, "text_pair": text_pair, "label": label}
+    known = {name: made_with[name] for name in asked if name in made_with}
+    return SentenceColumns(**(known | {k: v for k, v in asked.items() if v is not None}))
+
+
+def evaluate_classifier(
+    model: Ready, data: str, columns: SentenceColumns, max_seq_length: int
+) -> dict[str, float]:
+    """Metrics over a labelled table; every row counts once."""
+    task = _classification(model)
+    sentences = read_sentences(data, columns, labelled=True)
+    features = labelled_features(sentences, task, model.tokenizer, max_seq_length)
+    batches = _batches(model, features, max_seq_length).evaluation_batches()
+    return _evaluate(model, task, batches) | {"rows": len(sentences.rows)}
+
+
+def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
+    """Loss, perplexity and accuracy over a whole token store, with fixed pairs and masks.
+
+    Examples are cut as in the model's run where that is known.
+    """
+    head = model.loaded.head
+    if not head.has_masked_lm:
+        raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
+    store = TokenStore.open(store_path)
+    if store.vocab_size != model.loaded.config.vocab_size:
+        raise UserError(
+            f"{store_path} has a vocabulary of {store.vocab_size}, the model one of "
+            f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
+        )
+    settings = dict(model.run_config.get("data", {}))
+    settings |= {
+        "next_sentence_prediction": head.has_next_sentence,
+        "validation_fraction": 1.0,
+    }
+    settings.setdefault("max_seq_length", min(128, model.loaded.config.max_position_embeddings))
+    config = PretrainingDataConfig(**settings)
+    data = PretrainingData(store, config, 0, model.batch_size, split="validation")
+    task = MaskedLanguageModelling(head.has_next_sentence)
+    return _evaluate(model, task, data.evaluation_batches()) | {"rows": data.num_examples}
+
+
+def predict_classes(
+    model: Ready, data: str, columns: SentenceColumns, max_seq_length: int
+) -> Iterator[dict[str, Any]]:
+    """One object a row, in input order: `label` and `probabilities`, or the predicted `value`."""
+    task = _classification(model)
+    sentences = read_sentences(data, columns, labelled=False)
+    for logits in classifier_logits(model, sentences, max_seq_length):
+        yield describe_prediction(logits, task)
+
+
+def classifier_logits(
+    model: Ready, sentences: Sentences, max_seq_length: int
+) -> Iterator[np.ndarray]:
+    """float32 [classes] of every row, in input order."""
+    features = token_features(model.tokenizer, sentences, max_seq_length)
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+
+    @jax.jit
+    def run(params: Params, batch: Batch) -> Array | None:
+        return run_model(apply, params, batch).logits
+
+    sharding = batch_sharding(model.mesh, microbatches=False)
+    for batch in _batches(model, features, max_seq_length).evaluation_batches():
+        logits = np.asarray(run(model.params, put_batch(batch, sharding)))
+        yield from logits[batch["row_ids"] >= 0]
+
+
+def describe_prediction(logits: np.ndarray, task: SequenceClassification) -> dict[str, Any]:
+    """A row's logits as what a user reads."""
+    if task.is_regression:
+        return {"value": float(logits[0])}
+    probabilities = scipy.special.softmax(logits.astype(np.float64))
+    named = dict(zip(task.labels, probabilities.tolist(), strict=True))
+    return {"label": task.labels[int(logits.argmax())], "probabilities": named}
+
+
+def fill_masks(
+    model: Ready, texts: Sequence[str], *, top_k: int = 5, max_seq_length: int = 128
+) -> Iterator[dict[str, Any]]:
+    """For every text, the `top_k` likeliest pieces at each of its [MASK] tokens."""
+    if not model.loaded.head.has_masked_lm:
+        raise UserError(
+            f"{model.loaded.directory}: its head is {model.loaded.head.kind!r}: predict needs a "
+            "classifier or a masked LM"
+        )
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+    run = jax.jit(lambda params, batch: run_model(apply, params, batch).logits)
+    pieces = model.tokenizer.vocab()
+    encoded = model.tokenizer.encode(texts, max_length=max_seq_length, padding=False)
+    width = static_length([len(row) for row in encoded["input_ids"]], max_seq_length)
+    for text, ids in zip(texts, encoded["input_ids"], strict=True):
+        row = np.full((1, width), model.tokenizer.pad_id, np.int32)
+        row[0, : len(ids)] = ids
+        mask = np.arange(width)[None] < len(ids)
+        logits = np.asarray(run(model.params, {"input_ids": row, "attention_mask": mask}))[0]
+        found = [
+            _likeliest(logits[at], pieces, top_k)
+            for at in np.flatnonzero(ids == model.tokenizer.mask_id)
+        ]
+        yield {"text": text, "masks": found}
+
+
+def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    probabilities = scipy.special.softmax(logits.astype(np.float64))
+    best = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [{"token": pieces[i], "probability": float(probabilities[i])} for i in best]
+
+
+def _classification(model: Ready) -> SequenceClassification:
+    head: Head = model.loaded.head
+    if not head.has_classifier:
+        raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a classifier")
+    return SequenceClassification(head.labels, head.problem_type == "regression")
+
+
+def _batches(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> RowBatches:
+    return RowBatches(
+        features,
+        batch_size=model.batch_size,
+        seed=0,
+        pad_id=model.tokenizer.pad_id,
+        length=static_length([len(row) for row in features["input_ids"]], max_seq_length),
+    )
+
+
+def _evaluate(model: Ready, task: Task, batches: Iterable[HostBatch]) -> dict[str, float]:
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+    step = jit_evaluation_step(make_evaluation_step(apply, task), model.params, model.mesh)
+    metrics, _ = evaluate(step, model.params, batches, task, model.mesh)
+    return metrics

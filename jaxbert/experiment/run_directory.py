@@ -1,0 +1,93 @@
+"""A run is a directory that describes itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jaxbert.config import to_values, to_yaml
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where everything of a run lies."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per logged step or evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints, one folder per step."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The exported model in Hugging Face layout."""
+        return self.path / "model"
+
+    @property
+    def results(self) -> Path:
+        """The final figures as flat JSON, named as transformers names them."""
+        return self.path / "all_results.json"
+
+    @property
+    def loss_curve(self) -> Path:
+        """The loss curve as a picture."""
+        return self.path / "loss.png"
+
+
+def open_run(path: str | Path, config: Any) -> RunDirectory:
+    """Makes the directory of a run, or opens it to continue.
+
+    Raises UserError where it holds something else, or a run of another configuration: the
+    message names the keys that differ.
+    """
+    run = RunDirectory(Path(path))
+    if run.config.exists():
+        _check_same(run, to_values(config))
+        return run
+    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        raise UserError(f"{run.path}: neither empty nor a run (it has no config.yaml)")
+    run.path.mkdir(parents=True, exist_ok=True)
+    temporary = run.config.with_suffix(".tmp")
+    temporary.write_text(to_yaml(config), encoding="utf-8")
+    temporary.replace(run.config)
+    return run
+
+
+def read_run_config(path: str | Path) -> dict[str, Any] | None:
+    """The configuration of a run as plain values; None if `path` is not a run."""
+    file = RunDirectory(Path(path)).config
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _check_same(run: RunDirectory, new: dict[str, Any]) -> None:
+    old = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    changed = _differences(old, new, "")
+    if changed:
+        raise UserError(
+            f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "
+            "with the same one, or give another --run directory"
+        )
+
+
+def _differences(old: Any, new: Any, key: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(name for name in new if name not in old)]
+        return [
+            found
+            for name in names
+            for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]

@@ -1,0 +1,45 @@
+"""What every training run has, whatever it trains."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+
+from jaxbert.checkpoint.checkpoints import CheckpointConfig
+from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.parallel.mesh import MeshConfig
+from jaxbert.training.loop import LoopConfig
+from jaxbert.training.step import StepConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The sections that pretraining and fine-tuning share."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Of initialisation, data order, masks and dropout."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Rows per update, over all devices and microbatches."""
+    evaluation_batch_size: Annotated[int, Ge(1)] | None = None
+    """null: `batch_size`."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    step: StepConfig = field(default_factory=StepConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def rows_per_evaluation(self) -> int:
+        """Rows of an evaluation batch."""
+        return self.evaluation_batch_size or self.batch_size
+
+    def compute_dtype(self) -> jnp.dtype:
+        """The dtype that `dtype` means on this backend."""
+        if self.dtype == "auto":
+            return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+        return jnp.dtype(self.dtype)
