@@ -95,6 +95,18 @@ def test_masks_are_80_percent_mask_10_percent_kept_and_10_percent_random():
     assert stats.chisquare(counts).pvalue > 0.001
 
 
+def test_what_a_token_becomes_does_not_depend_on_where_it_is():
+    lengths = np.full(20_000, 128)
+    masked = mask(rows_of_text(20_000, lengths), lengths)
+    rows, slots = np.nonzero(masked.labels != -100)
+    positions = masked.positions[rows, slots]
+    is_mask = masked.input_ids[rows, positions] == MASK
+    for place, count in [(positions - 1, 126), (slots, 19)]:
+        table = np.zeros((count, 2))
+        np.add.at(table, (place, is_mask.astype(int)), 1)
+        assert stats.chi2_contingency(table).pvalue > 0.001
+
+
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_every_position_is_masked_equally_often(whole_words):
     lengths = np.full(20_000, 34)

@@ -122,6 +122,13 @@ def test_a_document_of_one_sentence_is_always_followed_by_a_random_one():
     assert pairs.is_random.all()
 
 
+def test_short_examples_still_hold_two_sentences_where_their_document_does():
+    corpus = corpus_of([[40] * 9] * 20, 125)
+    _, pairs = draw(corpus, 125, short_probability=1.0, epochs=100)
+    count = len(pairs.is_random)
+    assert abs(pairs.is_random.mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
+
+
 def test_one_example_in_ten_aims_at_a_shorter_length():
     corpus = corpus_of([[3] * 400] * 4, 125)
     share = {}
