@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         _add_verb(verbs, name)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        return arguments.command(arguments)
     except UserError as error:
         print(f"jaxbert {arguments.verb}: {error}", file=sys.stderr)
         return 2
@@ -41,4 +41,4 @@ def _add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(verb)
-    verb.set_defaults(run=module.run)
+    verb.set_defaults(command=module.run)
