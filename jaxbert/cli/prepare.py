@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from jaxbert.data.prepare import Summary
 
@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     began = time.monotonic()
     with _progress(Console(stderr=True)) as progress:
-        summary = prepare(arguments.sources, arguments.out, options, _Bars(progress))
+        bars = _Bars(progress)
+        summary = prepare(arguments.sources, arguments.out, options, bars)
+        bars.finish()
     _print(summary, arguments.out, time.monotonic() - began)
     return 0
 
@@ -84,14 +86,12 @@ def _progress(console: "Console") -> "Progress":
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
 
     return Progress(
         TextColumn("{task.description:<10}"),
         BarColumn(),
         TaskProgressColumn(),
-        TransferSpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
@@ -100,22 +100,33 @@ def _progress(console: "Console") -> "Progress":
 
 
 class _Bars:
-    """A progress bar for each stage; its rate counts bytes as they lie on disk."""
+    """A progress bar for each stage, with the rate at which text goes through it."""
 
     def __init__(self, progress: "Progress"):
         self._progress = progress
-        self._text_bytes = 0
+        self._stage: TaskID | None = None
 
     def start(self, stage: str, total: int | None) -> None:
+        self.finish()
         self._stage = self._progress.add_task(stage, total=total, text="")
+        self._text_bytes, self._began = 0, time.monotonic()
 
     def advance(self, amount: int) -> None:
+        assert self._stage is not None
         self._progress.advance(self._stage, amount)
 
-    def encoded(self, size: int) -> None:
-        self._text_bytes += size
-        text = f"{self._text_bytes / 1e6:.1f} MB of text"
-        self._progress.update(self._stage, text=text)
+    def took(self, text_bytes: int) -> None:
+        assert self._stage is not None
+        self._text_bytes += text_bytes
+        done = self._text_bytes / 1e6
+        rate = done / max(time.monotonic() - self._began, 1e-3)
+        self._progress.update(self._stage, text=f"{done:.1f} MB of text, {rate:.1f} MB/s")
+
+    def finish(self) -> None:
+        """Fill the bar of a stage that ended before its total, as `docs:` may."""
+        if self._stage is not None:
+            done = max(self._progress.tasks[self._stage].completed, 1)
+            self._progress.update(self._stage, completed=done, total=done)
 
 
 def _print(summary: "Summary", out: str, seconds: float) -> None:

@@ -51,10 +51,10 @@ class Watch(Protocol):
         """A stage begins; `total` is what all that `advance` gets will add up to, if known."""
 
     def advance(self, amount: int) -> None:
-        """So much more of the stage's total has been read."""
+        """So much more of the stage's total has been read (bytes on disk of a file)."""
 
-    def encoded(self, size: int) -> None:
-        """So many more bytes of text are in the store."""
+    def took(self, text_bytes: int) -> None:
+        """So much more text went through the stage."""
 
 
 class Unwatched:
@@ -66,7 +66,7 @@ class Unwatched:
     def advance(self, amount: int) -> None:
         """Nothing."""
 
-    def encoded(self, size: int) -> None:
+    def took(self, text_bytes: int) -> None:
         """Nothing."""
 
 
@@ -147,6 +147,7 @@ class _TrainingTexts:
         # Problems are counted when the store is written.
         for document in _documents(self._sources, Problems(), self._watch.advance):
             yield from pieces(document.text, _TRAINING_PIECE)
+            self._watch.took(_utf8_size([document.text]))
 
 
 class _Origins(NamedTuple):
@@ -171,7 +172,7 @@ def _write(
     chunks = _chunks(sources, watch.advance)
     for origins, encoded in encode_chunks(chunks, encoder, processes):
         _append(origins, encoded, writer, summary)
-        watch.encoded(origins.text_bytes)
+        watch.took(origins.text_bytes)
 
 
 def _append(
@@ -189,9 +190,7 @@ def _append(
     summary.unknown += encoded.unknown
 
 
-def _chunks(
-    sources: Sequence[Source], advance: Advance
-) -> Iterator[tuple[_Origins, list[str]]]:
+def _chunks(sources: Sequence[Source], advance: Advance) -> Iterator[tuple[_Origins, list[str]]]:
     """Documents some hundred thousand characters at a time, with the problems met among them.
 
     The problems travel with the chunk, so their order does not depend on how many are under way.
@@ -231,9 +230,7 @@ def _nothing(specs: Sequence[str], problems: Problems) -> str:
     return f"{' '.join(specs)}: no text in there" + (f" (problems: {found})" if found else "")
 
 
-def _description(
-    specs: Sequence[str], options: PrepareOptions, summary: Summary
-) -> dict[str, Any]:
+def _description(specs: Sequence[str], options: PrepareOptions, summary: Summary) -> dict[str, Any]:
     kept = {k: v for k, v in asdict(options).items() if k not in ("processes", "overwrite")}
     libraries = ("jaxbert", "tokenizers", "sentencex")
     return {

@@ -9,7 +9,7 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Problem:
-    """One malformed piece of input; `line` counts from 1 (a row number where there are no lines)."""
+    """One malformed piece of input; `line` counts from 1, rows where there are no lines."""
 
     kind: str
     file: str

@@ -57,7 +57,7 @@ class StoreWriter:
         self.close()
 
     def append(self, documents: Iterable[Sequence[Sequence[int]]]) -> None:
-        """Append documents, each a list of sentences, each a list of ids; empty ones are left out."""
+        """Append documents: lists of sentences, which are lists of ids; empty ones are left out."""
         kept = [[s for s in document if len(s)] for document in documents]
         kept = [document for document in kept if document]
         sentences = [sentence for document in kept for sentence in document]
@@ -155,7 +155,7 @@ def _lock_directory(directory: Path) -> int | None:
         except BlockingIOError:
             os.close(handle)
             raise UserError(
-                f"{directory}: another prepare is writing there; wait for it or choose another --out"
+                f"{directory}: another prepare is writing there; wait or choose another --out"
             ) from None
         if _is_still(handle, directory):
             return handle

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -31,7 +31,7 @@ class BatchEncoder:
         self._clear()
 
     def _clear(self) -> None:
-        self._row: dict[str, int] = {}
+        self._rows = _Rows()
         self._characters = 0
         self._count = 0
         self._starts = np.zeros(1024, np.int64)
@@ -42,47 +42,62 @@ class BatchEncoder:
         """(tokens int32 [sum of lengths], lengths int64 [texts])."""
         if not self._treats_words_alone:
             return _flatten(self._encode_directly(texts))
+        if len(self._rows) > _MAX_CACHED_CHUNKS or self._characters > _MAX_CACHED_CHARACTERS:
+            self._clear()
         chunks = [_CHUNK.findall(text) for text in texts]
         counts = np.fromiter(map(len, chunks), np.int64, len(chunks))
-        flat = list(chain.from_iterable(chunks))
-        self._learn(flat)
-        rows = np.fromiter(map(self._row.__getitem__, flat), np.int64, len(flat))
+        flat = chain.from_iterable(chunks)
+        rows = np.fromiter(map(self._rows.__getitem__, flat), np.int64, int(counts.sum()))
+        self._learn(self._rows.take_new())
         lengths = self._lengths[rows]
         tokens = _gather(self._pieces, self._starts[rows], lengths)
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return tokens, np.diff(ends[bounds])
 
-    def _encode_directly(self, texts: Iterable[str]) -> list[list[int]]:
+    def _encode_directly(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
-    def _learn(self, chunks: list[str]) -> None:
-        if len(self._row) > _MAX_CACHED_CHUNKS or self._characters > _MAX_CACHED_CHARACTERS:
-            self._clear()
-        new = [chunk for chunk in dict.fromkeys(chunks) if chunk not in self._row]
+    def _learn(self, new: list[str]) -> None:
         pieces, lengths = _flatten(self._encode_directly(new))
-        used, first = self._count, len(self._row)
+        used, end = self._count, len(self._rows)
+        first = end - len(new)
         self._pieces = _with_room(self._pieces, used + len(pieces))
-        self._starts = _with_room(self._starts, first + len(new))
-        self._lengths = _with_room(self._lengths, first + len(new))
+        self._starts = _with_room(self._starts, end)
+        self._lengths = _with_room(self._lengths, end)
         self._pieces[used : used + len(pieces)] = pieces
-        self._lengths[first : first + len(new)] = lengths
-        self._starts[first : first + len(new)] = used + np.cumsum(lengths) - lengths
-        self._row.update(zip(new, range(first, first + len(new)), strict=True))
+        self._lengths[first:end] = lengths
+        self._starts[first:end] = used + np.cumsum(lengths) - lengths
         self._count += len(pieces)
         self._characters += sum(map(len, new))
 
 
+class _Rows(dict[str, int]):
+    """Numbers chunks in the order in which they are first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._new: list[str] = []
+
+    def __missing__(self, chunk: str) -> int:
+        self[chunk] = row = len(self)
+        self._new.append(chunk)
+        return row
+
+    def take_new(self) -> list[str]:
+        taken, self._new = self._new, []
+        return taken
+
+
 def _treats_words_alone(backend: tokenizers.Tokenizer) -> bool:
     parts = json.loads(backend.to_str())
-    kinds = [(parts[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    kinds = [(parts[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
+    if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+        return False
     # An added token that is not special is searched for in the raw text and may hold a space.
     plain_added = any(not token["special"] for token in parts["added_tokens"])
-    cleans = bool(parts["normalizer"] and parts["normalizer"].get("clean_text"))
-    return (
-        kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and cleans and not plain_added
-    )
+    return parts["normalizer"]["clean_text"] and not plain_added
 
 
 def _flatten(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,9 @@ import sentencex
 MAX_PIECE = 2**15
 # sentencex takes white space for one byte in places and panics on the wider kinds; BERT's
 # normalizer makes the same plain spaces of them. Line and paragraph separators stay breaks.
-_PLAIN_SPACE = {
-    **dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " "),
-    **dict.fromkeys([0x85, 0x2028, 0x2029], "\n"),
-}
+_WIDE_SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+_WIDE_SPACES += "\u202f\u205f\u3000"
+_WIDE_BREAKS = "\u0085\u2028\u2029"
 
 
 def split_sentences(text: str, language: str = "en") -> list[str]:
@@ -22,15 +21,24 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
     space, first.
     """
     if not text.isascii():
-        text = text.translate(_PLAIN_SPACE)
+        text = _with_plain_space(text)
     segments = (s for piece in pieces(text) for s in sentencex.segment(language, piece))
     return [sentence for segment in segments if (sentence := segment.strip())]
 
 
-def pieces(text: str, limit: int = MAX_PIECE) -> Iterator[str]:
-    """Text cut into at most `limit` characters: after a line break, else white space, else anywhere.
+def _with_plain_space(text: str) -> str:
+    # One search each is ten times faster than str.translate.
+    for wide in _WIDE_SPACES:
+        text = text.replace(wide, " ")
+    for wide in _WIDE_BREAKS:
+        text = text.replace(wide, "\n")
+    return text
 
-    The pieces joined are the text.
+
+def pieces(text: str, limit: int = MAX_PIECE) -> Iterator[str]:
+    """Text cut into at most `limit` characters, which joined are the text again.
+
+    Cuts come after a line break, else after a space, else anywhere.
     """
     start = 0
     while len(text) - start > limit:

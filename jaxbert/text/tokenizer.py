@@ -30,7 +30,7 @@ RaggedEncoded = dict[str, list[np.ndarray]]
 class Tokenizer:
     """Text to token ids and back, with transformers' ids and without transformers' imports.
 
-    `config` is the content of tokenizer_config.json. Instances can be pickled and shared by threads.
+    `config` is the content of tokenizer_config.json. Processes and threads may share instances.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any]):

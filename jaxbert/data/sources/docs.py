@@ -21,11 +21,10 @@ from jaxbert.data.problems import Problem, Problems
 from jaxbert.data.sources.document import Docstring, Document
 from jaxbert.errors import UserError
 
-_SKIPPED_FOLDERS = frozenset(
-    "__pycache__ site-packages dist-packages test tests testing idle_test node_modules"
-    " _vendor vendor vendored _vendored _vendored_packages extern externals third_party"
-    " thirdparty lib2to3 ensurepip include share".split()
-)
+_TESTS = {"test", "tests", "testing", "idle_test", "conftest"}
+_COPIES = {"vendor", "_vendor", "vendored", "_vendored", "extern", "externals", "third_party"}
+_NO_PACKAGES = {"__pycache__", "site-packages", "dist-packages", "node_modules", "ensurepip"}
+_SKIPPED_FOLDERS = _TESTS | _COPIES | _NO_PACKAGES
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _Described = ast.Module | _Definition
 _HOLDS_STATEMENTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
@@ -110,7 +109,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 
 def _is_test(stem: str) -> bool:
-    return stem.startswith("test_") or stem.endswith("_test") or stem in ("conftest", "test")
+    return stem.startswith("test_") or stem.endswith("_test") or stem in _TESTS
 
 
 def _modules_of(packages: tuple[str, ...] | None) -> tuple[Module, ...]:
