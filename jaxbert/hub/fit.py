@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -41,9 +43,11 @@ class Contents:
     """Names of the tensors of heads that the architecture does not have."""
 
 
-def parameter_shapes(config: EncoderConfig, head: Head) -> dict[str, tuple[int, ...]]:
+@cache
+def parameter_shapes(config: EncoderConfig, head: Head) -> Mapping[str, tuple[int, ...]]:
     """Shape of every parameter by its path, such as "pooler/dense/kernel"."""
-    return {path: leaf.shape for path, leaf in flat(abstract_params(config, head)).items()}
+    leaves = flat(abstract_params(config, head))
+    return MappingProxyType({path: leaf.shape for path, leaf in leaves.items()})
 
 
 def flat(params: Params) -> dict[str, Any]:

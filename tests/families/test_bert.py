@@ -1,0 +1,104 @@
+"""BERT's published sizes, and which configurations are BERT's mathematics."""
+
+import jax
+import pytest
+from transformers import BertConfig
+
+from jaxbert.errors import UserError
+from jaxbert.families import preset
+from jaxbert.families.bert import BERT, config_from_hf
+from jaxbert.families.labels import head_from_hf, labels_from_hf
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import abstract_params
+
+# Parameters of transformers' BertModel at these sizes, counted with torch on the meta device.
+PUBLISHED = {
+    "bert-tiny": 4_385_920,
+    "bert-mini": 11_170_560,
+    "bert-small": 28_763_648,
+    "bert-medium": 41_373_184,
+    "bert-base-uncased": 109_482_240,
+    "bert-large-uncased": 335_141_888,
+}
+
+
+def parameters(config: EncoderConfig, head: Head) -> int:
+    """Elements without the padding of the vocabulary."""
+    padding = (config.padded_vocab_size - config.vocab_size) * config.hidden_size
+    leaves = jax.tree.leaves(abstract_params(config, head))
+    return sum(leaf.size for leaf in leaves) - padding
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_presets_have_the_published_parameter_counts(name: str):
+    assert parameters(preset(name)[1], Head()) == PUBLISHED[name]
+
+
+def test_presets_have_the_published_vocabularies():
+    sizes = {name: config.vocab_size for name, config in BERT.presets.items()}
+    uncased = ["tiny", "mini", "small", "medium", "base", "large", "base-uncased", "large-uncased"]
+    assert {sizes.pop(f"bert-{name}") for name in uncased} == {30522}
+    assert sizes == {
+        "bert-base-cased": 28996,
+        "bert-large-cased": 28996,
+        "bert-base-chinese": 21128,
+        "bert-base-multilingual-uncased": 105879,
+        "bert-base-multilingual-cased": 119547,
+    }
+
+
+def test_an_empty_config_means_what_it_means_to_transformers():
+    defaults = BertConfig().to_dict()
+    assert config_from_hf({}) == config_from_hf(defaults) == EncoderConfig()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("is_decoder", True),
+        ("is_encoder_decoder", True),
+        ("add_cross_attention", True),
+        ("position_embedding_type", "relative_key_query"),
+        ("chunk_size_feed_forward", 64),
+        ("tie_word_embeddings", False),
+        ("pruned_heads", {"0": [1]}),
+        ("quantization_config", {"bits": 8}),
+        ("hidden_act", "swish"),
+        ("hidden_size", "768"),
+        ("num_hidden_layers", 12.0),
+        ("layer_norm_eps", None),
+        ("num_attention_heads", 5),
+    ],
+)
+def test_a_field_that_is_not_implemented_is_refused_by_name(field: str, value: object):
+    with pytest.raises(UserError, match=field):
+        config_from_hf({field: value})
+
+
+def test_custom_model_code_is_refused():
+    with pytest.raises(UserError, match="auto_map"):
+        config_from_hf({"auto_map": {"AutoModel": "their--repo.modeling"}})
+    custom_tokenizer = {"auto_map": {"AutoTokenizer": ["their--repo.tokens", None]}}
+    assert config_from_hf(custom_tokenizer) == EncoderConfig()
+
+
+def test_spellings_of_one_activation_mean_the_same():
+    assert config_from_hf({"hidden_act": "gelu_pytorch_tanh"}).hidden_act == "gelu_new"
+    assert config_from_hf({"hidden_act": "gelu_python"}).hidden_act == "gelu"
+
+
+def test_labels_stand_in_the_order_of_the_outputs():
+    many = {str(index): f"class {index}" for index in (10, 2, 0, 1, 9, 3, 4, 5, 6, 7, 8)}
+    assert labels_from_hf({"id2label": many}) == tuple(f"class {index}" for index in range(11))
+    assert labels_from_hf({}) == ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize("named", [{"0": "a", "2": "b"}, {"a": 0}, ["a", "b"]])
+def test_labels_without_an_order_are_refused(named: object):
+    with pytest.raises(UserError, match="id2label"):
+        labels_from_hf({"id2label": named})
+
+
+def test_an_unknown_problem_type_is_refused():
+    with pytest.raises(UserError, match="problem_type='ranking'"):
+        head_from_hf({"problem_type": "ranking"}, "sequence_classification")

@@ -1,0 +1,129 @@
+"""`jaxbert convert` and the verification behind it."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from torch_models import Saved, make_torch_model
+
+from jaxbert.cli import convert
+from jaxbert.errors import UserError
+from jaxbert.hub.load import from_pretrained, load_params
+from jaxbert.hub.verify import Difference, Differences, verify
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+
+Save = Callable[..., Saved]
+CopyOf = Callable[[str], Path]
+
+
+def run(*arguments: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    convert.add_arguments(parser)
+    return convert.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "BertForPreTraining",
+        "BertForMaskedLM",
+        "BertForNextSentencePrediction",
+        "BertForSequenceClassification",
+        "BertModel",
+    ],
+)
+def test_a_conversion_verifies(
+    saved: Save, tmp_path: Path, capsys: pytest.CaptureFixture[str], architecture: str
+):
+    assert run(saved(architecture).directory, tmp_path / "out", "--verify") == 0
+    printed = capsys.readouterr().out
+    assert "hidden states" in printed
+    assert "missing keys: none" in printed
+    assert "DIFFERS" not in printed
+
+
+@pytest.mark.parametrize("options", [["--dtype", "bfloat16"], ["--to", "orbax"]])
+def test_other_layouts_verify(saved: Save, tmp_path: Path, options: list[str]):
+    source = saved("BertForMaskedLM").directory
+    assert run(source, tmp_path / "out", "--verify", *options) == 0
+
+
+def test_there_and_back_changes_no_tensor(saved: Save, tmp_path: Path):
+    source = saved("BertForPreTraining").directory
+    assert run(source, tmp_path / "native", "--to", "orbax") == 0
+    assert run(tmp_path / "native", tmp_path / "back") == 0
+    before = load_file(source / "model.safetensors")
+    after = load_file(tmp_path / "back" / "model.safetensors")
+    assert set(before) == set(after)
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_a_wrong_export_fails_the_verification(copy_of: CopyOf):
+    directory = copy_of("BertForMaskedLM")
+    model = from_pretrained(directory)
+    tensors = load_file(directory / "model.safetensors")
+    key = "bert.encoder.layer.1.output.dense.bias"
+    tensors[key][0] += 1e-3
+    save_file(tensors, directory / "model.safetensors")
+    differences = verify(model, directory)
+    assert not differences.is_equivalent
+    assert {output.name for output in differences.outputs} == {"hidden states", "logits"}
+
+
+def test_keys_that_pytorch_misses_fail_the_verification(copy_of: CopyOf):
+    directory = copy_of("BertForMaskedLM")
+    model = from_pretrained(directory)
+    tensors = load_file(directory / "model.safetensors")
+    tensors["bert.surplus"] = tensors.pop("cls.predictions.transform.dense.bias") * 0
+    save_file(tensors, directory / "model.safetensors")
+    differences = verify(model, directory)
+    assert differences.missing == ("cls.predictions.transform.dense.bias",)
+    assert differences.unexpected == ("bert.surplus",)
+    assert not differences.is_equivalent
+
+
+def test_a_failed_verification_is_the_exit_status(
+    saved: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bad = Differences("BertModel", (Difference("logits", 3e-5, 1.0),), (), ())
+    monkeypatch.setattr("jaxbert.hub.verify.verify", lambda *_: bad)
+    assert run(saved("BertModel").directory, tmp_path / "out", "--verify") == 1
+
+
+def test_the_tolerance_is_absolute_up_to_one_and_relative_beyond():
+    assert Difference("logits", 1.9e-5, 0.1).is_within_tolerance
+    assert not Difference("logits", 2.1e-5, 0.1).is_within_tolerance
+    assert Difference("logits", 1.9e-4, 10.0).is_within_tolerance
+    assert not Difference("logits", float("nan"), 1.0).is_within_tolerance
+
+
+def test_verification_without_torch_names_the_extra(saved: Save, monkeypatch: pytest.MonkeyPatch):
+    directory = saved("BertModel").directory
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"pip install 'jaxbert\[parity\]'"):
+        verify(from_pretrained(directory), directory)
+
+
+def test_a_run_directory_converts_with_its_tokenizer(tmp_path: Path):
+    tokenizer = train_wordpiece(["the small dog saw the other small dog run"] * 3, 60)
+    make_torch_model("BertForMaskedLM").save_pretrained(tmp_path / "run" / "model")
+    save_tokenizer(tokenizer, tmp_path / "run" / "model")
+    assert run(tmp_path / "run", tmp_path / "out") == 0
+    assert load_tokenizer(tmp_path / "out").vocab() == tokenizer.vocab()
+
+
+def test_a_head_can_be_left_behind(saved: Save, tmp_path: Path):
+    assert run(saved("BertForPreTraining").directory, tmp_path / "out", "--head", "none") == 0
+    assert load_params(tmp_path / "out").head.kind == "none"
+
+
+def test_an_existing_model_needs_overwrite(saved: Save, tmp_path: Path):
+    source = saved("BertModel").directory
+    run(source, tmp_path / "out")
+    with pytest.raises(UserError, match="--overwrite"):
+        run(source, tmp_path / "out")
+    assert run(source, tmp_path / "out", "--overwrite") == 0

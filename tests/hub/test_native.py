@@ -1,0 +1,64 @@
+"""The Orbax layout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from jaxbert.errors import UserError
+from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
+from jaxbert.nn.functional import functional
+from jaxbert.nn.model import Model
+
+Open = Callable[..., Model]
+
+
+def save_native(model: Model, directory: Path, **options: str) -> None:
+    params = functional(model)[1]
+    save_params(params, model.config, model.head, None, directory, layout="orbax", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("architecture", ["BertForPreTraining", "BertForSequenceClassification"])
+def test_a_native_directory_opens_as_the_model_that_was_saved(
+    opened: Open, tmp_path: Path, architecture: str
+):
+    model = opened(architecture)
+    save_native(model, tmp_path / "out")
+    loaded = load_params(tmp_path / "out")
+    assert (loaded.config, loaded.head, loaded.fresh) == (model.config, model.head, ())
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, functional(model)[1])
+
+
+def test_orbax_alone_restores_the_tree(opened: Open, tmp_path: Path):
+    params = functional(opened("BertModel"))[1]
+    save_native(opened("BertModel"), tmp_path / "out")
+    with ocp.StandardCheckpointer() as checkpointer:
+        restored = checkpointer.restore(tmp_path / "out" / "params", jax.eval_shape(lambda: params))
+    jax.tree.map(np.testing.assert_array_equal, restored, params)
+
+
+def test_a_native_directory_gives_another_head(opened: Open, tmp_path: Path):
+    save_native(opened("BertForPreTraining"), tmp_path / "out")
+    loaded = load_params(tmp_path / "out", head="sequence_classification", labels=["a", "b", "c"])
+    assert sorted(loaded.fresh) == ["classifier/dense/bias", "classifier/dense/kernel"]
+    assert "masked_lm/bias" in loaded.unused
+
+
+def test_a_native_directory_may_hold_bfloat16(opened: Open, tmp_path: Path):
+    save_native(opened("BertModel"), tmp_path / "out", dtype="bfloat16")
+    kernel = load_params(tmp_path / "out").params["pooler"]["dense"]["kernel"]
+    exact = np.asarray(functional(opened("BertModel"))[1]["pooler"]["dense"]["kernel"])
+    assert kernel.dtype == np.float32
+    np.testing.assert_allclose(kernel, exact, rtol=2**-8)
+    assert not np.array_equal(kernel, exact)
+
+
+def test_a_damaged_tree_is_refused(opened: Open, tmp_path: Path):
+    save_native(opened("BertModel"), tmp_path / "out")
+    (tmp_path / "out" / "params" / "_METADATA").unlink()
+    with pytest.raises(UserError, match="params is not a whole Orbax tree"):
+        load_params(tmp_path / "out")

@@ -1,0 +1,63 @@
+"""Random models of odd sizes in PyTorch, and batches that show their differences."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 131,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 36,
+    "max_position_embeddings": 80,
+}
+LABELS = ("no", "yes", "maybe")
+HEADED: dict[str, dict[str, Any]] = {
+    "BertForSequenceClassification": {
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {label: index for index, label in enumerate(LABELS)},
+        "problem_type": "single_label_classification",
+    }
+}
+
+
+class Saved(NamedTuple):
+    """A PyTorch model and the directory it was saved to."""
+
+    model: Any
+    directory: Path
+
+
+def make_torch_model(architecture: str, **options: Any) -> Any:
+    """A model whose every parameter is random and large enough to matter."""
+    config = transformers.BertConfig(**{**SIZES, **HEADED.get(architecture, {}), **options})
+    model = getattr(transformers, architecture)(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            is_scale = "LayerNorm.weight" in name
+            parameter.copy_(1 + 0.1 * noise if is_scale else 0.2 * noise)
+    return model.eval()
+
+
+def make_batch(rows: int, length: int, *, vocab_size: int = 131) -> dict[str, np.ndarray]:
+    """Rows of both segments, each one shorter than the last and padded; none is empty."""
+    draws = np.random.default_rng(length)
+    lengths = np.maximum(1, length - 3 * np.arange(rows))[:, None]
+    positions = np.arange(length)
+    mask = positions < lengths
+    ids = draws.integers(5, vocab_size, (rows, length))
+    return {
+        "input_ids": np.where(mask, ids, 0).astype(np.int32),
+        "attention_mask": mask.astype(np.int32),
+        "token_type_ids": (mask & (positions >= lengths // 2)).astype(np.int32),
+    }
+
+
+def as_torch(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: torch.from_numpy(values).long() for name, values in batch.items()}
