@@ -12,6 +12,8 @@ import jax
 import numpy as np
 
 Array = jax.Array
+ArrayOrNumpy = jax.Array | np.ndarray
+"""What a person may hand to a model."""
 Params = dict[str, Any]
 """Plain nested dict of arrays, keyed by module names; layers by their decimal index as a string."""
 Batch = Mapping[str, Array]

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.nn.config import EncoderConfig
@@ -17,7 +18,7 @@ class SelfAttention(nnx.Module):
     cost about 9 % more estimated cycles per layer.
     """
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         def project() -> nnx.Linear:
             size, stddev = config.hidden_size, config.initializer_range
             return linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)

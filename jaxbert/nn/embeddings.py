@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from jaxbert.nn.config import EncoderConfig
@@ -24,7 +25,7 @@ def embedding(rows: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Embed:
 class Embeddings(nnx.Module):
     """Sum of the three embeddings, layer norm, dropout."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.word = embedding(config.padded_vocab_size, config, rngs)
         table = self.word.embedding[...]
         self.word.embedding[...] = table.at[config.vocab_size :].set(0.0)

@@ -1,7 +1,7 @@
 """Embeddings and a stack of layers."""
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from jaxbert.nn.config import EncoderConfig
@@ -14,7 +14,7 @@ from jaxbert.typing import Array
 class Encoder(nnx.Module):
     """BERT's encoder. Layers are stored one by one, because depth is what users address."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
         self.layers = nnx.List(
             EncoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.num_hidden_layers)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.model import Model, ModelOutput
@@ -21,7 +22,7 @@ def functional(model: Model) -> tuple[Apply, Params]:
     return _apply(graph, state), _with_string_keys(nnx.to_pure_dict(state))
 
 
-def make_apply(config: EncoderConfig, head: Head, dtype: Any = jnp.float32) -> Apply:
+def make_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
     """The pure function of an architecture, without making any parameter."""
     return _apply(*nnx.split(_abstract_model(config, head, dtype)))
 
@@ -44,14 +45,14 @@ def abstract_params(config: EncoderConfig, head: Head) -> Params:
 
 
 def model_from_params(
-    config: EncoderConfig, head: Head, params: Params, dtype: Any = jnp.float32
+    config: EncoderConfig, head: Head, params: Params, dtype: DTypeLike = jnp.float32
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
     graph, state = nnx.split(_abstract_model(config, head, dtype))
     return nnx.merge(graph, _filled(state, params))
 
 
-def _abstract_model(config: EncoderConfig, head: Head, dtype: Any) -> Model:
+def _abstract_model(config: EncoderConfig, head: Head, dtype: DTypeLike) -> Model:
     return nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0)))
 
 

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
@@ -13,7 +14,7 @@ from jaxbert.typing import Array
 class Pooler(nnx.Module):
     """tanh of a dense layer over the first token."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         size, stddev = config.hidden_size, config.initializer_range
         self.dense = linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
 
@@ -25,7 +26,7 @@ class Pooler(nnx.Module):
 class MaskedLM(nnx.Module):
     """Dense, activation, norm, then the transposed word embedding plus a bias per piece."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         size, stddev = config.hidden_size, config.initializer_range
         self.dense = linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(size, config.layer_norm_eps, rngs)
@@ -45,7 +46,7 @@ class MaskedLM(nnx.Module):
         logits = jnp.einsum(
             "bph,vh->bpv", x, table.astype(self.dtype), preferred_element_type=jnp.float32
         )
-        return (logits + self.bias[...])[..., : self.vocab_size]
+        return (logits + self.bias[...][None, None])[..., : self.vocab_size]
 
 
 class Classifier(nnx.Module):
@@ -60,7 +61,7 @@ class Classifier(nnx.Module):
         num_labels: int,
         dropout_rate: float,
         *,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         stddev = config.initializer_range

@@ -1,7 +1,7 @@
 """One encoder layer with the norm after each residual sum (BERT's placement)."""
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.nn.attention import SelfAttention
@@ -15,7 +15,7 @@ from jaxbert.typing import Array
 class EncoderLayer(nnx.Module):
     """x = norm(x + dropout(attention(x))); x = norm(x + dropout(mlp(x)))."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.attention = SelfAttention(config, dtype=dtype, rngs=rngs)
         self.attention_norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
         self.mlp = FeedForward(config, dtype=dtype, rngs=rngs)

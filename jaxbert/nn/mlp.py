@@ -1,7 +1,7 @@
 """The position-wise feed-forward network."""
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
@@ -12,7 +12,7 @@ from jaxbert.typing import Array
 class FeedForward(nnx.Module):
     """hidden -> mlp -> hidden with one activation between."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         stddev = config.initializer_range
         hidden, mlp = config.hidden_size, config.intermediate_size
         self.up = linear(hidden, mlp, stddev=stddev, dtype=dtype, rngs=rngs)

@@ -4,13 +4,14 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Bool, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Int
 
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
 from jaxbert.nn.heads import Classifier, MaskedLM, Pooler
-from jaxbert.typing import Array
+from jaxbert.typing import Array, ArrayOrNumpy
 
 Capture = Literal["hidden_states", "attentions"]
 
@@ -40,7 +41,7 @@ class Model(nnx.Module):
         config: EncoderConfig,
         head: Head | None = None,
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         head = Head() if head is None else head
@@ -59,11 +60,13 @@ class Model(nnx.Module):
 
     def __call__(
         self,
-        input_ids: Int[Array, "batch seq"],
-        attention_mask: Int[Array, "batch seq"] | Bool[Array, "batch seq"] | None = None,
-        token_type_ids: Int[Array, "batch seq"] | None = None,
+        input_ids: Int[ArrayOrNumpy, "batch seq"],
+        attention_mask: Int[ArrayOrNumpy, "batch seq"]
+        | Bool[ArrayOrNumpy, "batch seq"]
+        | None = None,
+        token_type_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
         *,
-        masked_lm_positions: Int[Array, "batch predictions"] | None = None,
+        masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
         capture: tuple[Capture, ...] = (),
         key: Array | None = None,
     ) -> ModelOutput:
@@ -73,19 +76,22 @@ class Model(nnx.Module):
         `masked_lm_positions`: the vocabulary projection runs on these positions only.
         `key`: dropout acts with it, and only with it.
         """
-        if attention_mask is None:
-            attention_mask = jnp.ones_like(input_ids)
-        if token_type_ids is None:
-            token_type_ids = jnp.zeros_like(input_ids)
+        input_ids = jnp.asarray(input_ids)
+        mask = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
+        types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         encoder_key, classifier_key = split_key(key, 2)
         hidden_states, attentions = self.encoder(
-            input_ids, attention_mask.astype(bool), token_type_ids, encoder_key
+            input_ids, jnp.asarray(mask, bool), jnp.asarray(types), encoder_key
         )
         last = hidden_states[-1]
         pooled = self.pooler(last) if self.head.has_pooler else None
         logits = next_sentence = None
         if self.head.has_masked_lm:
-            logits = self._vocabulary_logits(last, masked_lm_positions)
+            chosen = last
+            if masked_lm_positions is not None:
+                positions = jnp.asarray(masked_lm_positions)[..., None]
+                chosen = jnp.take_along_axis(last, positions, axis=1)
+            logits = self.masked_lm(chosen, self.encoder.embeddings.word.embedding[...])
         if pooled is not None and self.head.has_next_sentence:
             next_sentence = self.next_sentence(pooled, None)
         if pooled is not None and self.head.has_classifier:
@@ -99,12 +105,3 @@ class Model(nnx.Module):
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=attentions if "attentions" in capture else None,
         )
-
-    def _vocabulary_logits(
-        self,
-        last: Float[Array, "batch seq hidden"],
-        positions: Int[Array, "batch predictions"] | None,
-    ) -> Float[Array, "batch positions vocab"]:
-        if positions is not None:
-            last = jnp.take_along_axis(last, positions[..., None], axis=1)
-        return self.masked_lm(last, self.encoder.embeddings.word.embedding[...])

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.typing import Array
@@ -51,7 +52,7 @@ def layer_norm(size: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 def linear(
-    in_features: int, out_features: int, *, stddev: float, dtype: jnp.dtype, rngs: nnx.Rngs
+    in_features: int, out_features: int, *, stddev: float, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> nnx.Linear:
     """Dense layer with float32 parameters: kernel truncated-normal(`stddev`), bias zero."""
     return nnx.Linear(
