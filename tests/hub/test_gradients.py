@@ -27,9 +27,10 @@ def cross_entropy(logits: jax.Array, targets: np.ndarray) -> jax.Array:
 def our_gradients(model: Model, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By PyTorch's names; the vocabulary projection runs on the masked positions only."""
     apply, params = functional(model)
+    inputs = {name: jnp.asarray(values) for name, values in batch.items()}
 
     def loss(params: Any) -> jax.Array:
-        output = apply(params, **batch, masked_lm_positions=POSITIONS)
+        output = apply(params, **inputs, masked_lm_positions=jnp.asarray(POSITIONS))
         masked = (cross_entropy(output.logits, IDS) * WEIGHTS).sum() / WEIGHTS.sum()
         following = cross_entropy(output.seq_relationship_logits, IS_RANDOM_NEXT).mean()
         return masked + following

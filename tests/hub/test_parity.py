@@ -68,20 +68,20 @@ def test_every_layer_and_every_logit_match_pytorch(saved: Save, opened: Open, ar
     assert largest_difference(ours, theirs) <= 2e-5
 
 
-@pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (2, 7), (1, 80)])
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (1, 64), (2, 80)])
 def test_lengths_from_one_to_the_longest_match_pytorch(
     saved: Save, opened: Open, rows: int, length: int
 ):
     batch = make_batch(rows, length)
-    ours = run_ours(opened("BertForPreTraining", LAYERS), batch)
-    theirs = run_theirs(saved("BertForPreTraining", LAYERS).model, batch)
+    ours = run_ours(opened("BertForPreTraining"), batch)
+    theirs = run_theirs(saved("BertForPreTraining").model, batch)
     assert largest_difference(ours, theirs) <= 2e-5
 
 
 def test_without_mask_and_types_the_defaults_are_pytorchs(saved: Save, opened: Open):
     batch = {"input_ids": make_batch(2, 7)["input_ids"]}
-    ours = run_ours(opened("BertForPreTraining", LAYERS), batch)
-    theirs = run_theirs(saved("BertForPreTraining", LAYERS).model, batch)
+    ours = run_ours(opened("BertForPreTraining"), batch)
+    theirs = run_theirs(saved("BertForPreTraining").model, batch)
     assert largest_difference(ours, theirs) <= 2e-5
 
 
