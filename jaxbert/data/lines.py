@@ -39,9 +39,9 @@ def read_lines(
                     line = _without_mark(line, file)
                 yield number, _decoded(line, file, number, problems)
                 if number % _LINES_PER_REPORT == 0:
-                    advance(disk.tell() - reported)
-                    reported = disk.tell()
-            advance(disk.tell() - reported)
+                    advance(_position(disk) - reported)
+                    reported = _position(disk)
+            advance(_position(disk) - reported)
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(
             f"{file}, after line {number}: the compressed file is damaged or cut off ({error});"
@@ -49,6 +49,10 @@ def read_lines(
         ) from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+def _position(disk: IO[bytes]) -> int:
+    return disk.tell() if disk.seekable() else 0
 
 
 def _decompressed(disk: IO[bytes], file: Path) -> IO[bytes]:

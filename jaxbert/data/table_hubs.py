@@ -81,10 +81,11 @@ def read_tfds(name: str, reading: Reading) -> Rows:
 
 def split_tfds_name(name: str) -> tuple[str, str]:
     """Builder (with its version, `glue/mrpc:2.0.0`) and split."""
-    builder, colon, last = name.rpartition(":")
-    if not colon or re.match(r"\d|\*", last):
-        return name, "train"
-    return builder, last
+    # A version starts with a digit or an asterisk; a split may hold colons (`train[:10%]`).
+    match = re.fullmatch(r"([^:]+(?::[\d*][\d.*]*)?)(?::(.+))?", name)
+    if match is None:
+        raise UserError(f"tfds:{name}: expected tfds:NAME[/CONFIG[:VERSION]][:SPLIT]")
+    return match[1], match[2] or "train"
 
 
 def _plain(value: Any, place: str, number: int, problems: Problems) -> Any:

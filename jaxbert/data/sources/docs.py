@@ -25,6 +25,8 @@ _TESTS = {"test", "tests", "testing", "idle_test", "conftest"}
 _COPIES = {"vendor", "_vendor", "vendored", "_vendored", "extern", "externals", "third_party"}
 _NO_PACKAGES = {"__pycache__", "site-packages", "dist-packages", "node_modules", "ensurepip"}
 _SKIPPED_FOLDERS = _TESTS | _COPIES | _NO_PACKAGES
+# Where a limit counts as reached: the last gap is not worth parsing everything for.
+_FULL = 0.99
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _Described = ast.Module | _Definition
 _HOLDS_STATEMENTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
@@ -133,31 +135,34 @@ def _all(modules: Iterable[Module], problems: Problems) -> Iterator[Document | N
 def _limited(
     packages: tuple[str, ...] | None, limit: int
 ) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
-    """At most `limit` bytes of documents: the package that has the least so far goes next."""
+    """At most `limit` bytes of documents: the package that has the least so far goes next.
+
+    A package whose next module does not fit any more has had its share.
+    """
     problems = Problems()
     waiting: dict[str, list[Module]] = defaultdict(list)
-    for module in sorted(_modules_of(packages), key=_shuffled, reverse=True):
+    for module in sorted(_modules_of(packages), key=lambda m: _shuffled(m.name), reverse=True):
         waiting[module.package].append(module)
-    shares = [(0, package) for package in sorted(waiting)]
+    shares = sorted((0, _shuffled(package), package) for package in waiting)
     chosen: dict[Module, Document] = {}
     total = 0
-    while shares:
-        share, package = heapq.heappop(shares)
+    while shares and total < _FULL * limit:
+        share, tie, package = heapq.heappop(shares)
         module = waiting[package].pop()
         document = _document(module, problems)
         size = len(document.text.encode()) if document else 0
         if total + size > limit:
-            break
+            continue
         if document is not None:
             chosen[module] = document
         total += size
         if waiting[package]:
-            heapq.heappush(shares, (share + size, package))
+            heapq.heappush(shares, (share + size, tie, package))
     return tuple(chosen[module] for module in sorted(chosen)), tuple(problems.kept)
 
 
-def _shuffled(module: Module) -> bytes:
-    return hashlib.blake2b(module.name.encode(), digest_size=8).digest()
+def _shuffled(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 def _document(module: Module, problems: Problems) -> Document | None:

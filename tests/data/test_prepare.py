@@ -1,0 +1,255 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxbert.cli import prepare as verb
+from jaxbert.data.prepare import PrepareOptions, prepare
+from jaxbert.data.store import TokenStore
+from jaxbert.errors import UserError
+from jaxbert.text.sentences import split_sentences
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+
+RUN = """
+import sys
+from jaxbert.data.prepare import PrepareOptions, prepare
+if __name__ == "__main__":
+    source, out, tokenizer, processes = sys.argv[1:]
+    options = PrepareOptions(tokenizer=tokenizer, processes=int(processes), overwrite=True)
+    prepare([source], out, options)
+"""
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()  # noqa: SIM905
+
+
+def article(rng):
+    sentences = [" ".join(rng.choices(WORDS, k=8)).capitalize() + "." for _ in range(6)]
+    return " ".join(sentences)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Six thousand documents, some lines among them malformed."""
+    rng = random.Random(0)
+    lines = [json.dumps({"text": article(rng)}) for _ in range(6000)]
+    for number in (10, 1500, 1999):
+        lines[number] = "{broken"
+    lines[20] = json.dumps({"text": "\u0007"})
+    path = tmp_path_factory.mktemp("corpus") / "a.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(train_wordpiece([" ".join(WORDS) + " . café x"] * 5, 120), directory)
+    return str(directory)
+
+
+def contents(directory):
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def logged(store):
+    return [json.loads(line) for line in (store / "problems.jsonl").read_text().splitlines()]
+
+
+def test_a_store_holds_the_tokens_of_the_sentences(tmp_path, tokenizer):
+    (tmp_path / "a.txt").write_text("Alpha beta.\nGamma\ndelta. Eta!\n\nZeta unknownish.\n")
+    summary = prepare([str(tmp_path / "a.txt")], tmp_path / "s", PrepareOptions(tokenizer))
+    store = TokenStore.open(tmp_path / "s")
+    saved = load_tokenizer(store.tokenizer_directory)
+    expected = [["Alpha beta.", "Gamma delta.", "Eta!"], ["Zeta unknownish."]]
+    found = [[s.tolist() for s in store.document(i)] for i in range(store.num_documents)]
+    assert found == [saved.encode_plain(sentences) for sentences in expected]
+    assert (summary.documents, summary.sentences, summary.tokens) == (2, 4, store.num_tokens)
+    assert summary.unknown == np.count_nonzero(store.tokens == saved.unk_id)
+    assert summary.text_bytes == len("Alpha beta. Gamma delta. Eta!Zeta unknownish.")
+
+
+@pytest.mark.parametrize("options", [{"vocab_size": 150}, {"vocab_size": 150, "lowercase": False}])
+def test_the_bytes_of_a_store_do_not_depend_on_the_processes(tmp_path, corpus, options):
+    for processes in (1, 2, 3):
+        chosen = PrepareOptions(processes=processes, **options)
+        prepare([str(corpus)], tmp_path / f"s{processes}", chosen)
+    one, two, three = (contents(tmp_path / f"s{n}") for n in (1, 2, 3))
+    assert one == two == three
+    assert {"tokens.bin", "store.json", "problems.jsonl", "tokenizer/tokenizer.json"} <= set(one)
+
+
+def test_a_trained_vocabulary_is_saved_with_the_store(tmp_path, corpus):
+    prepare([str(corpus)], tmp_path / "s", PrepareOptions(vocab_size=100, processes=1))
+    store = TokenStore.open(tmp_path / "s")
+    tokenizer = load_tokenizer(store.tokenizer_directory)
+    assert store.vocab_size == tokenizer.vocab_size <= 100
+    text = json.loads(corpus.read_text().split("\n")[0])["text"]
+    sentences = tokenizer.encode_plain(split_sentences(text))
+    assert [sentence.tolist() for sentence in store.document(0)] == sentences
+
+
+def test_every_malformed_piece_is_counted_once_with_file_and_line(tmp_path, corpus):
+    summary = prepare([str(corpus)], tmp_path / "s", PrepareOptions(vocab_size=100, processes=2))
+    problems = logged(tmp_path / "s")
+    assert sorted((problem["kind"], problem["line"]) for problem in problems) == [
+        ("empty document", 21),
+        ("invalid JSON", 11),
+        ("invalid JSON", 1501),
+        ("invalid JSON", 2000),
+    ]
+    assert {problem["file"] for problem in problems} == {str(corpus)}
+    assert summary.problems.counts == Counter({"invalid JSON": 3, "empty document": 1})
+    assert TokenStore.open(tmp_path / "s").metadata["problems"] == dict(summary.problems.counts)
+    assert summary.documents == 6000 - 4
+
+
+def test_invalid_utf8_is_kept_and_reported(tmp_path, tokenizer):
+    (tmp_path / "a.txt").write_bytes(b"alpha beta.\nalpha caf\xe9 gamma.\n")
+    prepare([str(tmp_path / "a.txt")], tmp_path / "s", PrepareOptions(tokenizer, processes=1))
+    (problem,) = logged(tmp_path / "s")
+    assert (problem["kind"], problem["line"]) == ("invalid UTF-8", 2)
+    saved = load_tokenizer(tokenizer)
+    tokens = TokenStore.open(tmp_path / "s").tokens.tolist()
+    assert tokens == saved.encode_plain(["alpha beta. alpha caf gamma."])[0]
+
+
+def test_a_line_of_ten_megabytes_takes_seconds_and_loses_nothing(tmp_path, tokenizer):
+    count = 1_000_000
+    (tmp_path / "a.txt").write_text("x " * 5 + "\n\n" + "alpha, x é. " * count + "\n")
+    began = time.monotonic()
+    prepare([str(tmp_path / "a.txt")], tmp_path / "s", PrepareOptions(tokenizer, processes=1))
+    assert time.monotonic() - began < 30
+    store = TokenStore.open(tmp_path / "s")
+    alpha = load_tokenizer(tokenizer).encode_plain(["alpha"])[0]
+    assert len(alpha) == 1
+    assert np.count_nonzero(store.tokens == alpha[0]) == count
+    assert store.num_documents == 2
+    (problem,) = logged(tmp_path / "s")
+    assert (problem["kind"], problem["line"]) == ("long line", 3)
+
+
+def test_lines_can_be_the_sentences(tmp_path, tokenizer):
+    (tmp_path / "a.txt").write_text("alpha. beta.\ngamma\n\n" + "eta " * 20_000 + "\n")
+    options = PrepareOptions(tokenizer, sentences="lines", processes=1)
+    prepare([str(tmp_path / "a.txt")], tmp_path / "s", options)
+    store = TokenStore.open(tmp_path / "s")
+    assert [len(store.document(i)) for i in range(2)] == [2, 3]
+    saved = load_tokenizer(tokenizer)
+    assert store.sentence(0).tolist() == saved.encode_plain(["alpha. beta."])[0]
+
+
+def test_a_killed_prepare_leaves_no_store(tmp_path, corpus, tokenizer):
+    """Killed at moments spread over its work; it may have finished before the last of them."""
+    out = tmp_path / "s"
+    command = [sys.executable, "-c", RUN, str(corpus), str(out), tokenizer, "1"]
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    whole = time.monotonic() - began
+    reference = contents(out)
+    for share in (0.5, 0.7, 0.8, 0.9, 0.95):
+        shutil.rmtree(out)
+        with subprocess.Popen(command) as child:
+            time.sleep(whole * share)
+            child.send_signal(signal.SIGKILL)
+        for left in set(tmp_path.iterdir()) - {out}:
+            with pytest.raises(UserError, match="interrupted"):
+                TokenStore.open(left)
+        assert not out.exists() or contents(out) == reference
+        subprocess.run(command, check=True)
+        assert contents(out) == reference
+        assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_workers_end_with_a_killed_parent(tmp_path, corpus, tokenizer):
+    fifo = tmp_path / "a.jsonl"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-c", RUN, str(fifo), str(tmp_path / "s"), tokenizer, "2"]
+    with subprocess.Popen(command, start_new_session=True) as child, open(fifo, "w") as pipe:
+        # More than one chunk, so that the workers are running; then the reader waits for more.
+        pipe.write(corpus.read_text() + "\n")
+        pipe.flush()
+        wait_until(lambda: len(group(child.pid)) >= 3)
+        child.kill()
+        wait_until(lambda: not group(child.pid))
+
+
+def group(session):
+    """Live processes of a session."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(entry))
+    return found
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "neither of --tokenizer and --vocab-size given"),
+        ({"tokenizer": "x", "vocab_size": 9}, "both of --tokenizer and --vocab-size given"),
+        ({"vocab_size": 9}, "--vocab-size 9 is below the"),
+        ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
+        ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),
+    ],
+)
+def test_contradictory_options_are_refused(tmp_path, corpus, options, message):
+    with pytest.raises(UserError, match=message):
+        prepare([str(corpus)], tmp_path / "s", PrepareOptions(**options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_without_text_is_refused(tmp_path, tokenizer):
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n{"text": " "}\n')
+    with pytest.raises(UserError, match=r"no text in there \(problems: 2 empty document\)"):
+        prepare([str(tmp_path / "a.jsonl")], tmp_path / "s", PrepareOptions(tokenizer))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_an_existing_store_is_refused_before_any_work(tmp_path, corpus, tokenizer):
+    prepare([str(corpus)], tmp_path / "s", PrepareOptions(tokenizer, processes=1))
+    with pytest.raises(UserError, match="add --overwrite"):
+        prepare([str(tmp_path / "missing.txt")], tmp_path / "s", PrepareOptions(tokenizer))
+
+
+def test_the_verb_prints_what_is_in_the_store(tmp_path, corpus, tokenizer, capsys, monkeypatch):
+    import argparse
+
+    monkeypatch.setenv("COLUMNS", "200")
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    command = [str(corpus), "--out", str(tmp_path / "s"), "--tokenizer", tokenizer]
+    assert verb.run(parser.parse_args([*command, "--processes", "1"])) == 0
+    shown = capsys.readouterr()
+    store = TokenStore.open(tmp_path / "s")
+    assert f"{store.num_tokens:,}" in shown.out
+    assert f"{corpus}:11" in shown.out
+    assert "bytes per token" in shown.out
+    assert "MB/s" in shown.err
+
+
+def test_docs_become_a_store(tmp_path):
+    options = PrepareOptions(vocab_size=1500, limit_bytes=100_000, processes=1)
+    summary = prepare(["docs:json,asyncio,logging"], tmp_path / "s", options)
+    assert summary.text_bytes <= 100_000
+    assert summary.documents > 10
+    assert summary.unknown / summary.tokens < 0.001

@@ -1,0 +1,290 @@
+import gzip
+import json
+import lzma
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from jaxbert.data.problems import Problems
+from jaxbert.data.table_hubs import split_tfds_name
+from jaxbert.data.tables import column_names, read_rows
+from jaxbert.errors import UserError
+
+DATA = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(
+    not (DATA / "glue_mrpc").is_dir(), reason="the real data sets are not here (JAXBERT_DATA)"
+)
+
+
+def read(spec, **options):
+    problems = Problems()
+    return list(read_rows(spec, problems=problems, **options)), problems
+
+
+def values(rows):
+    return [row.values for row in rows]
+
+
+def write(path, text):
+    data = text if isinstance(text, bytes) else text.encode()
+    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    with opener(path, "wb") as file:
+        file.write(data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_tsv_takes_quotes_for_ordinary_characters(tmp_path, suffix):
+    file = write(tmp_path / f"a.tsv{suffix}", '\ufeffx\ty\n"one\ttwo\r\nthree"\t"f"our\n')
+    rows, problems = read(file)
+    assert values(rows) == [{"x": '"one', "y": "two"}, {"x": 'three"', "y": '"f"our'}]
+    assert [row.line for row in rows] == [2, 3]
+    assert not problems.counts
+
+
+def test_csv_takes_quotes_commas_and_line_breaks_in_fields(tmp_path):
+    file = write(tmp_path / "a.csv", 'x,y\n"a, ""b""","two\nlines"\n\nc,d\n')
+    rows, problems = read(file)
+    assert values(rows) == [{"x": 'a, "b"', "y": "two\nlines"}, {"x": "c", "y": "d"}]
+    assert [row.line for row in rows] == [2, 5]
+    assert not problems.counts
+
+
+def test_an_unclosed_quotation_mark_is_refused_with_its_line(tmp_path):
+    file = write(tmp_path / "a.csv", 'x,y\na,b\nc,"d\ne,f\n')
+    with pytest.raises(UserError, match=r"a.csv, line 3: a quotation mark opens here"):
+        read(file)
+
+
+def test_a_stray_quotation_mark_costs_one_counted_row(tmp_path):
+    rows, problems = read(write(tmp_path / "a.csv", 'x,y\n"a"b,c\nd,e\n'))
+    assert values(rows) == [{"x": "d", "y": "e"}]
+    assert problems.first["invalid CSV"].line == 2
+
+
+def test_a_csv_field_of_ten_megabytes_is_read(tmp_path):
+    rows, problems = read(write(tmp_path / "a.csv", "x\n" + "word " * 2_000_000 + "\n"))
+    assert len(rows[0].values["x"]) == 10_000_000
+    assert problems.counts == {"long line": 1}
+
+
+@pytest.mark.parametrize(("name", "comma"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_rows_with_another_number_of_fields_are_counted(tmp_path, name, comma):
+    text = "\n".join(comma.join(fields) for fields in ("xy", "ab", "abc", "a", "cd"))
+    rows, problems = read(write(tmp_path / name, text))
+    assert values(rows) == [{"x": "a", "y": "b"}, {"x": "c", "y": "d"}]
+    assert problems.counts == {"wrong number of fields": 2}
+    assert [(p.line, p.detail[:19]) for p in problems.kept] == [
+        (3, "3 fields, expected "),
+        (4, "1 fields, expected "),
+    ]
+
+
+def test_a_file_without_header_takes_given_names(tmp_path):
+    rows, _ = read(write(tmp_path / "a.tsv", "1\tgood\n"), names=["label", "text"])
+    assert values(rows) == [{"label": "1", "text": "good"}]
+    assert rows[0].line == 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_missing_column_is_refused_with_those_there_are(tmp_path, name):
+    file = write(tmp_path / name, "x\n1\n")
+    with pytest.raises(UserError, match=r"no column text; the columns are: x"):
+        read(file, columns=["text"])
+
+
+def test_an_empty_table_is_refused(tmp_path):
+    with pytest.raises(UserError, match="the file is empty"):
+        read(write(tmp_path / "a.csv", ""))
+
+
+def test_malformed_json_lines_are_counted_and_the_others_read(tmp_path):
+    lines = ['{"text": "a"}', "{broken", "", "[1]", '{"other": 1}', "[" * 100_000, '{"text": "b"}']
+    rows, problems = read(write(tmp_path / "a.jsonl", "\n".join(lines)), columns=["text"])
+    assert values(rows) == [{"text": "a"}, {"text": "b"}]
+    assert problems.counts == {"invalid JSON": 3, "missing column": 1}
+    assert [problem.line for problem in problems.kept] == [2, 4, 5, 6]
+
+
+def test_json_lines_that_all_lack_the_column_are_refused(tmp_path):
+    file = write(tmp_path / "a.jsonl", '{"body": "a", "id": 1}\n{"body": "b"}\n')
+    with pytest.raises(UserError, match="no row has the column text; the first row has: body, id"):
+        read(file, columns=["text"])
+
+
+@pytest.mark.parametrize("text", ['[{"text": "a"}]', '[\n{"text": "a"}\n]'])
+def test_a_json_array_is_refused_with_the_remedy(tmp_path, text):
+    with pytest.raises(UserError, match="one JSON array; expected one object a line"):
+        read(write(tmp_path / "a.json", text))
+
+
+def test_half_a_surrogate_pair_is_replaced_and_counted(tmp_path):
+    rows, problems = read(write(tmp_path / "a.jsonl", '{"text": "a\\ud800b \\ud83d\\ude00"}\n'))
+    assert values(rows) == [{"text": "a\ufffdb \U0001f600"}]
+    assert problems.counts == {"invalid Unicode": 1}
+
+
+def test_invalid_utf8_is_replaced_and_counted(tmp_path):
+    rows, problems = read(write(tmp_path / "a.tsv", b"x\ncaf\xe9\nok\n"))
+    assert values(rows) == [{"x": "caf\ufffd"}, {"x": "ok"}]
+    assert (problems.first["invalid UTF-8"].line, problems.counts.total()) == (2, 1)
+
+
+def test_utf16_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(UserError, match="UTF-16; convert it to UTF-8"):
+        read(write(tmp_path / "a.csv", "x\n1\n".encode("utf-16")))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_a_cut_off_compressed_file_is_refused(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    text = "x\n" + "\n".join(map(str, rng.integers(0, 10**9, 50_000)))
+    file = write(tmp_path / f"a.tsv{suffix}", text)
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"after line \d+: the compressed file is damaged"):
+        read(file)
+
+
+def test_what_is_not_compressed_at_all_is_refused(tmp_path):
+    for suffix in (".gz", ".xz"):
+        file = tmp_path / f"a.tsv{suffix}"
+        file.write_text("x\n1\n")
+        with pytest.raises(UserError, match="the compressed file is damaged"):
+            read(file)
+
+
+def test_parquet_reads_the_wanted_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"text": ["a", None, "c"], "label": [1, 2, 3]})
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    rows, _ = read(tmp_path / "a.parquet", columns=["text"])
+    assert values(rows) == [{"text": "a"}, {"text": None}, {"text": "c"}]
+    assert [row.line for row in rows] == [1, 2, 3]
+    with pytest.raises(UserError, match=r"no column body; the columns are: text, label"):
+        read(tmp_path / "a.parquet", columns=["body"])
+
+
+def test_a_broken_parquet_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="not a readable Parquet file"):
+        read(write(tmp_path / "a.parquet", "PAR1 no"))
+
+
+@pytest.fixture
+def saved_dataset(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    train = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
+    test = datasets.Dataset.from_dict({"text": ["c"], "label": [1]})
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(str(tmp_path / "d"))
+    return tmp_path / "d"
+
+
+def test_a_saved_dataset_is_read_by_split(saved_dataset):
+    assert values(read(saved_dataset)[0]) == [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
+    assert values(read(f"hub:{saved_dataset}:test", columns=["text"])[0]) == [{"text": "c"}]
+    assert column_names(saved_dataset) == ("text", "label")
+    with pytest.raises(UserError, match="no split dev; the splits are: train, test"):
+        read(f"hub:{saved_dataset}:dev")
+    with pytest.raises(UserError, match="no column body; the columns are: text, label"):
+        read(saved_dataset, columns=["body"])
+
+
+def test_a_folder_of_parquet_files_is_a_hub_dataset(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    parquet.write_table(pyarrow.table({"text": ["a", "b"]}), folder / "test.parquet")
+    rows, _ = read(f"hub:{folder}::test")
+    assert values(rows) == [{"text": "a"}, {"text": "b"}]
+    with pytest.raises(UserError, match=r"hub:.*expected hub:NAME"):
+        read(f"hub:{folder}:nothing")
+
+
+def test_an_unknown_hub_name_is_a_user_error(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="hub:no/such-set:"):
+        read("hub:no/such-set")
+
+
+class FakeSource(list):
+    pass
+
+
+def test_tfds_values_become_plain_ones(monkeypatch):
+    module = ModuleType("tensorflow_datasets")
+    asked = []
+
+    def data_source(name, split):
+        asked.append((name, split))
+        return FakeSource([{"text": b"caf\xc3\xa9", "label": np.int64(3)}, {"text": b"\xff"}])
+
+    module.data_source = data_source
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
+    rows, problems = read("tfds:glue/mrpc:2.0.0:test", columns=None)
+    assert asked == [("glue/mrpc:2.0.0", "test")]
+    assert values(rows) == [{"text": "café", "label": 3}, {"text": "\ufffd"}]
+    assert problems.counts == {"invalid UTF-8": 1}
+    assert type(rows[0].values["label"]) is int
+
+
+def test_tfds_without_the_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(UserError, match=r"install jaxbert\[tfds\]"):
+        read("tfds:imdb_reviews")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("imdb_reviews", ("imdb_reviews", "train")),
+        ("imdb_reviews:test", ("imdb_reviews", "test")),
+        ("glue/mrpc:2.0.0", ("glue/mrpc:2.0.0", "train")),
+        ("glue/mrpc:2.0.0:train[:10%]", ("glue/mrpc:2.0.0", "train[:10%]")),
+    ],
+)
+def test_tfds_names_may_hold_a_version(name, parts):
+    assert split_tfds_name(name) == parts
+
+
+def test_a_misspelt_file_is_answered_with_the_nearest(tmp_path):
+    write(tmp_path / "train.csv", "x\n1\n")
+    with pytest.raises(UserError, match=r"trian.csv: no such file; did you mean .*train.csv\?"):
+        read(tmp_path / "trian.csv")
+
+
+def test_an_unknown_kind_of_table_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a.xlsx: not a table; expected .csv, .tsv"):
+        read(write(tmp_path / "a.xlsx", "x"))
+
+
+def test_progress_adds_up_to_the_size_of_the_file(tmp_path):
+    lines = "".join(json.dumps({"text": "word " * i}) + "\n" for i in range(700))
+    for suffix in ("", ".gz", ".xz"):
+        file = write(tmp_path / f"a.jsonl{suffix}", lines)
+        seen: list[int] = []
+        list(read_rows(file, problems=Problems(), advance=seen.append))
+        assert sum(seen) == file.stat().st_size
+        assert min(seen) >= 0
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "count"), [("train", 3668), ("dev", 408), ("test", 1725)])
+def test_mrpc_has_its_published_number_of_rows(name, count):
+    rows, problems = read(DATA / "glue_mrpc" / f"{name}.tsv", columns=["#1 String", "#2 String"])
+    assert (len(rows), problems.counts.total()) == (count, 0)
+
+
+@needs_data
+def test_banking_and_pricerunner_have_their_published_numbers_of_rows():
+    assert len(read(DATA / "cls_banking77" / "train.csv", columns=["text"])[0]) == 10_003
+    prices = DATA / "cls_pricerunner_products" / "pricerunner_aggregate.csv"
+    assert len(read(prices, names=list("abcdefg"))[0]) == 35_311
