@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Int
+from jaxtyping import Int, Shaped
 
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.dropout import split_key
