@@ -61,9 +61,7 @@ class Model(nnx.Module):
     def __call__(
         self,
         input_ids: Int[ArrayOrNumpy, "batch seq"],
-        attention_mask: Int[ArrayOrNumpy, "batch seq"]
-        | Bool[ArrayOrNumpy, "batch seq"]
-        | None = None,
+        attention_mask: Shaped[ArrayOrNumpy, "batch seq"] | None = None,
         token_type_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
         *,
         masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
