@@ -73,6 +73,9 @@ class Head:
             raise UserError("a sequence_classification head needs at least one label")
         if len(set(self.labels)) != len(self.labels):
             raise UserError(f"labels={list(self.labels)}: a label occurs twice")
+        rate = self.classifier_dropout
+        if rate is not None and not 0.0 <= rate < 1.0:
+            raise UserError(f"classifier_dropout={rate}: must lie in [0, 1)")
 
     @property
     def has_pooler(self) -> bool:

@@ -1,6 +1,7 @@
 """The one place where modules become a pure function and a plain tree of arrays, and back."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ def functional(model: Model) -> tuple[Apply, Params]:
 
 def make_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
     """The pure function of an architecture, without making any parameter."""
-    return _apply(*nnx.split(_abstract_model(config, head, dtype)))
+    return _apply(*_structure(config, head, dtype))
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
@@ -40,7 +41,7 @@ def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
 
 def abstract_params(config: EncoderConfig, head: Head) -> Params:
     """Shapes and dtypes of the parameters (`jax.ShapeDtypeStruct`), nothing allocated."""
-    state = nnx.split(_abstract_model(config, head, jnp.float32))[1]
+    _, state = _structure(config, head, jnp.float32)
     return _with_string_keys(nnx.to_pure_dict(state))
 
 
@@ -48,12 +49,14 @@ def model_from_params(
     config: EncoderConfig, head: Head, params: Params, dtype: DTypeLike = jnp.float32
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
-    graph, state = nnx.split(_abstract_model(config, head, dtype))
+    graph, state = _structure(config, head, dtype)
     return nnx.merge(graph, _filled(state, params))
 
 
-def _abstract_model(config: EncoderConfig, head: Head, dtype: DTypeLike) -> Model:
-    return nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0)))
+@cache
+def _structure(config: EncoderConfig, head: Head, dtype: DTypeLike) -> tuple[Any, Any]:
+    """Graph and abstract state of an architecture; tracing a deep one takes seconds."""
+    return nnx.split(nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0))))
 
 
 def _apply(graph: nnx.GraphDef, state: nnx.State) -> Apply:
