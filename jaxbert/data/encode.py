@@ -112,7 +112,7 @@ def _start_worker(encoder: DocumentEncoder) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Ctrl-C goes to the whole group: the parent answers it for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pass
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -44,12 +44,10 @@ def write_tokenizer(
 
 
 def _read_directory(directory: Path, lowercase: bool | None) -> Parts:
-    file = directory / TOKENIZER
-    try:
-        backend = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:
-        raise UserError(f"{file}: not a tokenizer that this version reads ({error})") from None
-    config = _read_config(directory / CONFIG)
+    # Checked before the backend sees it, which answers broken JSON with a bare Exception.
+    text = json.dumps(_read_object(directory / TOKENIZER))
+    backend = tokenizers.Tokenizer.from_str(text)
+    config = _read_object(directory / CONFIG)
     state = json.loads(backend.to_str())["normalizer"]
     if state is None or state["type"] != "BertNormalizer":
         return backend, config
@@ -67,7 +65,7 @@ def _read_directory(directory: Path, lowercase: bool | None) -> Parts:
 
 
 def _read_vocabulary(file: Path, config_file: Path, lowercase: bool | None) -> Parts:
-    config = _read_config(config_file)
+    config = _read_object(config_file)
     stated = config.get("do_lower_case")
     if stated is None and lowercase is None:
         raise UserError(
@@ -99,7 +97,7 @@ def _read_lines(file: Path) -> dict[str, int]:
     return {token: i for i, token in enumerate(tokens) if token}
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:

@@ -220,3 +220,11 @@ def test_a_single_string_is_refused(tokenizer):
 def test_model_max_length_truncates_by_default(tokenizer):
     limited = Tokenizer(tokenizer.backend, {**tokenizer.config, "model_max_length": 6})
     assert limited.encode(["a b c d e f g h"])["input_ids"].shape == (1, 6)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_broken_json_is_a_user_error(tokenizer, tmp_path, name):
+    save_tokenizer(tokenizer, tmp_path)
+    (tmp_path / name).write_text('{"model": ')
+    with pytest.raises(UserError, match=f"{name}: not valid JSON"):
+        load_tokenizer(tmp_path)
