@@ -1,7 +1,9 @@
 """Loading of configurations: YAML into frozen dataclasses, with dotted overrides."""
 
+import copy
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -14,6 +16,30 @@ from jaxbert.errors import UserError
 
 T = TypeVar("T")
 
+_FLOAT = "tag:yaml.org,2002:float"
+_EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML where 3e-5 is a number, as in YAML 1.2, and no key stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} occurs twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
+
 
 def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """Reads a YAML file into `cls` and applies `dotted.key=value` overrides.
@@ -23,12 +49,16 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_config(cls, values or {}, overrides, origin=str(path))
+    return parse_config(cls, {} if values is None else values, overrides, origin=str(path))
 
 
 def parse_config(
@@ -39,6 +69,7 @@ def parse_config(
 
     if not isinstance(values, dict):
         raise UserError(f"{origin}: expected keys and values, found {type(values).__name__}")
+    values = copy.deepcopy(values)
     _reject_unknown_keys(cls, values, origin, "")
     for override in overrides:
         _apply_override(values, override)
@@ -57,7 +88,7 @@ def to_values(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """A configuration as YAML, the inverse of `load_config`."""
-    return yaml.safe_dump(to_values(config), sort_keys=False, allow_unicode=True)
+    return yaml.dump(to_values(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema(cls: type) -> dict[str, Any]:
@@ -79,11 +110,13 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r}: expected dotted.key=value")
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         values[last] = text
 
