@@ -25,8 +25,8 @@ def paths(tree: Any) -> list[str]:
 
 
 def matches(patterns: Iterable[str], path: str) -> bool:
-    """Whether any regular expression is found in `path`, starting at the name of a module."""
-    return any(re.search(rf"(?:^|/)(?:{pattern})", path) for pattern in patterns)
+    """Whether any regular expression fits whole names of `path`: `layers/1` is not layer 10."""
+    return any(re.search(rf"(?:^|/)(?:{pattern})(?:/|$)", path) for pattern in patterns)
 
 
 def num_elements(tree: Any) -> int:

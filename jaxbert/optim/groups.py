@@ -23,6 +23,7 @@ def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:
     """The group of every parameter; those that match a `freeze` pattern are in `frozen`."""
     names = paths(params)
     for pattern in freeze:
+        _check_regular_expression(pattern)
         if not any(matches([pattern], name) for name in names):
             raise UserError(
                 f"optimizer.freeze: {pattern!r} matches no parameter; they are named like "
@@ -36,8 +37,8 @@ def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:
 def learning_rate_factors(num_layers: int, layer_decay: float) -> dict[str, float]:
     """Factor of every group: 1 for the head, times `layer_decay` for every step down.
 
-    As ELECTRA (Clark et al. 2020, appendix B): layer i has decay^(num_layers - i), embeddings
-    decay^(num_layers + 1).
+    Layer i has decay^(num_layers - i), embeddings decay^(num_layers + 1). ELECTRA's code (Clark
+    et al. 2020) starts one power lower: its last layer has decay^2.
     """
     factors = {"head": 1.0, "embeddings": layer_decay ** (num_layers + 1)}
     for layer in range(num_layers):
@@ -48,3 +49,12 @@ def learning_rate_factors(num_layers: int, layer_decay: float) -> dict[str, floa
 def is_decayed(path: str) -> bool:
     """Whether weight decay acts on a parameter."""
     return not matches(NOT_DECAYED, path)
+
+
+def _check_regular_expression(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"optimizer.freeze: {pattern!r} is not a regular expression: {error}"
+        ) from None

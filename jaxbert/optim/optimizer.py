@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import jax
 import optax
 from annotated_types import Ge, Gt, Lt
 
@@ -45,7 +46,9 @@ def make_optimizer(
     update = optax.multi_transform(groups, labels)
     if config.max_grad_norm is None:
         return update
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), update)
+    trained = jax.tree.map(lambda label: label != FROZEN, labels)
+    clip = optax.masked(optax.clip_by_global_norm(config.max_grad_norm), trained)
+    return optax.chain(clip, update)
 
 
 def _adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
