@@ -1,5 +1,6 @@
 """Learning-rate schedules: linear warm-up, then one of five shapes."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -16,7 +17,8 @@ class ScheduleConfig:
 
     kind: Literal["linear", "cosine", "polynomial", "constant", "slanted_triangular"] = "linear"
     warmup_steps: Annotated[float, Ge(0)] = 0.0
-    """Steps of linear warm-up from 0; below 1: a fraction of the run (as in transformers)."""
+    """Steps of linear warm-up from 0; below 1: a fraction of the run, rounded up (as in
+    transformers)."""
     end_factor: Annotated[float, Ge(0), Le(1)] = 0.0
     """Learning rate at the end over the peak (linear, cosine, polynomial)."""
     power: Annotated[float, Gt(0)] = 1.0
@@ -52,7 +54,7 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
 
 def _warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
     steps = config.warmup_steps
-    steps = round(steps * num_steps) if steps < 1 else round(steps)
+    steps = math.ceil(steps * num_steps) if steps < 1 else int(steps)
     if steps > num_steps:
         raise UserError(f"schedule.warmup_steps={steps} exceeds the {num_steps} steps of the run")
     return steps
