@@ -5,6 +5,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
 from jaxbert.nn.numerics import layer_norm
@@ -41,8 +42,17 @@ class Embeddings(nnx.Module):
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
     ) -> Float[Array, "batch seq hidden"]:
-        """Embeds tokens at positions 0, 1, ...; the sum and the norm run in float32."""
+        """Embeds tokens at positions 0, 1, ...; the sum and the norm run in float32.
+
+        Raises UserError for more tokens than there are positions.
+        """
+        length, longest = input_ids.shape[1], self.position.num_embeddings
+        if length > longest:
+            raise UserError(
+                f"input_ids has {length} tokens per row and the model at most {longest} "
+                "(max_position_embeddings): cut or split the text"
+            )
         total = self.word.embedding[...][input_ids]
-        total += self.position.embedding[...][None, : input_ids.shape[1]]
+        total += self.position.embedding[...][None, :length]
         total += self.token_type.embedding[...][token_type_ids]
         return dropout(self.norm(total).astype(self.dtype), self.dropout_rate, key)
