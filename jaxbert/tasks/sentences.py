@@ -1,6 +1,7 @@
 """Columns of a table to token features: single sentences or pairs, with or without labels."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +78,9 @@ def read_sentences(spec: str, columns: SentenceColumns, *, labelled: bool) -> Se
 def label_names(sentences: Sentences) -> tuple[str, ...]:
     """The labels that occur: by value where all are whole numbers, else by name."""
     found = {_label_name(row, sentences.columns.label) for row in sentences.rows}
-    if all(name.lstrip("-").isdigit() for name in found):
-        return tuple(sorted(found, key=int))
+    if all(re.fullmatch(r"-?[0-9]+", name) for name in found):
+        # The spelling decides between 1 and 01: the order of a set is another in every process.
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
     return tuple(sorted(found))
 
 

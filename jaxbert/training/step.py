@@ -48,8 +48,8 @@ def make_train_step(
     Batch leaves are [accumulation_steps, rows, ...]. `labels` is the tree of group labels:
     gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
     `grad_norm` (global, before clipping), `learning_rate` (of the head). An update that is not
-    finite leaves params and
-    optimiser as they were, whatever the policy: a checkpoint never holds a NaN.
+    finite leaves params and optimiser as they were, whatever the policy: a checkpoint never holds
+    a NaN.
     """
 
     def microbatch_loss(
