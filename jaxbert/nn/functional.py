@@ -25,7 +25,7 @@ def functional(model: Model) -> tuple[Apply, Params]:
 
 def make_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
     """The pure function of an architecture, without making any parameter."""
-    return _apply(*_structure(config, head, dtype))
+    return _apply(*_structure(config, head, jnp.dtype(dtype)))
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
@@ -41,7 +41,7 @@ def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
 
 def abstract_params(config: EncoderConfig, head: Head) -> Params:
     """Shapes and dtypes of the parameters (`jax.ShapeDtypeStruct`), nothing allocated."""
-    _, state = _structure(config, head, jnp.float32)
+    _, state = _structure(config, head, jnp.dtype(jnp.float32))
     return _with_string_keys(nnx.to_pure_dict(state))
 
 
@@ -49,12 +49,12 @@ def model_from_params(
     config: EncoderConfig, head: Head, params: Params, dtype: DTypeLike = jnp.float32
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
-    graph, state = _structure(config, head, dtype)
+    graph, state = _structure(config, head, jnp.dtype(dtype))
     return nnx.merge(graph, _filled(state, params))
 
 
 @cache
-def _structure(config: EncoderConfig, head: Head, dtype: DTypeLike) -> tuple[Any, Any]:
+def _structure(config: EncoderConfig, head: Head, dtype: jnp.dtype) -> tuple[Any, Any]:
     """Graph and abstract state of an architecture; tracing a deep one takes seconds."""
     return nnx.split(nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0))))
 
