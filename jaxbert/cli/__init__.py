@@ -3,6 +3,7 @@
 import argparse
 import sys
 from importlib import import_module
+from textwrap import dedent, indent
 
 from jaxbert import __version__
 from jaxbert.errors import UserError
@@ -37,7 +38,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name
         name,
         help=module.HELP,
         description=module.HELP,
-        epilog=f"example:\n  {module.EXAMPLE.strip()}",
+        epilog="example:\n" + indent(dedent(module.EXAMPLE).strip(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(verb)

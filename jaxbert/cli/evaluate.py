@@ -7,7 +7,7 @@ from jaxbert.cli.inference import add_inference_arguments, max_length
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
-  jaxbert evaluate runs/base --data runs/store
+jaxbert evaluate runs/base --data runs/store
 """
 
 

@@ -7,7 +7,7 @@ from jaxbert.cli.inference import add_inference_arguments, max_length
 HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
 EXAMPLE = """
 jaxbert predict runs/classifier --data test.tsv --out predictions.jsonl
-  jaxbert predict runs/base --data sentences_with_masks.txt
+jaxbert predict runs/base --data sentences_with_masks.txt
 """
 
 

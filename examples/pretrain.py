@@ -1,0 +1,52 @@
+"""Pretrain a small BERT on text files, one chip to a whole host.
+
+python examples/pretrain.py wiki/*.jsonl.xz --out runs/wiki
+python examples/pretrain.py docs: --limit-mb 2 --steps 20 --out runs/smoke    # a smoke test
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxbert.data.prepare import PrepareOptions, prepare
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.experiment.pretrain import ModelConfig, Pretrain, pretrain
+from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.training.loop import LoopConfig
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", nargs="+", help="anything that `jaxbert prepare` reads")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--preset", default="bert-small")
+    parser.add_argument("--vocab-size", type=int, default=8000)
+    parser.add_argument("--limit-mb", type=float, help="bounds the docs: source")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    arguments = parser.parse_args()
+
+    store = arguments.out / "store"
+    if not store.exists():
+        limit = None if arguments.limit_mb is None else int(arguments.limit_mb * 1e6)
+        options = PrepareOptions(vocab_size=arguments.vocab_size, limit_bytes=limit)
+        print(prepare(arguments.sources, store, options))
+
+    config = Pretrain(
+        store=str(store),
+        model=ModelConfig(preset=arguments.preset),
+        data=PretrainingDataConfig(max_seq_length=128, validation_fraction=0.05),
+        num_steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        optimizer=OptimizerConfig(learning_rate=5e-4),
+        schedule=ScheduleConfig(kind="cosine", warmup_steps=0.1),
+        loop=LoopConfig(log_every=10, checkpoint_every=200),
+    )
+    # The same command again continues where the last checkpoint stands.
+    fitted = pretrain(config, arguments.out / "run")
+    print(fitted.results)
+    print(f"the model is in {arguments.out / 'run' / 'model'}")
+
+
+if __name__ == "__main__":
+    main()
