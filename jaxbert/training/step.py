@@ -85,7 +85,7 @@ def make_train_step(
     def _updated(
         state: TrainState, grads: Params, losses: dict[str, Array]
     ) -> tuple[TrainState, Metrics]:
-        loss, norm = sum(losses.values(), jnp.zeros(())), optax.global_norm(grads)
+        loss, norm = sum(losses.values(), jnp.zeros(())), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
