@@ -1,72 +1,62 @@
 """Checkpoints of a run: the state with what is needed to continue it, through Orbax."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import orbax.checkpoint as ocp
-from annotated_types import Ge
-from orbax.checkpoint import checkpoint_managers as preservation
+
+from jaxbert.checkpoint.manifest import set_damaged_aside, write_manifest
+from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation, ranked
 
 STATE, RUN = "state", "run"
 
 
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """Which checkpoints stay."""
-
-    keep_last: Annotated[int, Ge(1)] = 2
-    keep_best: Annotated[int, Ge(0)] = 1
-    """How many with the best `metric` stay besides; needs `metric`."""
-    metric: str | None = None
-    """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
-    mode: Literal["max", "min"] = "max"
-
-
 class Checkpoints:
-    """Saved asynchronously; a checkpoint counts only once it is whole (Orbax renames it last)."""
+    """Saved asynchronously; a checkpoint counts only once it is whole (Orbax renames it last).
+
+    `damaged` are those that a crash left incomplete all the same, now under another name.
+    """
 
     def __init__(self, directory: Path, config: CheckpointConfig):
-        metric = config.metric
+        self.config = config
+        self._directory = directory.absolute()
+        self.damaged = set_damaged_aside(self._directory)
+        self._preservation = Preservation(config, {})
         options = ocp.CheckpointManagerOptions(
-            # Orbax writes metrics to disk only where it is told how to rank them.
-            best_fn=None if metric is None else lambda metrics: metrics[metric],
-            best_mode=config.mode,
-            preservation_policy=_preservation(config),
+            preservation_policy=self._preservation,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._saving = 0
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def best_step(self) -> int | None:
-        """The checkpoint with the best metric among those kept; the newest without a metric."""
-        return self._manager.best_step() or self.latest_step()
+    def best_step(self, scores: Mapping[int, float]) -> int | None:
+        """Of the checkpoints that are kept the one with the best score; without any the newest."""
+        kept = {step: scores[step] for step in self._manager.all_steps() if step in scores}
+        return ranked(kept, self.config.mode)[0] if kept else self.latest_step()
 
     def save(
-        self,
-        step: int,
-        state: Any,
-        run: Mapping[str, Any],
-        metrics: Mapping[str, float] | None = None,
+        self, step: int, state: Any, run: Mapping[str, Any], scores: Mapping[int, float]
     ) -> None:
         """Starts saving; returns once the state is copied off the devices.
 
-        `run` is JSON: the resolved configuration and the position in the data.
+        `run` is JSON: the resolved configuration and which data they are; the position in the
+        data is the step. `scores` has the metric of every evaluated step so far.
         """
         if step == self.latest_step():
-            if metrics is None:
-                return
-            # Saved on SIGTERM in the middle of its evaluation: now it gets its metrics.
-            self._manager.delete(step)
+            return
+        self._manager.wait_until_finished()
+        self._saving, self._preservation.scores = step, dict(scores)
         items = ocp.args.Composite(
             **{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(dict(run))}
         )
-        self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
+        self._manager.save(step, args=items)
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
         """State and run of a checkpoint, placed as the abstract `target` says."""
@@ -76,22 +66,16 @@ class Checkpoints:
         restored = self._manager.restore(step, args=items)
         return restored[STATE], restored[RUN]
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits until every save is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and ends the threads."""
         self._manager.wait_until_finished()
         self._manager.close()
 
-
-def _preservation(config: CheckpointConfig) -> preservation.PreservationPolicy:
-    policies: list[Any] = [preservation.LatestN(config.keep_last)]
-    metric = config.metric
-    if metric is not None and config.keep_best:
-        policies.append(
-            preservation.BestN(
-                get_metric_fn=lambda metrics: metrics[metric],
-                reverse=config.mode == "min",
-                n=config.keep_best,
-                keep_checkpoints_without_metrics=False,
-            )
-        )
-    return preservation.AnyPreservationPolicy(policies)
+    def _list_files(self) -> None:
+        # Called by Orbax when all is written, before the folder gets its final name.
+        unfinished = next(self._directory.glob(f"{self._saving}.orbax*"), None)
+        write_manifest(unfinished or self._directory / str(self._saving), (STATE, RUN))

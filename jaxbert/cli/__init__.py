@@ -1,6 +1,7 @@
 """The command line: verbs, one file each, imported when used."""
 
 import argparse
+import logging
 import sys
 from importlib import import_module
 from textwrap import dedent, indent
@@ -21,7 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
         _add_verb(verbs, name)
-    arguments = parser.parse_args(argv)
+    logging.basicConfig(format="jaxbert: %(message)s")
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        # argparse gives a verb no more positional arguments once a flag came between them.
+        arguments.overrides = [*arguments.overrides, *rest]
     try:
         return arguments.command(arguments)
     except UserError as error:

@@ -22,9 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from rich.console import Console
-    from rich.table import Table
-
+    from jaxbert.cli.figures import print_figures
     from jaxbert.experiment import inference
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
@@ -37,10 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         metrics = inference.evaluate_masked_lm(model, arguments.data)
-    table = Table("metric", "value", title=f"{arguments.model} on {arguments.data}")
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:g}" if isinstance(value, int) else f"{value:.4f}")
-    Console().print(table)
+    print_figures(f"{arguments.model} on {arguments.data}", metrics)
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n")
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxbert.cli.training import add_training_arguments, run_training
+from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 HELP = "fine-tune a model on a labelled table; the same command again resumes"
 EXAMPLE = """
@@ -18,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
+    return run_training(arguments, _experiment)
+
+
+def _experiment() -> Experiment:
     from jaxbert.experiment.finetune import Finetune, finetune
 
-    return run_training(arguments, Finetune, finetune)
+    return Finetune, finetune

@@ -1,8 +1,10 @@
 """jaxbert predict."""
 
 import argparse
+from pathlib import Path
 
 from jaxbert.cli.inference import add_inference_arguments, max_length
+from jaxbert.errors import UserError
 
 HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
 EXAMPLE = """
@@ -22,9 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
     from contextlib import nullcontext
-    from pathlib import Path
 
-    from jaxbert.data.tables import existing_file
     from jaxbert.experiment import inference
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
@@ -35,9 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         predictions = inference.predict_classes(model, arguments.data, columns, length)
     else:
-        texts = existing_file(Path(arguments.data)).read_text(encoding="utf-8").splitlines()
         predictions = inference.fill_masks(
-            model, texts, top_k=arguments.top_k, max_seq_length=length
+            model, _lines(Path(arguments.data)), top_k=arguments.top_k, max_seq_length=length
         )
     with (
         Path(arguments.out).open("w", encoding="utf-8")
@@ -47,3 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
         for prediction in predictions:
             print(json.dumps(prediction, ensure_ascii=False), file=file)
     return 0
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file; a form feed or the like ends none, unlike in splitlines()."""
+    from jaxbert.data.tables import existing_file
+
+    try:
+        text = existing_file(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: {error}") from None
+    return text.removesuffix("\n").split("\n") if text else []

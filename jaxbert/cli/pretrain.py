@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxbert.cli.training import add_training_arguments, run_training
+from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 HELP = "pretrain an encoder on a token store; the same command again resumes"
 EXAMPLE = """
@@ -17,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
+    return run_training(arguments, _experiment)
+
+
+def _experiment() -> Experiment:
     from jaxbert.experiment.pretrain import Pretrain, pretrain
 
-    return run_training(arguments, Pretrain, pretrain)
+    return Pretrain, pretrain

@@ -1,10 +1,14 @@
 """What the verbs that train have in common."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
-from jaxbert.config import json_schema, load_config
+from jaxbert.errors import UserError
+
+Experiment = tuple[type, Callable[..., Any]]
+"""The class of the configuration, and the function that runs one."""
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,32 +23,44 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_training(
-    arguments: argparse.Namespace, config_class: type, train: Callable[..., Any]
-) -> int:
+def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) -> int:
     """Loads the configuration, trains until done or preempted, prints the figures."""
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from jaxbert.errors import UserError
+    from jaxbert.cli.figures import print_figures
     from jaxbert.training.signals import EXIT_PREEMPTED, Preemption
 
-    if arguments.schema:
-        print(json.dumps(json_schema(config_class), indent=2))
-        return 0
-    if arguments.config is None or arguments.run is None:
-        raise UserError("give a CONFIG.yaml and --run DIRECTORY")
     preemption = Preemption()
+    # Before the imports that `load` does: they take seconds, in which SIGTERM may come.
     preemption.install()
-    config: Any = load_config(config_class, arguments.config, arguments.overrides)
+    config_class, train = load()
+    if arguments.schema:
+        _print_schema(config_class)
+        return 0
+    config = _load_config(config_class, arguments)
     fitted = train(config, arguments.run, interrupted=preemption.requested)
     if fitted.outcome == "preempted":
         print(f"SIGTERM: saved at step {fitted.step}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
-    table = Table("figure", "value", title=f"{arguments.run}: {fitted.outcome.replace('_', ' ')}")
-    for name, value in fitted.results.items():
-        table.add_row(name, f"{value:g}" if isinstance(value, int) else f"{value:.4f}")
-    Console().print(table)
+    print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
     return 0
+
+
+def _load_config(config_class: type, arguments: argparse.Namespace) -> Any:
+    from jaxbert.config import load_config
+
+    words = [word for word in (arguments.config, *arguments.overrides) if word is not None]
+    overrides = [word for word in words if re.match(r"[\w.]+=", word)]
+    files = [word for word in words if word not in overrides]
+    if len(files) != 1 or arguments.run is None:
+        raise UserError(
+            f"expected one CONFIG.yaml and --run DIRECTORY, found {' '.join(files) or 'no file'}"
+            f"{'' if arguments.run else ' and no --run'}"
+        )
+    return load_config(config_class, files[0], overrides)
+
+
+def _print_schema(config_class: type) -> None:
+    import json
+
+    from jaxbert.config import json_schema
+
+    print(json.dumps(json_schema(config_class), indent=2))

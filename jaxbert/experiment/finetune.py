@@ -14,7 +14,7 @@ from jaxbert.data.rows import RowBatches, static_length
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import write_artifacts
 from jaxbert.experiment.fit import Data, Fitted, fit
-from jaxbert.experiment.run_directory import open_run
+from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.tasks.sentences import (
@@ -72,6 +72,7 @@ def finetune(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
+    check_run(run_path, config)
     train = read_sentences(config.train, config.task.columns, labelled=True)
     task = _task(config, train)
     loaded = load_params(
@@ -149,12 +150,12 @@ def _data(
         return rows, _fingerprint(features)
 
     training, fingerprint = batches(train, config.batch_size)
-    evaluation = None
-    if config.validation is not None:
-        held_out = read_sentences(config.validation, config.task.columns, labelled=True)
-        evaluation = batches(held_out, config.rows_per_evaluation())[0].evaluation_batches
-    steps_per_epoch = -(-training.num_examples // config.batch_size)
-    return Data(training.batch, steps_per_epoch, evaluation, fingerprint)
+    if config.validation is None:
+        return Data(training.batch, training.num_examples, None, fingerprint)
+    held_out = read_sentences(config.validation, config.task.columns, labelled=True)
+    evaluation, evaluated = batches(held_out, config.rows_per_evaluation())
+    fingerprint = f"{fingerprint} {evaluated}"
+    return Data(training.batch, training.num_examples, evaluation.evaluation_batches, fingerprint)
 
 
 def _num_steps(config: Finetune, num_rows: int) -> int:

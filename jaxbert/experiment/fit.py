@@ -1,9 +1,11 @@
 """From settings, parameters and data to a trained model in a run directory."""
 
-import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
-from jaxbert.config import to_values
+from jaxbert.config import nearest, to_values
 from jaxbert.data.loader import iterate
 from jaxbert.errors import UserError
 from jaxbert.experiment.run_directory import RunDirectory
@@ -26,7 +28,7 @@ from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.log import MetricLog
-from jaxbert.training.loop import Loop, LoopConfig, Outcome, train
+from jaxbert.training.loop import Loop, Outcome, scores, train
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, abstract_state, new_state
@@ -44,7 +46,8 @@ class Data:
     """What a run trains and is evaluated on; batches are pure functions of the step."""
 
     train_batch: Callable[[int], HostBatch]
-    steps_per_epoch: int
+    num_examples: int
+    """For training: an epoch."""
     evaluation_batches: Callable[[], Iterable[HostBatch]] | None
     fingerprint: str
     """Changes when the data changes: a run never continues on other data."""
@@ -80,47 +83,41 @@ def fit(
     _check_batch_size(settings, mesh)
     _check_metric(settings, data)
     apply = make_apply(encoder, task.head, settings.compute_dtype())
+    interrupted = _latched(interrupted)
     started = time.perf_counter()
-    checkpoints = Checkpoints(run.checkpoints, settings.checkpoint)
-    state, step = _prepare(settings, apply, task, make_params(), num_steps, mesh)
-    facts = {"config": to_values(settings), "data": {"fingerprint": data.fingerprint}}
-    target = abstract_state(state)
-    if (latest := checkpoints.latest_step()) is not None:
-        state = _restore(checkpoints, latest, target, data, run)
-    log = MetricLog(run.path, int(state.step))
-    with TrainingProgress(num_steps, int(state.step), quiet=quiet) as progress:
-        recorder = Recorder(
-            log,
-            progress,
-            encoder,
-            log_every=settings.loop.log_every,
-            num_steps=num_steps,
-            stop_on_nonfinite=settings.step.nonfinite == "stop",
-            directory=run.path,
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(
+            closing(Checkpoints(run.checkpoints, settings.checkpoint))
         )
+        state, step = _prepare(settings, apply, task, make_params(), num_steps, mesh)
+        target = abstract_state(state)
+        if (latest := checkpoints.latest_step()) is not None:
+            state = _restore(checkpoints, latest, target, data, run)
+        first_step = int(state.step)
+        log = stack.enter_context(closing(MetricLog(run.path, first_step)))
+        progress = stack.enter_context(TrainingProgress(num_steps, first_step, quiet=quiet))
+        for damaged in checkpoints.damaged:
+            progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
         loop = Loop(
-            config=_in_steps(settings.loop, data),
+            config=settings.loop,
             num_steps=num_steps,
+            ends_epoch=_epoch_ends(data.num_examples, settings.batch_size),
             accumulation_steps=settings.step.accumulation_steps,
             step=step,
             batches=lambda start, stop: iterate(data.train_batch, start, stop),
-            evaluate=_evaluator(apply, task, state.params, data, mesh, interrupted),
+            evaluate=_evaluator(settings, apply, task, state.params, data, mesh, interrupted),
             checkpoints=checkpoints,
-            run=facts,
+            run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
             log=log,
-            recorder=recorder,
+            recorder=_recorder(settings, encoder, num_steps, log, progress, run),
             mesh=mesh,
             interrupted=interrupted,
-            early_stopping_metric=_tracked(settings),
         )
-        try:
-            state, outcome = train(loop, state)
-        finally:
-            checkpoints.close()
-            log.close()
-    best = checkpoints.best_step()
-    if outcome != "preempted" and best is not None and best != int(state.step):
-        state = _restore(checkpoints, best, target, data, run)
+        state, outcome = train(loop, state)
+        checkpoints.wait()
+        best = checkpoints.best_step(scores(loop))
+        if outcome != "preempted" and best is not None and best != int(state.step):
+            state = _restore(checkpoints, best, target, data, run)
     results = _results(log, int(state.step), time.perf_counter() - started)
     return Fitted(jax.device_get(state.params), outcome, int(state.step), results)
 
@@ -141,7 +138,27 @@ def _prepare(
     return state, jit_train_step(step, state, mesh)
 
 
+def _recorder(
+    settings: TrainingSettings,
+    encoder: EncoderConfig,
+    num_steps: int,
+    log: MetricLog,
+    progress: TrainingProgress,
+    run: RunDirectory,
+) -> Recorder:
+    return Recorder(
+        log,
+        progress,
+        encoder,
+        log_every=settings.loop.log_every,
+        num_steps=num_steps,
+        stop_on_nonfinite=settings.step.nonfinite == "stop",
+        directory=run.path,
+    )
+
+
 def _evaluator(
+    settings: TrainingSettings,
     apply: Apply,
     task: Task,
     params: Params,
@@ -153,6 +170,10 @@ def _evaluator(
         return None
     batches: Callable[[], Iterable[HostBatch]] = data.evaluation_batches
     step = jit_evaluation_step(make_evaluation_step(apply, task), params, mesh)
+    if settings.checkpoint.metric is not None:
+        # A misspelt name should not be found out after the first hours of training.
+        metrics, _ = evaluate(step, params, islice(batches(), 1), task, mesh)
+        _check_is_one_of(metrics, settings.checkpoint.metric)
 
     def run_evaluation(params: Params) -> dict[str, float] | None:
         metrics, _ = evaluate(step, params, _until(batches(), interrupted), task, mesh)
@@ -169,6 +190,18 @@ def _until(batches: Iterable[HostBatch], interrupted: Callable[[], bool]) -> Ite
             return
 
 
+def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:
+    """Once true, always true: what was cut short must not pass for complete."""
+    was_interrupted = False
+
+    def ask() -> bool:
+        nonlocal was_interrupted
+        was_interrupted = was_interrupted or interrupted()
+        return was_interrupted
+
+    return ask
+
+
 def _restore(
     checkpoints: Checkpoints, step: int, target: TrainState, data: Data, run: RunDirectory
 ) -> TrainState:
@@ -181,15 +214,9 @@ def _restore(
     return state
 
 
-def _in_steps(config: LoopConfig, data: Data) -> LoopConfig:
-    if config.evaluate_every != "epoch":
-        return config
-    return dataclasses.replace(config, evaluate_every=data.steps_per_epoch)
-
-
-def _tracked(settings: TrainingSettings) -> tuple[str, Any] | None:
-    metric = settings.checkpoint.metric
-    return None if metric is None else (metric, settings.checkpoint.mode)
+def _epoch_ends(num_examples: int, batch_size: int) -> Callable[[int], bool]:
+    """Batches run on from one epoch into the next, so an epoch may end inside a batch."""
+    return lambda step: step * batch_size // num_examples > (step - 1) * batch_size // num_examples
 
 
 def _check_batch_size(settings: TrainingSettings, mesh: Mesh) -> None:
@@ -197,12 +224,12 @@ def _check_batch_size(settings: TrainingSettings, mesh: Mesh) -> None:
     if settings.batch_size % (accumulation * shards):
         raise UserError(
             f"batch_size={settings.batch_size} is not a multiple of step.accumulation_steps="
-            f"{accumulation} times the {shards} devices that split the batch"
+            f"{accumulation} times the number of devices that split the batch, {shards}"
         )
     if settings.rows_per_evaluation() % shards:
         raise UserError(
             f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
-            f"{shards} devices that split the batch"
+            f"number of devices that split the batch, {shards}"
         )
 
 
@@ -215,9 +242,16 @@ def _check_metric(settings: TrainingSettings, data: Data) -> None:
         raise UserError("loop.early_stopping_patience needs checkpoint.metric")
 
 
+def _check_is_one_of(metrics: Mapping[str, float], name: str) -> None:
+    if name not in metrics:
+        raise UserError(
+            f"checkpoint.metric: {name!r} is no metric of this task: {nearest(name, [*metrics])}"
+        )
+
+
 def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
     results: dict[str, float] = {"step": step, "train_runtime": seconds}
-    losses = log.history("loss")
+    losses = [loss for loss in log.series("loss").values() if math.isfinite(loss)]
     if losses:
         results["train_loss"] = float(np.mean(losses[-100:]))
     for row in log.rows:

@@ -83,8 +83,9 @@ def evaluate_classifier(
 
 
 def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
-    """Loss, perplexity and accuracy over a whole token store, with fixed pairs and masks.
+    """Loss, perplexity and accuracy over a token store, with fixed pairs and masks.
 
+    Over the whole of it; over what was held out, if it is the store that the run trained on.
     Examples are cut as in the model's run where that is known.
     """
     head = model.loaded.head
@@ -97,15 +98,19 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
             f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
         )
     settings = dict(model.run_config.get("data", {}))
-    settings |= {
-        "next_sentence_prediction": head.has_next_sentence,
-        "validation_fraction": 1.0,
-    }
+    settings["next_sentence_prediction"] = head.has_next_sentence
+    if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
+        settings["validation_fraction"] = 1.0
     settings.setdefault("max_seq_length", min(128, model.loaded.config.max_position_embeddings))
     config = PretrainingDataConfig(**settings)
     data = PretrainingData(store, config, 0, model.batch_size, split="validation")
     task = MaskedLanguageModelling(head.has_next_sentence)
     return _evaluate(model, task, data.evaluation_batches()) | {"rows": data.num_examples}
+
+
+def _is_trained_on(model: Ready, store_path: str) -> bool:
+    store = model.run_config.get("store")
+    return store is not None and Path(store).resolve() == Path(store_path).resolve()
 
 
 def predict_classes(
@@ -153,6 +158,8 @@ def fill_masks(
             f"{model.loaded.directory}: its head is {model.loaded.head.kind!r}: predict needs a "
             "classifier or a masked LM"
         )
+    if not texts:
+        return
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
     run = jax.jit(lambda params, batch: run_model(apply, params, batch).logits)
     pieces = model.tokenizer.vocab()

@@ -14,7 +14,7 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import write_artifacts
 from jaxbert.experiment.fit import Data, Fitted, fit
-from jaxbert.experiment.run_directory import open_run
+from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import preset
 from jaxbert.families.family import Family
@@ -68,6 +68,7 @@ def pretrain(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues pretraining in a run directory."""
+    check_run(run_path, config)
     store = TokenStore.open(config.store)
     tokenizer = load_tokenizer(store.tokenizer_directory)
     task = MaskedLanguageModelling(config.data.next_sentence_prediction)
@@ -138,7 +139,7 @@ def _data(config: Pretrain, store: TokenStore) -> Data:
         evaluation = held_out.evaluation_batches
     return Data(
         train_batch=train.batch,
-        steps_per_epoch=-(-train.num_examples // config.batch_size),
+        num_examples=train.num_examples,
         evaluation_batches=evaluation,
         fingerprint=store.fingerprint,
     )

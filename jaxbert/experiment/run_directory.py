@@ -47,18 +47,33 @@ class RunDirectory:
         return self.path / "loss.png"
 
 
+MAY_CHANGE = (
+    *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
+    *("checkpoint.keep_last", "checkpoint.keep_best"),
+)
+"""Keys that a run may be continued with other values of: no update depends on them."""
+
+
+def check_run(path: str | Path, config: Any) -> None:
+    """Raises UserError where `open_run` would; writes nothing."""
+    run = RunDirectory(Path(path))
+    if run.config.exists():
+        if _has_checkpoint(run):
+            _check_same(run, to_values(config))
+    elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        raise UserError(
+            f"{run.path} is neither empty nor a run (it has no config.yaml): give another --run"
+        )
+
+
 def open_run(path: str | Path, config: Any) -> RunDirectory:
     """Makes the directory of a run, or opens it to continue.
 
-    Raises UserError where it holds something else, or a run of another configuration: the
-    message names the keys that differ.
+    Raises UserError where it holds something else, or a run of another configuration that has
+    checkpoints already: the message names the keys that differ.
     """
+    check_run(path, config)
     run = RunDirectory(Path(path))
-    if run.config.exists():
-        _check_same(run, to_values(config))
-        return run
-    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        raise UserError(f"{run.path}: neither empty nor a run (it has no config.yaml)")
     run.path.mkdir(parents=True, exist_ok=True)
     temporary = run.config.with_suffix(".tmp")
     temporary.write_text(to_yaml(config), encoding="utf-8")
@@ -70,6 +85,10 @@ def read_run_config(path: str | Path) -> dict[str, Any] | None:
     """The configuration of a run as plain values; None if `path` is not a run."""
     file = RunDirectory(Path(path)).config
     return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _has_checkpoint(run: RunDirectory) -> bool:
+    return any(path.name.isdigit() for path in run.checkpoints.glob("*"))
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any]) -> None:
@@ -90,4 +109,4 @@ def _differences(old: Any, new: Any, key: str) -> list[str]:
             for name in names
             for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         ]
-    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+    return [] if old == new or key in MAY_CHANGE else [f"{key} was {old!r}, is {new!r}"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
-from jaxbert.checkpoint.checkpoints import CheckpointConfig
+from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.optim.optimizer import OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jaxbert.errors import UserError
+
 Row = dict[str, Any]
 
 
@@ -35,9 +37,14 @@ class MetricLog:
                     name if "/" in name else f"train/{name}", value, row["step"]
                 )
 
-    def history(self, name: str) -> list[float]:
-        """Every value written under a name, oldest first."""
-        return [row[name] for row in self.rows if name in row]
+    def series(self, name: str) -> dict[int, float]:
+        """Every value written under a name by its step, oldest first."""
+        return {row["step"]: row[name] for row in self.rows if name in row}
+
+    def sync(self) -> None:
+        """Forces what is written to disk: a checkpoint must not outlive the rows before it."""
+        os.fsync(self._file.fileno())
+        self._events.flush()
 
     def close(self) -> None:
         """Closes both files."""
@@ -50,15 +57,22 @@ def read_metrics(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            break
+            if number < len(lines):
+                raise UserError(
+                    f"{path}:{number}: not JSON: put the line right or remove it"
+                ) from None
     return rows
 
 
 def _replace(path: Path, rows: list[Row]) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(temporary, path)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
+from jaxbert.checkpoint.preservation import ranked
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.training.log import MetricLog
 from jaxbert.training.recorder import Recorder
@@ -38,6 +39,8 @@ class Loop:
 
     config: LoopConfig
     num_steps: int
+    ends_epoch: Callable[[int], bool]
+    """Whether a step is the first after which every example was seen once more."""
     accumulation_steps: int
     step: TrainStep
     batches: Callable[[int, int], Iterator[HostBatch]]
@@ -51,7 +54,7 @@ class Loop:
     recorder: Recorder
     mesh: Mesh
     interrupted: Callable[[], bool]
-    early_stopping_metric: tuple[str, Literal["max", "min"]] | None = None
+    """Once true it stays true."""
 
 
 def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
@@ -88,20 +91,30 @@ def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
         return
     if metrics:
         loop.recorder.evaluated(step, metrics)
-    _save(loop, step, state, metrics or None)
+    _save(loop, step, state)
 
 
-def _save(
-    loop: Loop, step: int, state: TrainState, metrics: Mapping[str, float] | None = None
-) -> None:
+def _save(loop: Loop, step: int, state: TrainState) -> None:
     # Only a state whose loss is known to be finite is worth keeping.
     loop.recorder.flush()
-    loop.checkpoints.save(step, state, loop.run, metrics)
+    loop.log.sync()
+    loop.checkpoints.save(step, state, loop.run, scores(loop))
+
+
+def scores(loop: Loop) -> dict[int, float]:
+    """The metric that checkpoints are ranked by at every evaluated step; {} without one.
+
+    From the log alone, so that a resumed run decides as the uninterrupted one.
+    """
+    name = loop.checkpoints.config.metric
+    return {} if name is None else loop.log.series(f"eval/{name}")
 
 
 def _evaluation_is_due(loop: Loop, step: int) -> bool:
     every = loop.config.evaluate_every
-    return step == loop.num_steps or (isinstance(every, int) and step % every == 0)
+    if step == loop.num_steps:
+        return True
+    return loop.ends_epoch(step) if every == "epoch" else every is not None and step % every == 0
 
 
 def _checkpoint_is_due(loop: Loop, step: int) -> bool:
@@ -117,16 +130,11 @@ def _is_evaluated(loop: Loop, step: int) -> bool:
 
 
 def _is_over(loop: Loop) -> bool:
-    """Early stopping, from the log alone, so that a resumed run decides as the whole one."""
-    patience = loop.config.early_stopping_patience
-    if patience is None or loop.early_stopping_metric is None:
+    patience, by_step = loop.config.early_stopping_patience, scores(loop)
+    if patience is None or not by_step:
         return False
-    name, mode = loop.early_stopping_metric
-    values = loop.log.history(f"eval/{name}")
-    if not values:
-        return False
-    best = int(np.argmax(values) if mode == "max" else np.argmin(values))
-    return len(values) - 1 - best >= patience
+    best = ranked(by_step, loop.checkpoints.config.mode)[0]
+    return sum(step > best for step in by_step) >= patience
 
 
 def _split(batch: HostBatch, parts: int) -> dict[str, np.ndarray]:

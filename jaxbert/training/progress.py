@@ -11,6 +11,8 @@ from jaxbert.training.log import Row
 PLAIN_SECONDS = 15.0
 """Where there is no terminal, a line at most this often."""
 
+STARTING = "compiling the first step"
+
 
 class TrainingProgress:
     """A bar with step, loss, learning rate, tokens/s, padding, utilisation and time left.
@@ -23,15 +25,17 @@ class TrainingProgress:
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
             TextColumn("step"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}"),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("train", total=num_steps, completed=first_step, shown="")
+        self._task = self._bar.add_task(
+            "train", total=num_steps, completed=first_step, shown=STARTING
+        )
         self._started = self._last_plain = time.monotonic()
 
     def __enter__(self) -> "TrainingProgress":
@@ -72,11 +76,15 @@ class TrainingProgress:
 
 def describe(row: Row) -> str:
     """A logged row as text for one line."""
-    parts = [f"loss {row['loss']:.4f}", f"lr {row['learning_rate']:.2e}"]
+    parts = [f"loss {row['loss']:.4f}", f"lr {row['learning_rate']:.1e}"]
     if "tokens_per_second" in row:
-        parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"{_short(row['tokens_per_second'])} tokens/s")
     if "padding" in row:
         parts.append(f"padding {row['padding']:.0%}")
     if "model_flops_utilization" in row:
         parts.append(f"MFU {row['model_flops_utilization']:.1%}")
     return "  ".join(parts)
+
+
+def _short(number: float) -> str:
+    return f"{number / 1000:,.0f}k" if number >= 10_000 else f"{number:,.0f}"

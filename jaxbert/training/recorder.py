@@ -37,6 +37,7 @@ class Recorder:
         peak = peak_flops(jax.devices()[0])
         self._peak = None if peak is None else peak * jax.device_count()
         self._pending: tuple[int, Metrics, HostBatch] | None = None
+        self._is_finite, self._is_compiled = True, False
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -55,16 +56,21 @@ class Recorder:
             return
         step, device_metrics, batch = self._pending
         self._pending = None
-        row: Row = {"step": step}
-        row |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        values = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        row: Row = {"step": step, "loss": values["loss"]} | values
         self._count(batch)
-        if not (np.isfinite(row["loss"]) and np.isfinite(row["grad_norm"])):
+        is_finite = bool(np.isfinite(row["loss"]) and np.isfinite(row["grad_norm"]))
+        if self._is_finite and not is_finite:
             self._nonfinite(row, batch)
+        self._is_finite = is_finite
         if step % self._log_every == 0 or step == self._num_steps:
             row |= self._throughput()
             self._log.write(row)
             self._progress.show(row)
             self.start_clock()
+        elif not self._is_compiled:
+            self.start_clock()
+        self._is_compiled = True
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         """Logs and shows an evaluation."""
@@ -79,16 +85,18 @@ class Recorder:
         self._flops += train_flops(self._encoder, batch)
 
     def _throughput(self) -> Row:
+        row: Row = {"padding": 1 - self._tokens / self._positions}
+        if not self._is_compiled:
+            # The first step of a process is mostly compilation.
+            return row
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        row: Row = {
-            "tokens_per_second": self._tokens / seconds,
-            "padding": 1 - self._tokens / self._positions,
-        }
+        row["tokens_per_second"] = self._tokens / seconds
         if self._peak is not None:
             row["model_flops_utilization"] = self._flops / seconds / self._peak
         return row
 
     def _nonfinite(self, row: Row, batch: HostBatch) -> None:
+        """The first of a series of such steps: the others would fill the disk with batches."""
         path = self._directory / f"nonfinite_step_{row['step']}.npz"
         arrays: dict[str, Any] = dict(batch)
         np.savez(path, **arrays)
@@ -96,6 +104,9 @@ class Recorder:
         if self._stop_on_nonfinite:
             raise UserError(
                 f"{found}: the run stops, its last checkpoint is intact, and the batch is in "
-                f"{path}; lower the learning rate, or go on with step.nonfinite=skip"
+                f"{path}; go on with step.nonfinite=skip, or begin another run with a lower "
+                "learning rate"
             )
-        self._progress.say(f"{found}: this update is left out; the batch is in {path}")
+        self._progress.say(
+            f"{found}: updates are left out until they are finite again; the batch is in {path}"
+        )

@@ -1,0 +1,51 @@
+"""Which checkpoints stay: the last ones, and those with the best score."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from orbax.checkpoint import checkpoint_managers as orbax
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Which checkpoints stay."""
+
+    keep_last: Annotated[int, Ge(1)] = 2
+    keep_best: Annotated[int, Ge(0)] = 1
+    """How many with the best `metric` stay besides; needs `metric`."""
+    metric: str | None = None
+    """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
+    mode: Literal["max", "min"] = "max"
+
+
+def ranked(scores: Mapping[int, float], mode: Literal["max", "min"]) -> list[int]:
+    """Steps from the best score to the worst; of equal ones the earliest first, nan last."""
+
+    def badness(step: int) -> float:
+        score = scores[step]
+        return math.inf if math.isnan(score) else -score if mode == "max" else score
+
+    return sorted(scores, key=lambda step: (badness(step), step))
+
+
+@dataclass
+class Preservation(orbax.PreservationPolicy):
+    """Orbax's question which checkpoints to keep, answered from the scores of the run so far."""
+
+    config: CheckpointConfig
+    scores: Mapping[int, float]
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[orbax.PolicyCheckpointInfo],
+        *,
+        context: orbax.PreservationContext,
+    ) -> list[bool]:
+        """For every checkpoint, oldest first, whether it stays."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        best = ranked({s: self.scores[s] for s in steps if s in self.scores}, self.config.mode)
+        kept = {*steps[-self.config.keep_last :], *best[: self.config.keep_best]}
+        return [step in kept for step in steps]
