@@ -5,6 +5,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from jaxbert.training.log import Row
 
@@ -26,8 +27,9 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("step"),
             BarColumn(bar_width=10),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            # Where the terminal is narrow the bar and the end of the text go, not these two.
+            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(num_steps)) + 1)),
+            TimeRemainingColumn(table_column=Column(min_width=len("0:00:00"))),
             TextColumn("{task.fields[shown]}"),
             console=self._console,
             disable=not self._console.is_terminal,
