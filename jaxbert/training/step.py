@@ -94,7 +94,9 @@ def make_train_step(
             (params, opt_state),
             (state.params, state.opt_state),
         )
-        rate = jnp.asarray(schedule(state.step), jnp.float32)
+        # The optimiser's own count: it stands still when an update is left out.
+        _, updates_done = optax.tree.get_all_with_path(state.opt_state, "count")[0]
+        rate = jnp.asarray(schedule(updates_done), jnp.float32)
         metrics = losses | {"loss": loss, "grad_norm": norm, "learning_rate": rate}
         return TrainState(state.step + 1, params, opt_state), metrics
 
