@@ -1,0 +1,63 @@
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.training.flops import PEAK_FLOPS, peak_flops, train_flops
+
+
+def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray]:
+    return {
+        "attention_mask": np.ones((rows, length), np.int32),
+        "masked_lm_positions": np.zeros((rows, predictions), np.int32),
+        "labels": np.ones((rows, predictions), np.int32),
+    }
+
+
+@pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])
+def test_the_count_is_xlas_for_full_rows(length: int, predictions: int):
+    """XLA also counts what is no matrix product."""
+    config = EncoderConfig(num_hidden_layers=2)
+    head = Head("masked_lm")
+    apply = make_apply(config, head)
+
+    def loss(params: Any, ids: jax.Array, positions: jax.Array) -> jax.Array:
+        return jnp.sum(apply(params, ids, masked_lm_positions=positions).logits ** 2)
+
+    integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)  # noqa: E731
+    arguments = (abstract_params(config, head), integers(4, length), integers(4, predictions))
+    counted = jax.jit(jax.grad(loss)).lower(*arguments).cost_analysis()["flops"]
+    ours = train_flops(config, host_batch(4, length, predictions))
+    print(counted / ours)
+    assert 1.0 <= counted / ours <= 1.03
+
+
+def test_padding_counts_nothing():
+    config = EncoderConfig(num_hidden_layers=3)
+    full = host_batch(4, 32, 5)
+    padded = {
+        "attention_mask": np.pad(full["attention_mask"], [(0, 0), (0, 32)]),
+        "masked_lm_positions": np.pad(full["masked_lm_positions"], [(0, 0), (0, 3)]),
+        "labels": np.pad(full["labels"], [(0, 0), (0, 3)], constant_values=-100),
+    }
+    assert train_flops(config, padded) == train_flops(config, full)
+
+
+def test_without_masked_positions_the_vocabulary_does_not_count():
+    batch = {"attention_mask": np.ones((2, 8), np.int32), "labels": np.zeros(2, np.int32)}
+    small = train_flops(EncoderConfig(vocab_size=10), batch)
+    assert small == train_flops(EncoderConfig(vocab_size=100_000), batch)
+
+
+def test_the_peak_is_that_of_one_jax_device():
+    def peak(kind: str) -> float | None:
+        return peak_flops(SimpleNamespace(device_kind=kind))  # type: ignore[arg-type]
+
+    assert peak("TPU v5 lite") == 197e12
+    assert peak("TPU7x") == PEAK_FLOPS["TPU7x"] / 2
+    assert peak("cpu") is None
