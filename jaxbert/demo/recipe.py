@@ -1,0 +1,62 @@
+"""What the demo trains: two configurations, small enough for two CPU cores."""
+
+from pathlib import Path
+
+from jaxbert.checkpoint.checkpoints import CheckpointConfig
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig
+from jaxbert.experiment.pretrain import ModelConfig, Pretrain
+from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.tasks.sentences import SentenceColumns
+from jaxbert.training.loop import LoopConfig
+
+COLUMNS = SentenceColumns(text="text", label="label")
+
+CORPUS_MB = 6.0
+VOCABULARY_SIZE = 4000
+TRAIN_PER_LIBRARY = 100
+TEST_PER_LIBRARY = 60
+SEEDS = (0, 1, 2)
+
+
+def pretraining(store: Path, num_steps: int) -> Pretrain:
+    """BERT-tiny with masked LM and next sentences; no dropout, since nothing is seen often."""
+    model = ModelConfig(
+        preset="bert-tiny",
+        overrides={
+            "max_position_embeddings": 128,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+    )
+    return Pretrain(
+        store=str(store),
+        model=model,
+        data=PretrainingDataConfig(
+            max_seq_length=64, max_predictions_per_sequence=10, validation_fraction=0.02
+        ),
+        num_steps=num_steps,
+        batch_size=64,
+        optimizer=OptimizerConfig(learning_rate=2e-3),
+        schedule=ScheduleConfig(warmup_steps=0.1),
+        loop=LoopConfig(log_every=20, evaluate_every=500, checkpoint_every=None),
+    )
+
+
+def fine_tuning(model: Path, train: Path, test: Path, seed: int) -> Finetune:
+    """Which library does a docstring belong to? The same for every model that is compared."""
+    return Finetune(
+        model=str(model),
+        task=SequenceClassificationConfig(columns=COLUMNS),
+        train=str(train),
+        validation=str(test),
+        max_seq_length=64,
+        num_epochs=10,
+        batch_size=32,
+        seed=seed,
+        optimizer=OptimizerConfig(learning_rate=5e-4),
+        schedule=ScheduleConfig(warmup_steps=0.1),
+        loop=LoopConfig(log_every=20, checkpoint_every=None),
+        checkpoint=CheckpointConfig(keep_last=1),
+    )

@@ -1,0 +1,131 @@
+"""The demo from end to end: docstrings, vocabulary, pretraining, fine-tuning, export, reload."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxbert.data.prepare import PrepareOptions, prepare
+from jaxbert.data.problems import Problems
+from jaxbert.data.tables import Row
+from jaxbert.demo import recipe
+from jaxbert.demo.corpus import Files, write_corpus
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.inference import (
+    Ready,
+    classifier_logits,
+    evaluate_classifier,
+    ready,
+)
+from jaxbert.experiment.pretrain import pretrain
+from jaxbert.families.bert import BERT
+from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import Head
+from jaxbert.nn.functional import init_params
+from jaxbert.tasks.sentences import Sentences
+from jaxbert.text.tokenizer import load_tokenizer
+
+SENTENCES = (
+    "Compute the gradient of a function with respect to its first positional argument.",
+    "Draw a scatter plot with varying marker size and color on the axes.",
+    "Fit the estimator to the training data and return the mean accuracy on the test data.",
+    "Lexer for a functional programming language with support for string escapes.",
+    "Save a checkpoint of the train state at the given step and wait until it is finished.",
+    "Download a file from a repo on the Hub and cache it on the local disk.",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo has measured; accuracies are over the held-out modules, one per seed."""
+
+    files: Files
+    pretraining: dict[str, float]
+    pretrained: tuple[float, ...]
+    scratch: tuple[float, ...]
+    reloaded: float
+    """Accuracy of the first pretrained model after export and reload."""
+    predictions: tuple[tuple[str, str, float], ...]
+    """Sentence, predicted library, probability."""
+
+    @property
+    def margin(self) -> float:
+        """Mean accuracy with pretraining less that without."""
+        return float(np.mean(self.pretrained) - np.mean(self.scratch))
+
+    @property
+    def spread(self) -> float:
+        """Largest difference between two seeds of the same kind."""
+        return float(max(np.ptp(self.pretrained), np.ptp(self.scratch)))
+
+
+def run_demo(out: Path, *, num_steps: int, say: Callable[[str], None]) -> Outcome:
+    """Runs the demo in a directory; what is there already is not done again."""
+    say("1/5  the docstrings of the installed libraries become a corpus")
+    files = write_corpus(
+        out / "data",
+        limit_mb=recipe.CORPUS_MB,
+        train_per_library=recipe.TRAIN_PER_LIBRARY,
+        test_per_library=recipe.TEST_PER_LIBRARY,
+    )
+    say(f"     {files.modules} modules, {files.characters / 1e6:.1f} MB of text")
+    say(f"2/5  a vocabulary of {recipe.VOCABULARY_SIZE} pieces and a token store")
+    store = out / "store"
+    if not store.exists():
+        prepare([str(files.corpus)], store, PrepareOptions(vocab_size=recipe.VOCABULARY_SIZE))
+    say("3/5  pretraining: masked words and next sentences")
+    fitted = pretrain(recipe.pretraining(store, num_steps), out / "pretrained")
+    say(f"4/5  fine-tuning on {files.train_rows} docstrings, {len(recipe.SEEDS)} seeds, twice")
+    pretrained = _accuracies(out, files, "pretrained", lambda seed: out / "pretrained" / "model")
+    scratch = _accuracies(out, files, "scratch", lambda seed: _untrained(out, seed))
+    say("5/5  the export is opened again")
+    model = ready(out / f"pretrained-{recipe.SEEDS[0]}" / "model")
+    metrics = evaluate_classifier(model, str(files.test), recipe.COLUMNS, 64)
+    return Outcome(
+        files=files,
+        pretraining=fitted.results,
+        pretrained=pretrained,
+        scratch=scratch,
+        reloaded=metrics["accuracy"],
+        predictions=tuple(_predict(model, SENTENCES)),
+    )
+
+
+def _accuracies(
+    out: Path, files: Files, name: str, model_of: Callable[[int], Path]
+) -> tuple[float, ...]:
+    found = []
+    for seed in recipe.SEEDS:
+        config = recipe.fine_tuning(model_of(seed), files.train, files.test, seed)
+        fitted = finetune(config, out / f"{name}-{seed}", quiet=True)
+        found.append(fitted.results["eval_accuracy"])
+    return tuple(found)
+
+
+def _untrained(out: Path, seed: int) -> Path:
+    """The same architecture and tokenizer with the weights of a fresh initialisation."""
+    directory = out / "untrained" / str(seed)
+    if not directory.exists():
+        like = load_params(out / "pretrained" / "model")
+        head = Head("pretraining")
+        params = init_params(like.config, head, seed)
+        tokenizer = load_tokenizer(like.directory)
+        directory.parent.mkdir(exist_ok=True)
+        save_params(params, like.config, head, tokenizer, directory, family=BERT)
+    return directory
+
+
+def _predict(model: Ready, texts: Sequence[str]) -> list[tuple[str, str, float]]:
+    rows = tuple(Row({"text": text}, "demo", line) for line, text in enumerate(texts, start=1))
+    columns = dataclasses.replace(recipe.COLUMNS, label="")
+    found = []
+    logits = classifier_logits(model, Sentences(rows, columns, Problems()), 64)
+    for text, scores in zip(texts, logits, strict=True):
+        probabilities = np.exp(scores - scores.max())
+        best = int(scores.argmax())
+        share = float(probabilities[best] / probabilities.sum())
+        found.append((text, model.loaded.head.labels[best], share))
+    return found

@@ -1,0 +1,67 @@
+"""Every configuration in configs/ parses, stays short, and builds its model abstractly."""
+
+from pathlib import Path
+
+import jax
+import pytest
+import yaml
+
+from jaxbert.config import load_config, parse_config, to_yaml
+from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.families import preset
+from jaxbert.nn.config import Head
+from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.optim.optimizer import make_optimizer
+from jaxbert.optim.schedule import make_schedule
+
+ROOT = Path(__file__).parents[1] / "configs"
+PRETRAIN = sorted((ROOT / "pretrain").glob("*.yaml"))
+FINETUNE = sorted((ROOT / "finetune").glob("*.yaml"))
+
+
+def name(path):
+    return path.stem
+
+
+def test_there_are_configurations_of_both_kinds():
+    assert PRETRAIN
+    assert FINETUNE
+
+
+@pytest.mark.parametrize("path", PRETRAIN + FINETUNE, ids=name)
+def test_a_configuration_is_short_and_its_header_names_paper_command_and_hardware(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 60
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    for word in ("Paper:", "Command:", "Hardware:", "Time and score:"):
+        assert any(word in line for line in header), word
+
+
+@pytest.mark.parametrize("path", PRETRAIN, ids=name)
+def test_a_pretraining_configuration_builds_model_and_optimiser(path):
+    config = load_config(Pretrain, path)
+    assert config == parse_config(Pretrain, yaml.safe_load(to_yaml(config)))
+    _, encoder = preset(config.model.preset or "bert-base-uncased")
+    head = Head("pretraining")
+    params = abstract_params(encoder, head)
+    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
+    optimizer = make_optimizer(config.optimizer, schedule, params)
+    assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))
+    rows, length = 2, config.data.max_seq_length
+    ids = jax.ShapeDtypeStruct((rows, length), "int32")
+    where = jax.ShapeDtypeStruct((rows, config.data.max_predictions_per_sequence), "int32")
+    output = jax.eval_shape(
+        lambda p, i, w: make_apply(encoder, head)(p, i, masked_lm_positions=w), params, ids, where
+    )
+    assert output.logits.shape == (*where.shape, encoder.vocab_size)
+
+
+@pytest.mark.parametrize("path", FINETUNE, ids=name)
+def test_a_fine_tuning_configuration_builds_its_optimiser(path):
+    config = load_config(Finetune, path)
+    _, encoder = preset("bert-base-uncased")
+    params = abstract_params(encoder, Head("sequence_classification", labels=("a", "b")))
+    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, 1000)
+    optimizer = make_optimizer(config.optimizer, schedule, params)
+    assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))
