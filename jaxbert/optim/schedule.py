@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Le
@@ -44,7 +45,7 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
         case "cosine":
             decay = optax.cosine_decay_schedule(peak, rest, alpha=config.end_factor)
         case "polynomial":
-            decay = optax.polynomial_schedule(peak, end, config.power, rest)
+            decay = _polynomial(peak, end, config.power, rest)
         case "constant":
             decay = optax.constant_schedule(peak)
     if warmup == 0:
@@ -60,6 +61,16 @@ def _warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
     return steps
 
 
+def _polynomial(peak: float, end: float, power: float, num_steps: int) -> optax.Schedule:
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        # optax's own computes 1 - count / num_steps: compiled, that is slightly negative at the
+        # end, and a power of it not a number.
+        remaining = jnp.maximum(num_steps - jnp.asarray(count), 0) / num_steps
+        return end + (peak - end) * remaining**power
+
+    return schedule
+
+
 def _slanted_triangular(
     config: ScheduleConfig, peak: float, num_steps: int, cut: int
 ) -> optax.Schedule:
@@ -69,7 +80,7 @@ def _slanted_triangular(
             f"warmup_steps and falls for the rest, so it must lie between 0 and {num_steps}"
         )
 
-    def schedule(count: optax.ScalarOrSchedule) -> jnp.ndarray:
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         step = jnp.minimum(jnp.asarray(count, jnp.float32), num_steps)
         falling = 1 - (step - cut) / (num_steps - cut)
         height = jnp.where(step < cut, step / cut, falling)
