@@ -1,0 +1,132 @@
+"""AdamW by groups, against its formula in float64."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.tree import map_with_path, paths
+
+RATE = 0.01
+
+
+def make_params() -> Any:
+    """Two layers, one decayed and one undecayed parameter in every group."""
+    draws = np.random.default_rng(0)
+
+    def pair(name: str) -> Any:
+        shapes = {"kernel": (3, 2), "bias": (2,)}
+        return {name: {leaf: jnp.asarray(draws.normal(size=s)) for leaf, s in shapes.items()}}
+
+    return {
+        "encoder": {
+            "embeddings": {"word": {"embedding": jnp.ones((4, 2))}, "norm": {"scale": jnp.ones(2)}},
+            "layers": {str(layer): {"mlp": pair("up")} for layer in range(2)},
+        },
+        "pooler": pair("dense"),
+    }
+
+
+def make_gradients(params: Any, seed: int) -> Any:
+    draws = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(draws.normal(size=x.shape)), params)
+
+
+def run(config: OptimizerConfig, params: Any, gradients: list[Any]) -> tuple[Any, Any]:
+    optimizer = make_optimizer(config, optax.constant_schedule(RATE), params)
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = jax.jit(optimizer.update)(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def adamw(config: OptimizerConfig, path: str, value: Any, gradients: list[Any]) -> np.ndarray:
+    """Loshchilov and Hutter 2019, algorithm 2, for one parameter."""
+    group = {"pooler": 1.0, "encoder/layers/1": 0.5, "encoder/layers/0": 0.25}
+    factor = next((f for prefix, f in group.items() if path.startswith(prefix)), 0.125)
+    factor = factor if config.layer_decay == 0.5 else 1.0
+    decay = 0.0 if path.endswith(("bias", "scale")) else config.weight_decay
+    value, first, second = np.asarray(value, np.float64), 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        gradient = np.asarray(gradient, np.float64)
+        first = config.b1 * first + (1 - config.b1) * gradient
+        second = config.b2 * second + (1 - config.b2) * gradient**2
+        direction = (first / (1 - config.b1**step)) / (
+            np.sqrt(second / (1 - config.b2**step)) + config.eps
+        )
+        value = value - RATE * factor * (direction + decay * value)
+    return value
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_every_group_takes_the_steps_of_adamw(layer_decay: float):
+    config = OptimizerConfig(
+        b1=0.8, b2=0.9, weight_decay=0.3, max_grad_norm=None, layer_decay=layer_decay
+    )
+    params = make_params()
+    gradients = [make_gradients(params, seed) for seed in range(4)]
+    found, _ = run(config, params, gradients)
+    expected = map_with_path(
+        lambda path, value, *gradient: adamw(config, path, value, list(gradient)),
+        params,
+        *gradients,
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), found, expected)
+
+
+def test_gradients_are_clipped_to_their_global_norm():
+    params = make_params()
+    gradients = make_gradients(params, 0)
+    norm = np.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(gradients)))
+    _, state = run(OptimizerConfig(max_grad_norm=0.5), params, [gradients])
+    # Adam's first moment is a tenth of the gradient that it was given.
+    clipped = {path: 10 * moment for path, moment in moments(state).items()}
+    for path, gradient in zip(paths(params), jax.tree.leaves(gradients), strict=True):
+        np.testing.assert_allclose(clipped[path], gradient * 0.5 / norm, rtol=1e-5)
+
+
+def test_a_gradient_below_the_norm_is_left_alone():
+    params = make_params()
+    gradients = make_gradients(params, 0)
+    _, small = run(OptimizerConfig(max_grad_norm=1e3), params, [gradients])
+    _, free = run(OptimizerConfig(max_grad_norm=None), params, [gradients])
+    jax.tree.map(np.testing.assert_array_equal, moments(small), moments(free))
+
+
+def moments(state: Any, name: str = "mu") -> dict[str, jax.Array]:
+    """First (or second) moments of all groups by parameter path."""
+    found = {}
+    for _, tree in optax.tree.get_all_with_path(state, name):
+        found |= dict(zip(paths(tree), jax.tree.leaves(tree), strict=True))
+    return found
+
+
+FREEZE = ("encoder/embeddings", "encoder/layers/0")
+
+
+def test_frozen_parameters_hold_no_state_and_do_not_move():
+    params = make_params()
+    config = OptimizerConfig(weight_decay=0.5, freeze=FREEZE)
+    after, state = run(config, params, [make_gradients(params, seed) for seed in range(3)])
+    trained = {path for path in paths(params) if not path.startswith(FREEZE)}
+    assert set(moments(state)) == set(moments(state, "nu")) == trained
+    arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+    assert len(arrays) == 2 * len(trained)
+    before = dict(zip(paths(params), jax.tree.leaves(params), strict=True))
+    for path, value in zip(paths(after), jax.tree.leaves(after), strict=True):
+        assert np.array_equal(value, before[path]) == (path not in trained), path
+
+
+def test_the_gradient_of_a_frozen_parameter_does_not_clip_the_others():
+    params = make_params()
+    gradients = make_gradients(params, 0)
+    config = OptimizerConfig(max_grad_norm=0.5, freeze=FREEZE)
+    _, expected = run(config, params, [gradients])
+    gradients["encoder"]["embeddings"]["word"]["embedding"] *= 1e6
+    _, found = run(config, params, [gradients])
+    jax.tree.map(np.testing.assert_array_equal, moments(found), moments(expected))

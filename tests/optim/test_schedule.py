@@ -1,0 +1,102 @@
+"""Schedules against formulas in float64."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.errors import UserError
+from jaxbert.optim.schedule import ScheduleConfig, make_schedule
+
+PEAK, STEPS = 3e-4, 40
+END, POWER, RATIO = 0.1, 2.5, 20.0
+
+
+def done(step: int, warmup: int) -> float:
+    """How much of the decay is over."""
+    return (step - warmup) / (STEPS - warmup)
+
+
+AFTER_WARMUP: dict[str, Callable[[int, int], float]] = {
+    "linear": lambda t, w: END + (1 - END) * (1 - done(t, w)),
+    "cosine": lambda t, w: END + (1 - END) * (1 + math.cos(math.pi * done(t, w))) / 2,
+    "polynomial": lambda t, w: END + (1 - END) * (1 - done(t, w)) ** POWER,
+    "constant": lambda t, w: 1.0,
+}
+
+
+def config(kind: str, warmup: float) -> ScheduleConfig:
+    return ScheduleConfig(kind, warmup, end_factor=END, power=POWER, ratio=RATIO)  # type: ignore[arg-type]
+
+
+def rates(schedule_config: ScheduleConfig, steps: int = STEPS) -> np.ndarray:
+    schedule = make_schedule(schedule_config, PEAK, steps)
+    return np.array([schedule(jnp.asarray(step)) for step in range(steps)])
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (7, 7), (0.25, 10), (0.15, 6)])
+@pytest.mark.parametrize("kind", AFTER_WARMUP)
+def test_warm_up_then_decay_follow_their_formulas(kind: str, warmup: float, steps: int):
+    expected = [
+        PEAK * (step / steps if step < steps else AFTER_WARMUP[kind](step, steps))
+        for step in range(STEPS)
+    ]
+    np.testing.assert_allclose(rates(config(kind, warmup)), expected, rtol=1e-5, atol=1e-6 * PEAK)
+
+
+@pytest.mark.parametrize("warmup", [4, 0.1])
+def test_slanted_triangular_is_equation_3_of_howard_and_ruder(warmup: float):
+    """T = 40 and cut_frac = 0.1 as in the paper, so that cut = floor(T cut_frac) = 4 exactly."""
+    cut_frac = 0.1
+    cut = math.floor(STEPS * cut_frac)
+
+    def eta(t: int) -> float:
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / cut_frac - 1))
+        return PEAK * (1 + p * (RATIO - 1)) / RATIO
+
+    found = rates(config("slanted_triangular", warmup))
+    np.testing.assert_allclose(found, [eta(t) for t in range(STEPS)], rtol=1e-5)
+    assert found[0] == pytest.approx(PEAK / RATIO)
+    assert found.argmax() == cut
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "polynomial"])
+def test_past_the_end_the_rate_stays_where_it_ended(kind: str):
+    schedule = jax.jit(make_schedule(config(kind, 5), PEAK, STEPS))
+    for step in (STEPS, STEPS + 1, 10 * STEPS):
+        assert float(schedule(step)) == pytest.approx(PEAK * END)
+
+
+def test_past_the_end_the_slanted_triangle_stays_at_its_lowest():
+    schedule = jax.jit(make_schedule(config("slanted_triangular", 5), PEAK, STEPS))
+    assert float(schedule(STEPS + 7)) == pytest.approx(PEAK / RATIO)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "steps", "expected"), [(0.1, 25, 3), (0.1, 30, 3), (0.01, 25, 1)]
+)
+def test_a_fraction_of_the_run_rounds_up_as_in_transformers(
+    fraction: float, steps: int, expected: int
+):
+    found = rates(ScheduleConfig("linear", fraction), steps)
+    np.testing.assert_array_equal(found, rates(ScheduleConfig("linear", expected), steps))
+
+
+@pytest.mark.parametrize("kind", ["linear", "slanted_triangular"])
+def test_a_warm_up_longer_than_the_run_is_refused(kind: str):
+    with pytest.raises(UserError, match=r"schedule.warmup_steps=41 .* 40 steps"):
+        make_schedule(config(kind, 41), PEAK, STEPS)
+
+
+@pytest.mark.parametrize("warmup", [0, 40])
+def test_a_slanted_triangle_needs_both_sides(warmup: int):
+    with pytest.raises(UserError, match="between 0 and 40"):
+        make_schedule(config("slanted_triangular", warmup), PEAK, STEPS)
+
+
+def test_a_warm_up_as_long_as_the_run_never_decays():
+    expected = PEAK * np.arange(STEPS) / STEPS
+    np.testing.assert_allclose(rates(config("linear", STEPS)), expected, rtol=1e-5)

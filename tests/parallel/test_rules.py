@@ -1,0 +1,122 @@
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxbert.errors import UserError
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import abstract_params
+from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.parallel.rules import (
+    PARAMETER_AXES,
+    batch_sharding,
+    matching_rules,
+    put_batch,
+    shardings,
+)
+from jaxbert.tree import paths
+
+CONFIG = EncoderConfig(
+    vocab_size=131,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=36,
+    max_position_embeddings=20,
+)
+HEADS = [
+    Head("none"),
+    Head("pretraining"),
+    Head("masked_lm"),
+    Head("next_sentence"),
+    Head("sequence_classification", labels=("a", "b", "c")),
+]
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Mesh:
+    return make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
+def test_every_parameter_matches_exactly_one_rule_of_its_rank(head: Head):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(CONFIG, head)):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert [len(axes) for axes in matching_rules(name)] == [leaf.ndim], name
+
+
+def test_every_rule_is_used():
+    names = [name for head in HEADS for name in paths(abstract_params(CONFIG, head))]
+    for pattern, _ in PARAMETER_AXES:
+        assert any(re.search(rf"(?:^|/){pattern}$", name) for name in names), pattern
+
+
+def test_specs_are_those_of_the_table(mesh: Mesh):
+    found = shardings(abstract_params(CONFIG, Head("pretraining")), mesh)
+    layer = found["encoder"]["layers"]["0"]
+    expected = [
+        (found["encoder"]["embeddings"]["word"]["embedding"], ("tensor", "fsdp")),
+        (found["encoder"]["embeddings"]["position"]["embedding"], (None, "fsdp")),
+        (layer["attention"]["value"]["kernel"], ("fsdp", "tensor")),
+        (layer["attention"]["value"]["bias"], ("tensor",)),
+        (layer["attention"]["output"]["kernel"], ("tensor", "fsdp")),
+        (layer["attention"]["output"]["bias"], (None,)),
+        (layer["mlp"]["up"]["kernel"], ("fsdp", "tensor")),
+        (layer["mlp"]["down"]["kernel"], ("tensor", "fsdp")),
+        (layer["mlp_norm"]["scale"], (None,)),
+        (found["pooler"]["dense"]["kernel"], ("fsdp", None)),
+        (found["masked_lm"]["bias"], ("tensor",)),
+    ]
+    for sharding, spec in expected:
+        assert sharding.spec == PartitionSpec(*spec)
+
+
+@pytest.mark.parametrize("freeze", [(), ("encoder/embeddings", "encoder/layers/0")])
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
+def test_every_leaf_of_the_optimiser_has_the_place_of_its_parameter(
+    head: Head, freeze: tuple[str, ...], mesh: Mesh
+):
+    params = abstract_params(CONFIG, head)
+    optimizer = make_optimizer(OptimizerConfig(freeze=freeze), optax.constant_schedule(1.0), params)
+    state = jax.eval_shape(optimizer.init, params)
+    places = dict(zip(paths(params), jax.tree.leaves(shardings(params, mesh)), strict=True))
+    leaves = zip(paths(state), jax.tree.leaves(state), strict=True)
+    found = jax.tree.leaves(shardings(state, mesh))
+    for (name, leaf), sharding in zip(leaves, found, strict=True):
+        parameter = next((path for path in places if name.endswith(f"/{path}")), None)
+        if leaf.ndim == 0:
+            assert sharding.is_fully_replicated
+        else:
+            assert parameter is not None, name
+            assert sharding == places[parameter]
+
+
+def test_a_size_that_does_not_divide_is_named():
+    mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=8))
+    with pytest.raises(UserError, match=r"tensor=8 does not divide dimension 36 of .*mlp/down"):
+        shardings(abstract_params(CONFIG, Head()), mesh)
+
+
+@pytest.mark.parametrize("microbatches", [False, True])
+def test_rows_are_split_over_all_axes_but_tensor(mesh: Mesh, microbatches: bool):
+    shape = (3, 8, 5) if microbatches else (8, 5)
+    batch: dict[str, Any] = {"input_ids": np.arange(np.prod(shape)).reshape(shape)}
+    placed = put_batch(batch, batch_sharding(mesh, microbatches=microbatches))["input_ids"]
+    np.testing.assert_array_equal(placed, batch["input_ids"])
+    for shard in placed.addressable_shards:
+        ((_, data, fsdp, _),) = np.argwhere(mesh.devices == shard.device)
+        first = 2 * (2 * data + fsdp)
+        rows = batch["input_ids"][..., first : first + 2, :]
+        np.testing.assert_array_equal(shard.data, rows)
+
+
+def test_the_padded_vocabulary_divides_by_every_power_of_two_up_to_128():
+    for vocab_size in (1, 128, 131, 30522):
+        rows = EncoderConfig(vocab_size=vocab_size).padded_vocab_size
+        assert rows % 128 == 0
+        assert 0 <= rows - vocab_size < 128
