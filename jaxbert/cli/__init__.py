@@ -34,6 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"jaxbert {arguments.verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; nothing more may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"jaxbert {arguments.verb}: interrupted", file=sys.stderr)
         return 130
