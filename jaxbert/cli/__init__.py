@@ -1,6 +1,7 @@
 """The command line: verbs, one file each, imported when used."""
 
 import argparse
+import os
 import logging
 import sys
 from importlib import import_module
