@@ -1,8 +1,8 @@
 """The command line: verbs, one file each, imported when used."""
 
 import argparse
-import os
 import logging
+import os
 import sys
 from importlib import import_module
 from textwrap import dedent, indent
