@@ -1,5 +1,6 @@
-"""Eight CPU devices, strict arrays, and shapes checked at run time."""
+"""Eight CPU devices, strict arrays, shapes checked at run time, and parity where PyTorch is."""
 
+import importlib.util
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -11,3 +12,13 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["jaxbert.nn", "jaxbert.families", "jaxbert.tasks"], "beartype.beartype")
+
+PARITY = ["hub", "families/test_bert.py", "training/test_trajectory.py"]
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+collect_ignore = [] if HAS_TORCH else PARITY
+
+
+def pytest_report_header() -> str:
+    if HAS_TORCH:
+        return "parity: against PyTorch"
+    return f"parity: PyTorch is not installed (extra `parity`): left out: {', '.join(PARITY)}"
