@@ -1,0 +1,118 @@
+"""Tiny corpora, tables and configurations, and what a run directory tells afterwards."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import parse_config
+from jaxbert.data.prepare import PrepareOptions, prepare
+from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.training.log import read_metrics
+
+ANIMALS = "cat dog bird fish".split()
+THINGS = "tree house river garden".split()
+VERBS = "sees likes finds follows".split()
+ADJECTIVES = "old young red green quiet large".split()
+
+MODEL = {
+    "preset": "bert-tiny",
+    "overrides": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 32,
+    },
+}
+
+
+def sentence(generator: random.Random) -> str:
+    first = generator.choice(ANIMALS + THINGS)
+    verb, adjective = generator.choice(VERBS), generator.choice(ADJECTIVES)
+    return f"The {adjective} {first} {verb} the {generator.choice(ANIMALS + THINGS)}."
+
+
+def label(text: str) -> str:
+    return "animal" if text.split()[2] in ANIMALS else "thing"
+
+
+def sentences(number: int, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [sentence(generator) for _ in range(number)]
+
+
+def write_corpus(path: Path) -> Path:
+    generator = random.Random(0)
+    documents = [" ".join(sentences(generator.randint(4, 8), seed)) for seed in range(60)]
+    path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return path
+
+
+def write_labelled(path: Path, number: int, seed: int) -> Path:
+    rows = [f"{text}\t{label(text)}\n" for text in sentences(number, seed)]
+    path.write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+def make_store(directory: Path) -> Path:
+    corpus = write_corpus(directory / "corpus.txt")
+    prepare([str(corpus)], directory / "store", PrepareOptions(vocab_size=160, processes=1))
+    return directory / "store"
+
+
+def pretraining(store: Path, *overrides: str) -> Pretrain:
+    values = {
+        "store": str(store),
+        "model": MODEL,
+        "num_steps": 12,
+        "batch_size": 8,
+        "data": {
+            "max_seq_length": 32,
+            "max_predictions_per_sequence": 5,
+            "validation_fraction": 0.4,
+        },
+        "optimizer": {"learning_rate": 1e-3},
+        "loop": {"log_every": 1, "evaluate_every": 4, "checkpoint_every": 3},
+    }
+    return parse_config(Pretrain, values, overrides)
+
+
+def fine_tuning(model: Path, train: Path, validation: Path, *overrides: str) -> Finetune:
+    values = {
+        "model": str(model),
+        "train": str(train),
+        "validation": str(validation),
+        "max_seq_length": 32,
+        "batch_size": 8,
+        "optimizer": {"learning_rate": 5e-3},
+        "loop": {"log_every": 1, "evaluate_every": "epoch", "checkpoint_every": None},
+        "checkpoint": {"metric": "accuracy"},
+    }
+    return parse_config(Finetune, values, overrides)
+
+
+def after_polls(number: int) -> Callable[[], bool]:
+    """An `interrupted` that is true from the `number`-th time it is asked on."""
+    asked = 0
+
+    def interrupted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > number
+
+    return interrupted
+
+
+def trajectory(run: Path) -> list[dict[str, Any]]:
+    """Every row of metrics.jsonl without what is measured by the clock."""
+    timed = ("tokens_per_second", "padding")
+    return [
+        {name: value for name, value in row.items() if name not in timed}
+        for row in read_metrics(run / "metrics.jsonl")
+    ]
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()

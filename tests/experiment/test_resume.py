@@ -1,0 +1,132 @@
+"""What an interrupted run computes is what the uninterrupted one computes, to the last bit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from experiment.small_runs import after_polls, fine_tuning, pretraining, trajectory, weights
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.pretrain import pretrain
+
+
+def results(run: Path) -> dict[str, float]:
+    figures = json.loads((run / "all_results.json").read_text())
+    del figures["train_runtime"]
+    return figures
+
+
+def assert_same_run(continued: Path, whole: Path) -> None:
+    assert trajectory(continued) == trajectory(whole)
+    assert weights(continued) == weights(whole)
+    assert results(continued) == results(whole)
+
+
+def continue_until_it_ends(train, config, run: Path, polls: list[int]) -> list[int]:
+    """Interrupts after each number of polls, then lets it end; the steps it stopped at."""
+    steps = []
+    for number in polls:
+        fitted = train(config, run, interrupted=after_polls(number), quiet=True)
+        assert fitted.outcome == "preempted", "the test interrupts a run that is over"
+        assert not (run / "model").exists()
+        steps.append(fitted.step)
+    assert train(config, run, quiet=True).outcome != "preempted"
+    return steps
+
+
+def is_cut_off_evaluation(run: Path, step: int) -> bool:
+    return any("loss" in row for row in trajectory(run) if row["step"] == step) and not any(
+        "eval/loss" in row for row in trajectory(run) if row["step"] == step
+    )
+
+
+def test_a_pretraining_run_interrupted_anywhere_ends_as_the_whole_one(store, pretrained, tmp_path):
+    # 4 steps and then 2 of the batches of an evaluation; 1 batch of that evaluation; 3 steps more.
+    config, run = pretraining(store), tmp_path / "run"
+    steps = continue_until_it_ends(pretrain, config, run, [0, 6, 1, 9])
+    assert steps[:3] == [0, 4, 4]
+    assert steps[3] > 4
+    assert_same_run(run, pretrained)
+
+
+@pytest.fixture(scope="module")
+def stopping_early(pretrained: Path, tables) -> Finetune:
+    return fine_tuning(
+        pretrained,
+        *tables,
+        "num_epochs=20",
+        "loop.early_stopping_patience=2",
+        "optimizer.learning_rate=1e-6",
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped_early(stopping_early: Finetune, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert finetune(stopping_early, run, quiet=True).outcome == "stopped_early"
+    return run
+
+
+def test_early_stopping_ends_a_run_after_evaluations_without_a_better_score(stopped_early):
+    scores = [row["eval/accuracy"] for row in trajectory(stopped_early) if "eval/accuracy" in row]
+    best = scores.index(max(scores))
+    assert len(scores) - 1 - best == 2
+    assert len(scores) < 20
+
+
+def test_the_exported_model_is_the_first_of_the_best_checkpoints(stopped_early):
+    rows = [row for row in trajectory(stopped_early) if "eval/accuracy" in row]
+    best = max(rows, key=lambda row: row["eval/accuracy"])
+    assert results(stopped_early)["step"] == best["step"]
+    assert results(stopped_early)["eval_accuracy"] == best["eval/accuracy"]
+    assert best["step"] < rows[-1]["step"]
+
+
+def test_a_fine_tuning_run_interrupted_in_an_evaluation_stops_early_at_the_same_step(
+    stopping_early, stopped_early, tmp_path
+):
+    run = tmp_path / "run"
+    finetune(stopping_early, run, interrupted=after_polls(9), quiet=True)
+    assert is_cut_off_evaluation(run, 8)
+    continue_until_it_ends(finetune, stopping_early, run, [0, 3, 11])
+    assert_same_run(run, stopped_early)
+
+
+def test_a_run_that_is_over_is_left_as_it_is_by_the_same_command(
+    stopping_early, stopped_early, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(stopped_early, run)
+    assert finetune(stopping_early, run, quiet=True).outcome == "stopped_early"
+    assert_same_run(run, stopped_early)
+
+
+def test_the_newest_checkpoint_is_passed_over_when_it_is_damaged(
+    store, pretrained, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    newest = run / "checkpoints" / "12"
+    largest = max(newest.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    fitted = pretrain(pretraining(store), run)
+    assert fitted.step == 12
+    assert "12.damaged: an incomplete checkpoint, which is not used" in capsys.readouterr().err
+    assert_same_run(run, pretrained)
+
+
+def test_a_run_is_not_continued_on_other_training_data(pretrained, tables, tmp_path):
+    train, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
+    for mine, original in zip((train, dev), tables, strict=True):
+        mine.write_bytes(original.read_bytes())
+    config, run = fine_tuning(pretrained, train, dev, "num_steps=8"), tmp_path / "run"
+    finetune(config, run, interrupted=after_polls(2), quiet=True)
+    for changed in (train, dev):
+        before = changed.read_text()
+        changed.write_text(before.replace("old", "red"))
+        with pytest.raises(UserError, match="data is not what the checkpoint of step 2"):
+            finetune(config, run, quiet=True)
+        changed.write_text(before)
+    assert finetune(config, run, quiet=True).outcome == "finished"
