@@ -11,10 +11,10 @@ from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.training.log import read_metrics
 
-ANIMALS = "cat dog bird fish".split()
-THINGS = "tree house river garden".split()
-VERBS = "sees likes finds follows".split()
-ADJECTIVES = "old young red green quiet large".split()
+ANIMALS = ["cat", "dog", "bird", "fish"]
+THINGS = ["tree", "house", "river", "garden"]
+VERBS = ["sees", "likes", "finds", "follows"]
+ADJECTIVES = ["old", "young", "red", "green", "quiet", "large"]
 
 MODEL = {
     "preset": "bert-tiny",
