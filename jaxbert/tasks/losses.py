@@ -21,9 +21,12 @@ def cross_entropy_sum(
     """Sum of -log softmax(logits)[label] over the labels that are not IGNORED."""
     logits = logits.astype(jnp.float32)
     kept = counts(labels)
-    # One gathered logit and one reduction: no second array of the size of the logits.
+    # One gathered logit and two reductions: no second array of the size of the logits. The
+    # largest is subtracted from both, since logsumexp(logits) - chosen cancels at large logits.
+    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
     chosen = jnp.take_along_axis(logits, jnp.where(kept, labels, 0)[..., None], axis=-1)[..., 0]
-    losses = jax.nn.logsumexp(logits, axis=-1) - chosen
+    total = jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)
+    losses = jnp.log(total) - (chosen - largest)
     return jnp.sum(jnp.where(kept, losses, 0.0))
 
 
