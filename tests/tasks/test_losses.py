@@ -1,0 +1,73 @@
+"""Losses against their definition, row by row, in float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.tasks.losses import IGNORED, correct_sum, cross_entropy_sum, label_count
+
+
+def brute_force(logits: np.ndarray, labels: np.ndarray) -> tuple[float, int, int]:
+    """Cross-entropy sum, correct answers and labels that count."""
+    total, correct, count = 0.0, 0, 0
+    for row, label in zip(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), strict=True):
+        if label == -100:
+            continue
+        row = row.astype(np.float64)
+        total += np.log(np.exp(row).sum()) - row[label]
+        correct += row.argmax() == label
+        count += 1
+    return total, correct, count
+
+
+def drawn(shape: tuple[int, ...], classes: int, ignored: float) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(0)
+    labels = draws.integers(0, classes, shape).astype(np.int32)
+    labels[draws.random(shape) < ignored] = IGNORED
+    return (3 * draws.normal(size=(*shape, classes))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "ignored"),
+    [((64,), 3, 0.0), ((64,), 3, 0.3), ((8, 20), 131, 0.5), ((1,), 2, 0.0), ((5, 4), 131, 1.0)],
+)
+def test_sums_equal_their_definition(shape: tuple[int, ...], classes: int, ignored: float):
+    logits, labels = drawn(shape, classes, ignored)
+    total, correct, count = brute_force(logits, labels)
+    found = cross_entropy_sum(jnp.asarray(logits), jnp.asarray(labels))
+    assert float(found) == pytest.approx(total, rel=1e-6)
+    assert float(correct_sum(jnp.asarray(logits), jnp.asarray(labels))) == correct
+    assert float(label_count(jnp.asarray(labels))) == count
+
+
+def test_huge_logits_neither_overflow_nor_lose_the_difference():
+    logits = jnp.array([[1e4, -1e4, 0.0], [3e38, 0.0, 0.0], [-1e30, -1e30, -1e30], [7e4] * 3])
+    losses = [2e4, 0.0, math.log(3), math.log(3)]
+    for row, label, loss in zip(logits, (1, 0, 2, 2), losses, strict=True):
+        assert float(cross_entropy_sum(row[None], jnp.array([label]))) == pytest.approx(loss)
+
+
+def test_bfloat16_logits_are_summed_in_float32():
+    logits, labels = drawn((400,), 131, 0.1)
+    rounded = jnp.asarray(logits, jnp.bfloat16)
+    found = cross_entropy_sum(rounded, jnp.asarray(labels))
+    assert found.dtype == jnp.float32
+    total, _, _ = brute_force(np.asarray(rounded, np.float32), labels)
+    assert float(found) == pytest.approx(total, rel=1e-6)
+
+
+def test_the_gradient_is_softmax_minus_one_hot_and_zero_where_ignored():
+    logits, labels = drawn((12,), 5, 0.4)
+    found = jax.grad(cross_entropy_sum)(jnp.asarray(logits), jnp.asarray(labels))
+    exact = np.exp(logits.astype(np.float64))
+    expected = exact / exact.sum(axis=-1, keepdims=True) - np.eye(5)[np.maximum(labels, 0)]
+    expected[labels == IGNORED] = 0
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_ignored_label_is_never_correct():
+    logits = jnp.zeros((4, 3)).at[:, 0].set(1.0)
+    assert float(correct_sum(logits, jnp.array([0, IGNORED, 1, 0]))) == 2

@@ -1,0 +1,169 @@
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Gt
+
+from jaxbert.config import json_schema, load_config, parse_config, to_values, to_yaml
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
+    freeze: tuple[str, ...] = ()
+    max_grad_norm: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    file: str
+    every: int | Literal["epoch"] = "epoch"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration with everything that configurations have."""
+
+    store: str
+    num_steps: int = 10
+    is_packed: bool = False
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    validation: Validation | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_steps > 1000:
+            raise UserError(f"num_steps={self.num_steps}: at most 1000")
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_yaml_becomes_frozen_values_and_what_it_leaves_out_defaults(tmp_path: Path):
+    path = write(tmp_path, "store: wiki\noptimizer:\n  freeze: [encoder, pooler]\n")
+    assert load_config(Run, path) == Run("wiki", optimizer=Optimizer(freeze=("encoder", "pooler")))
+
+
+@pytest.mark.parametrize("number", ["3e-5", "3E-5", "0.00003", "3.0e-05", ".3e-4", "+3e-5"])
+def test_every_spelling_of_a_number_is_one(tmp_path: Path, number: str):
+    sections = f"optimizer: {{learning_rate: {number}}}\noverrides: {{x: {number}}}"
+    path = write(tmp_path, f"store: s\n{sections}")
+    config = load_config(Run, path)
+    # The second field has no type that could help: YAML 1.1 would leave 3e-5 a string.
+    assert config.optimizer.learning_rate == config.overrides["x"] == 3e-5
+    assert load_config(Run, path, [f"overrides.y={number}"]).overrides["y"] == 3e-5
+
+
+@pytest.mark.parametrize("text", ["'3e-5'", "1e", "e5", "0x1g", "3e-5x"])
+def test_what_only_looks_like_a_number_stays_text(tmp_path: Path, text: str):
+    path = write(tmp_path, f"store: {text}")
+    assert load_config(Run, path).store == text.strip("'")
+
+
+def test_overrides_replace_in_order_and_make_sections(tmp_path: Path):
+    path = write(tmp_path, "store: s\nnum_steps: 3\nvalidation:\n")
+    config = load_config(
+        Run,
+        path,
+        [
+            "num_steps=5",
+            "num_steps=7",
+            "optimizer.learning_rate=3e-5",
+            "optimizer.freeze=[encoder/embeddings]",
+            "optimizer.max_grad_norm=null",
+            "validation.file=a=b.csv",
+            "is_packed=true",
+        ],
+    )
+    assert config == Run(
+        "s",
+        7,
+        True,
+        Optimizer(3e-5, ("encoder/embeddings",), None),
+        Validation("a=b.csv"),
+    )
+
+
+def test_overrides_leave_the_given_values_alone():
+    values: dict[str, Any] = {"store": "s", "optimizer": {"learning_rate": 0.5}}
+    parse_config(Run, values, ["optimizer.learning_rate=0.25", "num_steps=3"])
+    assert values == {"store": "s", "optimizer": {"learning_rate": 0.5}}
+
+
+@pytest.mark.parametrize("number", [3e-5, 1e-12, 1e22, 0.1, 1e-4])
+def test_what_is_written_is_read_back(tmp_path: Path, number: float):
+    config = Run(
+        "3e-5",
+        optimizer=Optimizer(number, ("yes", "1", "null", "ünï")),
+        validation=Validation("x: y", 5),
+        overrides={"layer_norm_eps": number, "hidden_act": "1e3"},
+    )
+    assert load_config(Run, write(tmp_path, to_yaml(config))) == config
+    assert parse_config(Run, to_values(config)) == config
+    assert json.loads(json.dumps(to_values(config))) == to_values(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("store: s\nnum_step: 3", [], "unknown key 'num_step': did you mean 'num_steps'"),
+        ("store: s\noptimizer: {lerning_rate: 1}", [], "'optimizer.lerning_rate': did you mean"),
+        ("store: s\nvalidation: {file: f, evry: 1}", [], "'validation.evry': did you mean 'every'"),
+        ("store: s\nxyz: 3", [], "'xyz': valid: is_packed, num_steps, optimizer, overrides, store"),
+        ("store: s", ["optimizer.freze=[a]"], "command line: unknown key 'optimizer.freze'"),
+        ("store: s", ["num_steps.x=1"], "'num_steps': Input should be a valid integer"),
+        ("store: s\nnum_steps: 3", ["num_steps.x=1"], "'num_steps' is a value, not a section"),
+        ("store: s", ["num_steps"], "override 'num_steps': expected dotted.key=value"),
+        ("store: s", ["=3"], "override '=3': expected dotted.key=value"),
+        ("num_steps: 3", [], "'store' is missing"),
+        ("store: s\nnum_steps: many", [], "'num_steps': Input should be .* integer.*'many'"),
+        ("store: s\nnum_steps: 2.5", [], "'num_steps': .*2.5"),
+        ("store: 7", [], "'store': Input should be a valid string .found 7"),
+        ("store: s\noptimizer: {learning_rate: -1}", [], "'optimizer.learning_rate': .*greater"),
+        ("store: s\noptimizer: {learning_rate: .nan}", [], "'optimizer.learning_rate': .*nan"),
+        ("store: s\noptimizer: 3", [], "'optimizer': .*3"),
+        ("store: s\nnum_steps: 2000", [], "num_steps=2000: at most 1000"),
+        ("store: s\nstore: t", [], "not valid YAML: key 'store' occurs twice.*line 1"),
+        ("store: [s", [], "not valid YAML"),
+        ("- store", [], "expected keys and values, found list"),
+        ("", [], "'store' is missing"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_and_key(
+    tmp_path: Path, text: str, overrides: list[str], message: str
+):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError, match=message) as raised:
+        load_config(Run, path, overrides)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith((f"{path}: ", "override ", "command line: "))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="no such configuration file"):
+        load_config(Run, tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        load_config(Run, tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("store: é".encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8 text at byte 7"):
+        load_config(Run, tmp_path / "latin.yaml")
+
+
+def test_yaml_anchors_and_merges_still_work(tmp_path: Path):
+    path = write(tmp_path, "store: &name s\noverrides: {a: &x {p: 1}, b: {<<: *x, p: 2, q: *name}}")
+    assert load_config(Run, path).overrides == {"a": {"p": 1}, "b": {"p": 2, "q": "s"}}
+
+
+def test_the_schema_knows_keys_types_and_what_is_required():
+    schema = json_schema(Run)
+    assert schema["required"] == ["store"]
+    assert set(schema["properties"]) == set(Run.__dataclass_fields__)
+    assert schema["properties"]["num_steps"]["type"] == "integer"
+    rate = schema["$defs"]["Optimizer"]["properties"]["learning_rate"]
+    assert rate["exclusiveMinimum"] == 0
