@@ -18,16 +18,20 @@ Parts = tuple[tokenizers.Tokenizer, dict[str, Any]]
 def read_tokenizer(
     path_or_hub_id: str | Path, *, revision: str | None, lowercase: bool | None
 ) -> Parts:
-    """Backend and tokenizer_config from a directory, a vocab.txt or a hub repository."""
+    """Backend and tokenizer_config from a directory, a vocab.txt or a hub repository.
+
+    A run has its tokenizer in `model/`, a token store in `tokenizer/`.
+    """
     path = Path(path_or_hub_id).expanduser()
     if not path.exists():
         path = _download(str(path_or_hub_id), revision)
     if path.is_file():
         return _read_vocabulary(path, path.with_name(CONFIG), lowercase)
-    if (path / TOKENIZER).is_file():
-        return _read_directory(path, lowercase)
-    if (path / VOCABULARY).is_file():
-        return _read_vocabulary(path / VOCABULARY, path / CONFIG, lowercase)
+    for directory in (path, path / "model", path / "tokenizer"):
+        if (directory / TOKENIZER).is_file():
+            return _read_directory(directory, lowercase)
+        if (directory / VOCABULARY).is_file():
+            return _read_vocabulary(directory / VOCABULARY, directory / CONFIG, lowercase)
     raise UserError(f"{path}: no tokenizer here; expected {TOKENIZER} or {VOCABULARY}")
 
 

@@ -195,6 +195,12 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path):
         load_tokenizer(tmp_path, lowercase=True)
 
 
+@pytest.mark.parametrize("folder", ["model", "tokenizer"])
+def test_runs_and_stores_are_opened_by_the_tokenizer_within(tokenizer, tmp_path, folder):
+    save_tokenizer(tokenizer, tmp_path / folder)
+    assert load_tokenizer(tmp_path).vocab() == tokenizer.vocab()
+
+
 def test_a_directory_without_tokenizer_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"expected tokenizer.json or vocab.txt"):
         load_tokenizer(tmp_path)
