@@ -1,0 +1,85 @@
+"""What the command line answers without loading JAX."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jaxbert import cli
+from jaxbert.cli import VERBS, main
+from jaxbert.cli.figures import shown
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"example:\n  jaxbert {verb}" in shown
+
+
+def test_help_is_answered_without_any_heavy_import():
+    heavy = "jax flax optax orbax torch tensorflow transformers grain scipy sklearn numpy pydantic"
+    code = (
+        "import sys\nfrom jaxbert.cli import main\n"
+        "try:\n    main(['pretrain', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {heavy.split()} if m in sys.modules], file=sys.stderr)"
+    )
+    done = python(code)
+    assert "--run RUN" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_importing_the_package_imports_no_framework():
+    code = (
+        "import sys, jaxbert\ndir(jaxbert)\n"
+        "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'numpy') if m in sys.modules])"
+    )
+    assert python(code).stdout.strip() == "[]"
+
+
+def test_loading_everything_that_trains_imports_neither_torch_nor_tensorflow():
+    code = (
+        "import sys, jaxbert.experiment.finetune, jaxbert.experiment.inference\n"
+        "import jaxbert.experiment.pretrain\n"
+        "print([m for m in ('torch', 'tensorflow', 'transformers') if m in sys.modules])"
+    )
+    assert python(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nonsense"], [], ["pretrain", "a.yaml", "--rum", "x"], ["evaluate", "a", "b", "--data", "c"]],
+)
+def test_wrong_words_are_answered_with_the_usage(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: jaxbert" in capsys.readouterr().err
+
+
+def test_an_interruption_from_the_keyboard_is_one_line(monkeypatch, capsys):
+    def interrupted(*_words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.import_module("jaxbert.cli.info"), "run", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "jaxbert info: interrupted\n"
+
+
+def test_figures_are_shown_in_full_where_they_are_counts():
+    assert [shown(value) for value in (1_234_567, 0.8125, 0.0, 0.00004, 97.34774)] == [
+        *("1,234,567", "0.8125", "0.0000", "4.000e-05", "97.3477")
+    ]
+
+
+def test_info_names_versions_and_devices(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "jaxlib" in out
+    assert "8 x cpu (cpu)" in out

@@ -1,0 +1,72 @@
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.run_directory import MAY_CHANGE, check_run, open_run, read_run_config
+
+
+@dataclass(frozen=True)
+class Inner:
+    nonfinite: str = "stop"
+    accumulation_steps: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 0
+    step: Inner = field(default_factory=Inner)
+
+
+def begun(path: Path, config: Config) -> None:
+    (open_run(path, config).checkpoints / "10").mkdir(parents=True)
+
+
+def test_a_run_directory_holds_its_configuration(tmp_path):
+    open_run(tmp_path / "runs" / "a", Config(seed=3))
+    assert read_run_config(tmp_path / "runs" / "a") == {
+        "seed": 3,
+        "step": {"nonfinite": "stop", "accumulation_steps": 1},
+    }
+    assert read_run_config(tmp_path) is None
+
+
+def test_a_changed_key_is_named_with_both_values(tmp_path):
+    begun(tmp_path, Config())
+    changed = Config(seed=1, step=Inner(accumulation_steps=2))
+    with pytest.raises(UserError) as caught:
+        open_run(tmp_path, changed)
+    message = str(caught.value)
+    assert "seed was 0, is 1; step.accumulation_steps was 1, is 2" in message
+    assert "\n" not in message
+    assert read_run_config(tmp_path)["seed"] == 0
+    open_run(tmp_path, Config())
+
+
+def test_what_no_update_depends_on_may_change(tmp_path):
+    assert "step.nonfinite" in MAY_CHANGE
+    begun(tmp_path, Config())
+    open_run(tmp_path, dataclasses.replace(Config(), step=Inner(nonfinite="skip")))
+    assert read_run_config(tmp_path)["step"]["nonfinite"] == "skip"
+
+
+def test_a_run_without_a_checkpoint_takes_another_configuration(tmp_path):
+    run = open_run(tmp_path, Config())
+    (run.checkpoints / "10.orbax-checkpoint-tmp").mkdir(parents=True)
+    open_run(tmp_path, Config(seed=5))
+    assert read_run_config(tmp_path)["seed"] == 5
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(UserError, match="neither empty nor a run"):
+            open_run(path, Config())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_check_writes_nothing(tmp_path):
+    check_run(tmp_path / "new", Config())
+    assert not (tmp_path / "new").exists()
