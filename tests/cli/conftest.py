@@ -1,0 +1,72 @@
+import os
+from pathlib import Path
+
+import jax
+import pytest
+import yaml
+from cli.commands import Command
+from experiment.small_runs import MODEL, write_corpus
+
+from jaxbert.cli import main
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same program is compiled once for all processes and runs of these tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(compiled: Path):
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.fixture(scope="session")
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining configuration and the store that it is for."""
+    directory = tmp_path_factory.mktemp("configuration")
+    corpus, store = write_corpus(directory / "corpus.txt"), directory / "store"
+    words = ["prepare", str(corpus), "--out", str(store), "--vocab-size", "160"]
+    assert main([*words, "--processes", "1"]) == 0
+    values = {
+        "store": str(store),
+        "model": MODEL,
+        "num_steps": 40,
+        "batch_size": 8,
+        "data": {
+            "max_seq_length": 32,
+            "max_predictions_per_sequence": 5,
+            "validation_fraction": 0.3,
+        },
+        "loop": {"log_every": 1, "evaluate_every": 10, "checkpoint_every": 4},
+    }
+    path = directory / "pretrain.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def command(configuration: Path, compiled: Path) -> Command:
+    """`jaxbert pretrain CONFIG optimizer.learning_rate=3e-3 --run ...` in a process of its own."""
+    environment = os.environ | {
+        # One device: these runs are compared with each other alone.
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    words = ("pretrain", str(configuration), "optimizer.learning_rate=3e-3")
+    return Command(words, environment)
+
+
+@pytest.fixture(scope="session")
+def pretrained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a whole pretraining run from the command line."""
+    run = tmp_path_factory.mktemp("pretrained") / "run"
+    process = command.start(run)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    (run.parent / "stdout").write_text(out, encoding="utf-8")
+    return run
