@@ -1,7 +1,7 @@
 """The one place where modules become a pure function and a plain tree of arrays, and back."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -30,13 +30,7 @@ def make_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32
 
 def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
     """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
-
-    @jax.jit
-    def init(key: jax.Array) -> Params:
-        model = Model(config, head, rngs=nnx.Rngs(key))
-        return functional(model)[1]
-
-    return init(jax.random.key(seed, impl="threefry2x32"))
+    return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
 
 
 def abstract_params(config: EncoderConfig, head: Head) -> Params:
@@ -51,6 +45,11 @@ def model_from_params(
     """The callable module around existing parameters (shared, not copied)."""
     graph, state = _structure(config, head, jnp.dtype(dtype))
     return nnx.merge(graph, _filled(state, params))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _init(config: EncoderConfig, head: Head, key: jax.Array) -> Params:
+    return functional(Model(config, head, rngs=nnx.Rngs(key)))[1]
 
 
 @cache
