@@ -1,0 +1,106 @@
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import (
+    abstract_params,
+    functional,
+    init_params,
+    make_apply,
+    model_from_params,
+)
+from jaxbert.tree import paths
+
+# More than ten layers: their names sort as text, 10 before 2.
+CONFIG = EncoderConfig(
+    vocab_size=131,
+    hidden_size=8,
+    num_hidden_layers=12,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=20,
+)
+HEAD = Head("masked_lm")
+IDS = np.random.default_rng(0).integers(5, 131, (2, 6)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def params() -> Any:
+    """Different numbers everywhere; drawing them would take longer."""
+    draws = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), leaf.dtype),
+        abstract_params(CONFIG, HEAD),
+    )
+
+
+def equal(one: Any, other: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_params_are_plain_dicts_of_float32_arrays_named_as_agreed(params: Any):
+    assert type(params) is type(params["encoder"]["layers"]) is dict
+    assert set(params["encoder"]["layers"]) == {str(layer) for layer in range(12)}
+    assert paths(params["encoder"]["layers"]["10"]) == [
+        *(
+            f"attention/{name}/{leaf}"
+            for name in ("key", "output", "query", "value")
+            for leaf in ("bias", "kernel")
+        ),
+        "attention_norm/bias",
+        "attention_norm/scale",
+        *(f"mlp/{name}/{leaf}" for name in ("down", "up") for leaf in ("bias", "kernel")),
+        "mlp_norm/bias",
+        "mlp_norm/scale",
+    ]
+    kernel = params["encoder"]["layers"]["10"]["mlp"]["up"]["kernel"]
+    assert (kernel.shape, kernel.dtype) == ((8, 12), jnp.float32)
+
+
+def test_a_model_survives_the_way_to_params_and_back(params: Any):
+    model = model_from_params(CONFIG, HEAD, params)
+    assert (model.config, model.head) == (CONFIG, HEAD)
+    _, again = functional(model)
+    equal(again, params)
+    # Shared, not copied.
+    pairs = zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True)
+    assert all(one is other for one, other in pairs)
+
+
+def test_the_function_of_a_model_is_that_of_its_architecture(params: Any):
+    apply, _ = functional(model_from_params(CONFIG, HEAD, params))
+    programs = [jax.make_jaxpr(f)(params, IDS) for f in (apply, make_apply(CONFIG, HEAD))]
+    assert str(programs[0]) == str(programs[1])
+
+
+def test_every_layer_takes_its_own_parameters(params: Any):
+    """By text, 10 comes before 2."""
+    model = model_from_params(CONFIG, HEAD, params)
+    for number, layer in enumerate(model.encoder.layers):
+        kernel = params["encoder"]["layers"][str(number)]["mlp"]["up"]["kernel"]
+        assert layer.mlp.up.kernel[...] is kernel
+
+
+@pytest.mark.parametrize(
+    "head", [Head(), Head("pretraining"), Head("sequence_classification", ("a", "b"))]
+)
+def test_abstract_params_have_the_shapes_of_real_ones(head: Head):
+    config = dataclasses.replace(CONFIG, num_hidden_layers=2)
+    expected = jax.eval_shape(lambda: init_params(config, head, 0))
+    found = abstract_params(config, head)
+    assert paths(found) == paths(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
+def test_the_compute_dtype_is_a_property_of_the_function_and_not_of_the_params(params: Any):
+    found = jax.eval_shape(make_apply(CONFIG, HEAD, jnp.bfloat16), params, IDS)
+    assert found.last_hidden_state.dtype == jnp.bfloat16
+    assert found.logits.dtype == jnp.float32
+    model = model_from_params(CONFIG, HEAD, params, jnp.bfloat16)
+    assert jax.eval_shape(model, IDS).last_hidden_state.dtype == jnp.bfloat16

@@ -1,0 +1,175 @@
+"""What a model gives back, and what it must not depend on."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.errors import UserError
+from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.nn.functional import init_params, make_apply, model_from_params
+from jaxbert.nn.model import Model
+
+CONFIG = EncoderConfig(
+    vocab_size=131,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=36,
+    max_position_embeddings=20,
+    # Large weights, so that every token matters to every other.
+    initializer_range=0.5,
+)
+HEAD = Head("pretraining")
+LENGTHS = np.array([[12], [7], [1], [0]])
+DRAWS = np.random.default_rng(0)
+MASK = (np.arange(12) < LENGTHS).astype(np.int32)
+IDS = DRAWS.integers(5, 131, MASK.shape).astype(np.int32)
+TYPES = (np.arange(12) >= LENGTHS // 2).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def params() -> Any:
+    return init_params(CONFIG, HEAD, 0)
+
+
+@pytest.fixture(scope="module")
+def call() -> Any:
+    """(params, ids, mask, types) -> everything the model can return, as numpy arrays."""
+    apply = make_apply(CONFIG, HEAD)
+    jitted = jax.jit(lambda *args: apply(*args, capture=("hidden_states", "attentions")))
+    return lambda *args: jax.device_get(jitted(*args))
+
+
+def test_real_positions_do_not_see_what_stands_in_padding(params: Any, call: Any):
+    is_real = MASK.astype(bool)
+    expected = call(params, IDS, MASK, TYPES)
+    noise = DRAWS.integers(5, 131, IDS.shape)
+    found = call(params, np.where(is_real, IDS, noise).astype(np.int32), MASK, TYPES * MASK)
+    np.testing.assert_array_equal(
+        found.last_hidden_state[is_real], expected.last_hidden_state[is_real]
+    )
+    np.testing.assert_array_equal(found.logits[is_real], expected.logits[is_real])
+    np.testing.assert_array_equal(found.pooled[:3], expected.pooled[:3])
+    # The noise is not without effect where it stands.
+    assert not np.allclose(found.last_hidden_state[1, 7:], expected.last_hidden_state[1, 7:])
+
+
+def test_more_padding_changes_nothing(params: Any, call: Any):
+    short = call(params, IDS[:2, :7], MASK[:2, :7] * 0 + 1, TYPES[:2, :7])
+    ids = np.pad(IDS[:2, :7], [(0, 0), (0, 5)])
+    mask = np.pad(np.ones((2, 7), np.int32), [(0, 0), (0, 5)])
+    long = call(params, ids, mask, np.pad(TYPES[:2, :7], [(0, 0), (0, 5)]))
+    np.testing.assert_allclose(
+        long.last_hidden_state[:, :7], short.last_hidden_state, rtol=0, atol=2e-5
+    )
+
+
+def test_real_positions_see_each_other_the_segments_and_their_place(params: Any, call: Any):
+    expected = call(params, IDS, MASK, TYPES).last_hidden_state[0]
+    changed = IDS.copy()
+    changed[0, 11] = 5 if IDS[0, 11] != 5 else 6
+    swapped = IDS[:, [1, 0, *range(2, 12)]]
+    for ids, types in ((changed, TYPES), (IDS, TYPES * 0), (swapped, TYPES)):
+        found = call(params, ids, MASK, types).last_hidden_state[0]
+        assert not np.allclose(found[5], expected[5], atol=1e-3)
+
+
+def test_a_row_that_is_all_padding_gives_numbers_and_no_gradient_trouble(params: Any, call: Any):
+    found = call(params, IDS, MASK, TYPES)
+    assert LENGTHS[3] == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    apply = make_apply(CONFIG, HEAD)
+    gradient = jax.jit(jax.grad(lambda p: apply(p, IDS, MASK, TYPES).logits[:3].sum()))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_attention_weights_are_of_real_positions_only(params: Any, call: Any):
+    for weights in call(params, IDS, MASK, TYPES).attentions:
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
+        assert (weights[1, :, :, 7:] == 0).all()
+
+
+def test_gathered_positions_give_the_logits_of_the_whole(params: Any):
+    apply = jax.jit(make_apply(CONFIG, HEAD))
+    positions = np.array([[0, 3, 11], [6, 6, 1], [0, 0, 0], [4, 5, 6]], np.int32)
+    whole = np.asarray(apply(params, IDS, MASK, TYPES).logits)
+    found = apply(params, IDS, MASK, TYPES, masked_lm_positions=positions).logits
+    assert found.shape == (4, 3, 131)
+    expected = np.take_along_axis(whole, positions[..., None], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+SHAPES: dict[HeadKind, tuple[Any, Any, Any]] = {
+    "none": ((4, 24), None, None),
+    "pretraining": ((4, 24), (4, 12, 131), (4, 2)),
+    "masked_lm": (None, (4, 12, 131), None),
+    "next_sentence": ((4, 24), (4, 2), None),
+    "sequence_classification": ((4, 24), (4, 3), None),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_every_head_gives_its_outputs_and_logits_are_always_float32(kind: HeadKind, dtype: Any):
+    head = Head(kind, ("a", "b", "c") if kind == "sequence_classification" else ())
+    apply = make_apply(CONFIG, head, dtype)
+    params = jax.eval_shape(lambda: init_params(CONFIG, head, 0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    found = jax.eval_shape(apply, params, IDS)
+    pooled, logits, next_sentence = SHAPES[kind]
+    assert found.last_hidden_state.shape == (4, 12, 24)
+    for value, shape, expected in (
+        (found.last_hidden_state, (4, 12, 24), dtype),
+        (found.pooled, pooled, dtype),
+        (found.logits, logits, jnp.float32),
+        (found.seq_relationship_logits, next_sentence, jnp.float32),
+    ):
+        assert (None if value is None else (value.shape, value.dtype)) == (
+            None if shape is None else (shape, expected)
+        )
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_gradients_in_float32(params: Any):
+    apply = make_apply(CONFIG, HEAD, jnp.bfloat16)
+
+    def loss(params: Any) -> jax.Array:
+        return apply(params, IDS, MASK, TYPES).logits.mean()
+
+    gradients = jax.eval_shape(jax.grad(loss), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {np.dtype(np.float32)}
+    text = jax.jit(apply).lower(params, IDS, MASK, TYPES).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    # Six products with weights and two of attention in each layer, pooler, two of the LM, NSP.
+    assert len(products) == 2 * 8 + 4
+    assert all("xbf16>" in line.split("dot_general")[1].split("->")[0] for line in products)
+    assert not any("xf32>, " in line for line in products)
+
+
+def test_capture_gives_what_is_asked_for(params: Any):
+    apply = make_apply(CONFIG, HEAD)
+    found = jax.eval_shape(lambda p: apply(p, IDS, capture=("hidden_states",)), params)
+    assert len(found.hidden_states) == 3
+    assert found.attentions is None
+    found = jax.eval_shape(lambda p: apply(p, IDS, capture=("attentions",)), params)
+    assert [weights.shape for weights in found.attentions] == [(4, 4, 12, 12)] * 2
+    assert found.hidden_states is None
+
+
+@pytest.fixture(scope="module")
+def model(params: Any) -> Model:
+    return model_from_params(CONFIG, HEAD, params)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int64, np.float32, jnp.int32])
+def test_a_model_takes_numpy_and_masks_of_any_kind(model: Model, params: Any, call: Any, kind: Any):
+    found = model(IDS, attention_mask=MASK.astype(kind), token_type_ids=TYPES)
+    expected = call(params, IDS, MASK, TYPES)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=1e-5)
+
+
+def test_rows_longer_than_the_model_are_refused(model: Model):
+    with pytest.raises(UserError, match="21 tokens per row and the model at most 20"):
+        model(np.zeros((2, 21), np.int32))

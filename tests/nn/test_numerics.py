@@ -1,0 +1,63 @@
+"""The numeric rules against float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxbert.nn.numerics import attention_weights, gelu, layer_norm
+
+
+def test_gelu_is_exact():
+    x = np.linspace(-6, 6, 2001)
+    expected = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
+    np.testing.assert_allclose(gelu(jnp.asarray(x, jnp.float32)), expected, atol=1e-6)
+    # The tanh approximation is 5e-4 off: far outside.
+    assert np.abs(np.asarray(jax.nn.gelu(x)) - expected).max() > 1e-4
+
+
+def test_gelu_keeps_the_dtype():
+    assert gelu(jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0, 3000.0])
+def test_layer_norm_survives_a_mean_that_is_large_against_the_spread(mean: float):
+    x = (mean + np.random.default_rng(0).normal(size=(7, 64))).astype(np.float32)
+    exact = x.astype(np.float64)
+    centred = exact - exact.mean(axis=-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-12)
+    found = layer_norm(64, 1e-12, nnx.Rngs(0))(jnp.asarray(x))
+    # Rounding of the mean itself: one part in 2^24 of it.
+    np.testing.assert_allclose(found, expected, atol=1e-6 + 4e-7 * mean)
+
+
+def test_layer_norm_of_bfloat16_is_computed_in_float32():
+    x = jnp.linspace(-3, 5, 64, dtype=jnp.bfloat16)[None]
+    found = layer_norm(64, 1e-12, nnx.Rngs(0))(x)
+    assert found.dtype == jnp.float32
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(found, (exact - exact.mean()) / exact.std(), atol=1e-6)
+
+
+def test_attention_weights_are_a_softmax_over_what_the_mask_keeps():
+    draws = np.random.default_rng(0)
+    scores = 10 * draws.normal(size=(2, 3, 4, 5))
+    mask = draws.random((2, 1, 4, 5)) < 0.6
+    mask[..., 0] = True
+    weights = np.exp(scores) * mask
+    expected = weights / weights.sum(axis=-1, keepdims=True)
+    found = attention_weights(jnp.asarray(scores, jnp.bfloat16), jnp.asarray(mask))
+    assert found.dtype == jnp.float32
+    found = attention_weights(jnp.asarray(scores, jnp.float32), jnp.asarray(mask))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    kept = np.broadcast_to(mask, found.shape)
+    assert np.all(np.asarray(found)[~kept] == 0)
+
+
+def test_where_the_mask_keeps_nothing_weights_are_uniform():
+    scores = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 3, 4)), jnp.float32)
+    found = attention_weights(scores, jnp.zeros((1, 1, 1, 4), bool))
+    np.testing.assert_array_equal(found, np.full((1, 2, 3, 4), 0.25))
