@@ -11,11 +11,12 @@ jaxbert demo --out demo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("--out", default="demo", help="directory to write to (default: demo)")
-    parser.add_argument("--steps", type=int, default=2000, help="pretraining steps (default 2000)")
+    parser.add_argument("--steps", type=int, default=3000, help="pretraining steps (default 3000)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
+    import logging
     import time
     from pathlib import Path
 
@@ -24,6 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.demo.report import show, write
     from jaxbert.demo.run import run_demo
 
+    # That every fine-tuning starts with a new classifier is the point, not news.
+    logging.getLogger("jaxbert.hub.load").setLevel(logging.ERROR)
     console, started = Console(), time.monotonic()
     out = Path(arguments.out)
 

@@ -15,7 +15,7 @@ COLUMNS = SentenceColumns(text="text", label="label")
 
 CORPUS_MB = 6.0
 VOCABULARY_SIZE = 4000
-TRAIN_PER_LIBRARY = 100
+TRAIN_PER_LIBRARY = 80
 TEST_PER_LIBRARY = 60
 SEEDS = (0, 1, 2)
 
@@ -37,25 +37,28 @@ def pretraining(store: Path, num_steps: int) -> Pretrain:
             max_seq_length=64, max_predictions_per_sequence=10, validation_fraction=0.02
         ),
         num_steps=num_steps,
-        batch_size=64,
-        optimizer=OptimizerConfig(learning_rate=2e-3),
+        batch_size=32,
+        optimizer=OptimizerConfig(learning_rate=1.5e-3),
         schedule=ScheduleConfig(warmup_steps=0.1),
-        loop=LoopConfig(log_every=20, evaluate_every=500, checkpoint_every=None),
+        loop=LoopConfig(log_every=20, evaluate_every=1000, checkpoint_every=None),
     )
 
 
 def fine_tuning(model: Path, train: Path, test: Path, seed: int) -> Finetune:
-    """Which library does a docstring belong to? The same for every model that is compared."""
+    """Which library does a docstring belong to? The same for every model that is compared.
+
+    Of the learning rates 1e-3 and 2e-3 this is the better one for the model from scratch.
+    """
     return Finetune(
         model=str(model),
         task=SequenceClassificationConfig(columns=COLUMNS),
         train=str(train),
         validation=str(test),
         max_seq_length=64,
-        num_epochs=10,
+        num_epochs=6,
         batch_size=32,
         seed=seed,
-        optimizer=OptimizerConfig(learning_rate=5e-4),
+        optimizer=OptimizerConfig(learning_rate=2e-3),
         schedule=ScheduleConfig(warmup_steps=0.1),
         loop=LoopConfig(log_every=20, checkpoint_every=None),
         checkpoint=CheckpointConfig(keep_last=1),
