@@ -51,6 +51,18 @@ def test_a_pretraining_run_interrupted_anywhere_ends_as_the_whole_one(store, pre
     assert_same_run(run, pretrained)
 
 
+def test_an_interruption_that_is_taken_back_still_ends_the_run(store, tmp_path):
+    asked = iter(range(1000))
+
+    def once() -> bool:
+        """Yes only after the first batch of the first evaluation."""
+        return next(asked) == 4
+
+    fitted = pretrain(pretraining(store), tmp_path / "run", interrupted=once, quiet=True)
+    assert (fitted.outcome, fitted.step) == ("preempted", 4)
+    assert not any("eval/perplexity" in row for row in trajectory(tmp_path / "run"))
+
+
 @pytest.fixture(scope="module")
 def stopping_early(pretrained: Path, tables) -> Finetune:
     return fine_tuning(
