@@ -33,6 +33,7 @@ from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, abstract_state, new_state
 from jaxbert.training.step import (
+    gathering,
     jit_evaluation_step,
     jit_train_step,
     make_evaluation_step,
@@ -82,7 +83,7 @@ def fit(
     mesh = make_mesh(settings.mesh)
     _check_batch_size(settings, mesh)
     _check_metric(settings, data)
-    apply = make_apply(encoder, task.head, settings.compute_dtype())
+    apply = gathering(make_apply(encoder, task.head, settings.compute_dtype()), mesh)
     interrupted = _latched(interrupted)
     started = time.perf_counter()
     with ExitStack() as stack:

@@ -52,6 +52,16 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh), tree)
 
 
+def gathered_shardings(params: Any, mesh: Mesh) -> Any:
+    """As `shardings`, but whole along `fsdp`: what a device computes with."""
+
+    def whole(sharding: NamedSharding) -> NamedSharding:
+        spec = PartitionSpec(*(None if axis == "fsdp" else axis for axis in sharding.spec))
+        return NamedSharding(mesh, spec)
+
+    return jax.tree.map(whole, shardings(params, mesh))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -11,8 +11,9 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.nn.functional import Apply
+from jaxbert.nn.model import ModelOutput
 from jaxbert.optim.groups import FROZEN
-from jaxbert.parallel.rules import batch_sharding, replicated
+from jaxbert.parallel.rules import batch_sharding, gathered_shardings, replicated
 from jaxbert.tasks.task import Task, WeightedSums, run_model
 from jaxbert.training.state import TrainState, state_shardings
 from jaxbert.typing import Array, Batch, Params
@@ -101,6 +102,19 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step
+
+
+def gathering(apply: Apply, mesh: Mesh) -> Apply:
+    """`apply` that first gathers the parameters over `fsdp`, so that rows alone split activations.
+
+    Left to itself, XLA splits activations as the parameters lie and exchanges them in every layer.
+    """
+
+    def gathered(params: Params, *args: Any, **kwargs: Any) -> ModelOutput:
+        whole = jax.lax.with_sharding_constraint(params, gathered_shardings(params, mesh))
+        return apply(whole, *args, **kwargs)
+
+    return gathered
 
 
 def make_evaluation_step(apply: Apply, task: Task) -> EvaluationStep:

@@ -16,7 +16,7 @@ from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.task import Task
 from jaxbert.training.state import TrainState, new_state
-from jaxbert.training.step import StepConfig, TrainStep, jit_train_step, make_train_step
+from jaxbert.training.step import StepConfig, TrainStep, gathering, jit_train_step, make_train_step
 from jaxbert.typing import Params
 
 SIZES: dict[str, Any] = {
@@ -70,7 +70,7 @@ def make_training(
     transformation = make_optimizer(optimizer, rate, params)
     state = new_state(params, transformation, mesh)
     labels = group_labels(params, optimizer.freeze)
-    apply = make_apply(encoder, task.head)
+    apply = gathering(make_apply(encoder, task.head), mesh)
     config = StepConfig() if step is None else step
     function = make_train_step(apply, task, transformation, rate, labels, config, seed=0)
     return Training(jit_train_step(function, state, mesh), state, mesh)
