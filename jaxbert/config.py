@@ -122,16 +122,31 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _reject_unknown_keys(annotation: Any, values: Any, origin: str, prefix: str) -> None:
-    classes = _dataclasses_in(annotation)
-    if not classes or not isinstance(values, dict):
+    hints = _fields(annotation)
+    if not hints or not isinstance(values, dict):
         return
-    hints: dict[str, Any] = {}
-    for cls in classes:
-        hints |= typing.get_type_hints(cls, include_extras=True)
     for key, value in values.items():
         if key not in hints:
-            raise UserError(f"{origin}: unknown key '{prefix}{key}': {nearest(str(key), [*hints])}")
+            inner = [path for path in _dotted(hints) if path.endswith(f".{key}")]
+            hint = f"did you mean {inner[0]!r}?" if inner else nearest(str(key), [*hints])
+            raise UserError(f"{origin}: unknown key '{prefix}{key}': {hint}")
         _reject_unknown_keys(hints[key], value, origin, f"{prefix}{key}.")
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
+    """Name to annotation of all fields of the dataclasses in an annotation."""
+    hints: dict[str, Any] = {}
+    for cls in _dataclasses_in(annotation):
+        hints |= typing.get_type_hints(cls, include_extras=True)
+    return hints
+
+
+def _dotted(hints: dict[str, Any]) -> list[str]:
+    """Every key below, such as `optimizer.learning_rate`."""
+    found = []
+    for name, annotation in hints.items():
+        found += [name, *(f"{name}.{path}" for path in _dotted(_fields(annotation)))]
+    return found
 
 
 def _dataclasses_in(annotation: Any) -> list[type]:

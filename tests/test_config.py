@@ -167,3 +167,8 @@ def test_the_schema_knows_keys_types_and_what_is_required():
     assert schema["properties"]["num_steps"]["type"] == "integer"
     rate = schema["$defs"]["Optimizer"]["properties"]["learning_rate"]
     assert rate["exclusiveMinimum"] == 0
+
+
+def test_a_key_of_a_section_is_found_where_it_is():
+    with pytest.raises(UserError, match=r"'learning_rate': did you mean 'optimizer.learning_rate'"):
+        parse_config(Run, {"store": "s"}, ["learning_rate=1"])

@@ -38,7 +38,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     config = _load_config(config_class, arguments)
     fitted = train(config, arguments.run, interrupted=preemption.requested)
     if fitted.outcome == "preempted":
-        print(f"SIGTERM: saved at step {fitted.step}; the same command continues {arguments.run}")
+        print(f"preempted: saved at step {fitted.step}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
     return 0

@@ -75,7 +75,7 @@ def test_a_checkpoint_cut_off_by_a_kill_is_cleared_away(continued):
 
 def test_sigterm_saves_and_ends_with_its_own_status(continued):
     assert continued.sigterm_status == 75
-    assert continued.sigterm_output.startswith("SIGTERM: saved at step ")
+    assert continued.sigterm_output.startswith("preempted: saved at step ")
     assert f"the same command continues {continued.run}" in continued.sigterm_output
     assert continued.sigterm_output.count("\n") == 1
 
@@ -88,5 +88,5 @@ def test_sigterm_before_the_first_step_saves_too(command, tmp_path):
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75
-    assert "SIGTERM: saved at step 0" in out
+    assert "preempted: saved at step 0" in out
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["0"]
