@@ -67,6 +67,7 @@ def test_specs_are_those_of_the_table(mesh: Mesh):
         (layer["attention"]["output"]["kernel"], ("tensor", "fsdp")),
         (layer["attention"]["output"]["bias"], (None,)),
         (layer["mlp"]["up"]["kernel"], ("fsdp", "tensor")),
+        (layer["mlp"]["up"]["bias"], ("tensor",)),
         (layer["mlp"]["down"]["kernel"], ("tensor", "fsdp")),
         (layer["mlp_norm"]["scale"], (None,)),
         (found["pooler"]["dense"]["kernel"], ("fsdp", None)),

@@ -236,6 +236,15 @@ def test_four_microbatches_give_the_update_of_the_whole_batch(whole_and_parts: A
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-6 * scale)
 
 
+def test_rows_beyond_the_vocabulary_stay_zero(whole_and_parts: Any):
+    (state, _) = whole_and_parts[0][-1]
+    table = state.params["encoder"]["embeddings"]["word"]["embedding"]
+    assert table.shape[0] == 256
+    assert not table[131:].any()
+    assert not state.params["masked_lm"]["bias"][131:].any()
+    assert state.params["masked_lm"]["bias"][:131].any()
+
+
 def test_evaluation_sums_are_not_yet_divided_and_filler_rows_add_nothing(params: Any):
     mesh, batch = one_device(), unequal_batch(0)
     apply = make_apply(ENCODER, TASK.head)
