@@ -204,7 +204,7 @@ def test_the_final_parameters_are_pytorchs(both: Both):
         moved = np.abs(expected - both.theirs.before[name]).max()
         if name.endswith("self.key.bias"):
             # Its gradient is zero in exact arithmetic; Adam makes steps of the rounding noise.
-            assert difference <= 1e-5
+            assert difference <= 5e-5
         else:
             assert difference <= 1e-3 * moved, name
 
