@@ -24,6 +24,7 @@ def show(outcome: Outcome, console: Console) -> None:
         f"Pretraining {beats} training from scratch by more than the seeds differ: "
         f"margin {outcome.margin:.3f}, largest spread of the seeds {outcome.spread:.3f}.",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"The reloaded export scores {outcome.reloaded:.3f}.", highlight=False)
     predictions = Table("sentence", "library", "probability", title="predictions of the reload")

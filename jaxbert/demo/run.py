@@ -79,29 +79,35 @@ def run_demo(out: Path, *, num_steps: int, say: Callable[[str], None]) -> Outcom
     say("3/5  pretraining: masked words and next sentences")
     fitted = pretrain(recipe.pretraining(store, num_steps), out / "pretrained")
     say(f"4/5  fine-tuning on {files.train_rows} docstrings, {len(recipe.SEEDS)} seeds, twice")
-    pretrained = _accuracies(out, files, "pretrained", lambda seed: out / "pretrained" / "model")
-    scratch = _accuracies(out, files, "scratch", lambda seed: _untrained(out, seed))
+    model = out / "pretrained" / "model"
+    pretrained = _accuracies(out, files, "pretrained", lambda seed: model, say)
+    scratch = _accuracies(out, files, "scratch", lambda seed: _untrained(out, seed), say)
     say("5/5  the export is opened again")
-    model = ready(out / f"pretrained-{recipe.SEEDS[0]}" / "model")
-    metrics = evaluate_classifier(model, str(files.test), recipe.COLUMNS, 64)
+    opened = ready(out / f"pretrained-{recipe.SEEDS[0]}" / "model")
+    metrics = evaluate_classifier(opened, str(files.test), recipe.COLUMNS, 64)
     return Outcome(
         files=files,
         pretraining=fitted.results,
         pretrained=pretrained,
         scratch=scratch,
         reloaded=metrics["accuracy"],
-        predictions=tuple(_predict(model, SENTENCES)),
+        predictions=tuple(_predict(opened, SENTENCES)),
     )
 
 
 def _accuracies(
-    out: Path, files: Files, name: str, model_of: Callable[[int], Path]
+    out: Path,
+    files: Files,
+    name: str,
+    model_of: Callable[[int], Path],
+    say: Callable[[str], None],
 ) -> tuple[float, ...]:
     found = []
     for seed in recipe.SEEDS:
         config = recipe.fine_tuning(model_of(seed), files.train, files.test, seed)
         fitted = finetune(config, out / f"{name}-{seed}", quiet=True)
         found.append(fitted.results["eval_accuracy"])
+        say(f"     {name}, seed {seed}: accuracy {found[-1]:.3f}")
     return tuple(found)
 
 
