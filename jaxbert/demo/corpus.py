@@ -18,7 +18,9 @@ LIBRARIES = (
 )
 """The classes; each is installed with jaxbert."""
 
-HELD_OUT_SHARE = 0.25
+HELD_OUT_LEAST, HELD_OUT_MOST = 0.2, 0.35
+"""Share of every library's docstrings that is for testing only, whole modules at a time."""
+
 SHORTEST = 60
 """Characters of prose below which a docstring tells nothing about its library."""
 
@@ -49,13 +51,13 @@ def write_corpus(
 ) -> Files:
     """Reads the docstrings and writes the three files; the same installation, the same files."""
     documents = list(read_docs(int(limit_mb * 1e6), LIBRARIES))
-    kept = [document for document in documents if not is_held_out(document.module)]
-    held_out = [document for document in documents if is_held_out(document.module)]
+    chosen = held_out_modules(documents)
+    kept = [document for document in documents if document.module not in chosen]
     train = _examples(kept)
     seen = {text for texts in train.values() for text in texts}
     test = {
         library: [text for text in texts if text not in seen]
-        for library, texts in _examples(held_out).items()
+        for library, texts in _examples(d for d in documents if d.module in chosen).items()
     }
     train_rows, test_rows = _rows(train, train_per_library), _rows(test, test_per_library)
     directory.mkdir(parents=True, exist_ok=True)
@@ -75,9 +77,21 @@ def write_corpus(
     return files
 
 
-def is_held_out(module: str) -> bool:
-    """Whether a module is for testing only, by a hash of its name."""
-    return _number(f"held out: {module}") < HELD_OUT_SHARE
+def held_out_modules(documents: Sequence[Document]) -> set[str]:
+    """The modules for testing, of every library some, chosen by a hash of their names."""
+    modules: dict[str, list[Document]] = defaultdict(list)
+    for document in sorted(documents, key=lambda document: _number(document.module)):
+        modules[document.package].append(document)
+    chosen = set()
+    for mine in modules.values():
+        total, held = sum(len(document.docstrings) for document in mine), 0
+        for document in mine:
+            size = len(document.docstrings)
+            # A module that is most of its library would leave nothing to learn from.
+            if held < HELD_OUT_LEAST * total and held + size <= HELD_OUT_MOST * total:
+                held += size
+                chosen.add(document.module)
+    return chosen
 
 
 def prose(text: str) -> str:

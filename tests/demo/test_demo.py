@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxbert.data.sources.docs import read_docs
 from jaxbert.demo import recipe
-from jaxbert.demo.corpus import LIBRARIES, is_held_out, prose, write_corpus
+from jaxbert.demo.corpus import LIBRARIES, held_out_modules, prose, write_corpus
 from jaxbert.demo.report import show, write
 from jaxbert.demo.run import Outcome, run_demo
 
@@ -37,22 +37,32 @@ def test_no_docstring_is_on_both_sides(files):
 
 def test_what_is_tested_on_is_in_no_module_that_is_trained_on(files):
     documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
-    kept = [document for document in documents if not is_held_out(document.module)]
-    assert 0 < len(kept) < len(documents)
+    held_out = held_out_modules(documents)
+    kept = [document for document in documents if document.module not in held_out]
     assert [row["text"] for row in rows(files.corpus)] == [document.text for document in kept]
     seen = {prose(docstring.text) for document in kept for docstring in document.docstrings}
     assert seen.isdisjoint(row["text"] for row in rows(files.test))
 
 
 def test_a_test_row_comes_from_a_held_out_module_of_its_library(files):
-    documents = read_docs(int(LIMIT_MB * 1e6), LIBRARIES)
+    documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+    held_out = held_out_modules(documents)
     known = {
         (document.package, prose(docstring.text))
         for document in documents
-        if is_held_out(document.module)
+        if document.module in held_out
         for docstring in document.docstrings
     }
     assert {(row["label"], row["text"]) for row in rows(files.test)} <= known
+
+
+def test_every_library_holds_out_a_fifth_to_a_third_of_its_docstrings():
+    documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+    held_out = held_out_modules(documents)
+    for library in LIBRARIES:
+        mine = [document for document in documents if document.package == library]
+        tested = sum(len(d.docstrings) for d in mine if d.module in held_out)
+        assert 0.1 < tested / sum(len(d.docstrings) for d in mine) <= 0.35, library
 
 
 def test_no_row_names_a_library(files):
