@@ -12,6 +12,8 @@ Ids = NDArray[np.int32]
 Marks = NDArray[np.bool_]
 
 IGNORED = -100
+"""The label that counts for nothing (PyTorch's and transformers' convention)."""
+
 _MASKED_SHARE, _KEPT_SHARE = 0.8, 0.1
 _LAST_KEY = np.uint32(0xFFFFFFFF)
 

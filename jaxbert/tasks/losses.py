@@ -4,10 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jaxbert.data.masking import IGNORED
 from jaxbert.typing import Array
-
-IGNORED = -100
-"""The label that counts for nothing (PyTorch's and transformers' convention)."""
 
 
 def counts(labels: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
@@ -18,13 +16,19 @@ def counts(labels: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
 def cross_entropy_sum(
     logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """Sum of -log softmax(logits)[label] over the labels that are not IGNORED."""
+    """Sum of -log softmax(logits)[label] over the labels that are not IGNORED.
+
+    NaN where another label is no class, so that a wrong batch stops the run.
+    """
     logits = logits.astype(jnp.float32)
     kept = counts(labels)
     # One gathered logit and two reductions: no second array of the size of the logits. The
     # largest is subtracted from both, since logsumexp(logits) - chosen cancels at large logits.
     largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
-    chosen = jnp.take_along_axis(logits, jnp.where(kept, labels, 0)[..., None], axis=-1)[..., 0]
+    # Beyond the last class the gather gives NaN; a negative index would count from the end.
+    index = jnp.where(labels < 0, logits.shape[-1], labels)
+    index = jnp.where(kept, index, 0)
+    chosen = jnp.take_along_axis(logits, index[..., None], axis=-1)[..., 0]
     total = jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)
     losses = jnp.log(total) - (chosen - largest)
     return jnp.sum(jnp.where(kept, losses, 0.0))

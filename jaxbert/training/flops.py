@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
 
 PEAK_FLOPS = {
@@ -43,5 +44,6 @@ def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float
     lengths = batch["attention_mask"].sum(axis=-1, dtype=np.float64)
     flops = float(6 * weights * lengths.sum() + 12 * layers * hidden * np.square(lengths).sum())
     if "masked_lm_positions" in batch:
-        flops += 6 * hidden * (hidden + config.vocab_size) * float((batch["labels"] >= 0).sum())
+        num_masked = float((batch["labels"] != IGNORED).sum())
+        flops += 6 * hidden * (hidden + config.vocab_size) * num_masked
     return flops

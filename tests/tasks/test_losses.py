@@ -71,3 +71,9 @@ def test_the_gradient_is_softmax_minus_one_hot_and_zero_where_ignored():
 def test_an_ignored_label_is_never_correct():
     logits = jnp.zeros((4, 3)).at[:, 0].set(1.0)
     assert float(correct_sum(logits, jnp.array([0, IGNORED, 1, 0]))) == 2
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_gives_no_finite_loss(label: int):
+    logits = jnp.zeros((2, 3))
+    assert not jnp.isfinite(cross_entropy_sum(logits, jnp.array([0, label])))
