@@ -21,7 +21,12 @@ def map_with_path(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
 def paths(tree: Any) -> list[str]:
     """The path of every leaf, in tree order."""
-    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return [*flat(tree)]
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """A tree as one dict by path, in tree order."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def matches(patterns: Iterable[str], path: str) -> bool:

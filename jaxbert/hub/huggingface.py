@@ -8,9 +8,10 @@ import numpy as np
 from jaxbert.errors import UserError
 from jaxbert.families.family import Family, Weight
 from jaxbert.hub.config_file import Description
-from jaxbert.hub.fit import Contents, Stored, parameter_shapes
+from jaxbert.hub.contents import Contents, Stored
 from jaxbert.hub.safetensors_io import Tensors, open_tensors
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import parameter_shapes
 
 
 def stored_params(

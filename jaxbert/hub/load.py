@@ -13,7 +13,7 @@ from jaxbert.errors import UserError
 from jaxbert.families.family import Family
 from jaxbert.hub import huggingface, native
 from jaxbert.hub.config_file import Description, read_description
-from jaxbert.hub.fit import assemble, fit
+from jaxbert.hub.contents import assemble, paths_to_draw
 from jaxbert.hub.source import find_model
 from jaxbert.nn.config import EncoderConfig, Head, HeadKind
 from jaxbert.nn.functional import model_from_params
@@ -89,7 +89,7 @@ def load_params(
     is_other = _classifier_is_another(described, directory, accept=ignore_mismatched_heads)
     read = native.stored_params if native.is_native(directory) else huggingface.stored_params
     contents = read(directory, described, without_classifier=is_other)
-    fresh = fit(
+    fresh = paths_to_draw(
         contents,
         origin=str(directory),
         may_be_fresh=head is not None or is_other,
@@ -132,6 +132,7 @@ def _classifier_is_another(described: Description, directory: Path, *, accept: b
 
 def _report(directory: Path, fresh: Sequence[str], unused: Sequence[str]) -> None:
     if fresh:
-        log.warning("%s: newly initialised, train before use: %s", directory, ", ".join(fresh))
+        modules = sorted({path.rpartition("/")[0] for path in fresh})
+        log.warning("%s: random until they are trained: %s", directory, ", ".join(modules))
     if unused:
-        log.warning("%s: not used by this head: %s", directory, ", ".join(unused))
+        log.info("%s: not used by this head: %s", directory, ", ".join(unused))

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
 
 from jaxbert.errors import UserError
 from jaxbert.hub.config_file import Description
-from jaxbert.hub.fit import Contents, Stored, parameter_shapes
+from jaxbert.hub.contents import Contents, Stored
+from jaxbert.nn.functional import parameter_shapes
+from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 FOLDER = "params"
@@ -60,4 +61,4 @@ def _restore(folder: Path) -> dict[str, np.ndarray]:
         except (FileNotFoundError, ValueError, AttributeError) as error:
             raise UserError(f"{folder} is not a whole Orbax tree: {error}") from None
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return flatten_dict(checkpointer.restore(folder.resolve(), restore_args=as_numpy), sep="/")
+        return flat(checkpointer.restore(folder.resolve(), restore_args=as_numpy))

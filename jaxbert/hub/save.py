@@ -14,13 +14,13 @@ from jaxbert.families.family import Family
 from jaxbert.hub import native
 from jaxbert.hub.card import Card, render
 from jaxbert.hub.config_file import write_config
-from jaxbert.hub.fit import flat
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import SINGLE, write_tensors
 from jaxbert.nn.config import EncoderConfig, Head
-from jaxbert.nn.functional import functional
+from jaxbert.nn.functional import check_params, functional
 from jaxbert.nn.model import Model
 from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
+from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 FileDtype = Literal["float32", "bfloat16"]
@@ -71,10 +71,12 @@ def save_params(
     huggingface: config.json, model.safetensors with exactly the tensors of the class that
     transformers would save, tokenizer, vocab.txt, README.md. orbax: the same with the params tree
     in place of the safetensors. Every array must be addressable by this process. Raises UserError
-    where `directory` is not empty (`overwrite` replaces a model) or the tokenizer does not fit.
+    where `directory` is not empty (`overwrite` replaces a model) or the
+    params or the tokenizer do not fit.
     """
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
+    check_params(params, config, head)
     _check_tokenizer(tokenizer, config)
     with whole_directory(directory, overwrite=overwrite) as new:
         write_config({**family.config_to_hf(config, head), "dtype": dtype}, new)

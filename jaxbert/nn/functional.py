@@ -1,7 +1,8 @@
 """The one place where modules become a pure function and a plain tree of arrays, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -9,16 +10,24 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.model import Model, ModelOutput
+from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 Apply = Callable[..., ModelOutput]
 """apply(params, input_ids, attention_mask, token_type_ids, *, key=None, ...) -> ModelOutput"""
 
+Shapes = Mapping[str, tuple[int, ...]]
+_SHOWN = 5
+
 
 def functional(model: Model) -> tuple[Apply, Params]:
-    """Splits a module into a pure function and its parameters, for `jax.jit` and `optax`."""
+    """Splits a module into a pure function and its parameters, for `jax.jit` and `optax`.
+
+    The function raises UserError for a tree with other leaves than the module's.
+    """
     graph, state = nnx.split(model)
     return _apply(graph, state), _with_string_keys(nnx.to_pure_dict(state))
 
@@ -37,6 +46,18 @@ def abstract_params(config: EncoderConfig, head: Head) -> Params:
     """Shapes and dtypes of the parameters (`jax.ShapeDtypeStruct`), nothing allocated."""
     _, state = _structure(config, head, jnp.dtype(jnp.float32))
     return _with_string_keys(nnx.to_pure_dict(state))
+
+
+@cache
+def parameter_shapes(config: EncoderConfig, head: Head) -> Shapes:
+    """Shape of every parameter by its path, such as "pooler/dense/kernel"."""
+    leaves = flat(abstract_params(config, head))
+    return MappingProxyType({path: leaf.shape for path, leaf in leaves.items()})
+
+
+def check_params(params: Params, config: EncoderConfig, head: Head) -> None:
+    """Raises UserError naming what is missing, unexpected or of another shape."""
+    _check_same(flat(params), parameter_shapes(config, head))
 
 
 def model_from_params(
@@ -67,14 +88,26 @@ def _apply(graph: nnx.GraphDef, state: nnx.State) -> Apply:
 
 def _filled(state: nnx.State, params: Params) -> nnx.State:
     """`state` with the leaves of `params`; the structures are the same but for list indices."""
-    leaves = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        leaves[tuple(key.key for key in path)] = leaf
-    flat = nnx.to_flat_state(state)
-    filled = [
-        (path, variable.replace(leaves[tuple(str(key) for key in path)])) for path, variable in flat
+    leaves, variables = flat(params), nnx.to_flat_state(state)
+    names = ["/".join(str(key) for key in path) for path, _ in variables]
+    _check_same(leaves, {name: old.shape for name, (_, old) in zip(names, variables, strict=True)})
+    return nnx.from_flat_state(
+        (path, old.replace(leaves[name]))
+        for name, (path, old) in zip(names, variables, strict=True)
+    )
+
+
+def _check_same(leaves: Mapping[str, Any], shapes: Shapes) -> None:
+    faults = [f"missing {path}" for path in shapes if path not in leaves]
+    faults += [f"unexpected {path}" for path in leaves if path not in shapes]
+    faults += [
+        f"{path} is {list(leaves[path].shape)}, expected {list(shape)}"
+        for path, shape in shapes.items()
+        if path in leaves and leaves[path].shape != shape
     ]
-    return nnx.from_flat_state(filled)
+    if faults:
+        shown = "; ".join(faults[:_SHOWN]) + ("; ..." if len(faults) > _SHOWN else "")
+        raise UserError(f"params do not fit the architecture and its head: {shown}")
 
 
 def _with_string_keys(tree: Any) -> Any:

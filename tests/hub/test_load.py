@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 from torch_models import LABELS, Saved, make_torch_model
 
 from jaxbert.errors import UserError
-from jaxbert.hub.fit import flat
 from jaxbert.hub.load import Pretrained, from_pretrained, load_params
 from jaxbert.nn.config import Head
+from jaxbert.tree import flat
 
 CopyOf = Callable[[str], Path]
 Save = Callable[..., Saved]

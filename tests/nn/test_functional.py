@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.functional import (
     abstract_params,
@@ -104,3 +105,23 @@ def test_the_compute_dtype_is_a_property_of_the_function_and_not_of_the_params(p
     assert found.logits.dtype == jnp.float32
     model = model_from_params(CONFIG, HEAD, params, jnp.bfloat16)
     assert jax.eval_shape(model, IDS).last_hidden_state.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda tree: tree["masked_lm"].pop("bias"), "missing masked_lm/bias"),
+        (lambda tree: tree.update(pooler=jnp.zeros(8)), "unexpected pooler"),
+        (
+            lambda tree: tree["masked_lm"].update(bias=jnp.zeros(131)),
+            r"masked_lm/bias is \[131\], expected \[256\]",
+        ),
+    ],
+)
+def test_a_tree_of_other_parameters_is_refused_by_name(params: Any, change: Any, fault: str):
+    other = {**params, "masked_lm": dict(params["masked_lm"])}
+    change(other)
+    with pytest.raises(UserError, match=fault):
+        make_apply(CONFIG, HEAD)(other, IDS)
+    with pytest.raises(UserError, match=fault):
+        model_from_params(CONFIG, HEAD, other)

@@ -1,19 +1,17 @@
-"""Fitting what a file holds into the parameters that an architecture needs."""
+"""What the files of a model hold, against the parameters that its architecture needs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from types import MappingProxyType
-from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig, Head
-from jaxbert.nn.functional import abstract_params, init_params
+from jaxbert.nn.functional import init_params
+from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 
@@ -43,19 +41,7 @@ class Contents:
     """Names of the tensors of heads that the architecture does not have."""
 
 
-@cache
-def parameter_shapes(config: EncoderConfig, head: Head) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every parameter by its path, such as "pooler/dense/kernel"."""
-    leaves = flat(abstract_params(config, head))
-    return MappingProxyType({path: leaf.shape for path, leaf in leaves.items()})
-
-
-def flat(params: Params) -> dict[str, Any]:
-    """A params tree as one dict by path."""
-    return flatten_dict(params, sep="/")
-
-
-def fit(
+def paths_to_draw(
     contents: Contents, *, origin: str, may_be_fresh: bool, may_mismatch: bool
 ) -> tuple[str, ...]:
     """The paths of the parameters to initialise; raises UserError naming every tensor at fault.
