@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import normalizers
 
 from jaxbert.errors import UserError
+from jaxbert.text.download import download
 from jaxbert.text.wordpiece import wordpiece_backend, wordpiece_config
 
 TOKENIZER, CONFIG, VOCABULARY = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
@@ -24,7 +25,7 @@ def read_tokenizer(
     """
     path = Path(path_or_hub_id).expanduser()
     if not path.exists():
-        path = _download(str(path_or_hub_id), revision)
+        path = download(str(path_or_hub_id), [TOKENIZER, CONFIG, VOCABULARY], revision=revision)
     if path.is_file():
         return _read_vocabulary(path, path.with_name(CONFIG), lowercase)
     for directory in (path, path / "model", path / "tokenizer"):
@@ -111,20 +112,3 @@ def _read_object(file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file}: expected a JSON object, found a {type(config).__name__}")
     return config
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = [TOKENIZER, CONFIG, VOCABULARY]
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
-    except HFValidationError:
-        raise UserError(f"{hub_id}: no such file or directory, and no hub id either") from None
-    except LocalEntryNotFoundError:
-        raise UserError(
-            f"{hub_id}: no such directory, and the hub cannot be reached for it"
-        ) from None
-    except HfHubHTTPError as error:
-        raise UserError(f"{hub_id}: not found on the hub ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,45 @@
+"""Files from the Hugging Face Hub, with every refusal in one readable line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxbert.errors import UserError
+
+
+def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None) -> Path:
+    """The local directory with the files of a repository that match the `wanted` patterns.
+
+    They are kept in the Hugging Face cache; HF_HUB_OFFLINE is respected.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(wanted)))
+    except HFValidationError:
+        fault = f"{hub_id!r} is neither a directory here nor a valid hub id"
+    except GatedRepoError:
+        fault = f"{hub_id} is gated: accept its terms on huggingface.co, then run `hf auth login`"
+    except RepositoryNotFoundError:
+        fault = (
+            f"{hub_id!r} is no directory here and no public model on huggingface.co: check the "
+            "spelling, or run `hf auth login` if it is private"
+        )
+    except RevisionNotFoundError:
+        fault = f"{hub_id} has no revision {revision!r} on huggingface.co"
+    except LocalEntryNotFoundError:
+        fault = (
+            f"{hub_id!r}{at} is no directory here, is not in the Hugging Face cache, and the Hub "
+            "cannot be reached (or HF_HUB_OFFLINE is set): give a directory"
+        )
+    except HfHubHTTPError as error:
+        fault = f"{hub_id}{at}: the Hub answered {' '.join(str(error).split())}"
+    raise UserError(fault)
