@@ -22,11 +22,16 @@ class CheckpointConfig:
 
 
 def ranked(scores: Mapping[int, float], mode: Literal["max", "min"]) -> list[int]:
-    """Steps from the best score to the worst; of equal ones the earliest first, nan last."""
+    """Steps from the best score to the worst; of equal ones the earliest first.
+
+    Scores that are not finite come last: the log keeps of them only that.
+    """
 
     def badness(step: int) -> float:
         score = scores[step]
-        return math.inf if math.isnan(score) else -score if mode == "max" else score
+        if not math.isfinite(score):
+            return math.inf
+        return -score if mode == "max" else score
 
     return sorted(scores, key=lambda step: (badness(step), step))
 

@@ -1,6 +1,5 @@
 """What a finished run leaves for its users: the model, the figures, the picture."""
 
-import json
 from typing import Any
 
 from jaxbert.config import to_values
@@ -11,7 +10,7 @@ from jaxbert.hub.card import Card
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.training.log import read_metrics
+from jaxbert.training.log import read_metrics, to_json
 
 
 def write_artifacts(
@@ -32,8 +31,10 @@ def write_artifacts(
     save_params(
         fitted.params, encoder, head, tokenizer, run.model, family=family, card=card, overwrite=True
     )
-    text = json.dumps(fitted.results, indent=4, sort_keys=True)
-    run.results.write_text(text + "\n", encoding="utf-8")
+    text = to_json(dict(sorted(fitted.results.items())), indent=4)
+    temporary = run.results.with_suffix(".tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(run.results)
     draw_losses(run)
 
 

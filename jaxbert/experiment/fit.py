@@ -2,20 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
-from jaxbert.config import nearest, to_values
+from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_is_metric, check_training
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
@@ -24,15 +24,15 @@ from jaxbert.optim.groups import group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
 from jaxbert.parallel.mesh import make_mesh
-from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import evaluate
-from jaxbert.training.log import MetricLog
+from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, abstract_state, new_state
 from jaxbert.training.step import (
+    TrainStep,
     gathering,
     jit_evaluation_step,
     jit_train_step,
@@ -64,7 +64,26 @@ class Fitted:
     step: int
     """The step of `params`."""
     results: dict[str, float]
-    """Figures of the run, named as transformers names them."""
+    """Figures of the run, named as transformers names them.
+
+    `train_loss` is the mean of the last 100 logged losses; `train_runtime` the seconds of the
+    process that ended the run.
+    """
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What does not change from the first step to the last."""
+
+    run: RunDirectory
+    settings: TrainingSettings
+    encoder: EncoderConfig
+    task: Task
+    data: Data
+    num_steps: int
+    mesh: Mesh
+    apply: Apply
+    interrupted: Callable[[], bool]
 
 
 def fit(
@@ -81,104 +100,100 @@ def fit(
 ) -> Fitted:
     """Trains, or continues where the last whole checkpoint of `run` stands."""
     mesh = make_mesh(settings.mesh)
-    _check_batch_size(settings, mesh)
-    _check_metric(settings, data)
+    check_training(settings, encoder, mesh, has_validation=data.evaluation_batches is not None)
     apply = gathering(make_apply(encoder, task.head, settings.compute_dtype()), mesh)
     interrupted = _latched(interrupted)
+    job = _Job(run, settings, encoder, task, data, num_steps, mesh, apply, interrupted)
+    with closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints:
+        return _fit(job, checkpoints, make_params(), quiet=quiet)
+
+
+def _fit(job: _Job, checkpoints: Checkpoints, params: Params, *, quiet: bool) -> Fitted:
     started = time.perf_counter()
-    with ExitStack() as stack:
-        checkpoints = stack.enter_context(
-            closing(Checkpoints(run.checkpoints, settings.checkpoint))
-        )
-        state, step = _prepare(settings, apply, task, make_params(), num_steps, mesh)
-        target = abstract_state(state)
-        if (latest := checkpoints.latest_step()) is not None:
-            state = _restore(checkpoints, latest, target, data, run)
-        first_step = int(state.step)
-        log = stack.enter_context(closing(MetricLog(run.path, first_step)))
-        progress = stack.enter_context(TrainingProgress(num_steps, first_step, quiet=quiet))
+    state, step = _prepare(job, params)
+    target = abstract_state(state)
+    if (latest := checkpoints.latest_step()) is not None:
+        state = _restore(job, checkpoints, latest, target)
+    first_step = int(state.step)
+    with (
+        closing(MetricLog(job.run.path, first_step)) as log,
+        TrainingProgress(job.num_steps, first_step, quiet=quiet) as progress,
+    ):
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
-        loop = Loop(
-            config=settings.loop,
-            num_steps=num_steps,
-            ends_epoch=_epoch_ends(data.num_examples, settings.batch_size),
-            accumulation_steps=settings.step.accumulation_steps,
-            step=step,
-            batches=lambda start, stop: iterate(data.train_batch, start, stop),
-            evaluate=_evaluator(settings, apply, task, state.params, data, mesh, interrupted),
-            checkpoints=checkpoints,
-            run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
-            log=log,
-            recorder=_recorder(settings, encoder, num_steps, log, progress, run),
-            mesh=mesh,
-            interrupted=interrupted,
-        )
+        loop = _loop(job, step, state.params, checkpoints, log, progress)
         state, outcome = train(loop, state)
         checkpoints.wait()
+        is_trained = int(state.step) > first_step
         best = checkpoints.best_step(scores(loop))
         if outcome != "preempted" and best is not None and best != int(state.step):
-            state = _restore(checkpoints, best, target, data, run)
+            state = _restore(job, checkpoints, best, target)
     results = _results(log, int(state.step), time.perf_counter() - started)
+    if not is_trained:
+        results |= _first_runtime(job.run)
     return Fitted(jax.device_get(state.params), outcome, int(state.step), results)
 
 
-def _prepare(
-    settings: TrainingSettings,
-    apply: Apply,
-    task: Task,
-    params: Params,
-    num_steps: int,
-    mesh: Mesh,
-) -> tuple[TrainState, Any]:
-    schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
+def _prepare(job: _Job, params: Params) -> tuple[TrainState, TrainStep]:
+    settings = job.settings
+    schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, job.num_steps)
     optimizer = make_optimizer(settings.optimizer, schedule, params)
     labels = group_labels(params, settings.optimizer.freeze)
-    state = new_state(params, optimizer, mesh)
-    step = make_train_step(apply, task, optimizer, schedule, labels, settings.step, settings.seed)
-    return state, jit_train_step(step, state, mesh)
+    state = new_state(params, optimizer, job.mesh)
+    step = make_train_step(
+        job.apply, job.task, optimizer, schedule, labels, settings.step, settings.seed
+    )
+    return state, jit_train_step(step, state, job.mesh)
 
 
-def _recorder(
-    settings: TrainingSettings,
-    encoder: EncoderConfig,
-    num_steps: int,
+def _loop(
+    job: _Job,
+    step: TrainStep,
+    params: Params,
+    checkpoints: Checkpoints,
     log: MetricLog,
     progress: TrainingProgress,
-    run: RunDirectory,
-) -> Recorder:
-    return Recorder(
-        log,
-        progress,
-        encoder,
-        log_every=settings.loop.log_every,
-        num_steps=num_steps,
-        stop_on_nonfinite=settings.step.nonfinite == "stop",
-        directory=run.path,
+) -> Loop:
+    settings, data = job.settings, job.data
+    return Loop(
+        config=settings.loop,
+        num_steps=job.num_steps,
+        ends_epoch=_epoch_ends(data.num_examples, settings.batch_size),
+        accumulation_steps=settings.step.accumulation_steps,
+        step=step,
+        batches=lambda start, stop: iterate(data.train_batch, start, stop),
+        evaluate=_evaluator(job, params),
+        checkpoints=checkpoints,
+        run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
+        log=log,
+        recorder=Recorder(
+            log,
+            progress,
+            job.encoder,
+            log_every=settings.loop.log_every,
+            num_steps=job.num_steps,
+            stop_on_nonfinite=settings.step.nonfinite == "stop",
+            directory=job.run.path,
+        ),
+        mesh=job.mesh,
+        interrupted=job.interrupted,
     )
 
 
-def _evaluator(
-    settings: TrainingSettings,
-    apply: Apply,
-    task: Task,
-    params: Params,
-    data: Data,
-    mesh: Mesh,
-    interrupted: Callable[[], bool],
-) -> Callable[[Params], dict[str, float] | None] | None:
-    if data.evaluation_batches is None:
+def _evaluator(job: _Job, params: Params) -> Callable[[Params], dict[str, float] | None] | None:
+    if job.data.evaluation_batches is None:
         return None
-    batches: Callable[[], Iterable[HostBatch]] = data.evaluation_batches
-    step = jit_evaluation_step(make_evaluation_step(apply, task), params, mesh)
-    if settings.checkpoint.metric is not None:
+    batches: Callable[[], Iterable[HostBatch]] = job.data.evaluation_batches
+    step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
+    if (metric := job.settings.checkpoint.metric) is not None:
         # A misspelt name should not be found out after the first hours of training.
-        metrics, _ = evaluate(step, params, islice(batches(), 1), task, mesh)
-        _check_is_one_of(metrics, settings.checkpoint.metric)
+        metrics, _ = evaluate(step, params, islice(batches(), 1), job.task, job.mesh)
+        check_is_metric(metric, metrics)
 
     def run_evaluation(params: Params) -> dict[str, float] | None:
-        metrics, _ = evaluate(step, params, _until(batches(), interrupted), task, mesh)
-        return None if interrupted() else metrics
+        until = _until(batches(), job.interrupted)
+        metrics, _ = evaluate(step, params, until, job.task, job.mesh)
+        return None if job.interrupted() else metrics
 
     return run_evaluation
 
@@ -203,14 +218,12 @@ def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:
     return ask
 
 
-def _restore(
-    checkpoints: Checkpoints, step: int, target: TrainState, data: Data, run: RunDirectory
-) -> TrainState:
+def _restore(job: _Job, checkpoints: Checkpoints, step: int, target: TrainState) -> TrainState:
     state, facts = checkpoints.restore(step, target)
-    if facts["data"]["fingerprint"] != data.fingerprint:
+    if facts["data"]["fingerprint"] != job.data.fingerprint:
         raise UserError(
-            f"{run.path}: the training data is not what the checkpoint of step {step} was trained "
-            "on; put the data back, or give another --run directory"
+            f"{job.run.path}: the training data is not what the checkpoint of step {step} was "
+            "trained on; put the data back, or give another --run directory"
         )
     return state
 
@@ -218,36 +231,6 @@ def _restore(
 def _epoch_ends(num_examples: int, batch_size: int) -> Callable[[int], bool]:
     """Batches run on from one epoch into the next, so an epoch may end inside a batch."""
     return lambda step: step * batch_size // num_examples > (step - 1) * batch_size // num_examples
-
-
-def _check_batch_size(settings: TrainingSettings, mesh: Mesh) -> None:
-    accumulation, shards = settings.step.accumulation_steps, row_shards(mesh)
-    if settings.batch_size % (accumulation * shards):
-        raise UserError(
-            f"batch_size={settings.batch_size} is not a multiple of step.accumulation_steps="
-            f"{accumulation} times the number of devices that split the batch, {shards}"
-        )
-    if settings.rows_per_evaluation() % shards:
-        raise UserError(
-            f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
-            f"number of devices that split the batch, {shards}"
-        )
-
-
-def _check_metric(settings: TrainingSettings, data: Data) -> None:
-    if settings.checkpoint.metric is not None and data.evaluation_batches is None:
-        raise UserError(
-            f"checkpoint.metric={settings.checkpoint.metric!r} needs validation data, there is none"
-        )
-    if settings.loop.early_stopping_patience and settings.checkpoint.metric is None:
-        raise UserError("loop.early_stopping_patience needs checkpoint.metric")
-
-
-def _check_is_one_of(metrics: Mapping[str, float], name: str) -> None:
-    if name not in metrics:
-        raise UserError(
-            f"checkpoint.metric: {name!r} is no metric of this task: {nearest(name, [*metrics])}"
-        )
 
 
 def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
@@ -263,3 +246,10 @@ def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
                 if name.startswith("eval/")
             }
     return results
+
+
+def _first_runtime(run: RunDirectory) -> dict[str, float]:
+    """The time that a run which was over already had taken: the same command again takes none."""
+    if not run.results.is_file():
+        return {}
+    return {"train_runtime": from_json(run.results.read_text(encoding="utf-8"))["train_runtime"]}

@@ -1,7 +1,9 @@
 """The record of a run: metrics.jsonl (the truth) and TensorBoard events (a view of it)."""
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ Row = dict[str, Any]
 
 
 class MetricLog:
-    """Appends rows, one JSON object each, floats in full precision.
+    """Appends rows, one JSON object each, floats in full precision; what is not finite as null.
 
     Opened at step n it drops what a killed run wrote after its last checkpoint, so that every
     step stands in the file once.
@@ -29,7 +31,7 @@ class MetricLog:
     def write(self, row: Row) -> None:
         """Writes one row; it has an integer `step`."""
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(to_json(row) + "\n")
         self._file.flush()
         for name, value in row.items():
             if name != "step":
@@ -52,6 +54,20 @@ class MetricLog:
         self._events.close()
 
 
+def to_json(values: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Figures as a JSON object that every reader takes: JSON has no NaN, so it becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+    return json.dumps(finite, indent=indent, allow_nan=False)
+
+
+def from_json(text: str) -> Row:
+    """Figures that `to_json` wrote; null is read as nan."""
+    return {name: math.nan if value is None else value for name, value in json.loads(text).items()}
+
+
 def read_metrics(path: Path) -> list[Row]:
     """The rows of a metrics.jsonl; a last line cut off by a crash is left out."""
     if not path.exists():
@@ -60,7 +76,7 @@ def read_metrics(path: Path) -> list[Row]:
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(from_json(line))
         except json.JSONDecodeError:
             if number < len(lines):
                 raise UserError(
@@ -72,7 +88,7 @@ def read_metrics(path: Path) -> list[Row]:
 def _replace(path: Path, rows: list[Row]) -> None:
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+        file.writelines(to_json(row) + "\n" for row in rows)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -12,3 +12,4 @@ def test_steps_are_ranked_by_score_with_the_earliest_of_equal_ones_first():
 def test_a_score_that_is_not_a_number_is_the_worst():
     for mode in ("max", "min"):
         assert ranked({1: math.nan, 2: -5.0, 3: 5.0}, mode)[-1] == 1
+        assert ranked({1: math.inf, 2: -math.inf, 3: 5.0}, mode)[0] == 3

@@ -60,6 +60,7 @@ def test_nothing_is_compiled_after_the_first_step_evaluation_and_checkpoint(
         ("checkpoint.metric=accuracy", "did you mean 'masked_lm_accuracy'"),
         ("loop.early_stopping_patience=2", "early_stopping_patience needs checkpoint.metric"),
         ("mesh.data=3", "mesh: replica=1, data=3"),
+        ("mesh.tensor=4", "mesh.tensor=4 does not divide num_attention_heads=2"),
         ("optimizer.freeze=[nothing]", "'nothing' matches no parameter"),
     ],
 )

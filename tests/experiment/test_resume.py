@@ -113,6 +113,8 @@ def test_a_run_that_is_over_is_left_as_it_is_by_the_same_command(
     shutil.copytree(stopped_early, run)
     assert finetune(stopping_early, run, quiet=True).outcome == "stopped_early"
     assert_same_run(run, stopped_early)
+    figures = [(path / "all_results.json").read_bytes() for path in (run, stopped_early)]
+    assert figures[0] == figures[1]
 
 
 def test_the_newest_checkpoint_is_passed_over_when_it_is_damaged(

@@ -1,4 +1,5 @@
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -89,3 +90,12 @@ def test_a_series_has_the_value_of_every_step_that_has_one(tmp_path):
     assert log.series("eval/loss") == {2: 5e-324}
     assert log.series("f1") == {}
     log.close()
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
+    write(tmp_path, [{"step": 1, "loss": math.nan, "grad_norm": -math.inf}])
+    path = tmp_path / "metrics.jsonl"
+    assert json.loads(path.read_text()) == {"step": 1, "loss": None, "grad_norm": None}
+    (row,) = read_metrics(path)
+    assert math.isnan(row["loss"])
+    assert math.isnan(row["grad_norm"])

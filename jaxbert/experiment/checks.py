@@ -1,0 +1,54 @@
+"""Settings that are each valid, but not together or not on these devices or data."""
+
+from collections.abc import Collection
+
+from jax.sharding import Mesh
+
+from jaxbert.config import nearest
+from jaxbert.errors import UserError
+from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.parallel.rules import row_shards
+
+
+def check_training(
+    settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh, *, has_validation: bool
+) -> None:
+    """Raises UserError naming the keys that do not go together."""
+    _check_batch_size(settings, row_shards(mesh))
+    _check_heads(encoder, mesh.shape["tensor"])
+    metric = settings.checkpoint.metric
+    if metric is not None and not has_validation:
+        raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")
+    if settings.loop.early_stopping_patience and metric is None:
+        raise UserError("loop.early_stopping_patience needs checkpoint.metric")
+
+
+def check_is_metric(name: str, metrics: Collection[str]) -> None:
+    """Raises UserError where checkpoint.metric is none of the task's."""
+    if name not in metrics:
+        hint = nearest(name, [*metrics])
+        raise UserError(f"checkpoint.metric: {name!r} is no metric of this task: {hint}")
+
+
+def _check_batch_size(settings: TrainingSettings, shards: int) -> None:
+    accumulation = settings.step.accumulation_steps
+    if settings.batch_size % (accumulation * shards):
+        raise UserError(
+            f"batch_size={settings.batch_size} is not a multiple of step.accumulation_steps="
+            f"{accumulation} times the number of devices that split the batch, {shards}"
+        )
+    if settings.rows_per_evaluation() % shards:
+        raise UserError(
+            f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
+            f"number of devices that split the batch, {shards}"
+        )
+
+
+def _check_heads(encoder: EncoderConfig, tensor: int) -> None:
+    # The widths may divide where the heads do not: XLA would then exchange parts of heads.
+    if encoder.num_attention_heads % tensor:
+        raise UserError(
+            f"mesh.tensor={tensor} does not divide num_attention_heads="
+            f"{encoder.num_attention_heads}: whole heads are split over it"
+        )
