@@ -84,7 +84,17 @@ def open_run(path: str | Path, config: Any) -> RunDirectory:
 def read_run_config(path: str | Path) -> dict[str, Any] | None:
     """The configuration of a run as plain values; None if `path` is not a run."""
     file = RunDirectory(Path(path)).config
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return _read_values(file) if file.is_file() else None
+
+
+def _read_values(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: expected the configuration of a run, as `jaxbert` wrote it")
+    return values
 
 
 def _has_checkpoint(run: RunDirectory) -> bool:
@@ -92,8 +102,7 @@ def _has_checkpoint(run: RunDirectory) -> bool:
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any]) -> None:
-    old = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    changed = _differences(old, new, "")
+    changed = _differences(_read_values(run.config), new, "")
     if changed:
         raise UserError(
             f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "

@@ -70,3 +70,13 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
 def test_a_check_writes_nothing(tmp_path):
     check_run(tmp_path / "new", Config())
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["seed: [", "- seed", ""])
+def test_a_configuration_that_was_spoilt_is_one_line_that_names_the_file(tmp_path, text):
+    begun(tmp_path, Config())
+    (tmp_path / "config.yaml").write_text(text)
+    for read in (read_run_config, lambda path: check_run(path, Config())):
+        with pytest.raises(UserError, match=r"config\.yaml: ") as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)
