@@ -101,7 +101,10 @@ def json_schema(cls: type) -> dict[str, Any]:
 def nearest(name: str, choices: Sequence[str]) -> str:
     """` (did you mean X?)` where a choice resembles `name`, else the list of choices."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "valid: " + ", ".join(sorted(choices))
+    if close:
+        return f"did you mean {close[0]!r}?"
+    shown, more = sorted(choices)[:20], len(choices) - 20
+    return f"valid: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

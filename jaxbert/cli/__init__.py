@@ -23,10 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
         _add_verb(verbs, name)
-    logging.basicConfig(format="jaxbert: %(message)s")
+    _show_warnings()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = "; options of a configuration are words, such as optimizer.learning_rate=3e-5"
+        is_training = hasattr(arguments, "overrides")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint if is_training else ''}")
     if rest:
         # argparse gives a verb no more positional arguments once a flag came between them.
         arguments.overrides = [*arguments.overrides, *rest]
@@ -42,6 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"jaxbert {arguments.verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _show_warnings() -> None:
+    """Prints warnings, except of libraries that print their own."""
+    handler = logging.StreamHandler()
+    handler.addFilter(
+        lambda record: record.name.split(".")[0] not in ("huggingface_hub", "datasets")
+    )
+    logging.basicConfig(format="jaxbert: %(message)s", handlers=[handler])
 
 
 def _add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 
+from jaxbert.cli.inference import positive
+
 HELP = "pretrain, fine-tune, export and reload a small BERT on this machine's documentation"
 EXAMPLE = """
 jaxbert demo --out demo
@@ -11,7 +13,9 @@ jaxbert demo --out demo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("--out", default="demo", help="directory to write to (default: demo)")
-    parser.add_argument("--steps", type=int, default=3000, help="pretraining steps (default 3000)")
+    parser.add_argument(
+        "--steps", type=positive, default=3000, help="pretraining steps (default 3000)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,12 +2,12 @@
 
 import argparse
 
-from jaxbert.cli.inference import add_inference_arguments, max_length
+from jaxbert.cli.inference import add_inference_arguments, max_length, write_whole
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
-jaxbert evaluate runs/base --data runs/store
+jaxbert evaluate runs/base --data stores/wiki
 """
 
 
@@ -37,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
         metrics = inference.evaluate_masked_lm(model, arguments.data)
     print_figures(f"{arguments.model} on {arguments.data}", metrics)
     if arguments.out:
-        Path(arguments.out).write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n")
+        write_whole(Path(arguments.out), [json.dumps(metrics, indent=4, sort_keys=True)])
     return 0

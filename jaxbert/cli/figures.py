@@ -9,11 +9,14 @@ from rich.text import Text
 
 def print_figures(title: str, figures: Mapping[str, float]) -> None:
     """Counts in full, everything else with four decimals or, where it is small, four digits."""
-    table = Table("figure", title=Text(title))
+    # A line of its own: as the table's title a long path would be broken to the table's width.
+    console = Console()
+    console.print(Text(title), soft_wrap=True)
+    table = Table("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, shown(value))
-    Console().print(table)
+    console.print(table)
 
 
 def shown(value: float) -> str:

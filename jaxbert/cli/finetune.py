@@ -6,7 +6,7 @@ from jaxbert.cli.training import Experiment, add_training_arguments, run_trainin
 
 HELP = "fine-tune a model on a labelled table; the same command again resumes"
 EXAMPLE = """
-jaxbert finetune configs/finetune/classification.yaml model=runs/base/model \\
+jaxbert finetune configs/finetune/classification.yaml model=runs/base \\
     train=train.tsv validation=dev.tsv --run runs/classifier
 """
 

@@ -1,6 +1,8 @@
 """What the verbs that use a finished model have in common."""
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +15,36 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     parser.add_argument("--data", required=True, help=data)
     parser.add_argument("--text-column", help="column of the text (default: as in the run)")
     parser.add_argument("--text-pair-column", help="column of the second text")
-    parser.add_argument("--max-seq-length", type=int, help="longer inputs are cut")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows per batch (default 32)")
+    parser.add_argument(
+        "--max-seq-length", type=positive, help="longer inputs are cut (default: as in the run)"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, help="rows per batch (default 32)"
+    )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", help="file to write to")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as argparse reads one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def write_whole(path: Path, lines: Iterable[str]) -> None:
+    """Writes lines to a file that appears, or replaces an older one, when all of it is there."""
+    from jaxbert.errors import UserError
+
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def max_length(arguments: argparse.Namespace, model: "Ready") -> int:

@@ -1,9 +1,11 @@
 """jaxbert predict."""
 
 import argparse
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jaxbert.cli.inference import add_inference_arguments, max_length
+from jaxbert.cli.inference import add_inference_arguments, max_length, positive, write_whole
 from jaxbert.errors import UserError
 
 HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
@@ -16,15 +18,11 @@ jaxbert predict runs/base --data sentences_with_masks.txt
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_inference_arguments(parser, data="table, or for a masked LM a text file, a text a line")
-    parser.add_argument("--top-k", type=int, default=5, help="pieces per [MASK] (default 5)")
+    parser.add_argument("--top-k", type=positive, default=5, help="pieces per [MASK] (default 5)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    import json
-    import sys
-    from contextlib import nullcontext
-
     from jaxbert.experiment import inference
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
@@ -38,14 +36,23 @@ def run(arguments: argparse.Namespace) -> int:
         predictions = inference.fill_masks(
             model, _lines(Path(arguments.data)), top_k=arguments.top_k, max_seq_length=length
         )
-    with (
-        Path(arguments.out).open("w", encoding="utf-8")
-        if arguments.out
-        else nullcontext(sys.stdout)
-    ) as file:
-        for prediction in predictions:
-            print(json.dumps(prediction, ensure_ascii=False), file=file)
+    lines = (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
+    if arguments.out:
+        write_whole(Path(arguments.out), _counted(lines))
+    else:
+        for line in lines:
+            print(line)
     return 0
+
+
+def _counted(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, with their number so far on a terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("no rows yet") as status:
+        for number, line in enumerate(lines, 1):
+            status.update(f"{number:,} rows")
+            yield line
 
 
 def _lines(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import UserError
@@ -41,6 +42,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         print(f"preempted: saved at step {fitted.step}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
+    print(f"the model, of step {fitted.step}, is in {Path(arguments.run) / 'model'}")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from jaxbert.config import nearest
+from jaxbert.config import nearest, parse_config
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
@@ -121,7 +121,8 @@ def _model(
     assert config.model.preset is not None
     family, encoder = preset(config.model.preset)
     changes = {"vocab_size": store.vocab_size} | config.model.overrides
-    encoder = dataclasses.replace(encoder, **changes)
+    values = dataclasses.asdict(encoder) | changes
+    encoder = parse_config(EncoderConfig, values, origin="model.overrides")
     if encoder.vocab_size != store.vocab_size:
         raise UserError(
             f"model.overrides.vocab_size={encoder.vocab_size} is not that of {config.store}, "

@@ -86,6 +86,8 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
 
 def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
     loop.recorder.flush()
+    if loop.evaluate:
+        loop.recorder.evaluating(step)
     metrics = loop.evaluate(state.params) if loop.evaluate else {}
     if metrics is None:
         return

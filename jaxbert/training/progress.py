@@ -13,6 +13,7 @@ PLAIN_SECONDS = 15.0
 """Where there is no terminal, a line at most this often."""
 
 STARTING = "compiling the first step"
+EVALUATING = "evaluating"
 
 
 class TrainingProgress:
@@ -55,6 +56,9 @@ class TrainingProgress:
     def advance(self, step: int) -> None:
         """The loop has dispatched `step`."""
         self._bar.update(self._task, completed=step)
+        if self._bar.tasks[0].fields["shown"] in (STARTING, EVALUATING):
+            # Until the next logged row there is nothing true to show.
+            self._bar.update(self._task, shown="")
 
     def show(self, row: Row) -> None:
         """Shows a logged row."""
@@ -70,6 +74,10 @@ class TrainingProgress:
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def evaluating(self, step: int) -> None:
+        """The loop evaluates, and no step is done meanwhile."""
+        self._bar.update(self._task, completed=step, shown=EVALUATING)
 
     def say(self, text: str) -> None:
         """Prints a line that stays, above the bar."""

@@ -72,6 +72,10 @@ class Recorder:
             self.start_clock()
         self._is_compiled = True
 
+    def evaluating(self, step: int) -> None:
+        """Tells the one who waits what for."""
+        self._progress.evaluating(step)
+
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         """Logs and shows an evaluation."""
         self._log.write({"step": step} | {f"eval/{name}": v for name, v in metrics.items()})

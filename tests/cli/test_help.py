@@ -54,7 +54,11 @@ def test_loading_everything_that_trains_imports_neither_torch_nor_tensorflow():
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], [], ["pretrain", "a.yaml", "--rum", "x"], ["evaluate", "a", "b", "--data", "c"]],
+    [
+        *(["nonsense"], [], ["pretrain", "a.yaml", "--rum", "x"]),
+        *(["evaluate", "a", "b", "--data", "c"], ["predict", "a", "--data", "b", "--top-k", "0"]),
+        *(["predict", "a", "--data", "b", "--batch-size", "many"], ["demo", "--steps", "-1"]),
+    ],
 )
 def test_wrong_words_are_answered_with_the_usage(words, capsys):
     with pytest.raises(SystemExit) as ended:

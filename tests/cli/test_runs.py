@@ -258,8 +258,10 @@ def error(capsys, *words: str) -> str:
 
 
 def test_mistakes_are_one_line_that_names_what_to_change(
-    files, pretrained, configuration, capsys, tmp_path
+    files, pretrained, classifier, configuration, capsys, tmp_path
 ):
+    write(older := tmp_path / "older.jsonl", "predictions")
+    predict = ["predict", str(classifier), "--data", str(files / "dev.tsv")]
     finetune = ["finetune", str(files / "finetune.yaml"), f"model={pretrained}"]
     finetune += [f"train={files / 'train.tsv'}", "--run", str(tmp_path / "run")]
     write(tmp_path / "dev.tsv", "sentence\tlabel", "The cat.\tanimal", "The car.\tmachine")
@@ -280,10 +282,18 @@ def test_mistakes_are_one_line_that_names_what_to_change(
         (["evaluate", str(files), "--data", "x"], "holds no config.json"),
         (["evaluate", str(pretrained), "--data", "nowhere"], "no such token store"),
         (["predict", str(pretrained), "--data", str(files / "dev.tsvv")], "did you mean"),
+        ([*predict, "--out", str(tmp_path / "no" / "where.jsonl")], "cannot be written: No such"),
+        ([*predict, "--text-column", "no", "--out", str(older)], "no column no; the columns are"),
+        (
+            ["pretrain", str(configuration), "model.overrides.hidden_size=wide", "--run", "x"],
+            "model.overrides: 'hidden_size': Input should be a valid integer",
+        ),
     ):
         assert expected in error(capsys, *words), words
     assert not (tmp_path / "run").exists()
     assert not Path("x").exists()
+    assert older.read_text() == "predictions\n", "a mistake has cost an older file"
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "finetune"])

@@ -33,6 +33,9 @@ class Records:
             self.log.write(self.pending)
         self.pending = None
 
+    def evaluating(self, step: int) -> None:
+        """Nothing to show."""
+
     def evaluated(self, step: int, metrics: dict[str, float]) -> None:
         self.log.write({"step": step} | {f"eval/{name}": v for name, v in metrics.items()})
 

@@ -45,3 +45,21 @@ def test_quiet_shows_nothing(capsys):
         progress.show(ROW | {"step": 40})
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_what_is_waited_for_is_shown_until_it_is_over():
+    progress = TrainingProgress(40, 0)
+
+    def shown() -> str:
+        return progress._bar.tasks[0].fields["shown"]
+
+    assert shown() == "compiling the first step"
+    progress.advance(1)
+    assert shown() == ""
+    progress.show(ROW | {"step": 2})
+    progress.advance(3)
+    assert shown() == describe(ROW)
+    progress.evaluating(3)
+    assert shown() == "evaluating"
+    progress.advance(4)
+    assert shown() == ""
