@@ -47,6 +47,8 @@ class Ready:
 
 def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") -> Ready:
     """Opens a model directory, run directory or hub id for inference."""
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: must be at least 1")
     loaded = load_params(model)
     mesh = make_mesh(MeshConfig())
     shards = row_shards(mesh)
@@ -128,16 +130,7 @@ def classifier_logits(
 ) -> Iterator[np.ndarray]:
     """float32 [classes] of every row, in input order."""
     features = token_features(model.tokenizer, sentences, max_seq_length)
-    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
-
-    @jax.jit
-    def run(params: Params, batch: Batch) -> Array | None:
-        return run_model(apply, params, batch).logits
-
-    sharding = batch_sharding(model.mesh, microbatches=False)
-    for batch in _batches(model, features, max_seq_length).evaluation_batches():
-        logits = np.asarray(run(model.params, put_batch(batch, sharding)))
-        yield from logits[batch["row_ids"] >= 0]
+    return _logits(model, features, max_seq_length)
 
 
 def describe_prediction(logits: np.ndarray, task: SequenceClassification) -> dict[str, Any]:
@@ -160,21 +153,22 @@ def fill_masks(
         )
     if not texts:
         return
-    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
-    run = jax.jit(lambda params, batch: run_model(apply, params, batch).logits)
-    pieces = model.tokenizer.vocab()
     encoded = model.tokenizer.encode(texts, max_length=max_seq_length, padding=False)
-    width = static_length([len(row) for row in encoded["input_ids"]], max_seq_length)
-    for text, ids in zip(texts, encoded["input_ids"], strict=True):
-        row = np.full((1, width), model.tokenizer.pad_id, np.int32)
-        row[0, : len(ids)] = ids
-        mask = np.arange(width)[None] < len(ids)
-        logits = np.asarray(run(model.params, {"input_ids": row, "attention_mask": mask}))[0]
-        found = [
-            _likeliest(logits[at], pieces, top_k)
-            for at in np.flatnonzero(ids == model.tokenizer.mask_id)
-        ]
-        yield {"text": text, "masks": found}
+    masks = [np.flatnonzero(ids == model.tokenizer.mask_id) for ids in encoded["input_ids"]]
+    # The vocabulary projection runs on these positions only; it would dwarf the encoder.
+    positions = np.zeros((len(texts), max(1, *map(len, masks))), np.int32)
+    for row, found in zip(positions, masks, strict=True):
+        row[: len(found)] = found
+    features = {
+        "input_ids": encoded["input_ids"],
+        "token_type_ids": encoded["token_type_ids"],
+        "masked_lm_positions": positions,
+    }
+    pieces = model.tokenizer.vocab()
+    rows = _logits(model, features, max_seq_length)
+    for text, found, logits in zip(texts, masks, rows, strict=True):
+        likeliest = [_likeliest(scores, pieces, top_k) for scores in logits[: len(found)]]
+        yield {"text": text, "masks": likeliest}
 
 
 def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:
@@ -187,7 +181,28 @@ def _classification(model: Ready) -> SequenceClassification:
     head: Head = model.loaded.head
     if not head.has_classifier:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a classifier")
-    return SequenceClassification(head.labels, head.problem_type == "regression")
+    if head.problem_type == "multi_label_classification":
+        raise UserError(
+            f"{model.loaded.directory}: several labels a row (problem_type={head.problem_type!r}) "
+            "are not implemented: expected one label a row, or regression"
+        )
+    # transformers: one output of no stated kind is a number, not the only class.
+    is_lone = head.problem_type is None and len(head.labels) == 1
+    return SequenceClassification(head.labels, is_lone or head.problem_type == "regression")
+
+
+def _logits(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> Iterator[np.ndarray]:
+    """float32 logits of every row, in input order."""
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+
+    @jax.jit
+    def run(params: Params, batch: Batch) -> Array | None:
+        return run_model(apply, params, batch).logits
+
+    sharding = batch_sharding(model.mesh, microbatches=False)
+    for batch in _batches(model, features, max_seq_length).evaluation_batches():
+        logits = np.asarray(run(model.params, put_batch(batch, sharding)))
+        yield from logits[batch["row_ids"] >= 0]
 
 
 def _batches(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> RowBatches:

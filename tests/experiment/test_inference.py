@@ -1,0 +1,82 @@
+"""Prediction, against the plain model on one text at a time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert.data.problems import Problems
+from jaxbert.data.tables import Row
+from jaxbert.errors import UserError
+from jaxbert.experiment.inference import (
+    classifier_logits,
+    evaluate_classifier,
+    fill_masks,
+    predict_classes,
+    ready,
+)
+from jaxbert.hub.load import from_pretrained
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.functional import init_params
+from jaxbert.tasks.sentences import SentenceColumns, Sentences
+from jaxbert.text.tokenizer import load_tokenizer, train_wordpiece
+
+TEXTS = ["the old [MASK] sees a [MASK] tree.", "no mask", "[MASK] likes the house by the river."]
+
+
+@pytest.fixture
+def model_with(tmp_path: Path) -> Callable[[Head], Path]:
+    """Saves an untrained model with a head."""
+    tokenizer = train_wordpiece(TEXTS, 60, min_frequency=1)
+    config = EncoderConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=32,
+        initializer_range=1.0,
+    )
+
+    def save(head: Head) -> Path:
+        save_params(init_params(config, head, 0), config, head, tokenizer, tmp_path / "model")
+        return tmp_path / "model"
+
+    return save
+
+
+def test_masks_are_filled_as_by_the_whole_logits_of_every_text_alone(model_with):
+    directory = model_with(Head("masked_lm"))
+    found = list(fill_masks(ready(directory), TEXTS, top_k=1))
+    model, tokenizer = from_pretrained(directory), load_tokenizer(directory)
+    for text, prediction in zip(TEXTS, found, strict=True):
+        ids = tokenizer.encode([text])["input_ids"]
+        chances = jax.nn.softmax(model(ids).logits[0], axis=-1)[ids[0] == tokenizer.mask_id]
+        assert prediction["text"] == text
+        best = [piece for (piece,) in prediction["masks"]]
+        assert [tokenizer.vocab().index(piece["token"]) for piece in best] == [
+            *chances.argmax(axis=-1)
+        ]
+        np.testing.assert_allclose(
+            [piece["probability"] for piece in best], chances.max(axis=-1), rtol=1e-4
+        )
+
+
+def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
+    model = ready(model_with(Head("sequence_classification", ("LABEL_0",))))
+    table = tmp_path / "a.tsv"
+    table.write_text("sentence\n" + "\n".join(TEXTS) + "\n")
+    columns = SentenceColumns()
+    values = [row["value"] for row in predict_classes(model, str(table), columns, 32)]
+    rows = tuple(Row({"sentence": text}, "a", line) for line, text in enumerate(TEXTS))
+    logits = list(classifier_logits(model, Sentences(rows, columns, Problems()), 32))
+    assert values == [float(row[0]) for row in logits]
+
+
+def test_a_model_of_several_labels_a_row_is_refused(model_with):
+    head = Head("sequence_classification", ("a", "b"), "multi_label_classification")
+    with pytest.raises(UserError, match=r"multi_label_classification.*not implemented"):
+        evaluate_classifier(ready(model_with(head)), "a.tsv", SentenceColumns(), 32)
