@@ -9,6 +9,7 @@ from itertools import islice
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
@@ -105,14 +106,17 @@ def fit(
     interrupted = _latched(interrupted)
     job = _Job(run, settings, encoder, task, data, num_steps, mesh, apply, interrupted)
     with closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints:
-        return _fit(job, checkpoints, make_params(), quiet=quiet)
+        return _fit(job, checkpoints, make_params, quiet=quiet)
 
 
-def _fit(job: _Job, checkpoints: Checkpoints, params: Params, *, quiet: bool) -> Fitted:
+def _fit(
+    job: _Job, checkpoints: Checkpoints, make_params: Callable[[], Params], *, quiet: bool
+) -> Fitted:
     started = time.perf_counter()
-    state, step = _prepare(job, params)
-    target = abstract_state(state)
-    if (latest := checkpoints.latest_step()) is not None:
+    optimizer, target, step = _prepare(job, jax.eval_shape(make_params))
+    if (latest := checkpoints.latest_step()) is None:
+        state = new_state(make_params(), optimizer, job.mesh)
+    else:
         state = _restore(job, checkpoints, latest, target)
     first_step = int(state.step)
     with (
@@ -124,26 +128,30 @@ def _fit(job: _Job, checkpoints: Checkpoints, params: Params, *, quiet: bool) ->
         loop = _loop(job, step, state.params, checkpoints, log, progress)
         state, outcome = train(loop, state)
         checkpoints.wait()
-        is_trained = int(state.step) > first_step
-        best = checkpoints.best_step(scores(loop))
-        if outcome != "preempted" and best is not None and best != int(state.step):
+        last_step, best = int(state.step), checkpoints.best_step(scores(loop))
+        if outcome != "preempted" and best is not None and best != last_step:
+            # Two states may be more than the devices hold.
+            del state
             state = _restore(job, checkpoints, best, target)
     results = _results(log, int(state.step), time.perf_counter() - started)
-    if not is_trained:
+    if last_step == first_step:
         results |= _first_runtime(job.run)
     return Fitted(jax.device_get(state.params), outcome, int(state.step), results)
 
 
-def _prepare(job: _Job, params: Params) -> tuple[TrainState, TrainStep]:
+def _prepare(
+    job: _Job, params: Params
+) -> tuple[optax.GradientTransformation, TrainState, TrainStep]:
+    """The optimiser, the abstract state and the compiled step for abstract `params`."""
     settings = job.settings
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, job.num_steps)
     optimizer = make_optimizer(settings.optimizer, schedule, params)
     labels = group_labels(params, settings.optimizer.freeze)
-    state = new_state(params, optimizer, job.mesh)
+    target = abstract_state(params, optimizer, job.mesh)
     step = make_train_step(
         job.apply, job.task, optimizer, schedule, labels, settings.step, settings.seed
     )
-    return state, jit_train_step(step, state, job.mesh)
+    return optimizer, target, jit_train_step(step, target, job.mesh)
 
 
 def _loop(

@@ -1,5 +1,6 @@
 """What a run carries from step to step."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +23,24 @@ class TrainState(NamedTuple):
 
 def new_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The state before the first step, placed on the mesh."""
-
-    def create(params: Params) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-    placement = state_shardings(jax.eval_shape(create, params), mesh)
+    placement = jax.tree.map(lambda x: x.sharding, abstract_state(params, optimizer, mesh))
     params = jax.device_put(params, placement.params)
-    return jax.jit(create, out_shardings=placement)(params)
+    return jax.jit(partial(_create, optimizer), out_shardings=placement)(params)
+
+
+def abstract_state(
+    params: Params, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Shapes, dtypes and shardings of `new_state`, nothing allocated: the target of a restore.
+
+    `params` may be abstract.
+    """
+    shapes = jax.eval_shape(partial(_create, optimizer), params)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, mesh),
+    )
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> Any:
@@ -38,8 +50,5 @@ def state_shardings(state: TrainState, mesh: Mesh) -> Any:
     )
 
 
-def abstract_state(state: TrainState) -> TrainState:
-    """Shapes, dtypes and shardings of a state: the target of a restore."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )
+def _create(optimizer: optax.GradientTransformation, params: Params) -> TrainState:
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

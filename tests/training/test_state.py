@@ -56,13 +56,14 @@ def test_moments_lie_where_their_parameters_lie(state: TrainState):
     assert found == 2 * (len(trained) - 17)
 
 
-def test_an_abstract_state_says_shape_type_and_place(state: TrainState):
+def test_an_abstract_state_says_shape_type_and_place(params: Any, state: TrainState):
     def compare(expected: jax.Array, found: jax.ShapeDtypeStruct) -> None:
         assert isinstance(found, jax.ShapeDtypeStruct)
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         assert found.sharding == expected.sharding
 
-    jax.tree.map(compare, state, abstract_state(state))
+    shapes, mesh = jax.eval_shape(lambda: params), state.step.sharding.mesh
+    jax.tree.map(compare, state, abstract_state(shapes, adamw(shapes), mesh))
 
 
 def test_donating_the_state_leaves_the_callers_parameters_alone(params: Any):
