@@ -145,11 +145,16 @@ def read_parquet(file: Path, reading: Reading) -> Rows:
 
 
 def check_columns(wanted: Sequence[str] | None, found: Sequence[str], place: str) -> None:
-    """Raise a UserError that lists the columns there are when a wanted one is not among them."""
+    """Raise a UserError that lists the columns there are when a wanted one is not there once."""
     missing = [name for name in wanted or () if name not in found]
     if missing:
         raise UserError(
             f"{place}: no column {', '.join(missing)}; the columns are: {', '.join(found)}"
+        )
+    doubled = [name for name in wanted or () if found.count(name) > 1]
+    if doubled:
+        raise UserError(
+            f"{place}: several columns are called {', '.join(doubled)}; give each its own name"
         )
 
 

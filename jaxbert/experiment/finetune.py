@@ -17,6 +17,7 @@ from jaxbert.experiment.fit import Data, Fitted, fit
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.hub.save import check_tokenizer
 from jaxbert.tasks.sentences import (
     SentenceColumns,
     Sentences,
@@ -42,6 +43,10 @@ class SequenceClassificationConfig:
     """Labels are numbers; the loss is the squared error."""
     classifier_dropout: float | None = None
     """null: the model's hidden_dropout_prob."""
+
+    def __post_init__(self) -> None:
+        if self.regression and self.labels is not None:
+            raise UserError("labels name classes, and regression has none: give one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,7 @@ def finetune(
         ignore_mismatched_heads=config.ignore_mismatched_heads,
     )
     tokenizer = load_tokenizer(loaded.directory)
+    check_tokenizer(tokenizer, loaded.config)
     data = _data(config, task, train, loaded, tokenizer)
     run = open_run(run_path, config)
     fitted = fit(

@@ -16,6 +16,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import labelled_features
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.config import Head
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -50,11 +51,13 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     loaded = load_params(model)
+    tokenizer = load_tokenizer(loaded.directory)
+    check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig())
     shards = row_shards(mesh)
     return Ready(
         loaded=loaded,
-        tokenizer=load_tokenizer(loaded.directory),
+        tokenizer=tokenizer,
         params=jax.device_put(loaded.params, shardings(loaded.params, mesh)),
         mesh=mesh,
         dtype=np.dtype(dtype),

@@ -77,7 +77,8 @@ def save_params(
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
     check_params(params, config, head)
-    _check_tokenizer(tokenizer, config)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, config)
     with whole_directory(directory, overwrite=overwrite) as new:
         write_config({**family.config_to_hf(config, head), "dtype": dtype}, new)
         if layout == "orbax":
@@ -112,9 +113,10 @@ def file_tensors(
     }
 
 
-def _check_tokenizer(tokenizer: Tokenizer | None, config: EncoderConfig) -> None:
-    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
+    """Raises UserError where the tokenizer gives ids for which the model has no embedding."""
+    if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             f"the tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"vocab_size={config.vocab_size}: save the model with the tokenizer it was trained with"
+            f"vocab_size={config.vocab_size}: take the tokenizer that the model was trained with"
         )

@@ -90,6 +90,12 @@ def test_a_file_without_header_takes_given_names(tmp_path):
     assert rows[0].line == 1
 
 
+def test_a_wanted_column_that_is_there_twice_is_refused(tmp_path):
+    file = write(tmp_path / "a.csv", "text,x,x,text\n1,2,3,4\n")
+    with pytest.raises(UserError, match="several columns are called text"):
+        read(file, columns=["text"])
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path, name):
     file = write(tmp_path / name, "x\n1\n")

@@ -10,6 +10,7 @@ import pytest
 from jaxbert.data.problems import Problems
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import SequenceClassificationConfig
 from jaxbert.experiment.inference import (
     classifier_logits,
     evaluate_classifier,
@@ -22,7 +23,7 @@ from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.functional import init_params
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
-from jaxbert.text.tokenizer import load_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
 
 TEXTS = ["the old [MASK] sees a [MASK] tree.", "no mask", "[MASK] likes the house by the river."]
 
@@ -80,3 +81,17 @@ def test_a_model_of_several_labels_a_row_is_refused(model_with):
     head = Head("sequence_classification", ("a", "b"), "multi_label_classification")
     with pytest.raises(UserError, match=r"multi_label_classification.*not implemented"):
         evaluate_classifier(ready(model_with(head)), "a.tsv", SentenceColumns(), 32)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model_with):
+    directory = model_with(Head("masked_lm"))
+    greek = "".join(map(chr, range(0x3B1, 0x3C9)))
+    larger = train_wordpiece([*TEXTS, greek], 200, min_frequency=1)
+    save_tokenizer(larger, directory)
+    with pytest.raises(UserError, match="take the tokenizer that the model was trained with"):
+        ready(directory)
+
+
+def test_regression_has_no_names_of_classes():
+    with pytest.raises(UserError, match="regression has none"):
+        SequenceClassificationConfig(labels=("a", "b"), regression=True)
