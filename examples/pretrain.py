@@ -30,7 +30,8 @@ def main() -> None:
     if not store.exists():
         limit = None if arguments.limit_mb is None else int(arguments.limit_mb * 1e6)
         options = PrepareOptions(vocab_size=arguments.vocab_size, limit_bytes=limit)
-        print(prepare(arguments.sources, store, options))
+        summary = prepare(arguments.sources, store, options)
+        print(f"{store}: {summary.documents:,} documents, {summary.tokens:,} tokens")
 
     config = Pretrain(
         store=str(store),

@@ -1,12 +1,13 @@
 """An encoder with a head: the module that users call."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Int, Shaped
 
+from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig, Head
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
@@ -74,6 +75,7 @@ class Model(nnx.Module):
         `masked_lm_positions`: the vocabulary projection runs on these positions only.
         `key`: dropout acts with it, and only with it.
         """
+        _check_capture(capture)
         input_ids = jnp.asarray(input_ids)
         mask = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
         types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
@@ -103,3 +105,9 @@ class Model(nnx.Module):
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=attentions if "attentions" in capture else None,
         )
+
+
+def _check_capture(capture: str | tuple[str, ...]) -> None:
+    for name in (capture,) if isinstance(capture, str) else capture:
+        if name not in get_args(Capture):
+            raise UserError(f"capture={name!r}: expected some of {', '.join(get_args(Capture))}")

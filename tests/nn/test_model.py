@@ -10,7 +10,7 @@ import pytest
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig, Head, HeadKind
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
-from jaxbert.nn.model import Model
+from jaxbert.nn.model import Model, _check_capture
 
 CONFIG = EncoderConfig(
     vocab_size=131,
@@ -168,6 +168,13 @@ def test_a_model_takes_numpy_and_masks_of_any_kind(model: Model, params: Any, ca
     found = model(IDS, attention_mask=MASK.astype(kind), token_type_ids=TYPES)
     expected = call(params, IDS, MASK, TYPES)
     np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=5e-5)
+
+
+def test_a_misspelt_capture_is_refused():
+    # In these tests beartype comes before the check of the call itself.
+    _check_capture(("hidden_states", "attentions"))
+    with pytest.raises(UserError, match="capture='hiden_states': expected some of hidden_states"):
+        _check_capture(("hiden_states",))
 
 
 def test_rows_longer_than_the_model_are_refused(model: Model):
