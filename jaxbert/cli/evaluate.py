@@ -19,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    import json
     from pathlib import Path
 
     from jaxbert.cli.figures import print_figures
     from jaxbert.experiment import inference
+    from jaxbert.training.log import to_json
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     if model.loaded.head.has_classifier:
@@ -37,5 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
         metrics = inference.evaluate_masked_lm(model, arguments.data)
     print_figures(f"{arguments.model} on {arguments.data}", metrics)
     if arguments.out:
-        write_whole(Path(arguments.out), [json.dumps(metrics, indent=4, sort_keys=True)])
+        figures = to_json(dict(sorted(metrics.items())), indent=4)
+        write_whole(Path(arguments.out), [figures])
     return 0

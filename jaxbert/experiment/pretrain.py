@@ -19,6 +19,7 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import preset
 from jaxbert.families.family import Family
 from jaxbert.hub.load import load_params
+from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
@@ -73,6 +74,7 @@ def pretrain(
     tokenizer = load_tokenizer(store.tokenizer_directory)
     task = MaskedLanguageModelling(config.data.next_sentence_prediction)
     family, encoder, make_params = _model(config, store, task)
+    check_tokenizer(tokenizer, encoder)
     if config.data.max_seq_length > encoder.max_position_embeddings:
         raise UserError(
             f"data.max_seq_length={config.data.max_seq_length} exceeds the model's "

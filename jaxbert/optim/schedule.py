@@ -54,8 +54,13 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
 
 
 def _warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
-    steps = config.warmup_steps
-    steps = math.ceil(steps * num_steps) if steps < 1 else int(steps)
+    warmup = config.warmup_steps
+    if warmup > 1 and warmup % 1:
+        raise UserError(
+            f"schedule.warmup_steps={warmup}: expected a whole number of steps, or below 1 a "
+            "fraction of the run"
+        )
+    steps = math.ceil(warmup * num_steps) if warmup < 1 else int(warmup)
     if steps > num_steps:
         raise UserError(f"schedule.warmup_steps={steps} exceeds the {num_steps} steps of the run")
     return steps

@@ -1,6 +1,7 @@
 """Evaluation: every row counted once, sums divided once, in float64."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import EvaluationStep
 from jaxbert.typing import HostBatch, Params
+
+T = TypeVar("T")
 
 
 def evaluate(
@@ -26,8 +29,8 @@ def evaluate(
     """
     sums, rows = Sums(), []
     sharding = batch_sharding(mesh, microbatches=False)
-    for batch in batches:
-        device_sums, outputs = step(params, put_batch(dict(batch), sharding))
+    dispatched = ((batch, step(params, put_batch(dict(batch), sharding))) for batch in batches)
+    for batch, (device_sums, outputs) in _one_behind(dispatched):
         sums.add(jax.device_get(device_sums))
         if outputs:
             real = batch["row_ids"] >= 0
@@ -39,3 +42,13 @@ def evaluate(
         {name: np.concatenate([part[name] for part in rows]) for name in rows[0]} if rows else {}
     )
     return task.metrics(sums.means(), together), together
+
+
+def _one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The items, each after the next one is made: the device works while the host fetches."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting

@@ -100,3 +100,8 @@ def test_a_slanted_triangle_needs_both_sides(warmup: int):
 def test_a_warm_up_as_long_as_the_run_never_decays():
     expected = PEAK * np.arange(STEPS) / STEPS
     np.testing.assert_allclose(rates(config("linear", STEPS)), expected, rtol=1e-5)
+
+
+def test_a_warm_up_of_half_a_step_more_is_refused():
+    with pytest.raises(UserError, match=r"warmup_steps=4\.5: expected a whole number"):
+        make_schedule(config("linear", 4.5), PEAK, STEPS)
