@@ -6,6 +6,7 @@ from typing import Any
 from jaxbert.errors import UserError
 from jaxbert.families.family import Family, Weight
 from jaxbert.families.labels import head_from_hf, head_to_hf
+from jaxbert.families.values import number
 from jaxbert.nn.config import EncoderConfig, Head, HeadKind
 
 PREFIX = "bert."
@@ -92,14 +93,14 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     fields: dict[str, Any] = {}
     for name in _INTEGERS + _FLOATS:
         if name in hf:
-            fields[name] = _number(name, hf[name], whole=name in _INTEGERS)
+            fields[name] = number(name, hf[name], whole=name in _INTEGERS)
     activation = hf.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         choices = ", ".join(ACTIVATIONS)
         raise UserError(f"hidden_act={activation!r} is not implemented: expected one of {choices}")
     fields["hidden_act"] = ACTIVATIONS[activation]
     if hf.get("pad_token_id") is not None:
-        fields["pad_token_id"] = _number("pad_token_id", hf["pad_token_id"], whole=True)
+        fields["pad_token_id"] = number("pad_token_id", hf["pad_token_id"], whole=True)
     return EncoderConfig(**fields)
 
 
@@ -158,13 +159,6 @@ def _refuse_what_is_not_implemented(hf: Mapping[str, Any]) -> None:
             f"auto_map names custom code for {custom[0]}, so the model is not the published BERT: "
             f"take a checkpoint without custom model code"
         )
-
-
-def _number(name: str, value: Any, *, whole: bool) -> int | float:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise UserError(f"{name}={value!r}: expected {'an integer' if whole else 'a number'}")
-    return value if whole else float(value)
 
 
 def _encoder(config: EncoderConfig, prefix: str) -> Iterator[Weight]:

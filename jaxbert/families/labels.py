@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from jaxbert.errors import UserError
+from jaxbert.families.values import number
 from jaxbert.nn.config import Head, HeadKind, ProblemType
 
 
@@ -15,7 +16,10 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
         raise UserError(f"problem_type={problem_type!r}: expected one of {choices}, or null")
-    return Head(kind, labels_from_hf(hf), problem_type, hf.get("classifier_dropout"))
+    rate = hf.get("classifier_dropout")
+    if rate is not None:
+        rate = number("classifier_dropout", rate, whole=False)
+    return Head(kind, labels_from_hf(hf), problem_type, rate)
 
 
 def head_to_hf(head: Head) -> dict[str, Any]:
@@ -35,7 +39,8 @@ def labels_from_hf(hf: Mapping[str, Any]) -> tuple[str, ...]:
     """Labels in the order of the outputs; transformers' own two where the file names none."""
     named = hf.get("id2label")
     if named is None:
-        return tuple(f"LABEL_{index}" for index in range(hf.get("num_labels", 2)))
+        count = int(number("num_labels", hf.get("num_labels", 2), whole=True))
+        return tuple(f"LABEL_{index}" for index in range(count))
     if not isinstance(named, Mapping) or not all(str(index).isdecimal() for index in named):
         raise UserError(f"id2label={named!r}: expected an object from output index to label")
     labels = {int(index): str(label) for index, label in named.items()}

@@ -78,6 +78,8 @@ def _model_type(fields: Mapping[str, Any]) -> str:
 
 def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
     names = fields.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"architectures={names!r}: expected a list of class names")
     return next(
         (family.architectures[name] for name in names if name in family.architectures), None
     )

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch_models import LABELS, Saved, make_torch_model
 
 from jaxbert.errors import UserError
+from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, from_pretrained, load_params
 from jaxbert.nn.config import Head
 from jaxbert.tree import flat
@@ -311,3 +312,20 @@ def test_a_misspelt_head_names_the_nearest(saved: Save):
 def test_labels_without_a_classifier_are_refused(saved: Save):
     with pytest.raises(UserError, match="need a classifier"):
         from_pretrained(saved("BertModel").directory, labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_labels", "two"),
+        ("classifier_dropout", "none"),
+        ("hidden_act", ["gelu"]),
+        ("architectures", 5),
+        ("architectures", [["BertModel"]]),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_file(tmp_path: Path, field: str, value: Any):
+    fields = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(fields | {field: value}))
+    with pytest.raises(UserError, match=rf"config\.json: {field}="):
+        read_description(tmp_path)
