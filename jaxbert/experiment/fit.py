@@ -123,6 +123,7 @@ def _fit(
         closing(MetricLog(job.run.path, first_step)) as log,
         TrainingProgress(job.num_steps, first_step, quiet=quiet) as progress,
     ):
+        progress.say(_opening(job, state))
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
         loop = _loop(job, step, state.params, checkpoints, log, progress)
@@ -152,6 +153,18 @@ def _prepare(
         job.apply, job.task, optimizer, schedule, labels, settings.step, settings.seed
     )
     return optimizer, target, jit_train_step(step, target, job.mesh)
+
+
+def _opening(job: _Job, state: TrainState) -> str:
+    """What is about to run, so that a mistake in it costs no hours."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    rows, examples, step = job.settings.batch_size, job.data.num_examples, int(state.step)
+    return (
+        f"{f'continuing after step {step:,}: ' if step else ''}{size:,} parameters, "
+        f"{examples:,} examples, {job.num_steps:,} steps of {rows} "
+        f"({job.num_steps * rows / examples:.3g} epochs), {job.settings.compute_dtype()} "
+        f"on {job.mesh.devices.size} x {job.mesh.devices.flat[0].device_kind}"
+    )
 
 
 def _loop(

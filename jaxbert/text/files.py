@@ -75,8 +75,8 @@ def _read_vocabulary(file: Path, config_file: Path, lowercase: bool | None) -> P
     if stated is None and lowercase is None:
         raise UserError(
             f"{file}: a bare vocabulary does not say whether text is lowercased;"
-            " add --lowercase or --cased where there is such an option, else a tokenizer_config.json"
-            ' beside it with {"do_lower_case": true} or false'
+            " add --lowercase or --cased where there is such an option, else a"
+            ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
         )
     _check_case(lowercase, stated, file)
     settings = {

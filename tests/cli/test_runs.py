@@ -123,6 +123,13 @@ def test_the_loss_falls(pretrained):
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
 
 
+def test_a_run_says_first_what_is_about_to_run_and_where_it_continues(command, pretrained):
+    process = command.start(pretrained)
+    _, said = process.communicate(timeout=240)
+    assert "continuing after step 40: " in said
+    assert " examples, 40 steps of 8 (" in said
+
+
 def test_the_figures_are_printed_on_standard_output(pretrained):
     shown = (pretrained.parent / "stdout").read_text()
     assert "run: finished" in shown
