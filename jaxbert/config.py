@@ -99,7 +99,7 @@ def json_schema(cls: type) -> dict[str, Any]:
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:
-    """` (did you mean X?)` where a choice resembles `name`, else the list of choices."""
+    """`did you mean 'X'?` where a choice resembles `name`, else the list of choices."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
