@@ -14,7 +14,9 @@ Experiment = tuple[type, Callable[..., Any]]
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """CONFIG, overrides and --run."""
-    parser.add_argument("config", nargs="?", help="YAML file; see configs/, and for every option --schema")
+    parser.add_argument(
+        "config", nargs="?", help="YAML file; see configs/, and for every option --schema"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="e.g. optimizer.learning_rate=3e-5"
     )
