@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import jax
 from jax.sharding import Mesh
 
 from jaxbert.config import nearest
@@ -15,6 +16,10 @@ def check_training(
     settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh, *, has_validation: bool
 ) -> None:
     """Raises UserError naming the keys that do not go together."""
+    if jax.process_count() > 1:
+        raise UserError(
+            f"{jax.process_count()} processes: training over several hosts is not implemented yet"
+        )
     _check_batch_size(settings, row_shards(mesh))
     _check_heads(encoder, mesh.shape["tensor"])
     metric = settings.checkpoint.metric

@@ -17,6 +17,7 @@ from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_training
+from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
@@ -105,7 +106,10 @@ def fit(
     apply = gathering(make_apply(encoder, task.head, settings.compute_dtype()), mesh)
     interrupted = _latched(interrupted)
     job = _Job(run, settings, encoder, task, data, num_steps, mesh, apply, interrupted)
-    with closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints:
+    with (
+        sole_trainer(run.path),
+        closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
+    ):
         return _fit(job, checkpoints, make_params, quiet=quiet)
 
 
