@@ -1,6 +1,7 @@
 """One process at a time may train in a run directory."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,19 @@ def sole_trainer(directory: Path) -> Iterator[None]:
 
     The kernel drops the lock with the process, however it ends.
     """
-    with (directory / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{directory}: another process is training in this run: wait for it, or give "
-                "another --run directory"
-            ) from None
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(handle, directory)
         yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{directory}: another process is training in this run: wait for it, or give another "
+            "--run directory"
+        ) from None
