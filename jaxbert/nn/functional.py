@@ -75,8 +75,18 @@ def _init(config: EncoderConfig, head: Head, key: jax.Array) -> Params:
 
 @cache
 def _structure(config: EncoderConfig, head: Head, dtype: jnp.dtype) -> tuple[Any, Any]:
-    """Graph and abstract state of an architecture; tracing a deep one takes seconds."""
-    return nnx.split(nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=nnx.Rngs(0))))
+    """Graph and abstract state of an architecture; tracing a deep one takes a while."""
+    return nnx.split(nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=_OneKey(0))))
+
+
+class _OneKey(nnx.Rngs):
+    """The same key for every parameter, for where only shapes are wanted.
+
+    `nnx.Rngs` counts its draws, which under a trace is most of the time that tracing takes.
+    """
+
+    def params(self) -> jax.Array:
+        return self.default.key[...]
 
 
 def _apply(graph: nnx.GraphDef, state: nnx.State) -> Apply:
