@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxbert.hub.load import from_pretrained
     from jaxbert.hub.save import save_pretrained
-    from jaxbert.nn.config import EncoderConfig, Head
+    from jaxbert.nn.config import EncoderConfig
     from jaxbert.nn.functional import functional
+    from jaxbert.nn.head import Head
     from jaxbert.nn.model import Model
     from jaxbert.text.tokenizer import load_tokenizer
 
@@ -30,7 +31,7 @@ __all__ = [
 
 _HOMES = {
     "EncoderConfig": "jaxbert.nn.config",
-    "Head": "jaxbert.nn.config",
+    "Head": "jaxbert.nn.head",
     "Model": "jaxbert.nn.model",
     "from_pretrained": "jaxbert.hub.load",
     "functional": "jaxbert.nn.functional",

@@ -10,8 +10,8 @@ from jaxbert.config import load_config, parse_config, to_yaml
 from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.families import preset
-from jaxbert.nn.config import Head
 from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
 
@@ -42,7 +42,7 @@ def test_a_configuration_is_short_and_its_header_names_paper_command_and_hardwar
 def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     config = load_config(Pretrain, path)
     assert config == parse_config(Pretrain, yaml.safe_load(to_yaml(config)))
-    _, encoder = preset(config.model.preset or "bert-base-uncased")
+    encoder = preset(config.model.preset or "bert-base-uncased")
     head = Head("pretraining")
     params = abstract_params(encoder, head)
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
@@ -60,7 +60,7 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
 @pytest.mark.parametrize("path", FINETUNE, ids=name)
 def test_a_fine_tuning_configuration_builds_its_optimiser(path):
     config = load_config(Finetune, path)
-    _, encoder = preset("bert-base-uncased")
+    encoder = preset("bert-base-uncased")
     params = abstract_params(encoder, Head("sequence_classification", labels=("a", "b")))
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, 1000)
     optimizer = make_optimizer(config.optimizer, schedule, params)

@@ -14,7 +14,10 @@ jaxbert convert google-bert/bert-base-uncased bert-base --verify
 jaxbert convert runs/first exported --dtype bfloat16
 jaxbert convert bert-base native --to orbax"""
 
-HEADS = ("none", "pretraining", "masked_lm", "next_sentence", "sequence_classification")
+HEADS = (
+    *("none", "pretraining", "masked_lm", "next_sentence", "replaced_token_detection"),
+    *("sequence_classification", "token_classification", "question_answering", "multiple_choice"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
+    from jaxbert.families import family_of
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import save_params
 
@@ -43,12 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
         source.head,
         _tokenizer(source),
         arguments.destination,
-        family=source.family,
         layout=arguments.to,
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,
     )
-    print(f"{arguments.destination}: {source.family.architecture(source.head.kind)}")
+    kind = source.head.kind
+    print(
+        f"{arguments.destination}: {family_of(source.config.model_type).architecture(kind) or kind}"
+    )
     if not arguments.verify:
         return 0
     differences = _verify(source, arguments)

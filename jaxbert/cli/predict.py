@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     length = max_length(arguments, model)
-    if model.loaded.head.has_classifier:
+    if model.loaded.head.has_labels:
         columns = inference.columns_of(
             model, arguments.text_column, arguments.text_pair_column, None
         )

@@ -20,11 +20,10 @@ from jaxbert.experiment.inference import (
     ready,
 )
 from jaxbert.experiment.pretrain import pretrain
-from jaxbert.families.bert import BERT
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
-from jaxbert.nn.config import Head
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.text.tokenizer import load_tokenizer
 
@@ -120,7 +119,7 @@ def _untrained(out: Path, seed: int) -> Path:
         params = init_params(like.config, head, seed)
         tokenizer = load_tokenizer(like.directory)
         directory.parent.mkdir(exist_ok=True)
-        save_params(params, like.config, head, tokenizer, directory, family=BERT)
+        save_params(params, like.config, head, tokenizer, directory)
     return directory
 
 

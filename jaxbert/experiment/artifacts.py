@@ -5,10 +5,10 @@ from typing import Any
 from jaxbert.config import to_values
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_directory import RunDirectory
-from jaxbert.families.family import Family
 from jaxbert.hub.card import Card
 from jaxbert.hub.save import save_params
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.log import read_metrics, to_json
 
@@ -16,7 +16,6 @@ from jaxbert.training.log import read_metrics, to_json
 def write_artifacts(
     run: RunDirectory,
     fitted: Fitted,
-    family: Family,
     encoder: EncoderConfig,
     head: Head,
     tokenizer: Tokenizer,
@@ -28,9 +27,7 @@ def write_artifacts(
     card = Card(
         name=run.path.resolve().name, data=data, training=to_values(config), metrics=metrics
     )
-    save_params(
-        fitted.params, encoder, head, tokenizer, run.model, family=family, card=card, overwrite=True
-    )
+    save_params(fitted.params, encoder, head, tokenizer, run.model, card=card, overwrite=True)
     text = to_json(dict(sorted(fitted.results.items())), indent=4)
     temporary = run.results.with_suffix(".tmp")
     temporary.write_text(text + "\n", encoding="utf-8")

@@ -103,9 +103,7 @@ def finetune(
     )
     if fitted.outcome != "preempted":
         described = f"{config.train}: {len(train.rows)} rows"
-        write_artifacts(
-            run, fitted, loaded.family, loaded.config, task.head, tokenizer, config, described
-        )
+        write_artifacts(run, fitted, loaded.config, task.head, tokenizer, config, described)
     return fitted
 
 

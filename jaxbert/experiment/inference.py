@@ -17,8 +17,8 @@ from jaxbert.experiment.finetune import labelled_features
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.nn.config import Head
 from jaxbert.nn.functional import make_apply
+from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch, row_shards, shardings
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
@@ -182,7 +182,7 @@ def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[di
 
 def _classification(model: Ready) -> SequenceClassification:
     head: Head = model.loaded.head
-    if not head.has_classifier:
+    if not head.has_labels:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a classifier")
     if head.problem_type == "multi_label_classification":
         raise UserError(

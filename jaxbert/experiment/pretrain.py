@@ -17,7 +17,6 @@ from jaxbert.experiment.fit import Data, Fitted, fit
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import preset
-from jaxbert.families.family import Family
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.config import EncoderConfig
@@ -73,7 +72,7 @@ def pretrain(
     store = TokenStore.open(config.store)
     tokenizer = load_tokenizer(store.tokenizer_directory)
     task = MaskedLanguageModelling(config.data.next_sentence_prediction)
-    family, encoder, make_params = _model(config, store, task)
+    encoder, make_params = _model(config, store, task)
     check_tokenizer(tokenizer, encoder)
     if config.data.max_seq_length > encoder.max_position_embeddings:
         raise UserError(
@@ -98,7 +97,6 @@ def pretrain(
         write_artifacts(
             run,
             fitted,
-            family,
             encoder,
             task.head,
             tokenizer,
@@ -110,7 +108,7 @@ def pretrain(
 
 def _model(
     config: Pretrain, store: TokenStore, task: MaskedLanguageModelling
-) -> tuple[Family, EncoderConfig, Callable[[], Params]]:
+) -> tuple[EncoderConfig, Callable[[], Params]]:
     if config.model.from_pretrained is not None:
         loaded = load_params(config.model.from_pretrained, head=task.head, seed=config.seed)
         if loaded.config.vocab_size != store.vocab_size:
@@ -119,9 +117,9 @@ def _model(
                 f"{config.store} was made with one of {store.vocab_size}: prepare the store with "
                 "the model's tokenizer"
             )
-        return loaded.family, loaded.config, lambda: loaded.params
+        return loaded.config, lambda: loaded.params
     assert config.model.preset is not None
-    family, encoder = preset(config.model.preset)
+    encoder = preset(config.model.preset)
     changes = {"vocab_size": store.vocab_size} | config.model.overrides
     values = dataclasses.asdict(encoder) | changes
     encoder = parse_config(EncoderConfig, values, origin="model.overrides")
@@ -130,7 +128,7 @@ def _model(
             f"model.overrides.vocab_size={encoder.vocab_size} is not that of {config.store}, "
             f"{store.vocab_size}"
         )
-    return family, encoder, lambda: init_params(encoder, task.head, config.seed)
+    return encoder, lambda: init_params(encoder, task.head, config.seed)
 
 
 def _data(config: Pretrain, store: TokenStore) -> Data:

@@ -19,10 +19,10 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def preset(name: str) -> tuple[Family, EncoderConfig]:
-    """A published size by its name, such as "bert-base-uncased", and its family."""
+def preset(name: str) -> EncoderConfig:
+    """A published size by its name, such as "bert-base-uncased"."""
     for family in FAMILIES.values():
         if name in family.presets:
-            return family, family.presets[name]
+            return family.presets[name]
     names = [name for family in FAMILIES.values() for name in family.presets]
     raise UserError(f"there is no preset {name!r}: {nearest(name, names)}")

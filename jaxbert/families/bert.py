@@ -1,39 +1,57 @@
-"""BERT (Devlin et al. 2018) and the smaller models of Turc et al. 2019."""
+"""BERT (Devlin et al. 2018) and the models that are BERT in other sizes."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from jaxbert.errors import UserError
-from jaxbert.families.family import Family, Weight
-from jaxbert.families.labels import head_from_hf, head_to_hf
-from jaxbert.families.values import number
-from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.families.family import Family
+from jaxbert.families.fields import (
+    activation,
+    rate,
+    read_fields,
+    refuse_other_mathematics,
+    write_fields,
+)
+from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.parts import HeadStyles
 
 PREFIX = "bert."
 
 
-def _size(layers: int, hidden: int, vocab_size: int = 30522) -> EncoderConfig:
+def _size(layers: int, hidden: int, heads: int, vocab_size: int = 30522) -> EncoderConfig:
     return EncoderConfig(
         vocab_size=vocab_size,
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
+        num_attention_heads=heads,
         intermediate_size=4 * hidden,
     )
 
 
 PRESETS = {
-    "bert-tiny": _size(2, 128),
-    "bert-mini": _size(4, 256),
-    "bert-small": _size(4, 512),
-    "bert-medium": _size(8, 512),
-    "bert-base-uncased": _size(12, 768),
-    "bert-base-cased": _size(12, 768, 28996),
-    "bert-base-chinese": _size(12, 768, 21128),
-    "bert-base-multilingual-uncased": _size(12, 768, 105879),
-    "bert-base-multilingual-cased": _size(12, 768, 119547),
-    "bert-large-uncased": _size(24, 1024),
-    "bert-large-cased": _size(24, 1024, 28996),
+    # Turc et al. 2019.
+    "bert-tiny": _size(2, 128, 2),
+    "bert-mini": _size(4, 256, 4),
+    "bert-small": _size(4, 512, 8),
+    "bert-medium": _size(8, 512, 8),
+    "bert-base-uncased": _size(12, 768, 12),
+    "bert-base-cased": _size(12, 768, 12, 28996),
+    "bert-base-chinese": _size(12, 768, 12, 21128),
+    "bert-base-multilingual-uncased": _size(12, 768, 12, 105879),
+    "bert-base-multilingual-cased": _size(12, 768, 12, 119547),
+    "bert-large-uncased": _size(24, 1024, 16),
+    "bert-large-cased": _size(24, 1024, 16, 28996),
+    # Whole-word masking is a way of training: the architecture is that of large.
+    "bert-large-uncased-whole-word-masking": _size(24, 1024, 16),
+    "bert-large-cased-whole-word-masking": _size(24, 1024, 16, 28996),
+    # Wang et al. 2020: heads of 32.
+    "minilm-l6-h384-uncased": _size(6, 384, 12),
+    "minilm-l12-h384-uncased": _size(12, 384, 12),
+    # Jiao et al. 2020: the small one has heads of 26 and its own feed-forward width.
+    "tinybert-4l-312d": replace(_size(4, 312, 12), intermediate_size=1200),
+    "tinybert-6l-768d": _size(6, 768, 12),
 }
 # The bare name of a size means the English uncased vocabulary, as in the smaller models.
 PRESETS |= {"bert-base": PRESETS["bert-base-uncased"], "bert-large": PRESETS["bert-large-uncased"]}
@@ -44,44 +62,29 @@ ARCHITECTURES: dict[str, HeadKind] = {
     "BertForMaskedLM": "masked_lm",
     "BertForNextSentencePrediction": "next_sentence",
     "BertForSequenceClassification": "sequence_classification",
+    "BertForTokenClassification": "token_classification",
+    "BertForQuestionAnswering": "question_answering",
+    "BertForMultipleChoice": "multiple_choice",
 }
 
-# transformers' spellings of the activations that are implemented.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_new",
-    "gelu_pytorch_tanh": "gelu_new",
-    "relu": "relu",
+FIELDS = {
+    name: name
+    for name in (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+        "type_vocab_size",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "initializer_range",
+        "layer_norm_eps",
+        "tie_word_embeddings",
+    )
 }
-
-# Fields that change the mathematics, and the one value of each that is implemented.
-FIXED: dict[str, Any] = {
-    "is_decoder": False,
-    "is_encoder_decoder": False,
-    "add_cross_attention": False,
-    "position_embedding_type": "absolute",
-    "chunk_size_feed_forward": 0,
-    "tie_word_embeddings": True,
-    "pruned_heads": {},
-    "quantization_config": None,
-}
-
-_INTEGERS = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-_FLOATS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "initializer_range",
-    "layer_norm_eps",
-)
+"""Fields that are named alike here and in the config.json of BERT and its like."""
 
 
 def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
@@ -89,103 +92,111 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
 
     Raises UserError for a field that asks for something else than BERT's mathematics.
     """
-    _refuse_what_is_not_implemented(hf)
-    fields: dict[str, Any] = {}
-    for name in _INTEGERS + _FLOATS:
-        if name in hf:
-            fields[name] = number(name, hf[name], whole=name in _INTEGERS)
-    activation = hf.get("hidden_act", "gelu")
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        choices = ", ".join(ACTIVATIONS)
-        raise UserError(f"hidden_act={activation!r} is not implemented: expected one of {choices}")
-    fields["hidden_act"] = ACTIVATIONS[activation]
+    refuse_other_mathematics(hf, "bert", {"position_embedding_type": "absolute"})
+    fields = read_fields(hf, FIELDS)
     if hf.get("pad_token_id") is not None:
-        fields["pad_token_id"] = number("pad_token_id", hf["pad_token_id"], whole=True)
-    return EncoderConfig(**fields)
+        fields |= read_fields(hf, {"pad_token_id": "pad_token_id"})
+    return EncoderConfig(
+        **fields,
+        hidden_act=activation(hf, "hidden_act", "gelu"),
+        heads=with_classifier_dropout(HeadStyles(), rate(hf, "classifier_dropout")),
+    )
 
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
-    """The fields of config.json, without the dtype of the weights."""
-    architecture = next(name for name, kind in ARCHITECTURES.items() if kind == head.kind)
-    fields = {name: getattr(config, name) for name in _INTEGERS + _FLOATS}
+    """The fields of BERT's config.json."""
     return {
-        "architectures": [architecture],
-        "model_type": "bert",
-        **fields,
+        **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "pad_token_id": config.pad_token_id,
-        "classifier_dropout": head.classifier_dropout,
-        "tie_word_embeddings": True,
+        "classifier_dropout": classifier_dropout(config, head),
         "use_cache": True,
-        **head_to_hf(head),
     }
+
+
+def with_classifier_dropout(styles: HeadStyles, dropout: float | None) -> HeadStyles:
+    """Styles in which every classifier has this dropout before its last layer."""
+    return replace(
+        styles,
+        sequence_classification=replace(styles.sequence_classification, dropout=dropout),
+        token_classification=replace(styles.token_classification, dropout=dropout),
+        multiple_choice=replace(styles.multiple_choice, dropout=dropout),
+    )
+
+
+def classifier_dropout(config: EncoderConfig, head: Head) -> float | None:
+    """What config.json should say: the head's own rate, else the model's."""
+    own = head.classifier_dropout
+    return config.heads.sequence_classification.dropout if own is None else own
 
 
 def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     """BERT's table of names. Of all classes, BertModel alone saves the encoder unprefixed."""
     prefix = "" if head.kind == "none" else PREFIX
-    table = list(_encoder(config, prefix))
-    if head.has_pooler:
-        table += _dense("pooler/dense", f"{prefix}pooler.dense")
+    table = list(encoder_weights(config, prefix))
+    if head.kind not in ("masked_lm", "token_classification", "question_answering"):
+        table += dense("pooler/dense", f"{prefix}pooler.dense")
     if head.has_masked_lm:
-        table += _dense("masked_lm/dense", "cls.predictions.transform.dense")
-        table += _norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
-        table.append(Weight("masked_lm/bias", "cls.predictions.bias", "pad_vocab"))
+        table += dense("masked_lm/dense", "cls.predictions.transform.dense")
+        table += norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
+        table += vocabulary_weights(config, "cls.predictions")
     if head.has_next_sentence:
-        table += _dense("next_sentence/dense", "cls.seq_relationship")
-    if head.has_classifier:
-        table += _dense("classifier/dense", "classifier")
+        table += dense("next_sentence/dense", "cls.seq_relationship")
+    if head.num_outputs:
+        is_spans = head.kind == "question_answering"
+        table += dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
     return tuple(table)
 
 
-def canonical_key(key: str) -> str:
-    """Names of TensorFlow's layer norm and of a bare BertModel in the names of today."""
-    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
-        key = key.removesuffix(old) + new if key.endswith(old) else key
-    bare = key.startswith(("embeddings.", "encoder.", "pooler."))
-    return PREFIX + key if bare else key
-
-
-def _refuse_what_is_not_implemented(hf: Mapping[str, Any]) -> None:
-    for name, implemented in FIXED.items():
-        value = hf.get(name)
-        if value is not None and value != implemented:
-            raise UserError(
-                f"{name}={value!r} is not implemented for bert: expected {implemented!r}"
-            )
-    custom = [name for name in hf.get("auto_map") or {} if name.startswith("AutoModel")]
-    if custom:
-        raise UserError(
-            f"auto_map names custom code for {custom[0]}, so the model is not the published BERT: "
-            f"take a checkpoint without custom model code"
-        )
-
-
-def _encoder(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
+def encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
+    """Rows of embeddings and layers, for every family that names them as BERT does."""
     ours, theirs = "encoder/embeddings", f"{prefix}embeddings"
     yield Weight(f"{ours}/word/embedding", f"{theirs}.word_embeddings.weight", "pad_vocab")
     yield Weight(f"{ours}/position/embedding", f"{theirs}.position_embeddings.weight")
     yield Weight(f"{ours}/token_type/embedding", f"{theirs}.token_type_embeddings.weight")
-    yield from _norm(f"{ours}/norm", f"{theirs}.LayerNorm")
+    yield from norm(f"{ours}/norm", f"{theirs}.LayerNorm")
     for index in range(config.num_hidden_layers):
         ours, theirs = f"encoder/layers/{index}", f"{prefix}encoder.layer.{index}"
         for name in ("query", "key", "value"):
-            yield from _dense(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
-        yield from _dense(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
-        yield from _norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
-        yield from _dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
-        yield from _dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
-        yield from _norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
+            yield from dense(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
+        yield from dense(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
+        yield from norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
+        yield from dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
+        yield from dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
+        yield from norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
 
 
-def _dense(path: str, key: str) -> Iterator[Weight]:
-    yield Weight(f"{path}/kernel", f"{key}.weight", "transpose")
-    yield Weight(f"{path}/bias", f"{key}.bias")
+def vocabulary_weights(config: EncoderConfig, key: str) -> Iterator[Weight]:
+    """The bias per piece and, untied, the output projection.
+
+    Untied, transformers' decoder has a bias of its own, which acts, and saves beside it the
+    head's, which does not.
+    """
+    if config.tie_word_embeddings:
+        yield Weight("masked_lm/bias", f"{key}.bias", "pad_vocab")
+        return
+    yield Weight("masked_lm/decoder", f"{key}.decoder.weight", "pad_vocab")
+    yield Weight("masked_lm/bias", f"{key}.decoder.bias", "pad_vocab", copy=f"{key}.bias")
 
 
-def _norm(path: str, key: str) -> Iterator[Weight]:
-    yield Weight(f"{path}/scale", f"{key}.weight")
-    yield Weight(f"{path}/bias", f"{key}.bias")
+def tied_vocabulary(config: EncoderConfig, key: str, embedding: str) -> Mapping[str, str]:
+    """Copies of the word embedding and of the bias in the files of tied models."""
+    if not config.tie_word_embeddings:
+        return {}
+    return {f"{key}.decoder.weight": embedding, f"{key}.decoder.bias": f"{key}.bias"}
+
+
+def todays_name(key: str) -> str:
+    """TensorFlow's gamma and beta of a layer norm in the names of today."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        if key.endswith(old):
+            return key.removesuffix(old) + new
+    return key
+
+
+def _canonical_key(key: str) -> str:
+    key = todays_name(key)
+    return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
 
 
 BERT = Family(
@@ -194,14 +205,12 @@ BERT = Family(
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,
-    head_from_hf=head_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=canonical_key,
-    tied={
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
+    canonical_key=_canonical_key,
+    tied=lambda config: tied_vocabulary(
+        config, "cls.predictions", "bert.embeddings.word_embeddings.weight"
+    ),
     buffers=frozenset({"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}),
     head_prefixes=("bert.pooler.", "cls.", "classifier.", "qa_outputs."),
 )

@@ -6,10 +6,17 @@ from typing import Any
 
 import yaml
 
-from jaxbert.families.family import Family
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.families import family_of
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
 
-PIPELINES = {"masked_lm": "fill-mask", "sequence_classification": "text-classification"}
+PIPELINES = {
+    "masked_lm": "fill-mask",
+    "sequence_classification": "text-classification",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+    "multiple_choice": "multiple-choice",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def render(card: Card, family: Family, config: EncoderConfig, head: Head) -> str:
+def render(card: Card, config: EncoderConfig, head: Head) -> str:
     """The card as Markdown with the YAML front matter that the Hub reads."""
     front = {key: value for key, value in _front_matter(card, head).items() if value}
     matter = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
@@ -39,7 +46,7 @@ def render(card: Card, family: Family, config: EncoderConfig, head: Head) -> str
         f"---\n{matter}---",
         f"# {card.name}",
         card.description,
-        f"## Architecture\n\n{_architecture(family, config, head)}",
+        f"## Architecture\n\n{_architecture(config, head)}",
         f"## Data\n\n{card.data}" if card.data else "",
         f"## Results\n\n{_table('metric', card.metrics)}" if card.metrics else "",
         f"## Training\n\n{_table('option', _flat(card.training))}" if card.training else "",
@@ -61,9 +68,10 @@ def _front_matter(card: Card, head: Head) -> dict[str, Any]:
     }
 
 
-def _architecture(family: Family, config: EncoderConfig, head: Head) -> str:
+def _architecture(config: EncoderConfig, head: Head) -> str:
+    name = family_of(config.model_type).architecture(head.kind) or config.model_type
     text = (
-        f"`{family.architecture(head.kind)}` with {config.num_hidden_layers} layers, hidden size "
+        f"`{name}` with {config.num_hidden_layers} layers, hidden size "
         f"{config.hidden_size}, {config.num_attention_heads} attention heads, a vocabulary of "
         f"{config.vocab_size:,} and at most {config.max_position_embeddings} tokens."
     )

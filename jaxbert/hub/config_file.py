@@ -10,7 +10,9 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
-from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.families.head_fields import head_from_hf
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head, HeadKind
 
 FILE = "config.json"
 
@@ -39,8 +41,8 @@ def read_description(
     try:
         family = family_of(_model_type(fields))
         saved_kind = _saved_kind(family, fields)
-        saved = None if saved_kind is None else family.head_from_hf(fields, saved_kind)
-        wanted = saved if head is None else _as_head(family, fields, head, labels)
+        saved = None if saved_kind is None else head_from_hf(fields, saved_kind)
+        wanted = saved if head is None else _as_head(fields, head, labels)
         if wanted is None:
             raise UserError(_no_architecture(family, fields))
         if labels is not None:
@@ -86,10 +88,7 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
 
 
 def _as_head(
-    family: Family,
-    fields: Mapping[str, Any],
-    head: Head | HeadKind,
-    labels: Sequence[str] | None,
+    fields: Mapping[str, Any], head: Head | HeadKind, labels: Sequence[str] | None
 ) -> Head:
     if isinstance(head, Head):
         return head
@@ -98,14 +97,14 @@ def _as_head(
     if labels is not None:
         # The labels on disk may not be readable, and are not wanted.
         fields = {**fields, "id2label": dict(enumerate(labels))}
-    return family.head_from_hf(fields, head)
+    return head_from_hf(fields, head)
 
 
 def _relabelled(head: Head, labels: Sequence[str]) -> Head:
-    if head.kind != "sequence_classification":
+    if not head.has_labels:
         raise UserError(
-            f"labels={list(labels)} need a classifier: pass head='sequence_classification', "
-            f"not {head.kind!r}"
+            f"labels={list(labels)} need a classifier: pass head='sequence_classification' or "
+            f"'token_classification', not {head.kind!r}"
         )
     return replace(head, labels=tuple(labels))
 

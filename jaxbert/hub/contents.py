@@ -9,8 +9,9 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 

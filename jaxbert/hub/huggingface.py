@@ -25,17 +25,26 @@ def stored_params(
     family, config, head = described.family, described.config, described.head
     tensors = open_tensors(directory)
     names = _canonical_names(family, tensors.shapes, directory)
-    _settle_tied(family, names, tensors, directory, must_agree=head.has_masked_lm)
+    _settle_tied(family, config, names, tensors, directory, must_agree=head.has_masked_lm)
     shapes = parameter_shapes(config, head)
     table = {weight.path: weight for weight in family.weights(config, head)}
     stored = {}
     for path, shape in shapes.items():
-        skipped = without_classifier and path.startswith("classifier/")
-        key = None if skipped else names.pop(family.canonical_key(table[path].key), None)
+        skipped = without_classifier and _is_skipped(path)
+        key = None if skipped else names.get(family.canonical_key(table[path].key))
         stored[path] = _stored(table[path], key, tensors, config, shape)
+    used = {family.canonical_key(weight.key) for weight in table.values()}
+    used |= {family.canonical_key(weight.copy) for weight in table.values() if weight.copy}
+    if without_classifier:
+        used -= {family.canonical_key(table[path].key) for path in shapes if _is_skipped(path)}
+    names = {name: key for name, key in names.items() if name not in used}
     unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]
     unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
     return Contents(stored, unexpected, tuple(sorted(unused)))
+
+
+def _is_skipped(path: str) -> bool:
+    return path.startswith("classifier/")
 
 
 def _stored(
@@ -67,10 +76,16 @@ def _canonical_names(family: Family, keys: Iterable[str], directory: Path) -> di
 
 
 def _settle_tied(
-    family: Family, names: dict[str, str], tensors: Tensors, directory: Path, *, must_agree: bool
+    family: Family,
+    config: EncoderConfig,
+    names: dict[str, str],
+    tensors: Tensors,
+    directory: Path,
+    *,
+    must_agree: bool,
 ) -> None:
     """Takes copies of tied tensors out of `names`, or puts one where its original is missing."""
-    for copy, original in family.tied.items():
+    for copy, original in family.tied(config).items():
         if copy not in names:
             continue
         if original not in names:
@@ -80,5 +95,6 @@ def _settle_tied(
             if not np.array_equal(tensors.read(key), tensors.read(names[original])):
                 raise UserError(
                     f"{directory}: {key} differs from {names[original]}, to which it is tied: "
-                    f"a model with its own output projection is not implemented"
+                    f"a model with its own output projection has tie_word_embeddings=false in "
+                    f"config.json"
                 )

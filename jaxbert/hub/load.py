@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxbert.errors import UserError
-from jaxbert.families.family import Family
 from jaxbert.hub import huggingface, native
 from jaxbert.hub.config_file import Description, read_description
 from jaxbert.hub.contents import assemble, paths_to_draw
 from jaxbert.hub.source import find_model
-from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import model_from_params
+from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.model import Model
 from jaxbert.typing import Params
 
@@ -28,7 +28,6 @@ class Pretrained:
     """A loaded model as values, and what its files did not settle."""
 
     directory: Path
-    family: Family
     config: EncoderConfig
     head: Head
     params: Params
@@ -99,7 +98,6 @@ def load_params(
     params = assemble(contents.stored, fresh, described.config, described.head, seed)
     return Pretrained(
         directory=directory,
-        family=described.family,
         config=described.config,
         head=described.head,
         params=params,
@@ -114,7 +112,7 @@ def _classifier_is_another(described: Description, directory: Path, *, accept: b
     Raises UserError for as many labels with other names, unless that is to be accepted: what the
     classifier has learnt would silently change its meaning.
     """
-    if not described.head.has_classifier:
+    if not described.head.num_outputs:
         return False
     if described.saved_kind != described.head.kind:
         return True

@@ -1,7 +1,7 @@
 """Writing a model as a directory that Hugging Face's libraries open."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import ml_dtypes
@@ -9,15 +9,17 @@ import numpy as np
 
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
-from jaxbert.families import FAMILIES
+from jaxbert.families import family_of
 from jaxbert.families.family import Family
+from jaxbert.families.head_fields import head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import Card, render
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import SINGLE, write_tensors
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params, functional
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
 from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
 from jaxbert.tree import flat
@@ -27,7 +29,6 @@ FileDtype = Literal["float32", "bfloat16"]
 Layout = Literal["huggingface", "orbax"]
 
 _NUMPY = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-BERT = FAMILIES["bert"]
 
 
 def save_pretrained(
@@ -60,7 +61,6 @@ def save_params(
     tokenizer: Tokenizer | None,
     directory: str | Path,
     *,
-    family: Family = BERT,
     layout: Layout = "huggingface",
     dtype: FileDtype = "float32",
     card: Card | None = None,
@@ -76,19 +76,21 @@ def save_params(
     """
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
+    if layout == "huggingface":
+        _check_expressible(family_of(config.model_type), head)
     check_params(params, config, head)
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
     with whole_directory(directory, overwrite=overwrite) as new:
-        write_config({**family.config_to_hf(config, head), "dtype": dtype}, new)
+        write_config(config_fields(config, head) | {"dtype": dtype}, new)
         if layout == "orbax":
             native.write_params(params, new, _NUMPY[dtype])
         else:
-            tensors = file_tensors(params, config, head, family=family, dtype=dtype)
+            tensors = file_tensors(params, config, head, dtype=dtype)
             write_tensors(tensors, new / SINGLE)
         if tokenizer is not None:
             save_tokenizer(tokenizer, new)
-        text = render(card or Card(name=Path(directory).name), family, config, head)
+        text = render(card or Card(name=Path(directory).name), config, head)
         (new / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -97,7 +99,6 @@ def file_tensors(
     config: EncoderConfig,
     head: Head,
     *,
-    family: Family = BERT,
     dtype: FileDtype = "float32",
 ) -> dict[str, np.ndarray]:
     """The tensors of model.safetensors by name: transposed and trimmed to the real vocabulary.
@@ -105,11 +106,26 @@ def file_tensors(
     Takes any tree of the params' structure, so it also names gradients and moments.
     """
     leaves = flat(jax.device_get(params))
-    table = family.weights(config, head)
+    table = family_of(config.model_type).weights(config, head)
     assert set(leaves) == {weight.path for weight in table}
+    parts: dict[str, list[np.ndarray]] = {}
+    for weight in sorted(table, key=lambda weight: weight.part):
+        tensor = weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype])
+        parts.setdefault(weight.key, []).append(tensor)
+        if weight.copy is not None:
+            parts[weight.copy] = [tensor]
+    return {key: np.concatenate(found) if found[1:] else found[0] for key, found in parts.items()}
+
+
+def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
+    """The fields of config.json, without the dtype of the weights."""
+    family = family_of(config.model_type)
+    architecture = family.architecture(head.kind)
     return {
-        weight.key: weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype])
-        for weight in table
+        "model_type": family.model_type,
+        "architectures": [] if architecture is None else [architecture],
+        **family.config_to_hf(config, head),
+        **head_to_hf(head),
     }
 
 
@@ -119,4 +135,20 @@ def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
         raise UserError(
             f"the tokenizer has {tokenizer.vocab_size} tokens and the model "
             f"vocab_size={config.vocab_size}: take the tokenizer that the model was trained with"
+        )
+
+
+def _check_expressible(family: Family, head: Head) -> None:
+    """Raises UserError for a head that no class of transformers computes."""
+    what = None
+    if family.architecture(head.kind) is None:
+        what = f"a {head.kind} head for {family.model_type}"
+    elif head.mixture is not None:
+        what = "a head over several layers"
+    elif head.pooling is not None and head.pooling not in family.poolings:
+        what = f"pooling={head.pooling!r} for {family.model_type}"
+    if what is not None:
+        raise UserError(
+            f"transformers has no class with {what}: save it with layout='orbax' (--to orbax), or "
+            "its encoder alone (--head none)"
         )

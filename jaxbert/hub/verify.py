@@ -61,6 +61,8 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
     """
     described = read_description(Path(directory), head=model.head)
     architecture = described.family.architecture(model.head.kind)
+    if architecture is None:
+        raise UserError(f"{directory}: transformers has no class for its {model.head.kind} head")
     torch_model, missing, unexpected = _open_with_transformers(architecture, directory)
     inputs = random_inputs(model.config, seed)
     ours = _run_ours(model, inputs)

@@ -1,14 +1,29 @@
 """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.dropout import dropout
-from jaxbert.nn.numerics import attention_weights, linear
+from jaxbert.nn.dropout import dropout, split_key
+from jaxbert.nn.linear import Linear
+from jaxbert.nn.numerics import attention_weights
+from jaxbert.nn.rotary import Rotation, rotate
 from jaxbert.typing import Array
+
+
+class AttentionInputs(NamedTuple):
+    """What all layers of one type share."""
+
+    mask: Bool[Array, "batch 1 #seq seq"]
+    """True = attend."""
+    rotation: Rotation | None = None
+    """Of queries and keys, where positions are rotary."""
+    relative: Float[Array, "offsets hidden"] | None = None
+    """Embeddings of relative positions, where attention is disentangled."""
 
 
 class SelfAttention(nnx.Module):
@@ -19,27 +34,46 @@ class SelfAttention(nnx.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        def project() -> nnx.Linear:
-            size, stddev = config.hidden_size, config.initializer_range
-            return linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
+        size, bias = config.hidden_size, config.attention_bias
+        self.head_dim = size // config.num_attention_heads
+        shared = config.key_value_heads * self.head_dim
 
-        self.query, self.key, self.value, self.output = (project() for _ in range(4))
-        self.num_heads = config.num_attention_heads
+        def project(outputs: int, stddev: float) -> Linear:
+            return Linear(size, outputs, stddev=stddev, dtype=dtype, rngs=rngs, use_bias=bias)
+
+        self.query = project(size, config.initializer_range)
+        self.key = project(shared, config.initializer_range)
+        self.value = project(shared, config.initializer_range)
+        self.output = project(size, config.output_initializer_range)
+        self.heads_per_key = config.num_attention_heads // config.key_value_heads
         self.dropout_rate = config.attention_probs_dropout_prob
 
-    def _heads(self, x: Float[Array, "batch seq hidden"]) -> Float[Array, "batch seq heads _"]:
-        return x.reshape(*x.shape[:2], self.num_heads, -1)
+    def heads(self, x: Float[Array, "*shape hidden"]) -> Float[Array, "*shape heads head_dim"]:
+        """Splits the features of a projection into heads."""
+        return x.reshape(*x.shape[:-1], -1, self.head_dim)
+
+    def scores(
+        self,
+        query: Float[Array, "batch seq heads head_dim"],
+        keys: Float[Array, "batch seq heads head_dim"],
+        inputs: AttentionInputs,
+        key: Array | None,
+    ) -> Float[Array, "batch heads seq seq"]:
+        """float32 scores before the mask; `key` is for what a kind of attention drops out."""
+        scores = jnp.einsum("bqnd,bknd->bnqk", query, keys, preferred_element_type=jnp.float32)
+        return scores * query.shape[-1] ** -0.5
 
     def __call__(
-        self,
-        x: Float[Array, "batch seq hidden"],
-        mask: Bool[Array, "batch 1 #seq seq"],
-        key: Array | None,
+        self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"]]:
         """The attended values and, before dropout, the float32 attention weights."""
-        query, keys, value = (self._heads(p(x)) for p in (self.query, self.key, self.value))
-        scores = jnp.einsum("bqnd,bknd->bnqk", query, keys, preferred_element_type=jnp.float32)
-        weights = attention_weights(scores * query.shape[-1] ** -0.5, mask)
-        kept = dropout(weights.astype(value.dtype), self.dropout_rate, key)
+        query, keys, value = (self.heads(p(x)) for p in (self.query, self.key, self.value))
+        if inputs.rotation is not None:
+            query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
+        if self.heads_per_key > 1:
+            keys, value = (jnp.repeat(y, self.heads_per_key, axis=2) for y in (keys, value))
+        weights_key, scores_key = split_key(key, 2)
+        weights = attention_weights(self.scores(query, keys, inputs, scores_key), inputs.mask)
+        kept = dropout(weights.astype(value.dtype), self.dropout_rate, weights_key)
         attended = jnp.einsum("bnqk,bknd->bqnd", kept, value)
         return self.output(attended.reshape(x.shape)), weights

@@ -1,98 +1,176 @@
-"""What an encoder and its head are, as values. Option names are Hugging Face's."""
+"""What an encoder is, as a value. Option names are Hugging Face's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxbert.errors import UserError
+from jaxbert.nn.parts import (
+    Activation,
+    Convolution,
+    HeadStyles,
+    LayerType,
+    RelativeAttention,
+    RotaryPositions,
+)
 
 VOCABULARY_MULTIPLE = 128
 """Rows of the word embedding come in multiples of a TPU lane, so that shards stay equal."""
 
-HeadKind = Literal["none", "pretraining", "masked_lm", "next_sentence", "sequence_classification"]
-ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+_AT_LEAST_ONE = (
+    "vocab_size",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_RATES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "embedding_dropout_prob",
+    "attention_output_dropout_prob",
+    "mlp_dropout_prob",
+)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """Architecture of an encoder. The defaults are BERT-base, uncased."""
 
+    model_type: str = "bert"
+    """The family, whose file in `families/` knows its sizes and its names elsewhere."""
     vocab_size: int = 30522
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: Literal["gelu", "gelu_new", "relu"] = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
+    """Sentence types; 0: none are embedded."""
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    tie_word_embeddings: bool = True
+    """The masked LM's output projection is the word embedding."""
+
+    embedding_size: int | None = None
+    """Width of the embeddings, projected to `hidden_size`; None: that width itself."""
+    position_embedding_type: Literal["absolute", "after_padding", "none"] = "absolute"
+    """after_padding: rows of the table from `pad_token_id` + 1 on, padding not counted."""
+    embedding_norm: bool = True
+    mask_embeddings: bool = False
+    """The embeddings of padding are zero."""
+    embedding_dropout_prob: float | None = None
+    """None: `hidden_dropout_prob`."""
+
+    num_hidden_groups: int | None = None
+    """Layers that exist, each one applied several times over; None: every layer is its own."""
+    norm_placement: Literal["post", "pre"] = "post"
+    """post: after every residual sum. pre: before every block, and once at the end."""
+    norm_kind: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    norm_bias: bool = True
+    first_norm: bool = True
+    """With norm_placement pre: whether the first layer's attention has its norm."""
+
+    attention_bias: bool = True
+    attention_output_dropout_prob: float | None = None
+    """After the attention's output projection; None: `hidden_dropout_prob`."""
+    num_key_value_heads: int | None = None
+    """Heads of keys and values, shared by groups of query heads; None: one for each."""
+    layer_types: tuple[LayerType, ...] | None = None
+    """Of every layer; None: all attend to everything."""
+    local_attention: int = 128
+    """Width of the window of sliding attention: this many divided by 2 on either side."""
+    rotary: RotaryPositions | None = None
+    relative_attention: RelativeAttention | None = None
+    convolution: Convolution | None = None
+
+    gated_mlp: bool = False
+    """The activation multiplies a second projection (Shazeer 2020)."""
+    mlp_bias: bool = True
+    mlp_dropout_prob: float = 0.0
+    """Between the two products of the feed-forward network."""
+    depth_scaled_initializer: bool = False
+    """Output projections start smaller by sqrt(2 * num_hidden_layers)."""
+
+    heads: HeadStyles = field(default=HeadStyles())
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
-        if self.num_hidden_layers < 0:
-            raise UserError(f"num_hidden_layers={self.num_hidden_layers}: must not be negative")
+        for name in ("num_hidden_layers", "type_vocab_size"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name}={getattr(self, name)}: must not be negative")
+        for name in _RATES:
+            rate = getattr(self, name)
+            if rate is not None and not 0.0 <= rate < 1.0:
+                raise UserError(f"{name}={rate}: must lie in [0, 1)")
+        if self.layer_norm_eps <= 0:
+            raise UserError(f"layer_norm_eps={self.layer_norm_eps}: must be above 0")
+        self._check_heads()
+        self._check_layers()
+
+    def _check_heads(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 f"hidden_size={self.hidden_size} is not a multiple of "
                 f"num_attention_heads={self.num_attention_heads}: every head has the same width"
             )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise UserError(f"{name}={getattr(self, name)}: must lie in [0, 1)")
+        if self.num_attention_heads % self.key_value_heads:
+            raise UserError(
+                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads={self.num_key_value_heads}"
+            )
+        if self.rotary is not None and self.hidden_size // self.num_attention_heads % 2:
+            raise UserError(
+                f"hidden_size={self.hidden_size} and num_attention_heads="
+                f"{self.num_attention_heads} make heads of odd width: rotary positions turn pairs"
+            )
+
+    def _check_layers(self) -> None:
+        groups, layers = self.num_hidden_groups, self.num_hidden_layers
+        if groups is not None and not 1 <= groups <= max(layers, 1):
+            raise UserError(f"num_hidden_groups={groups}: expected 1 to num_hidden_layers={layers}")
+        if self.layer_types is not None and len(self.layer_types) != layers:
+            raise UserError(
+                f"layer_types names {len(self.layer_types)} layers, num_hidden_layers={layers}: "
+                "expected one type for every layer"
+            )
 
     @property
     def padded_vocab_size(self) -> int:
         """Rows of the word embedding as stored; those beyond `vocab_size` are zero and unused."""
         return -(-self.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
-
-@dataclass(frozen=True)
-class Head:
-    """What sits on the encoder. `labels` name the outputs of a classifier, in order."""
-
-    kind: HeadKind = "none"
-    labels: tuple[str, ...] = ()
-    problem_type: ProblemType | None = None
-    classifier_dropout: float | None = None
-    """Dropout before the classifier; None: the encoder's `hidden_dropout_prob`."""
-
-    def __post_init__(self) -> None:
-        if self.kind == "sequence_classification" and not self.labels:
-            raise UserError("a sequence_classification head needs at least one label")
-        if len(set(self.labels)) != len(self.labels):
-            raise UserError(f"labels={list(self.labels)}: a label occurs twice")
-        rate = self.classifier_dropout
-        if rate is not None and not 0.0 <= rate < 1.0:
-            raise UserError(f"classifier_dropout={rate}: must lie in [0, 1)")
+    @property
+    def embedding_width(self) -> int:
+        """Columns of the embedding tables."""
+        return self.embedding_size or self.hidden_size
 
     @property
-    def has_pooler(self) -> bool:
-        """Whether the pooled [CLS] vector is computed."""
-        return self.kind != "masked_lm"
+    def key_value_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_key_value_heads or self.num_attention_heads
 
     @property
-    def has_masked_lm(self) -> bool:
-        """Whether vocabulary logits are computed."""
-        return self.kind in ("pretraining", "masked_lm")
+    def num_stored_layers(self) -> int:
+        """Layers that have parameters."""
+        return self.num_hidden_layers if self.num_hidden_groups is None else self.num_hidden_groups
+
+    def stored_layer(self, layer: int) -> int:
+        """The layer whose parameters layer `layer` uses."""
+        return layer * self.num_stored_layers // self.num_hidden_layers
+
+    def layer_type(self, layer: int) -> LayerType:
+        """How far a layer attends."""
+        return "full_attention" if self.layer_types is None else self.layer_types[layer]
 
     @property
-    def has_next_sentence(self) -> bool:
-        """Whether the two next-sentence logits are computed."""
-        return self.kind in ("pretraining", "next_sentence")
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether there is a classifier over `labels`."""
-        return self.kind == "sequence_classification"
+    def output_initializer_range(self) -> float:
+        """Standard deviation of the projections that write into the residual sum."""
+        if not self.depth_scaled_initializer:
+            return self.initializer_range
+        return self.initializer_range / (2.0 * max(self.num_hidden_layers, 1)) ** 0.5

@@ -3,20 +3,21 @@
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
-from jaxbert.nn.numerics import layer_norm
+from jaxbert.nn.linear import Linear
+from jaxbert.nn.norm import norm
 from jaxbert.typing import Array
 
 
-def embedding(rows: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Embed:
-    """Table of float32 [rows, hidden], truncated-normal(initializer_range)."""
+def embedding(rows: int, columns: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Embed:
+    """Table of float32 [rows, columns], truncated-normal(initializer_range)."""
     return nnx.Embed(
         rows,
-        config.hidden_size,
+        columns,
         embedding_init=nnx.initializers.truncated_normal(config.initializer_range),
         param_dtype=jnp.float32,
         rngs=rngs,
@@ -24,35 +25,74 @@ def embedding(rows: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Embed:
 
 
 class Embeddings(nnx.Module):
-    """Sum of the three embeddings, layer norm, dropout."""
+    """Sum of the embeddings that the family has, norm, dropout, and where narrower a projection."""
 
     def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.word = embedding(config.padded_vocab_size, config, rngs)
+        width = config.embedding_width
+        self.word = embedding(config.padded_vocab_size, width, config, rngs)
         table = self.word.embedding[...]
         self.word.embedding[...] = table.at[config.vocab_size :].set(0.0)
-        self.position = embedding(config.max_position_embeddings, config, rngs)
-        self.token_type = embedding(config.type_vocab_size, config, rngs)
-        self.norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
-        self.dropout_rate = config.hidden_dropout_prob
-        self.dtype = dtype
+        if config.position_embedding_type != "none":
+            self.position = embedding(config.max_position_embeddings, width, config, rngs)
+        if config.type_vocab_size:
+            self.token_type = embedding(config.type_vocab_size, width, config, rngs)
+        if config.embedding_norm:
+            self.norm = norm(config, rngs, width)
+        if width != config.hidden_size:
+            stddev = config.initializer_range
+            self.projection = Linear(
+                width, config.hidden_size, stddev=stddev, dtype=dtype, rngs=rngs
+            )
+        rate = config.embedding_dropout_prob
+        self.dropout_rate = config.hidden_dropout_prob if rate is None else rate
+        self.config, self.dtype = config, dtype
 
     def __call__(
         self,
         input_ids: Int[Array, "batch seq"],
+        attention_mask: Bool[Array, "batch seq"],
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
     ) -> Float[Array, "batch seq hidden"]:
-        """Embeds tokens at positions 0, 1, ...; the sum and the norm run in float32.
+        """Embeds tokens; the sum and the norm run in float32.
 
         Raises UserError for more tokens than there are positions.
         """
-        length, longest = input_ids.shape[1], self.position.num_embeddings
-        if length > longest:
-            raise UserError(
-                f"input_ids has {length} tokens per row and the model at most {longest} "
-                "(max_position_embeddings): cut or split the text"
-            )
-        total = self.word.embedding[...][input_ids]
-        total += self.position.embedding[...][None, :length]
-        total += self.token_type.embedding[...][token_type_ids]
-        return dropout(self.norm(total).astype(self.dtype), self.dropout_rate, key)
+        config = self.config
+        _check_length(input_ids.shape[1], config)
+        x = self.word.embedding[...][input_ids]
+        if config.position_embedding_type == "absolute":
+            x += self.position.embedding[...][None, : input_ids.shape[1]]
+        elif config.position_embedding_type == "after_padding":
+            x += self.position.embedding[...][positions_after_padding(input_ids, config)]
+        if config.type_vocab_size:
+            x += self.token_type.embedding[...][token_type_ids]
+        if config.embedding_norm:
+            x = self.norm(x)
+        if config.mask_embeddings:
+            x = jnp.where(attention_mask[..., None], x, 0.0)
+        x = dropout(x.astype(self.dtype), self.dropout_rate, key)
+        return self.projection(x) if config.embedding_width != config.hidden_size else x
+
+
+def positions_after_padding(
+    input_ids: Int[Array, "batch seq"], config: EncoderConfig
+) -> Int[Array, "batch seq"]:
+    """RoBERTa's positions: tokens count from `pad_token_id` + 1, padding has `pad_token_id`."""
+    is_token = (input_ids != config.pad_token_id).astype(jnp.int32)
+    return jnp.cumsum(is_token, axis=1) * is_token + config.pad_token_id
+
+
+def longest_input(config: EncoderConfig) -> int:
+    """Tokens that a row may have: RoBERTa's first positions belong to padding."""
+    is_offset = config.position_embedding_type == "after_padding"
+    return config.max_position_embeddings - (config.pad_token_id + 1 if is_offset else 0)
+
+
+def _check_length(length: int, config: EncoderConfig) -> None:
+    longest = longest_input(config)
+    if length > longest:
+        raise UserError(
+            f"input_ids has {length} tokens per row and the model at most {longest} "
+            f"(max_position_embeddings={config.max_position_embeddings}): cut or split the text"
+        )

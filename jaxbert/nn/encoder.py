@@ -1,24 +1,42 @@
 """Embeddings and a stack of layers."""
 
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
+from jaxbert.nn.attention import AttentionInputs
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.disentangled import RelativeEmbeddings
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.embeddings import Embeddings
 from jaxbert.nn.layer import EncoderLayer
+from jaxbert.nn.norm import norm
+from jaxbert.nn.parts import LayerType
+from jaxbert.nn.rotary import rotation
 from jaxbert.typing import Array
 
 
 class Encoder(nnx.Module):
-    """BERT's encoder. Layers are stored one by one, because depth is what users address."""
+    """The encoder of every family. Layers are stored one by one: depth is what users address."""
 
     def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
+        is_pre_norm = config.norm_placement == "pre"
         self.layers = nnx.List(
-            EncoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.num_hidden_layers)
+            EncoderLayer(
+                config,
+                has_first_norm=index > 0 or config.first_norm or not is_pre_norm,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            for index in range(config.num_stored_layers)
         )
+        if is_pre_norm:
+            self.final_norm = norm(config, rngs)
+        if config.relative_attention is not None:
+            self.relative = RelativeEmbeddings(config, config.relative_attention, rngs)
+        self.config, self.dtype = config, dtype
 
     def __call__(
         self,
@@ -34,12 +52,44 @@ class Encoder(nnx.Module):
 
         What the caller does not use costs nothing under `jax.jit`.
         """
-        embedding_key, *layer_keys = split_key(key, len(self.layers) + 1)
-        hidden_states = [self.embeddings(input_ids, token_type_ids, embedding_key)]
-        attentions = []
-        mask = attention_mask[:, None, None, :]
-        for layer, layer_key in zip(self.layers, layer_keys, strict=True):
-            x, weights = layer(hidden_states[-1], mask, layer_key)
+        config = self.config
+        embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)
+        x = self.embeddings(input_ids, attention_mask, token_type_ids, embedding_key)
+        hidden_states, attentions = [x], []
+        inputs = self._inputs(attention_mask)
+        for index, layer_key in enumerate(layer_keys):
+            layer = self.layers[config.stored_layer(index)]
+            x, weights = layer(x, inputs[config.layer_type(index)], layer_key)
             hidden_states.append(x)
             attentions.append(weights)
+        if config.norm_placement == "pre":
+            # The last of them is what the heads read.
+            hidden_states[-1] = self.final_norm(x).astype(self.dtype)
         return tuple(hidden_states), tuple(attentions)
+
+    def _inputs(self, attention_mask: Bool[Array, "batch seq"]) -> dict[LayerType, AttentionInputs]:
+        """What the layers of each type share."""
+        config, length = self.config, attention_mask.shape[1]
+        types = {config.layer_type(index) for index in range(config.num_hidden_layers)}
+        relative = None if config.relative_attention is None else self.relative(self.dtype)
+        inputs = {}
+        for layer_type in types:
+            is_local = layer_type == "sliding_attention"
+            mask = attention_mask[:, None, None, :]
+            if is_local:
+                mask = mask & _window(length, config.local_attention // 2)[None, None]
+            if config.relative_attention is not None:
+                # DeBERTa's padding attends to nothing in particular, and so to all alike.
+                mask = mask & attention_mask[:, None, :, None]
+            rotary, turns = config.rotary, None
+            if rotary is not None:
+                theta = rotary.local_rope_theta if is_local else rotary.rope_theta
+                turns = rotation(length, config.hidden_size // config.num_attention_heads, theta)
+            inputs[layer_type] = AttentionInputs(mask, turns, relative)
+        return inputs
+
+
+def _window(length: int, reach: int) -> Bool[Array, "seq seq"]:
+    """True where query and key are at most `reach` positions apart."""
+    positions = jnp.arange(length)
+    return jnp.abs(positions[:, None] - positions[None, :]) <= reach

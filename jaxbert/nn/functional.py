@@ -11,7 +11,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
 from jaxbert.typing import Params

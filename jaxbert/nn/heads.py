@@ -1,4 +1,4 @@
-"""The heads of Devlin et al. 2018: pooler, masked language model, next sentence, classifier."""
+"""What turns hidden states into a head's outputs: projection, vocabulary logits, classifier."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -7,69 +7,105 @@ from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
-from jaxbert.nn.numerics import ACTIVATIONS, layer_norm, linear
+from jaxbert.nn.linear import Linear
+from jaxbert.nn.norm import norm
+from jaxbert.nn.numerics import ACTIVATIONS
+from jaxbert.nn.parts import HeadStyle
 from jaxbert.typing import Array
 
 
-class Pooler(nnx.Module):
-    """tanh of a dense layer over the first token."""
-
-    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        size, stddev = config.hidden_size, config.initializer_range
-        self.dense = linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "batch seq hidden"]) -> Float[Array, "batch hidden"]:
-        """Pools the [CLS] position."""
-        return jnp.tanh(self.dense(x[:, 0]))
-
-
-class MaskedLM(nnx.Module):
-    """Dense, activation, norm, then the transposed word embedding plus a bias per piece."""
-
-    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        size, stddev = config.hidden_size, config.initializer_range
-        self.dense = linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
-        self.norm = layer_norm(size, config.layer_norm_eps, rngs)
-        self.bias = nnx.Param(jnp.zeros(config.padded_vocab_size, jnp.float32))
-        self.activation = config.hidden_act
-        self.vocab_size = config.vocab_size
-        self.dtype = dtype
-
-    def __call__(
-        self,
-        x: Float[Array, "batch positions hidden"],
-        table: Float[Array, "padded_vocab hidden"],
-    ) -> Float[Array, "batch positions vocab"]:
-        """Float32 logits over the real vocabulary; `table` is the word embedding (tied)."""
-        x = ACTIVATIONS[self.activation](self.dense(x))
-        x = self.norm(x).astype(self.dtype)
-        logits = jnp.einsum(
-            "bph,vh->bpv", x, table.astype(self.dtype), preferred_element_type=jnp.float32
-        )
-        return (logits + self.bias[...][None, None])[..., : self.vocab_size]
-
-
-class Classifier(nnx.Module):
-    """Dropout and one dense layer: float32 logits from a pooled vector.
-
-    Also BERT's next-sentence head, which is a classifier of two classes without dropout.
-    """
+class Projection(nnx.Module):
+    """Dropout, dense layer, activation and, where the style has one, a norm."""
 
     def __init__(
         self,
         config: EncoderConfig,
-        num_labels: int,
+        style: HeadStyle,
+        in_features: int,
+        out_features: int,
+        dropout_rate: float,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        assert style.activation is not None
+        is_encoders = style.activation == "hidden_act"
+        self.activation = config.hidden_act if is_encoders else style.activation
+        self.dense = Linear(
+            in_features,
+            out_features,
+            stddev=config.output_initializer_range,
+            dtype=dtype,
+            rngs=rngs,
+            use_bias=style.bias,
+        )
+        if style.norm:
+            self.norm = norm(config, rngs, out_features)
+        self.has_norm, self.dropout_rate, self.dtype = style.norm, dropout_rate, dtype
+
+    def __call__(
+        self, x: Float[Array, "*shape in_features"], key: Array | None
+    ) -> Float[Array, "*shape out_features"]:
+        """The projection in the compute dtype."""
+        x = ACTIVATIONS[self.activation](self.dense(dropout(x, self.dropout_rate, key)))
+        return self.norm(x).astype(self.dtype) if self.has_norm else x
+
+
+class MaskedLM(Projection):
+    """A projection, then logits over the vocabulary: the transposed word embedding plus a bias."""
+
+    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        styles, width = config.heads, config.embedding_width
+        super().__init__(
+            config, styles.masked_lm, config.hidden_size, width, 0.0, dtype=dtype, rngs=rngs
+        )
+        rows = config.padded_vocab_size
+        if not config.tie_word_embeddings:
+            initial = nnx.initializers.truncated_normal(config.output_initializer_range)
+            table = initial(rngs.params(), (rows, width), jnp.float32)
+            self.decoder = nnx.Param(table.at[config.vocab_size :].set(0.0))
+        if styles.masked_lm_bias:
+            self.bias = nnx.Param(jnp.zeros(rows, jnp.float32))
+        self.has_bias, self.is_tied = styles.masked_lm_bias, config.tie_word_embeddings
+        self.vocab_size = config.vocab_size
+
+    def logits(
+        self,
+        x: Float[Array, "batch positions hidden"],
+        embedding: Float[Array, "padded_vocab width"],
+    ) -> Float[Array, "batch positions vocab"]:
+        """Float32 logits over the real vocabulary; `embedding` is the word embedding."""
+        table = embedding if self.is_tied else self.decoder[...]
+        logits = jnp.einsum(
+            "bph,vh->bpv",
+            self(x, None),
+            table.astype(self.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        if self.has_bias:
+            logits += self.bias[...][None, None]
+        return logits[..., : self.vocab_size]
+
+
+class Classifier(nnx.Module):
+    """Dropout and one dense layer: float32 logits, of a pooled vector or of every token."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        in_features: int,
+        num_outputs: int,
         dropout_rate: float,
         *,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         stddev = config.initializer_range
-        self.dense = linear(config.hidden_size, num_labels, stddev=stddev, dtype=dtype, rngs=rngs)
+        self.dense = Linear(in_features, num_outputs, stddev=stddev, dtype=dtype, rngs=rngs)
         self.dropout_rate = dropout_rate
 
     def __call__(
-        self, pooled: Float[Array, "batch hidden"], key: Array | None
-    ) -> Float[Array, "batch classes"]:
+        self, x: Float[Array, "*shape features"], key: Array | None
+    ) -> Float[Array, "*shape classes"]:
         """Scores every class."""
-        return self.dense(dropout(pooled, self.dropout_rate, key)).astype(jnp.float32)
+        return self.dense(dropout(x, self.dropout_rate, key)).astype(jnp.float32)

@@ -1,37 +1,58 @@
-"""One encoder layer with the norm after each residual sum (BERT's placement)."""
+"""One encoder layer: attention and feed-forward network, each with a residual sum and a norm."""
 
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from jaxbert.nn.attention import SelfAttention
+from jaxbert.nn.attention import AttentionInputs, SelfAttention
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.disentangled import DisentangledAttention
 from jaxbert.nn.dropout import dropout, split_key
 from jaxbert.nn.mlp import FeedForward
-from jaxbert.nn.numerics import layer_norm
+from jaxbert.nn.norm import norm
 from jaxbert.typing import Array
 
 
 class EncoderLayer(nnx.Module):
-    """x = norm(x + dropout(attention(x))); x = norm(x + dropout(mlp(x)))."""
+    """Norm after the residual sum, x = norm(x + block(x)), or before the block, x + block(norm(x)).
 
-    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.attention = SelfAttention(config, dtype=dtype, rngs=rngs)
-        self.attention_norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
+    A layer before which nothing needs a norm (`first_norm`) leaves its attention's out.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        has_first_norm: bool = True,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        is_disentangled = config.relative_attention is not None
+        attention = DisentangledAttention if is_disentangled else SelfAttention
+        self.attention = attention(config, dtype=dtype, rngs=rngs)
+        if has_first_norm:
+            self.attention_norm = norm(config, rngs)
         self.mlp = FeedForward(config, dtype=dtype, rngs=rngs)
-        self.mlp_norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
+        self.mlp_norm = norm(config, rngs)
+        self.is_pre_norm = config.norm_placement == "pre"
+        self.has_first_norm = has_first_norm
         self.dropout_rate = config.hidden_dropout_prob
+        rate = config.attention_output_dropout_prob
+        self.attention_dropout_rate = self.dropout_rate if rate is None else rate
 
     def __call__(
-        self,
-        x: Float[Array, "batch seq hidden"],
-        mask: Bool[Array, "batch 1 #seq seq"],
-        key: Array | None,
+        self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"]]:
         """The layer's output in the dtype of `x`, and its float32 attention weights."""
-        weights_key, attention_key, mlp_key = split_key(key, 3)
-        attended, weights = self.attention(x, mask, weights_key)
-        attended = dropout(attended, self.dropout_rate, attention_key)
-        x = self.attention_norm(x + attended).astype(x.dtype)
-        x = self.mlp_norm(x + dropout(self.mlp(x), self.dropout_rate, mlp_key)).astype(x.dtype)
-        return x, weights
+        weights_key, attention_key, inner_key, mlp_key = split_key(key, 4)
+        normed = x
+        if self.is_pre_norm and self.has_first_norm:
+            normed = self.attention_norm(x).astype(x.dtype)
+        attended, weights = self.attention(normed, inputs, weights_key)
+        total = x + dropout(attended, self.attention_dropout_rate, attention_key)
+        if self.is_pre_norm:
+            updated = self.mlp(self.mlp_norm(total).astype(x.dtype), inner_key)
+            return total + dropout(updated, self.dropout_rate, mlp_key), weights
+        x = self.attention_norm(total).astype(x.dtype)
+        updated = dropout(self.mlp(x, inner_key), self.dropout_rate, mlp_key)
+        return self.mlp_norm(x + updated).astype(x.dtype), weights

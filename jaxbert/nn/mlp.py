@@ -5,20 +5,30 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.numerics import ACTIVATIONS, linear
+from jaxbert.nn.dropout import dropout
+from jaxbert.nn.linear import Linear
+from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.typing import Array
 
 
 class FeedForward(nnx.Module):
-    """hidden -> mlp -> hidden with one activation between."""
+    """hidden -> mlp -> hidden with an activation between; gated: act(up(x)) * gate(x)."""
 
     def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        stddev = config.initializer_range
-        hidden, mlp = config.hidden_size, config.intermediate_size
-        self.up = linear(hidden, mlp, stddev=stddev, dtype=dtype, rngs=rngs)
-        self.down = linear(mlp, hidden, stddev=stddev, dtype=dtype, rngs=rngs)
-        self.activation = config.hidden_act
+        hidden, mlp, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        first, last = config.initializer_range, config.output_initializer_range
+        self.up = Linear(hidden, mlp, stddev=first, dtype=dtype, rngs=rngs, use_bias=bias)
+        if config.gated_mlp:
+            self.gate = Linear(hidden, mlp, stddev=first, dtype=dtype, rngs=rngs, use_bias=bias)
+        self.down = Linear(mlp, hidden, stddev=last, dtype=dtype, rngs=rngs, use_bias=bias)
+        self.activation, self.is_gated = config.hidden_act, config.gated_mlp
+        self.dropout_rate = config.mlp_dropout_prob
 
-    def __call__(self, x: Float[Array, "batch seq hidden"]) -> Float[Array, "batch seq hidden"]:
+    def __call__(
+        self, x: Float[Array, "batch seq hidden"], key: Array | None
+    ) -> Float[Array, "batch seq hidden"]:
         """Applies the network at every position."""
-        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+        y = ACTIVATIONS[self.activation](self.up(x))
+        if self.is_gated:
+            y = y * self.gate(x)
+        return self.down(dropout(y, self.dropout_rate, key))

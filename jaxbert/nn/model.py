@@ -5,29 +5,39 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
-from jaxbert.nn.heads import Classifier, MaskedLM, Pooler
+from jaxbert.nn.head import POOLED, Head
+from jaxbert.nn.heads import Classifier, MaskedLM, Projection
+from jaxbert.nn.parts import HeadStyle
+from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
 from jaxbert.typing import Array, ArrayOrNumpy
 
 Capture = Literal["hidden_states", "attentions"]
 
 
 class ModelOutput(NamedTuple):
-    """What a model returns; what its head does not have is None."""
+    """What a model returns; what its head does not have is None. Logits are float32."""
 
     last_hidden_state: Array
     """[batch, seq, hidden], compute dtype."""
     pooled: Array | None = None
     """[batch, hidden], compute dtype."""
     logits: Array | None = None
-    """float32; masked LM: [batch, seq | predictions, vocab]; classifiers: [batch, classes]."""
+    """masked LM: [batch, seq | predictions, vocab]; sequence classification: [batch, classes];
+    token classification: [batch, seq, classes]; replaced-token detection: [batch, seq], above 0 =
+    replaced; multiple choice: [batch, choices]; next sentence: [batch, 2]."""
     seq_relationship_logits: Array | None = None
-    """float32 [batch, 2] of the pretraining head; class 0 = B follows A, 1 = B is random."""
+    """[batch, 2] of the pretraining head; BERT: class 0 = B follows A, 1 = B is random; ALBERT:
+    class 0 = in order, 1 = swapped."""
+    start_logits: Array | None = None
+    """[batch, seq] of question answering: where the answer starts."""
+    end_logits: Array | None = None
+    """[batch, seq]: its last token."""
     hidden_states: tuple[Array, ...] | None = None
     """Embeddings, then every layer; only with capture=("hidden_states",)."""
     attentions: tuple[Array, ...] | None = None
@@ -35,7 +45,7 @@ class ModelOutput(NamedTuple):
 
 
 class Model(nnx.Module):
-    """BERT with the modules that `head` asks for. Without a key it is deterministic."""
+    """An encoder with the modules that `head` asks for. Without a key it is deterministic."""
 
     def __init__(
         self,
@@ -48,22 +58,34 @@ class Model(nnx.Module):
         head = Head() if head is None else head
         self.config, self.head = config, head
         self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
-        if head.has_pooler:
-            self.pooler = Pooler(config, dtype=dtype, rngs=rngs)
+        features, style = _features(config, head), head_style(config, head)
+        if head.mixture is not None:
+            self.mixture = Mixture(head.mixture)
+        if head.pooling == "attention":
+            self.attention_pooling = AttentionPooling(features, config, dtype=dtype, rngs=rngs)
+        before, rate = _dropout_rates(config, head, style)
+        if style.activation is not None:
+            size = config.hidden_size
+            projection = Projection(config, style, features, size, before, dtype=dtype, rngs=rngs)
+            features = size
+            if head.kind in POOLED:
+                self.pooler = projection
+            else:
+                self.projection = projection
+        self.has_projection = style.activation is not None
         if head.has_masked_lm:
             self.masked_lm = MaskedLM(config, dtype=dtype, rngs=rngs)
         if head.has_next_sentence:
-            self.next_sentence = Classifier(config, 2, 0.0, dtype=dtype, rngs=rngs)
-        if head.has_classifier:
-            rate = head.classifier_dropout
-            rate = config.hidden_dropout_prob if rate is None else rate
-            self.classifier = Classifier(config, len(head.labels), rate, dtype=dtype, rngs=rngs)
+            self.next_sentence = Classifier(config, features, 2, rate, dtype=dtype, rngs=rngs)
+        if head.num_outputs:
+            count = head.num_outputs
+            self.classifier = Classifier(config, features, count, rate, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
-        input_ids: Int[ArrayOrNumpy, "batch seq"],
-        attention_mask: Shaped[ArrayOrNumpy, "batch seq"] | None = None,
-        token_type_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
+        input_ids: Int[ArrayOrNumpy, "*choices seq"],
+        attention_mask: Shaped[ArrayOrNumpy, "*choices seq"] | None = None,
+        token_type_ids: Int[ArrayOrNumpy, "*choices seq"] | None = None,
         *,
         masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
         capture: tuple[Capture, ...] = (),
@@ -71,40 +93,135 @@ class Model(nnx.Module):
     ) -> ModelOutput:
         """Runs the encoder and its head.
 
-        `attention_mask`: 1 or True = attend; None: everywhere. `token_type_ids` None: sentence A.
-        `masked_lm_positions`: the vocabulary projection runs on these positions only.
-        `key`: dropout acts with it, and only with it.
+        Inputs are [batch, seq], for multiple choice [batch, choices, seq]. `attention_mask`: 1 or
+        True = attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`:
+        the vocabulary projection runs on these positions only. `key`: dropout acts with it, and
+        only with it.
         """
         _check_capture(capture)
-        input_ids = jnp.asarray(input_ids)
+        leading = _check_rank(input_ids, self.head)
+        length = input_ids.shape[-1]
+        input_ids = jnp.asarray(input_ids).reshape(-1, length)
         mask = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
         types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        encoder_key, classifier_key = split_key(key, 2)
-        hidden_states, attentions = self.encoder(
-            input_ids, jnp.asarray(mask, bool), jnp.asarray(types), encoder_key
-        )
-        last = hidden_states[-1]
-        pooled = self.pooler(last) if self.head.has_pooler else None
-        logits = next_sentence = None
-        if self.head.has_masked_lm:
-            chosen = last
-            if masked_lm_positions is not None:
-                positions = jnp.asarray(masked_lm_positions)[..., None]
-                chosen = jnp.take_along_axis(last, positions, axis=1)
-            logits = self.masked_lm(chosen, self.encoder.embeddings.word.embedding[...])
-        if pooled is not None and self.head.has_next_sentence:
-            next_sentence = self.next_sentence(pooled, None)
-        if pooled is not None and self.head.has_classifier:
-            logits = self.classifier(pooled, classifier_key)
-        return ModelOutput(
-            last_hidden_state=last,
-            pooled=pooled,
-            # HF: a model with the next-sentence head alone calls its output `logits`.
-            logits=next_sentence if self.head.kind == "next_sentence" else logits,
-            seq_relationship_logits=None if self.head.kind == "next_sentence" else next_sentence,
+        mask = jnp.asarray(mask, bool).reshape(-1, length)
+        types = jnp.asarray(types).reshape(-1, length)
+        encoder_key, head_key = split_key(key, 2)
+        hidden_states, attentions = self.encoder(input_ids, mask, types, encoder_key)
+        output = self._outputs(hidden_states, mask, types, masked_lm_positions, head_key)
+        if self.head.kind == "multiple_choice":
+            assert output.logits is not None
+            output = output._replace(logits=output.logits.reshape(leading))
+        return output._replace(
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=attentions if "attentions" in capture else None,
         )
+
+    def _outputs(
+        self,
+        hidden_states: tuple[Array, ...],
+        mask: Bool[Array, "batch seq"],
+        types: Int[Array, "batch seq"],
+        masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None,
+        key: Array | None,
+    ) -> ModelOutput:
+        """Everything but what is captured on the way."""
+        kind, last = self.head.kind, hidden_states[-1]
+        classifier_key, projection_key = split_key(key, 2)
+        read = last if self.head.mixture is None else self.mixture(hidden_states)
+        pooled: Array | None = None
+        logits: Array | None = None
+        next_sentence: Array | None = None
+        if kind in POOLED:
+            pooled = self._pooled(read, mask, types, projection_key)
+        elif self.has_projection:
+            read = self.projection(read, projection_key)
+        if self.head.has_masked_lm:
+            logits = self._vocabulary_logits(last, masked_lm_positions)
+        if self.head.has_next_sentence:
+            assert pooled is not None
+            next_sentence = self.next_sentence(pooled, classifier_key)
+        if kind == "next_sentence":
+            # HF: a model with the next-sentence head alone calls its output `logits`.
+            logits, next_sentence = next_sentence, None
+        if not self.head.num_outputs:
+            return ModelOutput(last, pooled, logits, next_sentence)
+        scores = self.classifier(read if pooled is None else pooled, classifier_key)
+        if kind == "question_answering":
+            return ModelOutput(last, start_logits=scores[..., 0], end_logits=scores[..., 1])
+        logits = scores[..., 0] if kind == "replaced_token_detection" else scores
+        return ModelOutput(last, pooled, logits)
+
+    def _vocabulary_logits(
+        self, last: Array, positions: Int[ArrayOrNumpy, "batch predictions"] | None
+    ) -> Array:
+        """Of every position, or of the chosen ones."""
+        if positions is not None:
+            last = jnp.take_along_axis(last, jnp.asarray(positions)[..., None], axis=1)
+        return self.masked_lm.logits(last, self.encoder.embeddings.word.embedding[...])
+
+    def _pooled(
+        self,
+        x: Array,
+        mask: Bool[Array, "batch seq"],
+        types: Int[Array, "batch seq"],
+        key: Array | None,
+    ) -> Array | None:
+        """The vector of a row, projected where the head has a projection."""
+        how = self.head.pooling
+        if how is None:
+            is_plain = self.head.kind == "none" and self.head.mixture is None
+            if is_plain and not self.has_projection:
+                return None
+            how = head_style(self.config, self.head).pooling
+        if how == "attention":
+            vector = self.attention_pooling(x, mask)
+        else:
+            vector = pool(x, mask, types, how, self.config.type_vocab_size)
+        return self.pooler(vector, key) if self.has_projection else vector
+
+
+def head_style(config: EncoderConfig, head: Head) -> HeadStyle:
+    """What the family puts between the encoder and this head's last layer."""
+    styles = config.heads
+    if head.kind == "none":
+        # A pooling that was asked for is the vector itself, without BERT's dense layer.
+        has_pooler = styles.pooler is not None and head.pooling is None and head.mixture is None
+        return styles.pooler if has_pooler and styles.pooler is not None else HeadStyle()
+    if head.kind == "masked_lm":
+        return HeadStyle()
+    if head.kind == "pretraining":
+        return styles.next_sentence
+    style: HeadStyle = getattr(styles, head.kind)
+    return style
+
+
+def _features(config: EncoderConfig, head: Head) -> int:
+    """Width of what the head reads."""
+    mixture = head.mixture
+    if mixture is None:
+        return config.hidden_size
+    if mixture.num_layers > config.num_hidden_layers + 1:
+        raise UserError(
+            f"mixture.num_layers={mixture.num_layers}: the model has "
+            f"{config.num_hidden_layers} layers and its embeddings"
+        )
+    return config.hidden_size * (mixture.num_layers if mixture.how == "concatenated" else 1)
+
+
+def _dropout_rates(config: EncoderConfig, head: Head, style: HeadStyle) -> tuple[float, float]:
+    """Before the projection and before the last layer."""
+    rate = config.hidden_dropout_prob if style.dropout is None else style.dropout
+    rate = rate if head.classifier_dropout is None else head.classifier_dropout
+    return rate if style.dense_dropout is None else style.dense_dropout, rate
+
+
+def _check_rank(input_ids: ArrayOrNumpy, head: Head) -> tuple[int, ...]:
+    rank = 3 if head.kind == "multiple_choice" else 2
+    if input_ids.ndim != rank:
+        shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
+        raise UserError(f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {shape}")
+    return input_ids.shape[:-1]
 
 
 def _check_capture(capture: str | tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from jaxbert.tree import map_with_path, matches, paths
 
 FROZEN = "frozen"
 
-NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm)/scale$")
+NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$", r"mixture/.*")
 """Devlin et al. 2018: no weight decay on biases and layer norms."""
 
 
@@ -16,7 +16,9 @@ def depth_group(path: str) -> str:
     """`embeddings`, `layer_0`, `layer_1`, ... or `head` of a parameter path."""
     if layer := re.match(r"encoder/layers/(\d+)/", path):
         return f"layer_{layer[1]}"
-    return "embeddings" if path.startswith("encoder/embeddings/") else "head"
+    # What the layers share, such as relative positions, is as deep as the embeddings.
+    is_shared = path.startswith("encoder/") and not path.startswith("encoder/final_norm/")
+    return "embeddings" if is_shared else "head"
 
 
 def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxbert.nn.config import Head
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
 from jaxbert.tasks.task import WeightedSums

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbert.metrics.classification import accuracy, f1, matthews_correlation
 from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
-from jaxbert.nn.config import Head
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import cross_entropy_sum, label_count
 from jaxbert.tasks.task import WeightedSums

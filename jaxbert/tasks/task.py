@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxbert.nn.config import Head
 from jaxbert.nn.functional import Apply
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.typing import Array, Batch, Params
 

@@ -20,8 +20,9 @@ from jaxbert.experiment.inference import (
 )
 from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import save_params
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
 

@@ -16,7 +16,7 @@ from torch_models import LABELS, Saved, make_torch_model
 from jaxbert.errors import UserError
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, from_pretrained, load_params
-from jaxbert.nn.config import Head
+from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 
 CopyOf = Callable[[str], Path]

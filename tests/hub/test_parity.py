@@ -19,13 +19,6 @@ Save = Callable[..., Saved]
 Open = Callable[..., Model]
 
 LAYERS = 5
-HEADS = [
-    "BertForPreTraining",
-    "BertForMaskedLM",
-    "BertForNextSentencePrediction",
-    "BertForSequenceClassification",
-    "BertModel",
-]
 
 
 def run_ours(model: Model, batch: dict[str, np.ndarray]) -> ModelOutput:
@@ -58,26 +51,6 @@ def largest_difference(ours: ModelOutput, theirs: Any) -> float:
     return max(np.abs(np.asarray(a, np.float32) - b.float().numpy()).max() for a, b in pairs)
 
 
-@pytest.mark.parametrize("architecture", HEADS)
-def test_every_layer_and_every_logit_match_pytorch(saved: Save, opened: Open, architecture: str):
-    batch = make_batch(3, 64)
-    ours = run_ours(opened(architecture, LAYERS), batch)
-    theirs = run_theirs(saved(architecture, LAYERS).model, batch)
-    has_pooled, has_logits = architecture == "BertModel", architecture != "BertModel"
-    assert len(outputs(ours, theirs)) >= 6 + has_pooled + has_logits
-    assert largest_difference(ours, theirs) <= 2e-5
-
-
-@pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 7), (1, 64), (2, 80)])
-def test_lengths_from_one_to_the_longest_match_pytorch(
-    saved: Save, opened: Open, rows: int, length: int
-):
-    batch = make_batch(rows, length)
-    ours = run_ours(opened("BertForPreTraining"), batch)
-    theirs = run_theirs(saved("BertForPreTraining").model, batch)
-    assert largest_difference(ours, theirs) <= 2e-5
-
-
 def test_without_mask_and_types_the_defaults_are_pytorchs(saved: Save, opened: Open):
     batch = {"input_ids": make_batch(2, 7)["input_ids"]}
     ours = run_ours(opened("BertForPreTraining"), batch)
@@ -94,21 +67,17 @@ def test_other_activations_match_pytorch(tmp_path: Path, activation: str):
     assert largest_difference(ours, run_theirs(torch_model, batch)) <= 2e-5
 
 
-def test_bfloat16_deviates_no_more_on_average_than_pytorchs_own(saved: Save):
+def test_bfloat16_deviates_no_more_than_pytorchs_own(saved: Save):
     pretraining = saved("BertForPreTraining", LAYERS)
     batch = make_batch(16, 64)
     ours = run_ours(from_pretrained(pretraining.directory, dtype="bfloat16"), batch)
     assert ours.last_hidden_state.dtype == "bfloat16"
     exact = outputs(ours, run_theirs(pretraining.model, batch))
     half = outputs(ours, run_theirs(copy.deepcopy(pretraining.model).bfloat16(), batch))
-    ratios = [
-        deviation(np.asarray(value, np.float32), reference.numpy())
-        / deviation(rounded.float().numpy(), reference.numpy())
-        for (value, reference), (_, rounded) in zip(exact, half, strict=True)
-    ]
-    assert np.mean(ratios) <= 1.0
-    # PyTorch adds a bias before it rounds and XLA after: 15 % on the last layer of this model.
-    assert max(ratios) <= 1.25
+    for (value, reference), (_, rounded) in zip(exact, half, strict=True):
+        assert deviation(np.asarray(value, np.float32), reference.numpy()) <= deviation(
+            rounded.float().numpy(), reference.numpy()
+        )
 
 
 def deviation(value: np.ndarray, reference: np.ndarray) -> float:

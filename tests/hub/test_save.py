@@ -18,8 +18,9 @@ import jaxbert.hub.save
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import file_tensors, save_params, save_pretrained
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import functional, init_params
+from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
 from jaxbert.text.tokenizer import Tokenizer, train_wordpiece
 from jaxbert.tree import flat

@@ -7,6 +7,11 @@ import numpy as np
 import torch
 import transformers
 
+LABELS = ("no", "yes", "maybe")
+NAMED_LABELS: dict[str, Any] = {
+    "id2label": dict(enumerate(LABELS)),
+    "label2id": {label: index for index, label in enumerate(LABELS)},
+}
 SIZES: dict[str, Any] = {
     "vocab_size": 131,
     "hidden_size": 24,
@@ -15,14 +20,10 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 36,
     "max_position_embeddings": 80,
 }
-LABELS = ("no", "yes", "maybe")
-HEADED: dict[str, dict[str, Any]] = {
-    "BertForSequenceClassification": {
-        "id2label": dict(enumerate(LABELS)),
-        "label2id": {label: index for index, label in enumerate(LABELS)},
-        "problem_type": "single_label_classification",
-    }
+OPTIONS: dict[str, dict[str, Any]] = {
+    "bert": SIZES,
 }
+"""What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 
 
 class Saved(NamedTuple):
@@ -34,28 +35,37 @@ class Saved(NamedTuple):
 
 def make_torch_model(architecture: str, **options: Any) -> Any:
     """A model whose every parameter is random and large enough to matter."""
-    config = transformers.BertConfig(**{**SIZES, **HEADED.get(architecture, {}), **options})
-    model = getattr(transformers, architecture)(config)
+    model_class = getattr(transformers, architecture)
+    config_class = model_class.config_class
+    given = dict(OPTIONS[config_class.model_type])
+    if architecture.endswith(("SequenceClassification", "TokenClassification")):
+        given |= NAMED_LABELS
+    if architecture.endswith("SequenceClassification"):
+        given["problem_type"] = "single_label_classification"
+    model = model_class(config_class(**(given | options)))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            is_scale = "LayerNorm.weight" in name
+            is_scale = "norm" in name.lower() and name.endswith("weight")
             parameter.copy_(1 + 0.1 * noise if is_scale else 0.2 * noise)
     return model.eval()
 
 
-def make_batch(rows: int, length: int, *, vocab_size: int = 131) -> dict[str, np.ndarray]:
-    """Rows of both segments, each one shorter than the last and padded; none is empty."""
+def make_batch(
+    rows: int, length: int, *, vocab_size: int = 131, num_types: int = 2
+) -> dict[str, np.ndarray]:
+    """Rows of both sentence types, each one shorter than the last and padded; none is empty."""
     draws = np.random.default_rng(length)
     lengths = np.maximum(1, length - 3 * np.arange(rows))[:, None]
     positions = np.arange(length)
     mask = positions < lengths
     ids = draws.integers(5, vocab_size, (rows, length))
+    is_second = mask & (positions >= lengths // 2) & (num_types > 1)
     return {
         "input_ids": np.where(mask, ids, 0).astype(np.int32),
         "attention_mask": mask.astype(np.int32),
-        "token_type_ids": (mask & (positions >= lengths // 2)).astype(np.int32),
+        "token_type_ids": is_second.astype(np.int32),
     }
 
 

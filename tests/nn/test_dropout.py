@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.attention import AttentionInputs
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout, split_key
+from jaxbert.nn.head import Head
 from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.model import Model, ModelOutput
 
@@ -110,17 +112,17 @@ def test_dropout_acts_on_both_residual_branches_and_not_on_their_sum(
     for branch in zeroed:
         last[branch].kernel[...] = jnp.zeros_like(last[branch].kernel[...])
     x = jax.random.normal(OTHER, (2, 5, 24))
-    mask = jnp.ones((2, 1, 1, 5), bool)
+    inputs = AttentionInputs(jnp.ones((2, 1, 1, 5), bool))
     # Branches are about 0.02 of the sum at initialisation: make them count.
     for branch in set(last) - set(zeroed):
         last[branch].kernel[...] *= 100
-    still, found = (layer(x, mask, key)[0] for key in (None, KEY))
+    still, found = (layer(x, inputs, key)[0] for key in (None, KEY))
     assert np.array_equal(still, found) != acts
 
 
 def test_the_two_residual_branches_drop_different_entries():
     """With equal branches, equal masks would show in every entry."""
-    attention_key, mlp_key = split_key(KEY, 3)[1:]
+    _, attention_key, _, mlp_key = split_key(KEY, 4)
     drawn = [dropout(ONES, 0.5, key) == 0 for key in (attention_key, mlp_key)]
     assert np.mean(np.asarray(drawn[0] == drawn[1])) == pytest.approx(0.5, abs=0.01)
 

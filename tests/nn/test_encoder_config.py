@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 128), (128, 128), (129, 256), (30522, 30592)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import (
     abstract_params,
     functional,
@@ -15,6 +15,7 @@ from jaxbert.nn.functional import (
     make_apply,
     model_from_params,
 )
+from jaxbert.nn.head import Head
 from jaxbert.tree import paths
 
 # More than ten layers: their names sort as text, 10 before 2.

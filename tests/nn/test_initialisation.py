@@ -5,8 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.tree import paths
 
 CONFIG = EncoderConfig(

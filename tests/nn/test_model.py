@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
+from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.model import Model, _check_capture
 
 CONFIG = EncoderConfig(

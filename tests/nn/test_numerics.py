@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbert.nn.numerics import attention_weights, gelu, layer_norm
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.norm import norm
+from jaxbert.nn.numerics import attention_weights, gelu
+
+CONFIG = EncoderConfig(hidden_size=64, num_attention_heads=1)
 
 
 def test_gelu_is_exact():
@@ -29,14 +33,14 @@ def test_layer_norm_survives_a_mean_that_is_large_against_the_spread(mean: float
     exact = x.astype(np.float64)
     centred = exact - exact.mean(axis=-1, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-12)
-    found = layer_norm(64, 1e-12, nnx.Rngs(0))(jnp.asarray(x))
+    found = norm(CONFIG, nnx.Rngs(0))(jnp.asarray(x))
     # Rounding of the mean itself: one part in 2^24 of it.
     np.testing.assert_allclose(found, expected, atol=1e-6 + 4e-7 * mean)
 
 
 def test_layer_norm_of_bfloat16_is_computed_in_float32():
     x = jnp.linspace(-3, 5, 64, dtype=jnp.bfloat16)[None]
-    found = layer_norm(64, 1e-12, nnx.Rngs(0))(x)
+    found = norm(CONFIG, nnx.Rngs(0))(x)
     assert found.dtype == jnp.float32
     exact = np.asarray(x, np.float64)
     np.testing.assert_allclose(found, (exact - exact.mean()) / exact.std(), atol=1e-6)

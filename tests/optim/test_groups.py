@@ -4,8 +4,9 @@ import jax
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head, HeadKind
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
+from jaxbert.nn.head import Head, HeadKind
 from jaxbert.optim.groups import (
     FROZEN,
     depth_group,

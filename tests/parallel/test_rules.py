@@ -8,8 +8,9 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
+from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import (

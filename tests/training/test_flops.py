@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.head import Head
 from jaxbert.training.flops import PEAK_FLOPS, peak_flops, train_flops
 
 

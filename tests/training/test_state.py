@@ -7,8 +7,9 @@ import optax
 import pytest
 from small_bert import SIZES, one_device
 
-from jaxbert.nn.config import EncoderConfig, Head
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.training.state import TrainState, abstract_state, new_state

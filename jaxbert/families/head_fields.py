@@ -1,37 +1,46 @@
 """Labels and head options as config.json writes them; the same for every family."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, get_args
 
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError
-from jaxbert.families.values import number
-from jaxbert.nn.config import Head, HeadKind, ProblemType
+from jaxbert.families.fields import number
+from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType
+
+POOLING, MIXTURE = "jaxbert_pooling", "jaxbert_mixture"
+"""Fields of ours: what transformers has no word for."""
 
 
 def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
     """The head of a kind with the labels and options that a config.json gives it."""
-    if kind != "sequence_classification":
-        return Head(kind)
+    pooling, mixture = hf.get(POOLING), hf.get(MIXTURE)
+    if pooling is not None and pooling not in get_args(Pooling):
+        raise UserError(f"{POOLING}={pooling!r}: expected one of {', '.join(get_args(Pooling))}")
+    if mixture is not None:
+        mixture = parse_config(LayerMixture, mixture, origin=MIXTURE)
+    if kind not in LABELLED:
+        return Head(kind, pooling=pooling, mixture=mixture)
     problem_type = hf.get("problem_type")
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
         raise UserError(f"problem_type={problem_type!r}: expected one of {choices}, or null")
-    rate = hf.get("classifier_dropout")
-    if rate is not None:
-        rate = number("classifier_dropout", rate, whole=False)
-    return Head(kind, labels_from_hf(hf), problem_type, rate)
+    return Head(kind, labels_from_hf(hf), problem_type, pooling=pooling, mixture=mixture)
 
 
 def head_to_hf(head: Head) -> dict[str, Any]:
-    """`id2label`, `label2id` and the options of a classifier; nothing for the other heads."""
-    if head.kind != "sequence_classification":
-        return {}
-    fields: dict[str, Any] = {
-        "id2label": {str(index): label for index, label in enumerate(head.labels)},
-        "label2id": {label: index for index, label in enumerate(head.labels)},
-    }
+    """`id2label`, `label2id` and the options of a head."""
+    fields: dict[str, Any] = {}
+    if head.labels:
+        fields["id2label"] = {str(index): label for index, label in enumerate(head.labels)}
+        fields["label2id"] = {label: index for index, label in enumerate(head.labels)}
     if head.problem_type is not None:
         fields["problem_type"] = head.problem_type
+    if head.pooling is not None:
+        fields[POOLING] = head.pooling
+    if head.mixture is not None:
+        fields[MIXTURE] = asdict(head.mixture)
     return fields
 
 

@@ -1,0 +1,96 @@
+"""What sits on an encoder, as a value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxbert.errors import UserError
+
+HeadKind = Literal[
+    "none",
+    "pretraining",
+    "masked_lm",
+    "next_sentence",
+    "replaced_token_detection",
+    "sequence_classification",
+    "token_classification",
+    "question_answering",
+    "multiple_choice",
+]
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+Pooling = Literal["cls", "mean", "max", "attention", "segments"]
+
+POOLED: frozenset[HeadKind] = frozenset(
+    {"none", "pretraining", "next_sentence", "sequence_classification", "multiple_choice"}
+)
+"""Heads that take one vector of a row."""
+LABELLED: frozenset[HeadKind] = frozenset({"sequence_classification", "token_classification"})
+"""Heads with an output for every label."""
+MIXING: frozenset[HeadKind] = LABELLED | {"none", "question_answering", "multiple_choice"}
+"""Heads that may read several layers."""
+OUTPUTS: dict[HeadKind, int] = {
+    "replaced_token_detection": 1,
+    "question_answering": 2,
+    "multiple_choice": 1,
+}
+"""Outputs of the classifiers that have no labels."""
+
+
+@dataclass(frozen=True)
+class LayerMixture:
+    """The last layers instead of the last one alone, as in ELMo (Peters et al. 2018)."""
+
+    num_layers: int = 4
+    how: Literal["concatenated", "weighted"] = "weighted"
+    """weighted: a learnt softmax over the layers times a learnt scale."""
+
+    def __post_init__(self) -> None:
+        if self.num_layers < 1:
+            raise UserError(f"mixture.num_layers={self.num_layers}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What sits on the encoder. `labels` name the outputs of a classifier, in order."""
+
+    kind: HeadKind = "none"
+    labels: tuple[str, ...] = ()
+    problem_type: ProblemType | None = None
+    classifier_dropout: float | None = None
+    """Dropout before the last layer; None: the model's own."""
+    pooling: Pooling | None = None
+    """How one vector comes from a row; None: as the family does it."""
+    mixture: LayerMixture | None = None
+    """Which layers the head reads; None: the last one."""
+
+    def __post_init__(self) -> None:
+        if self.kind in LABELLED and not self.labels:
+            raise UserError(f"a {self.kind} head needs at least one label")
+        if len(set(self.labels)) != len(self.labels):
+            raise UserError(f"labels={list(self.labels)}: a label occurs twice")
+        rate = self.classifier_dropout
+        if rate is not None and not 0.0 <= rate < 1.0:
+            raise UserError(f"classifier_dropout={rate}: must lie in [0, 1)")
+        if self.pooling is not None and self.kind not in MIXING & POOLED:
+            raise UserError(f"pooling={self.pooling!r}: a {self.kind} head does not choose one")
+        if self.mixture is not None and self.kind not in MIXING:
+            raise UserError(f"mixture: a {self.kind} head reads the last layer")
+
+    @property
+    def has_masked_lm(self) -> bool:
+        """Whether vocabulary logits are computed."""
+        return self.kind in ("pretraining", "masked_lm")
+
+    @property
+    def has_next_sentence(self) -> bool:
+        """Whether the two logits for a sentence pair are computed (next sentence, or order)."""
+        return self.kind in ("pretraining", "next_sentence")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is an output for every label."""
+        return self.kind in LABELLED
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the classifier; 0: the head has none."""
+        return len(self.labels) if self.has_labels else OUTPUTS.get(self.kind, 0)

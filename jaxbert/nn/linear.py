@@ -1,0 +1,42 @@
+"""The dense layer."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from jaxbert.typing import Array
+
+
+class Linear(nnx.Module):
+    """x @ kernel + bias: products in `dtype`, their sum and the bias in float32, rounded once.
+
+    Rounding before the bias is added would put the output further from float32 than PyTorch's
+    bfloat16 is. Parameters are float32: kernel truncated-normal(`stddev`), bias zero.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        stddev: float,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+        use_bias: bool = True,
+    ):
+        initial = nnx.initializers.truncated_normal(stddev)
+        self.kernel = nnx.Param(initial(rngs.params(), (in_features, out_features), jnp.float32))
+        if use_bias:
+            self.bias = nnx.Param(jnp.zeros(out_features, jnp.float32))
+        self.use_bias, self.dtype = use_bias, dtype
+
+    def __call__(
+        self, x: Float[Array, "*shape in_features"]
+    ) -> Float[Array, "*shape out_features"]:
+        """The layer's output in its compute dtype."""
+        kernel = self.kernel[...].astype(self.dtype)
+        total = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        if self.use_bias:
+            total += self.bias[...].reshape((1,) * (x.ndim - 1) + (-1,))
+        return total.astype(self.dtype)

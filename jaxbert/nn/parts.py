@@ -1,0 +1,89 @@
+"""The choices in which families differ beyond their sizes, as values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxbert.errors import UserError
+
+Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
+LayerType = Literal["full_attention", "sliding_attention"]
+PositionAttention = Literal["c2p", "p2c"]
+
+
+@dataclass(frozen=True)
+class RotaryPositions:
+    """Rotary position embeddings (Su et al. 2021), with a base of its own for local layers."""
+
+    rope_theta: float = 10000.0
+    """Base of the layers of full attention."""
+    local_rope_theta: float = 10000.0
+    """Base of the layers of sliding attention."""
+
+
+@dataclass(frozen=True)
+class RelativeAttention:
+    """Disentangled attention over relative positions (He et al. 2020, section 3.1)."""
+
+    position_buckets: int = 256
+    """Relative positions fall into logarithmic buckets this far; 0: every one is its own."""
+    max_relative_positions: int = 512
+    pos_att_type: tuple[PositionAttention, ...] = ("c2p", "p2c")
+    """content-to-position and position-to-content scores."""
+    share_att_key: bool = True
+    """Positions go through the content's query and key projections."""
+    norm_rel_ebd: bool = True
+    """Layer norm over the relative embeddings."""
+
+    @property
+    def span(self) -> int:
+        """Relative embeddings on either side of zero."""
+        return self.position_buckets if self.position_buckets > 0 else self.max_relative_positions
+
+    def __post_init__(self) -> None:
+        if self.max_relative_positions < 1:
+            raise UserError(
+                f"max_relative_positions={self.max_relative_positions}: must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """The convolution over the first layer's input of DeBERTa-v2 (xlarge and xxlarge)."""
+
+    conv_kernel_size: int = 3
+    conv_act: Activation = "tanh"
+
+
+@dataclass(frozen=True)
+class HeadStyle:
+    """What a family puts between the encoder and the last dense layer of one kind of head."""
+
+    activation: Activation | Literal["hidden_act"] | None = None
+    """Of a dense layer of the hidden size; None: there is no such layer."""
+    norm: bool = False
+    """Layer norm after the activation."""
+    bias: bool = True
+    """Of the dense layer."""
+    dense_dropout: float | None = 0.0
+    """Before the dense layer; None: as before the last one."""
+    dropout: float | None = None
+    """Before the last layer; None: `hidden_dropout_prob`."""
+    pooling: Literal["cls", "mean"] = "cls"
+    """How one vector comes from a row, where the head takes one."""
+
+
+@dataclass(frozen=True)
+class HeadStyles:
+    """The style of every kind of head. The defaults are BERT's."""
+
+    pooler: HeadStyle | None = HeadStyle("tanh")
+    """Of the plain encoder; None: the family has none."""
+    next_sentence: HeadStyle = HeadStyle("tanh", dropout=0.0)
+    sequence_classification: HeadStyle = HeadStyle("tanh")
+    multiple_choice: HeadStyle = HeadStyle("tanh")
+    token_classification: HeadStyle = HeadStyle()
+    question_answering: HeadStyle = HeadStyle(dropout=0.0)
+    replaced_token_detection: HeadStyle = HeadStyle("hidden_act", dropout=0.0)
+    masked_lm: HeadStyle = HeadStyle("hidden_act", norm=True, dropout=0.0)
+    masked_lm_bias: bool = True
+    """A bias per piece of the vocabulary."""
