@@ -36,8 +36,6 @@ _RATES = (
 class EncoderConfig:
     """Architecture of an encoder. The defaults are BERT-base, uncased."""
 
-    model_type: str = "bert"
-    """The family, whose file in `families/` knows its sizes and its names elsewhere."""
     vocab_size: int = 30522
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -96,6 +94,8 @@ class EncoderConfig:
     """Output projections start smaller by sqrt(2 * num_hidden_layers)."""
 
     heads: HeadStyles = field(default=HeadStyles())
+    model_type: str = "bert"
+    """The family, whose file in `families/` knows its sizes and its names elsewhere."""
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:

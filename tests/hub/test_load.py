@@ -214,9 +214,9 @@ def test_a_token_classifier_is_not_taken_for_a_sequence_classifier(copy_of: Copy
 
 def test_a_class_that_is_not_implemented_gives_its_encoder(copy_of: CopyOf):
     directory = copy_of("BertModel")
-    reconfigure(directory, architectures=["BertForQuestionAnswering"])
+    reconfigure(directory, architectures=["BertLMHeadModel"])
     rewrite(directory, lambda t: {**t, "qa_outputs.bias": np.zeros(2, np.float32)})
-    with pytest.raises(UserError, match=r"BertForQuestionAnswering.*pass head="):
+    with pytest.raises(UserError, match=r"BertLMHeadModel.*pass head="):
         load_params(directory)
     assert load_params(directory, head="none").unused == ("qa_outputs.bias",)
 

@@ -146,7 +146,10 @@ def test_a_regression_head_reaches_transformers(tmp_path: Path):
     theirs = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert (theirs.config.num_labels, theirs.config.problem_type) == (1, "regression")
     assert theirs.dropout.p == 0.25
-    assert load_params(tmp_path / "out").head == head
+    loaded = load_params(tmp_path / "out")
+    assert loaded.head == Head("sequence_classification", ("score",), "regression")
+    # The rate is from now on the model's own.
+    assert loaded.config.heads.sequence_classification.dropout == 0.25
 
 
 def test_the_padding_of_the_vocabulary_stays_inside(opened: Open):

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from typing import Any
 
@@ -10,7 +11,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
-from jaxbert.nn.head import Head
+from jaxbert.nn.head import Head, LayerMixture
+from jaxbert.nn.parts import Convolution, RelativeAttention
 from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import (
@@ -37,6 +39,24 @@ HEADS = [
     Head("next_sentence"),
     Head("sequence_classification", labels=("a", "b", "c")),
 ]
+# Every part that some family has, and every head, in one model each.
+PARTS = dataclasses.replace(
+    CONFIG,
+    embedding_size=12,
+    tie_word_embeddings=False,
+    norm_placement="pre",
+    relative_attention=RelativeAttention(share_att_key=False),
+    convolution=Convolution(),
+    gated_mlp=True,
+)
+ALL_HEADS = [
+    *HEADS,
+    Head("replaced_token_detection"),
+    Head("token_classification", labels=("a", "b")),
+    Head("question_answering"),
+    Head("multiple_choice"),
+    Head(pooling="attention", mixture=LayerMixture(2)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +64,16 @@ def mesh() -> Mesh:
     return make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
-def test_every_parameter_matches_exactly_one_rule_of_its_rank(head: Head):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(CONFIG, head)):
+@pytest.mark.parametrize("config", [CONFIG, PARTS], ids=["bert", "every part"])
+@pytest.mark.parametrize("head", ALL_HEADS, ids=lambda head: head.kind)
+def test_every_parameter_matches_exactly_one_rule_of_its_rank(config: EncoderConfig, head: Head):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config, head)):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         assert [len(axes) for axes in matching_rules(name)] == [leaf.ndim], name
 
 
 def test_every_rule_is_used():
-    names = [name for head in HEADS for name in paths(abstract_params(CONFIG, head))]
+    names = [name for head in ALL_HEADS for name in paths(abstract_params(PARTS, head))]
     for pattern, _ in PARAMETER_AXES:
         assert any(re.search(rf"(?:^|/){pattern}$", name) for name in names), pattern
 
