@@ -36,7 +36,7 @@ def _load(file: Path) -> Any:
         # Files from before PyTorch 1.6 are no archives and cannot be mapped.
         mmap = zipfile.is_zipfile(file)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = " ".join(str(error).split(". ")[0].split())
         raise UserError(f"{file} is not a whole file of tensors alone ({reason})") from None
 
