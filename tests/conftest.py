@@ -13,7 +13,13 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["jaxbert.nn", "jaxbert.families", "jaxbert.tasks"], "beartype.beartype")
 
-PARITY = ["hub", "families/test_bert.py", "training/test_trajectory.py"]
+PARITY = [
+    "hub",
+    "families/test_bert.py",
+    "families/test_distilbert.py",
+    "families/test_roberta.py",
+    "training/test_trajectory.py",
+]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else PARITY
 
