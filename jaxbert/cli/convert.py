@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from jaxbert.hub.verify import Differences
     from jaxbert.text.tokenizer import Tokenizer
 
-HELP = "convert a model directory, verified against PyTorch on request"
+HELP = "convert a model from any format, verified against PyTorch on request"
 EXAMPLE = """\
 jaxbert convert google-bert/bert-base-uncased bert-base --verify
-jaxbert convert runs/first exported --dtype bfloat16
+jaxbert convert uncased_L-12_H-768_A-12/bert_model.ckpt bert-base --lowercase
+jaxbert convert runs/first exported --dtype bfloat16 --max-shard-size 2GB
 jaxbert convert bert-base native --to orbax"""
 
+TOKENIZERS = ("tokenizer.json", "vocab.txt")
 HEADS = (
     *("none", "pretraining", "masked_lm", "next_sentence", "replaced_token_detection"),
     *("sequence_classification", "token_classification", "question_answering", "multiple_choice"),
@@ -22,13 +24,24 @@ HEADS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
-    parser.add_argument("source", help="model directory, run directory or hub id")
+    parser.add_argument(
+        "source", help="model or run directory, TensorFlow checkpoint, hub id or URL"
+    )
     parser.add_argument("destination", help="directory to write")
     parser.add_argument("--to", choices=("huggingface", "orbax"), default="huggingface")
     parser.add_argument(
         "--verify", action="store_true", help="compare with transformers in PyTorch"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--max-shard-size", help='split the weights: bytes, or such as "5GB"')
+    case = parser.add_mutually_exclusive_group()
+    case.add_argument(
+        "--lowercase",
+        action="store_true",
+        default=None,
+        help="what a bare vocab.txt does not say: the text is lowercased",
+    )
+    case.add_argument("--cased", action="store_false", dest="lowercase")
     parser.add_argument("--head", choices=HEADS, help="default: what config.json names")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
@@ -45,10 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         source.params,
         source.config,
         source.head,
-        _tokenizer(source),
+        _tokenizer(source, arguments.lowercase),
         arguments.destination,
         layout=arguments.to,
         dtype=arguments.dtype,
+        max_shard_size=arguments.max_shard_size,
         overwrite=arguments.overwrite,
     )
     kind = source.head.kind
@@ -62,12 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if differences.is_equivalent else 1
 
 
-def _tokenizer(source: "Pretrained") -> "Tokenizer | None":
+def _tokenizer(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
     from jaxbert.text.tokenizer import load_tokenizer
 
-    files = ("tokenizer.json", "vocab.txt")
-    has_one = any((source.directory / name).is_file() for name in files)
-    return load_tokenizer(source.directory) if has_one else None
+    has_one = any((source.directory / name).is_file() for name in TOKENIZERS)
+    return load_tokenizer(source.directory, lowercase=lowercase) if has_one else None
 
 
 def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":

@@ -2,11 +2,18 @@
 
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
+from jaxbert.families.albert import ALBERT
 from jaxbert.families.bert import BERT
+from jaxbert.families.distilbert import DISTILBERT
+from jaxbert.families.electra import ELECTRA
 from jaxbert.families.family import Family
+from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from jaxbert.nn.config import EncoderConfig
 
-FAMILIES = {family.model_type: family for family in (BERT,)}
+FAMILIES = {
+    family.model_type: family
+    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ALBERT, ELECTRA)
+}
 
 
 def family_of(model_type: str) -> Family:

@@ -150,11 +150,7 @@ def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
 
 def encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
     """Rows of embeddings and layers, for every family that names them as BERT does."""
-    ours, theirs = "encoder/embeddings", f"{prefix}embeddings"
-    yield Weight(f"{ours}/word/embedding", f"{theirs}.word_embeddings.weight", "pad_vocab")
-    yield Weight(f"{ours}/position/embedding", f"{theirs}.position_embeddings.weight")
-    yield Weight(f"{ours}/token_type/embedding", f"{theirs}.token_type_embeddings.weight")
-    yield from norm(f"{ours}/norm", f"{theirs}.LayerNorm")
+    yield from embedding_weights(prefix)
     for index in range(config.num_hidden_layers):
         ours, theirs = f"encoder/layers/{index}", f"{prefix}encoder.layer.{index}"
         for name in ("query", "key", "value"):
@@ -164,6 +160,15 @@ def encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
         yield from dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
         yield from dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
         yield from norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
+
+
+def embedding_weights(prefix: str) -> Iterator[Weight]:
+    """Rows of the tables and their norm."""
+    ours, theirs = "encoder/embeddings", f"{prefix}embeddings"
+    yield Weight(f"{ours}/word/embedding", f"{theirs}.word_embeddings.weight", "pad_vocab")
+    yield Weight(f"{ours}/position/embedding", f"{theirs}.position_embeddings.weight")
+    yield Weight(f"{ours}/token_type/embedding", f"{theirs}.token_type_embeddings.weight")
+    yield from norm(f"{ours}/norm", f"{theirs}.LayerNorm")
 
 
 def vocabulary_weights(config: EncoderConfig, key: str) -> Iterator[Weight]:

@@ -15,6 +15,12 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 
 FILE = "config.json"
+# Google's own files do not say whose they are.
+GOOGLE: dict[str, dict[str, Any]] = {
+    "bert_config.json": {"model_type": "bert", "architectures": ["BertForPreTraining"]},
+    "albert_config.json": {"model_type": "albert", "architectures": ["AlbertForPreTraining"]},
+}
+CONFIG_FILES = (FILE, *GOOGLE)
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,13 @@ class Description:
 def read_description(
     directory: Path, *, head: Head | HeadKind | None = None, labels: Sequence[str] | None = None
 ) -> Description:
-    """Reads config.json; `head` and `labels` replace what it says.
+    """Reads config.json, or Google's bert_config.json; `head` and `labels` replace what it says.
 
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
-    fields = _read_json(directory / FILE)
+    file = next((directory / name for name in CONFIG_FILES if (directory / name).is_file()), None)
+    file = directory / FILE if file is None else file
+    fields = GOOGLE.get(file.name, {}) | _read_json(file)
     try:
         family = family_of(_model_type(fields))
         saved_kind = _saved_kind(family, fields)
@@ -49,7 +57,7 @@ def read_description(
             wanted = _relabelled(wanted, labels)
         config = family.config_from_hf(fields)
     except UserError as error:
-        raise UserError(f"{directory / FILE}: {error}") from None
+        raise UserError(f"{file}: {error}") from None
     saved_labels = () if saved is None else saved.labels
     return Description(family, config, wanted, saved_kind, saved_labels)
 

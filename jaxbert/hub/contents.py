@@ -1,8 +1,10 @@
 """What the files of a model hold, against the parameters that its architecture needs."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +16,9 @@ from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 from jaxbert.typing import Params
+
+Place = Callable[[str, np.ndarray], Any]
+"""Takes a parameter's path and its values, float32, and gives what goes into the params tree."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,10 @@ class Stored:
     found: tuple[int, ...] | None
     """The shape that it has there; None: it is missing."""
     read: Callable[[], np.ndarray]
-    """The parameter in our layout, in the dtype of the file."""
+    """The parameter in our layout, in the dtype of the file: often a read-only view of it.
+
+    To be called once.
+    """
 
 
 @dataclass(frozen=True)
@@ -71,15 +79,15 @@ def assemble(
     config: EncoderConfig,
     head: Head,
     seed: int,
+    place: Place,
 ) -> Params:
-    """The params tree: float32 numpy arrays, read from the file or drawn from `seed`."""
-    leaves = {
-        path: np.asarray(entry.read(), np.float32)
-        for path, entry in stored.items()
-        if path not in fresh
-    }
-    if fresh:
-        leaves |= _draw(config, head, seed, fresh)
+    """The params tree in float32, read from the file or drawn from `seed`, as `place` puts it."""
+    drawn = _draw(config, head, seed, fresh) if fresh else {}
+    leaves = dict.fromkeys(stored)
+    # The largest first: what it takes to read one is taken while little else is held.
+    for path in sorted(stored, key=lambda path: -math.prod(stored[path].expected)):
+        leaf = drawn[path] if path in fresh else stored[path].read()
+        leaves[path] = place(path, np.asarray(leaf, np.float32))
     return unflatten_dict(leaves, sep="/")
 
 

@@ -9,21 +9,20 @@ from jaxbert.errors import UserError
 from jaxbert.families.family import Family, Weight
 from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Stored
-from jaxbert.hub.safetensors_io import Tensors, open_tensors
+from jaxbert.hub.tensors import Tensors
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import parameter_shapes
 
 
 def stored_params(
-    directory: Path, described: Description, *, without_classifier: bool = False
+    tensors: Tensors, described: Description, directory: Path, *, without_classifier: bool = False
 ) -> Contents:
-    """What the directory's safetensors hold of each parameter; `without_classifier` leaves it out.
+    """What the tensors of `directory` hold of each parameter; `without_classifier` leaves it out.
 
     Accepts gamma and beta for a norm's weight and bias, an encoder without its prefix, position
     ids, and copies of tied tensors; raises UserError where such a copy differs.
     """
     family, config, head = described.family, described.config, described.head
-    tensors = open_tensors(directory)
     names = _canonical_names(family, tensors.shapes, directory)
     _settle_tied(family, config, names, tensors, directory, must_agree=head.has_masked_lm)
     shapes = parameter_shapes(config, head)

@@ -1,4 +1,4 @@
-"""Opening a model: a Hugging Face directory, a hub id, or a jaxbert-native directory."""
+"""Opening a model from wherever it is, in whatever format."""
 
 import logging
 from collections.abc import Sequence
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from jaxbert.errors import UserError
 from jaxbert.hub import huggingface, native
 from jaxbert.hub.config_file import Description, read_description
-from jaxbert.hub.contents import assemble, paths_to_draw
-from jaxbert.hub.source import find_model
+from jaxbert.hub.contents import Contents, Place, assemble, paths_to_draw
+from jaxbert.hub.formats import open_tensors
+from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import model_from_params
 from jaxbert.nn.head import Head, HeadKind
@@ -31,7 +33,7 @@ class Pretrained:
     config: EncoderConfig
     head: Head
     params: Params
-    """float32 numpy arrays, so that the caller chooses the devices."""
+    """float32, as `place` made them; else numpy arrays, so that the caller chooses the devices."""
     fresh: tuple[str, ...]
     """Paths of the parameters that no file held: drawn from the seed."""
     unused: tuple[str, ...]
@@ -47,11 +49,13 @@ def from_pretrained(
     dtype: DTypeLike | None = None,
     seed: int = 0,
     ignore_mismatched_heads: bool = False,
+    place: Place | None = None,
 ) -> Model:
     """Opens a model as a module that can be called.
 
     `dtype` is the compute dtype (None: float32); parameters are float32 whatever the file holds.
-    The other arguments and the errors are those of `load_params`.
+    `place(path, array)` puts each parameter onto its devices as soon as it is read (None: the
+    default device). The other arguments and the errors are those of `load_params`.
     """
     loaded = load_params(
         path_or_hub_id,
@@ -60,10 +64,10 @@ def from_pretrained(
         revision=revision,
         seed=seed,
         ignore_mismatched_heads=ignore_mismatched_heads,
+        place=_onto_default_device if place is None else place,
     )
-    params = jax.tree.map(jnp.asarray, loaded.params)
     compute_dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
-    return model_from_params(loaded.config, loaded.head, params, compute_dtype)
+    return model_from_params(loaded.config, loaded.head, loaded.params, compute_dtype)
 
 
 def load_params(
@@ -74,20 +78,24 @@ def load_params(
     revision: str | None = None,
     seed: int = 0,
     ignore_mismatched_heads: bool = False,
+    place: Place | None = None,
 ) -> Pretrained:
-    """Opens a model as plain values.
+    """Opens a model as plain values: a directory, a TensorFlow checkpoint, a hub id or a URL.
 
     Without `head` it has the head that config.json's `architectures` names, and every parameter
     must be in the file. With it, parts of the head that the file lacks are drawn from `seed`,
     listed in `fresh` and logged. A classifier for other labels is an error unless
     `ignore_mismatched_heads`, which draws a new one. Raises UserError naming every tensor that is
     missing, unexpected or of another shape.
+
+    `place(path, array)` takes each parameter before the next one is read, and what it returns is
+    kept in its stead: what puts it onto its devices at once never holds two models.
     """
-    directory = find_model(path_or_hub_id, revision=revision)
+    source = find_model(path_or_hub_id, revision=revision)
+    directory = source.directory
     described = read_description(directory, head=head, labels=labels)
     is_other = _classifier_is_another(described, directory, accept=ignore_mismatched_heads)
-    read = native.stored_params if native.is_native(directory) else huggingface.stored_params
-    contents = read(directory, described, without_classifier=is_other)
+    contents = _contents(source, described, without_classifier=is_other)
     fresh = paths_to_draw(
         contents,
         origin=str(directory),
@@ -95,7 +103,14 @@ def load_params(
         may_mismatch=ignore_mismatched_heads,
     )
     _report(directory, fresh, contents.unused)
-    params = assemble(contents.stored, fresh, described.config, described.head, seed)
+    params = assemble(
+        contents.stored,
+        fresh,
+        described.config,
+        described.head,
+        seed,
+        _as_numpy if place is None else place,
+    )
     return Pretrained(
         directory=directory,
         config=described.config,
@@ -104,6 +119,26 @@ def load_params(
         fresh=fresh,
         unused=contents.unused,
     )
+
+
+def _contents(source: Source, described: Description, *, without_classifier: bool) -> Contents:
+    directory = source.directory
+    if native.is_native(directory) and source.checkpoint is None:
+        return native.stored_params(directory, described, without_classifier=without_classifier)
+    tensors = open_tensors(directory, described, source.checkpoint)
+    return huggingface.stored_params(
+        tensors, described, directory, without_classifier=without_classifier
+    )
+
+
+def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:
+    # Not an alias of the file's pages, which anybody may overwrite.
+    return jax.device_put(array, may_alias=False)
+
+
+def _as_numpy(path: str, array: np.ndarray) -> np.ndarray:
+    """An array of its own, whatever happens to the file."""
+    return np.require(array, requirements=("OWNDATA", "WRITEABLE"))
 
 
 def _classifier_is_another(described: Description, directory: Path, *, accept: bool) -> bool:

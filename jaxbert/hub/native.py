@@ -3,6 +3,7 @@
 The tree is the params tree itself, so `orbax.checkpoint` alone can restore it, onto any sharding.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,13 @@ def stored_params(
     stored = {}
     for path, shape in parameter_shapes(described.config, described.head).items():
         skipped = without_classifier and path.startswith("classifier/")
-        stored[path] = _stored(path, shape, None if skipped else leaves.pop(path, None))
-    unused = tuple(sorted(path for path in leaves if not path.startswith("encoder/")))
-    unexpected = {path: leaf.shape for path, leaf in leaves.items() if path not in unused}
+        leaf = None if skipped else leaves.get(path)
+        # Popped, so that what has found its place is not held twice.
+        read = partial(leaves.pop, path)
+        stored[path] = Stored(path, shape, None if leaf is None else leaf.shape, read)
+    others = leaves.keys() - {path for path, entry in stored.items() if entry.found is not None}
+    unused = tuple(sorted(path for path in others if not path.startswith("encoder/")))
+    unexpected = {path: leaves[path].shape for path in others if path not in unused}
     return Contents(stored, unexpected, unused)
 
 
@@ -44,14 +49,6 @@ def write_params(params: Params, directory: Path, dtype: Any) -> None:
     leaves = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), params)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((directory / FOLDER).resolve(), leaves)
-
-
-def _stored(path: str, shape: tuple[int, ...], leaf: np.ndarray | None) -> Stored:
-    def read() -> np.ndarray:
-        assert leaf is not None
-        return leaf
-
-    return Stored(path, shape, None if leaf is None else leaf.shape, read)
 
 
 def _restore(folder: Path) -> dict[str, np.ndarray]:

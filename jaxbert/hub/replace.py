@@ -40,9 +40,14 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
         new.mkdir()
         yield new
         _flush(new)
-        if directory.exists():
-            directory.rename(old)
-        new.rename(directory)
+        try:
+            if directory.exists():
+                directory.rename(old)
+            new.rename(directory)
+        finally:
+            # Interrupted between the two, the old model would go with the scratch directory.
+            if old.exists() and not directory.exists():
+                old.rename(directory)
 
 
 def _check_replaceable(directory: Path, *, overwrite: bool) -> None:

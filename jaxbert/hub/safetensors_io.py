@@ -1,97 +1,92 @@
-"""Tensors by name in `model.safetensors`, whole or in shards."""
+"""The container safetensors: read as views of the file, written whole or in shards."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  gives numpy the name bfloat16, which safetensors asks for
+import ml_dtypes
 import numpy as np
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxbert.errors import UserError
+from jaxbert.hub.mapped_file import MappedFile
+from jaxbert.hub.tensors import Tensors
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-FOREIGN = ("flax_model.msgpack", "tf_model.h5", "model.ckpt.index", "bert_model.ckpt.index")
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """The tensors of a directory; each is read from disk when it is asked for."""
-
-    files: Mapping[str, Path]
-    shapes: Mapping[str, tuple[int, ...]]
-
-    def read(self, key: str) -> np.ndarray:
-        """One tensor in the dtype of the file."""
-        with safe_open(self.files[key], framework="numpy") as file:
-            return file.get_tensor(key)
+DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
 
 
-def open_tensors(directory: Path) -> Tensors:
-    """Reads the headers of a model's safetensors files.
-
-    Raises UserError where there are none, where one is damaged, or where a shard is missing.
-    """
-    if (directory / SINGLE).is_file():
-        shapes = _header(directory / SINGLE)
-        return Tensors(dict.fromkeys(shapes, directory / SINGLE), shapes)
-    if (directory / INDEX).is_file():
-        return _open_shards(directory)
-    raise UserError(_no_weights(directory))
-
-
-def write_tensors(tensors: Mapping[str, np.ndarray], file: Path) -> None:
-    """Writes one safetensors file with the metadata that PyTorch loaders ask for."""
-    # safetensors writes the memory of a transposed view as it lies: other numbers, no error.
-    whole = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
-    save_file(whole, file, metadata={"format": "pt"})
-
-
-def _open_shards(directory: Path) -> Tensors:
+def open_safetensors(file: Path) -> Tensors:
+    """The tensors of one file; raises UserError where it is damaged."""
     try:
-        named = json.loads((directory / INDEX).read_text("utf-8"))["weight_map"]
-        files = {key: directory / name for key, name in named.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{directory / INDEX}: expected JSON with a `weight_map` object") from None
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in sorted(set(files.values())):
-        if not file.is_file():
-            raise UserError(f"{directory / INDEX} names {file.name}, which is not there")
-        inside = _header(file)
-        promised = {key for key, its_file in files.items() if its_file == file}
-        if promised != set(inside):
-            odd = ", ".join(sorted(promised ^ set(inside)))
-            raise UserError(f"{file} and {INDEX} do not agree on which tensors it holds: {odd}")
-        shapes |= inside
-    return Tensors(files, shapes)
-
-
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+        with safe_open(file, framework="numpy"):
+            pass  # Opening checks the header against the size of the file.
     except SafetensorError as error:
         raise UserError(
             f"{file} is not a whole safetensors file ({error}): fetch it again"
         ) from None
+    mapped = MappedFile(file)
+    start = 8 + int.from_bytes(mapped.bytes_at(0, 8), "little")
+    header = json.loads(mapped.bytes_at(8, start - 8))
+    header.pop("__metadata__", None)
+
+    def read(key: str) -> np.ndarray:
+        entry = header[key]
+        if entry["dtype"] not in DTYPES:
+            raise UserError(
+                f"{file}: {key} is of dtype {entry['dtype']}: expected one of {', '.join(DTYPES)}"
+            )
+        offset = start + entry["data_offsets"][0]
+        return mapped.array(DTYPES[entry["dtype"]], tuple(entry["shape"]), offset)
+
+    return Tensors({key: tuple(entry["shape"]) for key, entry in header.items()}, read)
 
 
-def _no_weights(directory: Path) -> str:
-    pickled = next((name for name in PICKLED if (directory / name).is_file()), None)
-    foreign = next((name for name in FOREIGN if (directory / name).is_file()), None)
-    if pickled is not None:
-        return (
-            f"{directory / pickled} is a pickle, which can run code and is never read: convert it "
-            f"once where torch is installed, with transformers' from_pretrained and "
-            f"save_pretrained, which writes {SINGLE}"
+def write_safetensors(
+    tensors: Mapping[str, np.ndarray], directory: Path, max_shard_size: int | str | None = None
+) -> None:
+    """Writes model.safetensors, or shards of at most `max_shard_size` ("5GB") and their index.
+
+    A tensor larger than that has a shard of its own.
+    """
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    try:
+        split = split_state_dict_into_shards_factory(
+            dict(tensors),
+            get_storage_size=lambda tensor: tensor.nbytes,
+            filename_pattern="model{suffix}.safetensors",
+            max_shard_size=total if max_shard_size is None else max_shard_size,
         )
-    if foreign is not None:
-        return f"{directory / foreign} cannot be read: expected {SINGLE} beside config.json"
-    return (
-        f"{directory} holds no {SINGLE}: save the model with transformers' save_pretrained, or, "
-        f'for a hub id, try revision="refs/pr/1", where the Hub\'s converter may have put it'
-    )
+    except ValueError:
+        raise UserError(
+            f"max_shard_size={max_shard_size!r}: expected a number of bytes, or one such as '5GB'"
+        ) from None
+    for name, keys in split.filename_to_tensors.items():
+        # safetensors writes the memory of a transposed view as it lies: other numbers, no error.
+        whole = {key: np.ascontiguousarray(tensors[key]) for key in keys}
+        save_file(whole, directory / name, metadata={"format": "pt"})
+    if len(split.filename_to_tensors) > 1:
+        _write_index(tensors, split.tensor_to_filename, directory)
+
+
+def _write_index(
+    tensors: Mapping[str, np.ndarray], files: Mapping[str, str], directory: Path
+) -> None:
+    metadata = {
+        "total_parameters": sum(tensor.size for tensor in tensors.values()),
+        "total_size": sum(tensor.nbytes for tensor in tensors.values()),
+    }
+    text = json.dumps({"metadata": metadata, "weight_map": files}, indent=2, sort_keys=True)
+    (directory / "model.safetensors.index.json").write_text(text + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from jaxbert.hub import native
 from jaxbert.hub.card import Card, render
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
-from jaxbert.hub.safetensors_io import SINGLE, write_tensors
+from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params, functional
 from jaxbert.nn.head import Head
@@ -37,6 +37,7 @@ def save_pretrained(
     directory: str | Path,
     *,
     dtype: FileDtype = "float32",
+    max_shard_size: int | str | None = None,
     card: Card | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -49,6 +50,7 @@ def save_pretrained(
         tokenizer,
         directory,
         dtype=dtype,
+        max_shard_size=max_shard_size,
         card=card,
         overwrite=overwrite,
     )
@@ -63,6 +65,7 @@ def save_params(
     *,
     layout: Layout = "huggingface",
     dtype: FileDtype = "float32",
+    max_shard_size: int | str | None = None,
     card: Card | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -70,14 +73,16 @@ def save_params(
 
     huggingface: config.json, model.safetensors with exactly the tensors of the class that
     transformers would save, tokenizer, vocab.txt, README.md. orbax: the same with the params tree
-    in place of the safetensors. Every array must be addressable by this process. Raises UserError
-    where `directory` is not empty (`overwrite` replaces a model) or the
-    params or the tokenizer do not fit.
+    in place of the safetensors. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
+    array must be addressable by this process. Raises UserError where `directory` is not empty
+    (`overwrite` replaces a model) or the params or the tokenizer do not fit.
     """
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
     if layout == "huggingface":
         _check_expressible(family_of(config.model_type), head)
+    elif max_shard_size is not None:
+        raise UserError(f"max_shard_size={max_shard_size!r} is for layout='huggingface'")
     check_params(params, config, head)
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
@@ -87,7 +92,7 @@ def save_params(
             native.write_params(params, new, _NUMPY[dtype])
         else:
             tensors = file_tensors(params, config, head, dtype=dtype)
-            write_tensors(tensors, new / SINGLE)
+            write_safetensors(tensors, new, max_shard_size)
         if tokenizer is not None:
             save_tokenizer(tokenizer, new)
         text = render(card or Card(name=Path(directory).name), config, head)
@@ -110,7 +115,7 @@ def file_tensors(
     assert set(leaves) == {weight.path for weight in table}
     parts: dict[str, list[np.ndarray]] = {}
     for weight in sorted(table, key=lambda weight: weight.part):
-        tensor = weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype])
+        tensor = weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype], copy=False)
         parts.setdefault(weight.key, []).append(tensor)
         if weight.copy is not None:
             parts[weight.copy] = [tensor]

@@ -1,47 +1,86 @@
-"""Where a model's files come from: a directory of this machine, or the Hugging Face Hub."""
+"""Where a model's files come from: this machine, the Hugging Face Hub, or a bucket."""
 
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.hub.config_file import CONFIG_FILES
+from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.text.download import download
 
-# No pickled weights: they are never read, so they are not fetched.
-WANTED = [
-    "config.json",
-    "model*.safetensors",
-    "model*.safetensors.index.json",
-    "params/*",
+SMALL = (
+    *CONFIG_FILES,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
-]
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
 
 
-def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> Path:
-    """The local directory that holds a model's config.json.
+@dataclass(frozen=True)
+class Source:
+    """A model's files on this machine."""
 
-    Takes a model directory, a run directory (its `model/`), or a hub id, which is downloaded into
-    the Hugging Face cache (HF_HUB_OFFLINE is respected). `revision` is for hub ids only.
+    directory: Path
+    """Holds its configuration."""
+    checkpoint: str | None = None
+    """The name of its TensorFlow checkpoint, where it was asked for by that."""
+
+
+def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> Source:
+    """Finds a model, or brings it here.
+
+    Takes a model directory, a run directory (its `model/`), the prefix of a TensorFlow checkpoint
+    (".../bert_model.ckpt"), a URL of such a directory or prefix that fsspec opens ("gs://..."), or
+    a hub id, which is downloaded into the Hugging Face cache (HF_HUB_OFFLINE is respected).
+    `revision` is for hub ids only.
     """
-    directory = Path(path_or_hub_id).expanduser()
-    if directory.is_dir():
-        if revision is not None:
-            raise UserError(f"{directory} is a directory: revision={revision!r} is for hub ids")
-        return _model_directory(directory)
-    if directory.exists():
-        raise UserError(f"{directory} is a file: expected a model directory or a hub id")
+    path = Path(path_or_hub_id).expanduser()
+    is_url = "://" in str(path_or_hub_id)
+    if revision is not None and (is_url or path.is_dir()):
+        raise UserError(
+            f"{path_or_hub_id} is no hub id: leave out revision={revision!r}, or name a repository"
+        )
+    if is_url:
+        return _find_remote(str(path_or_hub_id))
+    if path.is_dir():
+        return Source(_model_directory(path))
+    if path.with_name(f"{path.name}.index").is_file():
+        return Source(path.parent, path.name)
+    if path.exists():
+        raise UserError(f"{path} is a file: expected a model directory or a hub id")
     if not _can_be_hub_id(str(path_or_hub_id)):
-        raise UserError(f"{directory}: there is no such directory")
-    return download(str(path_or_hub_id), WANTED, revision=revision)
+        raise UserError(f"{path}: there is no such directory")
+    return Source(_download(str(path_or_hub_id), revision))
+
+
+def _find_remote(url: str) -> Source:
+    parent, _, name = url.rstrip("/").rpartition("/")
+    if ".ckpt" in name:
+        return Source(download(parent, [*SMALL, f"{name}.index", f"{name}.data-*"]), name)
+    return Source(_model_directory(_download(url)))
+
+
+def _download(name: str, revision: str | None = None) -> Path:
+    """Fetches one format of the weights: the first that there is, in the order of `formats`."""
+    native = ("params/*",)
+    for patterns in (native + FORMATS[0].patterns, *(f.patterns for f in FORMATS[1:]), TENSORFLOW):
+        directory = download(name, [*SMALL, *patterns], revision=revision)
+        files = [file.relative_to(directory).as_posix() for file in directory.rglob("*")]
+        if any(fnmatch(file, pattern) for file in files for pattern in patterns):
+            break
+    return directory
 
 
 def _model_directory(directory: Path) -> Path:
-    inside = directory / "model"
-    if (directory / "config.json").is_file():
-        return directory
-    if (inside / "config.json").is_file():
-        return inside
+    for candidate in (directory, directory / "model"):
+        if any((candidate / name).is_file() for name in CONFIG_FILES):
+            return candidate
     raise UserError(f"{directory} holds no config.json: expected a model directory, or a run's")
 
 

@@ -55,11 +55,13 @@ class EncoderConfig:
 
     embedding_size: int | None = None
     """Width of the embeddings, projected to `hidden_size`; None: that width itself."""
+    always_projects_embeddings: bool = False
+    """Even where the two widths are the same."""
     position_embedding_type: Literal["absolute", "after_padding", "none"] = "absolute"
     """after_padding: rows of the table from `pad_token_id` + 1 on, padding not counted."""
     embedding_norm: bool = True
     mask_embeddings: bool = False
-    """The embeddings of padding are zero."""
+    """The embeddings of padding are zero, and it attends to all positions alike."""
     embedding_dropout_prob: float | None = None
     """None: `hidden_dropout_prob`."""
 
@@ -78,7 +80,7 @@ class EncoderConfig:
     num_key_value_heads: int | None = None
     """Heads of keys and values, shared by groups of query heads; None: one for each."""
     layer_types: tuple[LayerType, ...] | None = None
-    """Of every layer; None: all attend to everything."""
+    """Of the layers in turn, from the first again after the last; None: all are full."""
     local_attention: int = 128
     """Width of the window of sliding attention: this many divided by 2 on either side."""
     rotary: RotaryPositions | None = None
@@ -91,7 +93,8 @@ class EncoderConfig:
     mlp_dropout_prob: float = 0.0
     """Between the two products of the feed-forward network."""
     depth_scaled_initializer: bool = False
-    """Output projections start smaller by sqrt(2 * num_hidden_layers)."""
+    """Output projections start smaller by sqrt(2 * num_hidden_layers), classifiers at
+    1 / sqrt(hidden_size)."""
 
     heads: HeadStyles = field(default=HeadStyles())
     model_type: str = "bert"
@@ -108,6 +111,8 @@ class EncoderConfig:
             rate = getattr(self, name)
             if rate is not None and not 0.0 <= rate < 1.0:
                 raise UserError(f"{name}={rate}: must lie in [0, 1)")
+        if self.embedding_size is not None and self.embedding_size < 1:
+            raise UserError(f"embedding_size={self.embedding_size}: must be at least 1")
         if self.layer_norm_eps <= 0:
             raise UserError(f"layer_norm_eps={self.layer_norm_eps}: must be above 0")
         self._check_heads()
@@ -134,11 +139,10 @@ class EncoderConfig:
         groups, layers = self.num_hidden_groups, self.num_hidden_layers
         if groups is not None and not 1 <= groups <= max(layers, 1):
             raise UserError(f"num_hidden_groups={groups}: expected 1 to num_hidden_layers={layers}")
-        if self.layer_types is not None and len(self.layer_types) != layers:
-            raise UserError(
-                f"layer_types names {len(self.layer_types)} layers, num_hidden_layers={layers}: "
-                "expected one type for every layer"
-            )
+        if self.layer_types is not None and not self.layer_types:
+            raise UserError("layer_types=(): expected a type for at least one layer")
+        if self.local_attention < 0:
+            raise UserError(f"local_attention={self.local_attention}: must not be negative")
 
     @property
     def padded_vocab_size(self) -> int:
@@ -149,6 +153,11 @@ class EncoderConfig:
     def embedding_width(self) -> int:
         """Columns of the embedding tables."""
         return self.embedding_size or self.hidden_size
+
+    @property
+    def projects_embeddings(self) -> bool:
+        """Whether a dense layer takes the embeddings to `hidden_size`."""
+        return self.always_projects_embeddings or self.embedding_width != self.hidden_size
 
     @property
     def key_value_heads(self) -> int:
@@ -162,11 +171,13 @@ class EncoderConfig:
 
     def stored_layer(self, layer: int) -> int:
         """The layer whose parameters layer `layer` uses."""
-        return layer * self.num_stored_layers // self.num_hidden_layers
+        # transformers' quotient of floats: where groups do not divide layers its rounding decides.
+        return int(layer / (self.num_hidden_layers / self.num_stored_layers))
 
     def layer_type(self, layer: int) -> LayerType:
         """How far a layer attends."""
-        return "full_attention" if self.layer_types is None else self.layer_types[layer]
+        types = self.layer_types or ("full_attention",)
+        return types[layer % len(types)]
 
     @property
     def output_initializer_range(self) -> float:
@@ -174,3 +185,8 @@ class EncoderConfig:
         if not self.depth_scaled_initializer:
             return self.initializer_range
         return self.initializer_range / (2.0 * max(self.num_hidden_layers, 1)) ** 0.5
+
+    @property
+    def classifier_initializer_range(self) -> float:
+        """Standard deviation of a classifier's last layer."""
+        return self.hidden_size**-0.5 if self.depth_scaled_initializer else self.initializer_range

@@ -25,7 +25,7 @@ def embedding(rows: int, columns: int, config: EncoderConfig, rngs: nnx.Rngs) ->
 
 
 class Embeddings(nnx.Module):
-    """Sum of the embeddings that the family has, norm, dropout, and where narrower a projection."""
+    """Sum of the embeddings that the family has, norm, dropout, and where asked a projection."""
 
     def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         width = config.embedding_width
@@ -38,7 +38,7 @@ class Embeddings(nnx.Module):
             self.token_type = embedding(config.type_vocab_size, width, config, rngs)
         if config.embedding_norm:
             self.norm = norm(config, rngs, width)
-        if width != config.hidden_size:
+        if config.projects_embeddings:
             stddev = config.initializer_range
             self.projection = Linear(
                 width, config.hidden_size, stddev=stddev, dtype=dtype, rngs=rngs
@@ -72,7 +72,7 @@ class Embeddings(nnx.Module):
         if config.mask_embeddings:
             x = jnp.where(attention_mask[..., None], x, 0.0)
         x = dropout(x.astype(self.dtype), self.dropout_rate, key)
-        return self.projection(x) if config.embedding_width != config.hidden_size else x
+        return self.projection(x) if config.projects_embeddings else x
 
 
 def positions_after_padding(

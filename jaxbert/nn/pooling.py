@@ -22,9 +22,9 @@ def pool(
 ) -> Float[Array, "batch features"]:
     """One vector per row from the tokens where `mask` is True, computed in float32.
 
-    cls: the first token. segments: the mean of every sentence type, then the mean of those that
-    occur, so that a long first sentence does not drown a short second one. A row without tokens
-    gives zeros.
+    cls: the first token, whatever the mask. segments: the mean of every sentence type, then the
+    mean of those that occur, so that a long first sentence does not drown a short second one. A
+    row without tokens gives zeros.
     """
     if how == "cls":
         return x[:, 0]
@@ -52,10 +52,12 @@ class AttentionPooling(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch seq features"], mask: Bool[Array, "batch seq"]
     ) -> Float[Array, "batch features"]:
-        """The weighted mean, in the dtype of `x`."""
+        """The weighted mean, in the dtype of `x`; zeros for a row without tokens."""
         scores = self.score(x)[..., 0].astype(jnp.float32)
         weights = jax.nn.softmax(jnp.where(mask, scores, MASKED_SCORE), axis=-1)
-        return jnp.einsum("bs,bsh->bh", weights, x.astype(jnp.float32)).astype(x.dtype)
+        weights = jnp.where(mask, weights, 0.0)
+        # Not a matrix product: by default those round float32 to bfloat16 on TPU.
+        return jnp.sum(weights[..., None] * x.astype(jnp.float32), axis=1).astype(x.dtype)
 
 
 class Mixture(nnx.Module):
@@ -75,8 +77,8 @@ class Mixture(nnx.Module):
         if self.mixture.how == "concatenated":
             return jnp.concatenate(chosen, axis=-1)
         weights = jax.nn.softmax(self.weights[...]) * self.scale[...]
-        total = jnp.einsum("lbsh,l->bsh", jnp.stack(chosen).astype(jnp.float32), weights)
-        return total.astype(chosen[0].dtype)
+        parts = [weights[i] * layer.astype(jnp.float32) for i, layer in enumerate(chosen)]
+        return sum(parts[1:], parts[0]).astype(chosen[0].dtype)
 
 
 def _mean(

@@ -1,16 +1,20 @@
-"""Files from the Hugging Face Hub, with every refusal in one readable line."""
+"""Files from the Hugging Face Hub or a URL, with every refusal in one readable line."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.text.remote import fetch
 
 
 def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None) -> Path:
     """The local directory with the files of a repository that match the `wanted` patterns.
 
-    They are kept in the Hugging Face cache; HF_HUB_OFFLINE is respected.
+    They are kept in the Hugging Face cache; HF_HUB_OFFLINE is respected. A URL in place of the id
+    is a directory in a bucket, or wherever fsspec opens it.
     """
+    if "://" in hub_id:
+        return fetch(hub_id, wanted)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,

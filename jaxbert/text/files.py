@@ -6,110 +6,152 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import normalizers
+from tokenizers import models
 
 from jaxbert.errors import UserError
+from jaxbert.text.classes import CLASSES, GENERIC, OF_FILE, Parts, TokenizerClass, assemble
 from jaxbert.text.download import download
-from jaxbert.text.wordpiece import wordpiece_backend, wordpiece_config
+from jaxbert.text.settings import (
+    CONFIG,
+    SETTINGS,
+    Settings,
+    check_case,
+    check_settings,
+    read_settings,
+)
+from jaxbert.text.special_tokens import add_special_tokens, content
+from jaxbert.text.vocabulary import Vocabulary, model_type, read_object, vocabulary_of
 
-TOKENIZER, CONFIG, VOCABULARY = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
-Parts = tuple[tokenizers.Tokenizer, dict[str, Any]]
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, *OF_FILE, "merges.txt", *SETTINGS)
+"""Every file that a tokenizer may be made of."""
 
 
 def read_tokenizer(
     path_or_hub_id: str | Path, *, revision: str | None, lowercase: bool | None
 ) -> Parts:
-    """Backend and tokenizer_config from a directory, a vocab.txt or a hub repository.
+    """Backend and tokenizer_config from a directory, a vocabulary file or a hub repository.
 
     A run has its tokenizer in `model/`, a token store in `tokenizer/`.
     """
     path = Path(path_or_hub_id).expanduser()
     if not path.exists():
-        path = download(str(path_or_hub_id), [TOKENIZER, CONFIG, VOCABULARY], revision=revision)
-    if path.is_file():
-        return _read_vocabulary(path, path.with_name(CONFIG), lowercase)
-    for directory in (path, path / "model", path / "tokenizer"):
-        if (directory / TOKENIZER).is_file():
-            return _read_directory(directory, lowercase)
-        if (directory / VOCABULARY).is_file():
-            return _read_vocabulary(directory / VOCABULARY, directory / CONFIG, lowercase)
-    raise UserError(f"{path}: no tokenizer here; expected {TOKENIZER} or {VOCABULARY}")
+        path = download(str(path_or_hub_id), TOKENIZER_FILES, revision=revision)
+    file = path if path.is_file() else _find(path)
+    settings = read_settings(file)
+    if file.name == TOKENIZER:
+        return _read_state(file, settings, lowercase)
+    return _read_vocabulary(file, settings, lowercase)
 
 
 def write_tokenizer(
     backend: tokenizers.Tokenizer, config: Mapping[str, Any], vocab: list[str], directory: Path
 ) -> None:
-    """Write tokenizer.json, tokenizer_config.json and vocab.txt (for google-bert's tools)."""
+    """Write tokenizer.json and tokenizer_config.json for transformers 4 and 5.
+
+    Beside them vocab.txt, or vocab.json with merges.txt, for older tools. A SentencePiece model
+    cannot be written back from what is kept of it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     backend.save(str(directory / TOKENIZER))
-    text = json.dumps({"backend": "tokenizers", **config}, indent=2, ensure_ascii=False)
-    (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
-    lines = "".join(token + "\n" for token in vocab)
-    (directory / VOCABULARY).write_bytes(lines.encode("utf-8"))
+    _write_json({"backend": "tokenizers", **config}, directory / CONFIG)
+    if isinstance(backend.model, models.WordPiece):
+        lines = "".join(token + "\n" for token in vocab)
+        (directory / "vocab.txt").write_bytes(lines.encode("utf-8"))
+    elif isinstance(backend.model, models.BPE):
+        model = json.loads(backend.to_str())["model"]
+        _write_json(model["vocab"], directory / "vocab.json")
+        merges = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"]), ""]
+        (directory / "merges.txt").write_bytes("\n".join(merges).encode("utf-8"))
 
 
-def _read_directory(directory: Path, lowercase: bool | None) -> Parts:
+def _write_json(value: Mapping[str, Any], file: Path) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    file.write_bytes((text + "\n").encode("utf-8"))
+
+
+def _find(path: Path) -> Path:
+    for directory in (path, path / "model", path / "tokenizer"):
+        if (directory / TOKENIZER).is_file():
+            return directory / TOKENIZER
+        present = [directory / name for name in OF_FILE if (directory / name).is_file()]
+        if present:
+            # The files of two classes may lie together; then the class that is named decides.
+            kind = CLASSES.get(read_settings(present[0]).name or "")
+            named = directory / kind.vocabulary_file if kind else present[0]
+            return named if named in present else present[0]
+    raise UserError(f"{path}: no tokenizer here; expected {TOKENIZER} or {', '.join(OF_FILE)}")
+
+
+def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts:
     # Checked before the backend sees it, which answers broken JSON with a bare Exception.
-    text = json.dumps(_read_object(directory / TOKENIZER))
-    backend = tokenizers.Tokenizer.from_str(text)
-    config = _read_object(directory / CONFIG)
-    state = json.loads(backend.to_str())["normalizer"]
-    if state is None or state["type"] != "BertNormalizer":
-        return backend, config
-    # transformers lets tokenizer_config.json decide where the two files disagree.
-    settings = {
-        "lowercase": config.get("do_lower_case", state["lowercase"]),
-        "strip_accents": config.get("strip_accents", state["strip_accents"]),
-        "handle_chinese_chars": config.get("tokenize_chinese_chars", state["handle_chinese_chars"]),
-    }
-    _check_case(lowercase, settings["lowercase"], directory)
-    backend.normalizer = normalizers.BertNormalizer(clean_text=state["clean_text"], **settings)
-    config.setdefault("do_lower_case", settings["lowercase"])
-    config.setdefault("tokenizer_class", "BertTokenizer")
-    return backend, config
+    state = read_object(file)
+    stated = _bert_settings(state)
+    name = settings.name or ("BertTokenizer" if stated else GENERIC)
+    kind = CLASSES.get(name)
+    added = settings.added_tokens(state)
+    if kind is None or kind.model != model_type(state):
+        check_case(lowercase, stated.get("do_lower_case"), file)
+        backend = tokenizers.Tokenizer.from_str(json.dumps(state))
+        add_special_tokens(backend, added, settings.config)
+        return backend, {**settings.config, "tokenizer_class": GENERIC}
+    config = {**stated, **settings.config}
+    _check(name, kind, config, lowercase, file)
+    return assemble(name, vocabulary_of(state, file), config, added)
 
 
-def _read_vocabulary(file: Path, config_file: Path, lowercase: bool | None) -> Parts:
-    config = _read_object(config_file)
-    stated = config.get("do_lower_case")
-    if stated is None and lowercase is None:
+def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> Parts:
+    name = settings.name or ("BertTokenizer" if file.suffix == ".txt" else GENERIC)
+    kind = CLASSES.get(name)
+    if kind is None or Path(kind.vocabulary_file).suffix != file.suffix:
+        made_of = f"{TOKENIZER} or {kind.vocabulary_file}" if kind else f"a {TOKENIZER}"
         raise UserError(
-            f"{file}: a bare vocabulary does not say whether text is lowercased;"
-            " add --lowercase or --cased where there is such an option, else a"
-            ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
+            f"{file}: no {name} can be made of this; give {made_of}, or name the right class as"
+            f' "tokenizer_class" in {CONFIG} ({", ".join(CLASSES)})'
         )
-    _check_case(lowercase, stated, file)
-    settings = {
-        "lowercase": stated if lowercase is None else lowercase,
-        "strip_accents": config.get("strip_accents"),
-        "tokenize_chinese_chars": config.get("tokenize_chinese_chars", True),
-    }
-    vocab = _read_lines(file)
-    return wordpiece_backend(vocab, **settings), {**config, **wordpiece_config(**settings)}
+    config = settings.config
+    if kind.model == "WordPiece":
+        stated = config.get("do_lower_case")
+        if stated is None and lowercase is None:
+            raise UserError(
+                f"{file}: a bare vocabulary does not say whether text is lowercased;"
+                " add --lowercase or --cased where there is such an option, else a"
+                ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
+            )
+        config = {**config, "do_lower_case": lowercase if stated is None else stated}
+    _check(name, kind, config, lowercase, file)
+    vocabulary = kind.read(file)
+    if kind.model == "WordPiece":
+        _check_specials(vocabulary, {**kind.special_tokens, **config})
+    return assemble(name, vocabulary, config, settings.added_tokens({}))
 
 
-def _check_case(wanted: bool | None, stated: bool | None, place: Path) -> None:
-    if None not in (wanted, stated) and wanted != stated:
-        word, flag = ("lowercases", "--cased") if stated else ("keeps case", "--lowercase")
-        raise UserError(f"{place}: this tokenizer {word}; drop {flag} or choose another tokenizer")
+def _check(
+    name: str, kind: TokenizerClass, config: Mapping[str, Any], lowercase: bool | None, file: Path
+) -> None:
+    check_settings(name, config, file.with_name(CONFIG))
+    default = kind.settings.get("do_lower_case", False)
+    stated = config.get("do_lower_case")
+    check_case(lowercase, default if stated is None else stated, file)
 
 
-def _read_lines(file: Path) -> dict[str, int]:
-    try:
-        with open(file, encoding="utf-8") as lines:
-            tokens = [line.rstrip("\n") for line in lines]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not a vocabulary in UTF-8 ({error.reason})") from None
-    return {token: i for i, token in enumerate(tokens) if token}
+def _check_specials(vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
+    wanted = [content(config[role]) for role in CLASSES["BertTokenizer"].special_tokens]
+    missing = [token for token in wanted if token not in vocabulary.tokens]
+    if missing:
+        raise UserError(
+            f"vocabulary: {', '.join(missing)} missing among its {len(vocabulary.tokens)} tokens;"
+            " a BERT vocabulary holds all five special tokens"
+        )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+def _bert_settings(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tokenizer.json says about BERT's normalization, where it has it."""
+    normalizer = state.get("normalizer") or {}
+    if normalizer.get("type") != "BertNormalizer":
         return {}
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: expected a JSON object, found a {type(config).__name__}")
-    return config
+    return {
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    }

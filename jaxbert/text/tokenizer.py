@@ -10,14 +10,13 @@ import numpy as np
 import tokenizers
 
 from jaxbert.errors import UserError
+from jaxbert.text.classes import assemble, has_token_types
 from jaxbert.text.files import read_tokenizer, write_tokenizer
 from jaxbert.text.pieces import BatchEncoder
-from jaxbert.text.wordpiece import (
-    SPECIAL_TOKENS,
-    train_vocabulary,
-    wordpiece_backend,
-    wordpiece_config,
-)
+from jaxbert.text.special_tokens import BERT_TOKENS, content
+from jaxbert.text.vocabulary import Vocabulary
+from jaxbert.text.wordpiece import train_vocabulary
+from jaxbert.text.words import continues_word
 
 # transformers writes int(1e30) for "no limit"; anything of that order means the same.
 _NO_LIMIT = 10**9
@@ -50,8 +49,7 @@ class Tokenizer:
 
     def special_token(self, role: str) -> str:
         """The token that plays a role (`pad_token`, `cls_token`, ...)."""
-        token = self.config.get(role) or SPECIAL_TOKENS[role]
-        return token["content"] if isinstance(token, Mapping) else token
+        return content(self.config.get(role) or BERT_TOKENS[role])
 
     def _id(self, role: str) -> int:
         token = self.special_token(role)
@@ -108,11 +106,16 @@ class Tokenizer:
         return tokens
 
     def is_continuation(self) -> np.ndarray:
-        """True for the pieces that continue a word (`##ing`): bool [vocab]."""
-        special = self.special_ids
-        return np.array(
-            [t.startswith("##") and i not in special for i, t in enumerate(self.vocab())]
-        )
+        """True for the pieces that continue a word (`##ing`, or `ing` beside `▁ing`): bool [vocab].
+
+        A byte-level tokenizer without `add_prefix_space` gives the first word of a text as a piece
+        that elsewhere continues one.
+        """
+        return continues_word(self.backend, self.vocab())
+
+    def num_special_tokens(self, *, pair: bool = False) -> int:
+        """How many tokens frame a text or a pair: 2 and 3, but 4 for a pair of RoBERTa's."""
+        return self.backend.num_special_tokens_to_add(pair)
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, no special token added or recognised: "[SEP]" is three pieces."""
@@ -158,11 +161,11 @@ class Tokenizer:
         max_length: int | None = None,
         padding: Padding = "longest",
     ) -> Encoded | RaggedEncoded:
-        """Model inputs as transformers' BertTokenizer gives them, as int32 arrays [batch, seq].
+        """Model inputs as transformers' tokenizers give them, as int32 arrays [batch, seq].
 
-        Keys: input_ids, token_type_ids, attention_mask. A pair that is too long loses tokens from
-        its longer member first. `max_length=None` means `model_max_length`. Without padding every
-        value is a list of arrays.
+        Keys: input_ids, token_type_ids (0 throughout where the model has none), attention_mask. A
+        pair that is too long loses tokens from its longer member first. `max_length=None` means
+        `model_max_length`. Without padding every value is a list of arrays.
         """
         max_length = self._check_inputs(texts, pairs, max_length, padding)
         rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
@@ -174,7 +177,8 @@ class Tokenizer:
             finally:
                 self.backend.no_truncation()
         ids = [encoding.ids for encoding in encodings]
-        types = [encoding.type_ids for encoding in encodings]
+        typed = has_token_types(self.config)
+        types = [e.type_ids if typed else [0] * len(e.ids) for e in encodings]
         ones = [[1] * len(row) for row in ids]
         if padding is False:
             ragged = {"input_ids": ids, "token_type_ids": types, "attention_mask": ones}
@@ -203,7 +207,7 @@ class Tokenizer:
         limit = self.model_max_length if max_length is None else max_length
         if limit is None and padding == "max_length":
             raise UserError('padding="max_length" needs max_length: this tokenizer states no limit')
-        special = self.backend.num_special_tokens_to_add(pairs is not None)
+        special = self.num_special_tokens(pair=pairs is not None)
         if limit is not None and limit <= special:
             raise UserError(
                 f"max_length {limit} leaves no room for text beside {special} special tokens"
@@ -218,17 +222,19 @@ class Tokenizer:
 def load_tokenizer(
     path_or_hub_id: str | Path, revision: str | None = None, *, lowercase: bool | None = None
 ) -> Tokenizer:
-    """Load a directory with tokenizer.json or vocab.txt, a vocab.txt itself, or a hub repository.
+    """Load a directory, a vocabulary file or a hub repository with a tokenizer of any family.
 
-    A vocab.txt without tokenizer_config.json does not say whether it is lowercased: then
-    `lowercase` must. Elsewhere it may only confirm what the files say. tokenizer_config.json
-    decides where it disagrees with tokenizer.json, as in transformers.
+    Takes tokenizer.json, vocab.txt, vocab.json with merges.txt, and SentencePiece's spiece.model,
+    spm.model and sentencepiece.bpe.model. A vocab.txt without tokenizer_config.json does not say
+    whether it is lowercased: then `lowercase` must. Elsewhere it may only confirm what the files
+    say. As in transformers 5 the class that tokenizer_config.json names decides what is done to
+    the text, and tokenizer.json only where that class is none of the BERT family's.
     """
     return Tokenizer(*read_tokenizer(path_or_hub_id, revision=revision, lowercase=lowercase))
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: str | Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json and vocab.txt; transformers loads the result."""
+    """Write tokenizer.json and what goes with it; transformers 4 and 5 load the result."""
     write_tokenizer(tokenizer.backend, tokenizer.config, tokenizer.vocab(), Path(directory))
 
 
@@ -242,8 +248,7 @@ def train_wordpiece(
     `min_frequency` times.
     """
     vocab = train_vocabulary(texts, vocab_size, lowercase=lowercase, min_frequency=min_frequency)
-    backend = wordpiece_backend(vocab, lowercase=lowercase)
-    return Tokenizer(backend, wordpiece_config(lowercase=lowercase))
+    return Tokenizer(*assemble("BertTokenizer", Vocabulary(vocab), {"do_lower_case": lowercase}))
 
 
 def _from_json(text: str, config: dict[str, Any]) -> Tokenizer:

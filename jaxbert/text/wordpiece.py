@@ -1,81 +1,39 @@
 """BERT's WordPiece tokenizer: assembled from a vocabulary, or trained on text."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from jaxbert.errors import UserError
+from jaxbert.text.special_tokens import BERT_TOKENS
+from jaxbert.text.vocabulary import Vocabulary
 
-# In the order of the ids that BERT's own training scripts give them.
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 # Rarer characters become [UNK] rather than each taking two places of the vocabulary.
 ALPHABET_LIMIT = 1000
 _COUNTED_AT_ONCE = 2**22
 
 
 def wordpiece_backend(
-    vocab: Mapping[str, int],
+    vocabulary: Vocabulary,
+    unk_token: str,
     *,
-    lowercase: bool,
-    strip_accents: bool | None = None,
-    tokenize_chinese_chars: bool = True,
+    do_lower_case: bool,
+    strip_accents: bool | None,
+    tokenize_chinese_chars: bool,
 ) -> Tokenizer:
-    """BERT's pipeline over a vocabulary; `strip_accents=None` follows `lowercase`."""
-    missing = [token for token in SPECIAL_TOKENS.values() if token not in vocab]
-    if missing:
-        raise UserError(
-            f"vocabulary: {', '.join(missing)} missing among its {len(vocab)} tokens;"
-            " a BERT vocabulary holds all five special tokens"
-        )
-    backend = Tokenizer(models.WordPiece(dict(vocab), unk_token=SPECIAL_TOKENS["unk_token"]))
+    """BERT's pipeline; `strip_accents=None` follows `do_lower_case`."""
+    backend = Tokenizer(models.WordPiece(dict(vocabulary.tokens), unk_token=unk_token))
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=tokenize_chinese_chars,
         strip_accents=strip_accents,
-        lowercase=lowercase,
+        lowercase=do_lower_case,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
-    )
-    backend.add_special_tokens(list(SPECIAL_TOKENS.values()))
     return backend
-
-
-def wordpiece_config(
-    *,
-    lowercase: bool,
-    strip_accents: bool | None = None,
-    tokenize_chinese_chars: bool = True,
-) -> dict[str, Any]:
-    """The content of tokenizer_config.json that goes with `wordpiece_backend`."""
-    return {
-        **SPECIAL_TOKENS,
-        "do_lower_case": lowercase,
-        "strip_accents": strip_accents,
-        "tokenize_chinese_chars": tokenize_chinese_chars,
-        "tokenizer_class": "BertTokenizer",
-    }
 
 
 def train_vocabulary(
@@ -89,8 +47,14 @@ def train_vocabulary(
     """
     if iter(texts) is texts:
         raise TypeError("training needs texts that can be gone through twice, not an iterator")
-    specials = list(SPECIAL_TOKENS.values())
-    backend = wordpiece_backend({t: i for i, t in enumerate(specials)}, lowercase=lowercase)
+    specials = list(BERT_TOKENS.values())
+    backend = wordpiece_backend(
+        Vocabulary({token: i for i, token in enumerate(specials)}),
+        BERT_TOKENS["unk_token"],
+        do_lower_case=lowercase,
+        strip_accents=None,
+        tokenize_chinese_chars=True,
+    )
     alphabet = _alphabet(texts, backend)
     if not alphabet:
         raise UserError("vocabulary: the corpus holds no text to train it on")

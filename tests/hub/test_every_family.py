@@ -102,7 +102,10 @@ def both(model: Any, ours: Model, batch: Batch) -> tuple[Outputs, Any, Outputs, 
 
     gradients, found = jax.jit(jax.grad(loss, has_aux=True))(params)
     table = file_tensors(gradients, ours.config, ours.head)
-    return found, table, theirs, {name: p.grad for name, p in model.named_parameters()}
+    # Of two tied parameters PyTorch names the one that it met first.
+    tied = FAMILIES[ours.config.model_type].tied(ours.config)
+    named = {tied.get(name, name): p.grad for name, p in model.named_parameters()}
+    return found, table, theirs, named
 
 
 def assert_same_outputs(found: Outputs, theirs: Outputs, mask: np.ndarray) -> None:

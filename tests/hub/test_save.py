@@ -197,7 +197,7 @@ def test_an_interrupted_save_leaves_the_old_model_and_nothing_else(
 
     save_pretrained(opened("BertModel"), None, tmp_path / "out")
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
-    monkeypatch.setattr(jaxbert.hub.save, "write_tensors", fail)
+    monkeypatch.setattr(jaxbert.hub.save, "write_safetensors", fail)
     with pytest.raises(KeyboardInterrupt):
         save_pretrained(opened("BertForMaskedLM"), None, tmp_path / "out", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -4,7 +4,7 @@ import huggingface_hub.constants
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.hub.source import find_model
+from jaxbert.hub.source import Source, find_model
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def offline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_cached_hub_model_is_found_offline(offline_cache: Path):
-    assert find_model("someone/model") == offline_cache
+    assert find_model("someone/model") == Source(offline_cache)
 
 
 def test_a_hub_model_that_is_not_cached_is_explained(offline_cache: Path):
@@ -49,7 +49,7 @@ def test_a_missing_directory_is_not_looked_for_on_the_hub(name: str):
 def test_a_run_directory_stands_for_its_model(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    assert find_model(tmp_path) == tmp_path / "model"
+    assert find_model(tmp_path) == Source(tmp_path / "model")
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path):
@@ -58,7 +58,7 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path):
 
 
 def test_a_revision_of_a_directory_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="revision='main' is for hub ids"):
+    with pytest.raises(UserError, match="is no hub id: leave out revision='main'"):
         find_model(tmp_path, revision="main")
 
 

@@ -20,8 +20,28 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 36,
     "max_position_embeddings": 80,
 }
+ROBERTA_SIZES = SIZES | {"max_position_embeddings": 82, "type_vocab_size": 1}
 OPTIONS: dict[str, dict[str, Any]] = {
     "bert": SIZES,
+    "roberta": ROBERTA_SIZES | {"hidden_act": "gelu_new"},
+    "xlm-roberta": ROBERTA_SIZES,
+    "camembert": ROBERTA_SIZES,
+    "distilbert": {
+        "vocab_size": 131,
+        "dim": 24,
+        "num_hidden_layers": 2,
+        "n_heads": 3,
+        "hidden_dim": 36,
+        "max_position_embeddings": 80,
+    },
+    "albert": SIZES
+    | {
+        "embedding_size": 10,
+        "num_hidden_layers": 3,
+        "num_hidden_groups": 2,
+        "classifier_dropout_prob": 0.2,
+    },
+    "electra": SIZES | {"embedding_size": 10, "hidden_act": "gelu_new"},
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

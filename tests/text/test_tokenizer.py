@@ -202,7 +202,7 @@ def test_runs_and_stores_are_opened_by_the_tokenizer_within(tokenizer, tmp_path,
 
 
 def test_a_directory_without_tokenizer_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"expected tokenizer.json or vocab.txt"):
+    with pytest.raises(UserError, match=r"expected tokenizer.json or vocab.txt, "):
         load_tokenizer(tmp_path)
 
 

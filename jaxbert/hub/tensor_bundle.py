@@ -1,0 +1,124 @@
+"""TensorFlow's checkpoints (`NAME.index`, `NAME.data-00000-of-00001`) without TensorFlow."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.hub.mapped_file import MappedFile
+from jaxbert.hub.sorted_table import masked_checksum, read_table, varint
+from jaxbert.hub.tensors import Tensors
+
+# types.proto
+DTYPES = {
+    1: np.dtype(np.float32),
+    2: np.dtype(np.float64),
+    3: np.dtype(np.int32),
+    9: np.dtype(np.int64),
+    14: np.dtype(ml_dtypes.bfloat16),
+    19: np.dtype(np.float16),
+}
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """BundleEntryProto of tensor_bundle.proto."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    checksum: int
+    is_sliced: bool
+
+
+def open_bundle(prefix: Path) -> Tensors:
+    """The variables of a checkpoint by name; reading one verifies its checksum.
+
+    Raises UserError where a file is missing or damaged, and for TensorFlow 2's object graphs.
+    """
+    index = prefix.with_name(f"{prefix.name}.index")
+    # Slices of a variable have binary keys, which begin with a zero.
+    raw = {key: value for key, value in read_table(index).items() if not key.startswith(b"\0")}
+    table = {key.decode("utf-8", "replace"): value for key, value in raw.items()}
+    if OBJECT_GRAPH in table:
+        raise UserError(
+            f"{prefix} was saved by TensorFlow 2 as an object graph, whose names depend on the "
+            f"program: expected one of TensorFlow 1, such as Google's bert_model.ckpt"
+        )
+    try:
+        header = _fields(table.pop("", b""))
+        entries = {name: _entry(value) for name, value in table.items()}
+    except (IndexError, ValueError, TypeError):
+        raise UserError(f"{index} is no index of a TensorFlow checkpoint: fetch it again") from None
+    if header.get(2):
+        raise UserError(f"{prefix} was written by a big-endian machine, which is not implemented")
+    shards = _shards(prefix, header.get(1, [1])[0])
+
+    def read(name: str) -> np.ndarray:
+        entry = entries[name]
+        return _read(shards(entry.shard), name, entry)
+
+    return Tensors({name: entry.shape for name, entry in entries.items()}, read)
+
+
+def _shards(prefix: Path, count: int) -> Any:
+    files = [prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{count:05d}") for i in range(count)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{prefix}.index names {file.name}, which is not there")
+    return cache(lambda shard: MappedFile(files[shard]))
+
+
+def _read(shard: MappedFile, name: str, entry: _Entry) -> np.ndarray:
+    dtype = DTYPES.get(entry.dtype)
+    if dtype is None or entry.is_sliced:
+        fault = "is cut into slices" if entry.is_sliced else f"has the data type {entry.dtype}"
+        raise UserError(f"{shard.path}: {name} {fault}, which is not implemented")
+    stored = shard.array(np.uint8, (entry.size,), entry.offset)
+    if masked_checksum(stored) != entry.checksum:
+        raise UserError(f"{shard.path}: the checksum of {name} is wrong: fetch the file again")
+    return stored.view(dtype).reshape(entry.shape)
+
+
+def _entry(data: bytes) -> _Entry:
+    fields = _fields(data)
+    dimensions = _fields(fields.get(2, [b""])[0]).get(2, [])
+    return _Entry(
+        dtype=fields.get(1, [0])[0],
+        # proto3 leaves out a dimension of zero.
+        shape=tuple(_fields(dimension).get(1, [0])[0] for dimension in dimensions),
+        shard=fields.get(3, [0])[0],
+        offset=fields.get(4, [0])[0],
+        size=fields.get(5, [0])[0],
+        checksum=fields.get(6, [0])[0],
+        is_sliced=7 in fields,
+    )
+
+
+def _fields(message: bytes) -> dict[int, list[Any]]:
+    """The fields of a protocol buffer by number: integers, or the bytes of what is inside."""
+    fields: dict[int, list[Any]] = {}
+    value: int | bytes
+    at = 0
+    while at < len(message):
+        tag, at = varint(message, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = varint(message, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+            value, at = int.from_bytes(message[at : at + size], "little"), at + size
+        elif kind == 2:
+            size, at = varint(message, at)
+            value, at = message[at : at + size], at + size
+        else:
+            raise ValueError(f"wire type {kind}")
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields

@@ -1,0 +1,50 @@
+"""PyTorch's pickled state dicts, read by PyTorch itself and only as tensors."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.hub.tensors import Tensors
+
+
+def open_torch(file: Path) -> Tensors:
+    """The tensors of one file, through `torch.load(weights_only=True)`, which runs no code of it.
+
+    Raises UserError where torch is missing, or the file holds anything but tensors by name.
+    """
+    state = _load(file)
+    if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
+        raise UserError(f"{file}: expected tensors by name, as `torch.save(model.state_dict())`")
+    shapes = {str(key): tuple(tensor.shape) for key, tensor in state.items()}
+    return Tensors(shapes, lambda key: _to_numpy(state[key]))
+
+
+def _load(file: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{file} is a pickle, which only PyTorch can read: pip install 'jaxbert[parity]', or "
+            f"convert it where torch is installed (jaxbert convert)"
+        ) from None
+    try:
+        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+        mmap = zipfile.is_zipfile(file)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split(". ")[0].split())
+        raise UserError(f"{file} is not a whole file of tensors alone ({reason})") from None
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    import torch
+
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()

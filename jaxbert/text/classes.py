@@ -1,0 +1,165 @@
+"""The tokenizer classes of transformers that jaxbert builds, each from its vocabulary alone."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken
+
+from jaxbert.text.byte_level import byte_level_backend
+from jaxbert.text.special_tokens import (
+    BERT_TOKENS,
+    ROBERTA_TOKENS,
+    add_special_tokens,
+    content,
+    frame_as_bert,
+    frame_as_roberta,
+    frame_as_xlm_roberta,
+)
+from jaxbert.text.unigram import (
+    albert_backend,
+    deberta_v2_backend,
+    xlm_roberta_backend,
+    xlm_roberta_pieces,
+)
+from jaxbert.text.vocabulary import Vocabulary, read_bpe, read_unigram, read_wordpiece
+from jaxbert.text.wordpiece import wordpiece_backend
+
+Parts = tuple[tokenizers.Tokenizer, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TokenizerClass:
+    """What transformers 5 makes of a class name: like it, files give no more than a vocabulary.
+
+    `settings` are what tokenizer_config.json may say, with the values where it does not;
+    `vocabulary_file` is what the class has in place of a tokenizer.json.
+    """
+
+    model: str
+    vocabulary_file: str
+    read: Callable[[Path], Vocabulary]
+    build: Callable[..., tokenizers.Tokenizer]
+    frame: Callable[[tokenizers.Tokenizer, str, str], None]
+    special_tokens: Mapping[str, str]
+    settings: Mapping[str, bool | None]
+    has_token_types: bool = True
+
+
+def _read_xlm_roberta(file: Path) -> Vocabulary:
+    vocabulary = read_unigram(file)
+    return replace(vocabulary, pieces=xlm_roberta_pieces(vocabulary.pieces))
+
+
+BERT = TokenizerClass(
+    model="WordPiece",
+    vocabulary_file="vocab.txt",
+    read=read_wordpiece,
+    build=wordpiece_backend,
+    frame=frame_as_bert,
+    special_tokens=BERT_TOKENS,
+    settings={"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True},
+)
+ROBERTA = TokenizerClass(
+    model="BPE",
+    vocabulary_file="vocab.json",
+    read=read_bpe,
+    build=byte_level_backend,
+    frame=frame_as_roberta,
+    special_tokens=ROBERTA_TOKENS,
+    settings={"add_prefix_space": False},
+)
+XLM_ROBERTA = TokenizerClass(
+    model="Unigram",
+    vocabulary_file="sentencepiece.bpe.model",
+    read=_read_xlm_roberta,
+    build=xlm_roberta_backend,
+    frame=frame_as_xlm_roberta,
+    special_tokens=ROBERTA_TOKENS,
+    settings={"add_prefix_space": True},
+)
+ALBERT = TokenizerClass(
+    model="Unigram",
+    vocabulary_file="spiece.model",
+    read=read_unigram,
+    build=albert_backend,
+    frame=frame_as_bert,
+    special_tokens={
+        **BERT_TOKENS,
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+    },
+    settings={"do_lower_case": True, "keep_accents": False, "add_prefix_space": True},
+)
+DEBERTA_V2 = TokenizerClass(
+    model="Unigram",
+    vocabulary_file="spm.model",
+    read=read_unigram,
+    build=deberta_v2_backend,
+    frame=frame_as_bert,
+    special_tokens={**BERT_TOKENS, "bos_token": "[CLS]", "eos_token": "[SEP]"},
+    settings={"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True},
+)
+
+CLASSES: Mapping[str, TokenizerClass] = {
+    "BertTokenizer": BERT,
+    "DistilBertTokenizer": replace(BERT, has_token_types=False),
+    "ElectraTokenizer": BERT,
+    "RobertaTokenizer": ROBERTA,
+    "XLMRobertaTokenizer": XLM_ROBERTA,
+    "AlbertTokenizer": ALBERT,
+    "DebertaV2Tokenizer": DEBERTA_V2,
+}
+OF_FILE = {
+    "vocab.txt": "BertTokenizer",
+    "vocab.json": "RobertaTokenizer",
+    "sentencepiece.bpe.model": "XLMRobertaTokenizer",
+    "spiece.model": "AlbertTokenizer",
+    "spm.model": "DebertaV2Tokenizer",
+}
+"""The class of a vocabulary file that nothing else tells."""
+
+GENERIC = "PreTrainedTokenizerFast"
+"""The name under which transformers 4 and 5 take a tokenizer.json as it is."""
+
+OF_MODEL = {
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "ElectraTokenizer",
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "albert": "AlbertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "modernbert": GENERIC,
+}
+"""The class that goes with the `model_type` of a config.json."""
+
+
+def assemble(
+    name: str,
+    vocabulary: Vocabulary,
+    config: Mapping[str, Any],
+    declared: Iterable[AddedToken] = (),
+) -> Parts:
+    """Backend and complete tokenizer_config of one of `CLASSES`; `declared` are added tokens."""
+    kind = CLASSES[name]
+    stated = {key: value for key, value in config.items() if value is not None}
+    whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": name}
+    settings = {key: whole[key] for key in kind.settings}
+    backend = kind.build(vocabulary, content(whole["unk_token"]), **settings)
+    add_special_tokens(backend, [*vocabulary.symbols, *declared], whole)
+    kind.frame(backend, content(whole["cls_token"]), content(whole["sep_token"]))
+    return backend, whole
+
+
+def has_token_types(config: Mapping[str, Any]) -> bool:
+    """Whether the model tells the two texts of a pair apart, by the tokenizer's configuration."""
+    inputs = config.get("model_input_names")
+    if inputs is not None:
+        return "token_type_ids" in inputs
+    kind = CLASSES.get(config.get("tokenizer_class", ""))
+    return kind is None or kind.has_token_types

@@ -1,0 +1,72 @@
+"""Files from a bucket or any other place that fsspec opens, kept in a cache."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import UserError
+
+PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "abfs": "adlfs", "az": "adlfs"}
+
+
+def fetch(url: str, wanted: Sequence[str]) -> Path:
+    """A local directory with the files below `url` that match the `wanted` patterns.
+
+    It is named after the contents as the file system tells them apart, so that it is fetched again
+    exactly when one has changed. Raises UserError where there is nothing, or no way to it.
+    """
+    import fsspec
+
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+        files = _matching(system, root, wanted)
+        if not files:
+            raise UserError(f"{url} holds none of {', '.join(wanted)}")
+        marks = sorted((name, system.ukey(path)) for name, path in files.items())
+        directory = _cache() / hashlib.sha256(repr((url, marks)).encode()).hexdigest()[:24]
+        if not directory.is_dir():
+            _download(system, files, directory)
+        return directory
+    except ImportError:
+        protocol = url.partition("://")[0]
+        package = PACKAGES.get(protocol, "the fsspec implementation of it")
+        raise UserError(f"{url} needs {package}: pip install {package}") from None
+    except FileNotFoundError:
+        raise UserError(f"{url}: there is no such directory") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{url} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _matching(system: Any, root: str, wanted: Sequence[str]) -> dict[str, str]:
+    names = {path[len(root) :].strip("/"): path for path in system.find(root)}
+    return {
+        name: path
+        for name, path in names.items()
+        if name and any(fnmatch(name, pattern) for pattern in wanted)
+    }
+
+
+def _download(system: Any, files: dict[str, str], directory: Path) -> None:
+    """Whole or not at all; another process may be doing the same."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, ignore_cleanup_errors=True) as scratch:
+        new = Path(scratch, "new")
+        for name, path in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(path, str(new / name))
+        try:
+            new.rename(directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
+
+
+def _cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "jaxbert" / "fetched"

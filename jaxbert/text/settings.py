@@ -1,0 +1,109 @@
+"""What the small JSON files around a vocabulary say about a tokenizer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+
+from jaxbert.errors import UserError
+from jaxbert.text.classes import CLASSES, GENERIC, OF_FILE, OF_MODEL
+from jaxbert.text.special_tokens import ROLES, added_token, content, extra_tokens
+from jaxbert.text.vocabulary import read_object
+
+CONFIG = "tokenizer_config.json"
+SETTINGS = (CONFIG, "special_tokens_map.json", "added_tokens.json", "config.json")
+"""The files that are read, all of them optional."""
+
+# Of use on the machine that wrote it, or in a form that transformers 4 does not take.
+_DROPPED = {
+    "added_tokens_decoder",
+    "auto_map",
+    "extra_special_tokens",
+    "is_local",
+    "local_files_only",
+    "name_or_path",
+    "special_tokens_map_file",
+    "tokenizer_file",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`name` is the tokenizer's class, None where no file tells; `config` is for writing again.
+
+    `declared` are added tokens by id; None where a tokenizer.json has the word.
+    """
+
+    name: str | None
+    config: dict[str, Any]
+    declared: Mapping[int, AddedToken] | None
+
+    def added_tokens(self, state: Mapping[str, Any]) -> list[AddedToken]:
+        """Added tokens in the order of their ids; `state` is the content of tokenizer.json."""
+        found = self.declared
+        if found is None:
+            found = {token["id"]: added_token(token) for token in state.get("added_tokens", [])}
+        return [found[token_id] for token_id in sorted(found)]
+
+
+def read_settings(file: Path) -> Settings:
+    """The settings beside a vocabulary or tokenizer.json, in the order in which files decide."""
+    place = file.with_name(CONFIG)
+    config = read_object(place)
+    declared = config.get("added_tokens_decoder")
+    if declared is None:
+        # transformers before 4.34 wrote what is special, and what was added, each in its own file.
+        config.update(read_object(file.with_name("special_tokens_map.json")))
+    _check_tokens(config, place)
+    if declared is None:
+        added = read_object(file.with_name("added_tokens.json"))
+        declared = {token_id: _legacy(token, config) for token, token_id in added.items()} or None
+    kept = {key: value for key, value in config.items() if key not in _DROPPED}
+    if extra := extra_tokens(config):
+        kept["additional_special_tokens"] = [content(token) for token in extra]
+    return Settings(
+        _class_name(file, config),
+        kept,
+        declared and {int(token_id): added_token(token) for token_id, token in declared.items()},
+    )
+
+
+def check_settings(name: str, config: Mapping[str, Any], place: Path) -> None:
+    """Raises UserError where the settings of a class are no booleans."""
+    for key in CLASSES[name].settings:
+        if not isinstance(config.get(key), bool | None):
+            raise UserError(f"{place}: {key} is {config[key]!r}; expected true or false")
+
+
+def check_case(wanted: bool | None, stated: bool | None, place: Path) -> None:
+    """Raises UserError where the user asked for one case and the files say the other."""
+    if None not in (wanted, stated) and wanted != stated:
+        word, flag = ("lowercases", "--cased") if stated else ("keeps case", "--lowercase")
+        raise UserError(f"{place}: this tokenizer {word}; drop {flag} or choose another tokenizer")
+
+
+def _class_name(file: Path, config: Mapping[str, Any]) -> str | None:
+    """As AutoTokenizer decides: the files' own word, else the kind of model beside them."""
+    model = read_object(file.with_name("config.json"))
+    of_model = OF_MODEL.get(model.get("model_type", ""))
+    if of_model == GENERIC:
+        return GENERIC
+    stated = config.get("tokenizer_class") or model.get("tokenizer_class") or of_model
+    return stated.removesuffix("Fast") if stated else OF_FILE.get(file.name)
+
+
+def _legacy(token: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    named = [config[role] for role in ROLES if config.get(role)]
+    special = token in map(content, [*named, *extra_tokens(config)])
+    return {"content": token, "special": special, "normalized": not special}
+
+
+def _check_tokens(config: Mapping[str, Any], place: Path) -> None:
+    decoder = config.get("added_tokens_decoder") or {}
+    named = [config[role] for role in ROLES if config.get(role)]
+    for token in (*named, *extra_tokens(config), *decoder.values()):
+        text = token.get("content") if isinstance(token, Mapping) else token
+        if not isinstance(text, str):
+            raise UserError(f"{place}: {token!r} is no token; expected text, or text as `content`")

@@ -1,0 +1,96 @@
+"""SentencePiece's unigram tokenizers as transformers 5 builds them for three families.
+
+They differ in what is done to the text before it is cut into pieces.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from jaxbert.text.vocabulary import Vocabulary
+
+_MARK = "▁"
+
+
+def albert_backend(
+    vocabulary: Vocabulary,
+    unk_token: str,
+    *,
+    do_lower_case: bool,
+    keep_accents: bool,
+    add_prefix_space: bool,
+) -> Tokenizer:
+    """ALBERT's pipeline; each word is cut into pieces alone."""
+    steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not keep_accents:
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if do_lower_case:
+        steps.append(normalizers.Lowercase())
+    if vocabulary.charsmap:
+        steps.append(normalizers.Precompiled(vocabulary.charsmap))
+    backend = _unigram(vocabulary, unk_token)
+    backend.normalizer = normalizers.Sequence(steps)
+    _cut_words(backend, "always" if add_prefix_space else "never")
+    return backend
+
+
+def xlm_roberta_backend(
+    vocabulary: Vocabulary, unk_token: str, *, add_prefix_space: bool
+) -> Tokenizer:
+    """XLM-RoBERTa's pipeline; each word is cut into pieces alone."""
+    backend = _unigram(vocabulary, unk_token)
+    if vocabulary.charsmap:
+        backend.normalizer = normalizers.Precompiled(vocabulary.charsmap)
+    _cut_words(backend, "always" if add_prefix_space else "never")
+    return backend
+
+
+def deberta_v2_backend(
+    vocabulary: Vocabulary,
+    unk_token: str,
+    *,
+    do_lower_case: bool,
+    split_by_punct: bool,
+    add_prefix_space: bool,
+) -> Tokenizer:
+    """DeBERTa-v2's and v3's pipeline, which leaves the model file's own normalization out.
+
+    transformers 4 applied it, so there `ﬁ` became `fi` and full-width letters became ASCII.
+    """
+    steps: list[Any] = [normalizers.Lowercase()] if do_lower_case else []
+    steps += [
+        normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
+        normalizers.NFC(),
+        normalizers.Strip(left=False, right=True),
+    ]
+    scheme = "always" if add_prefix_space else "first"
+    words = pre_tokenizers.Metaspace(replacement=_MARK, prepend_scheme=scheme)
+    punctuation = [pre_tokenizers.Punctuation(behavior="isolated")] if split_by_punct else []
+    backend = _unigram(vocabulary, unk_token)
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([*punctuation, words])
+    backend.decoder = decoders.Metaspace(replacement=_MARK, prepend_scheme=scheme)
+    return backend
+
+
+def xlm_roberta_pieces(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """fairseq's ids: its own four special tokens for the file's first three, <mask> at the end."""
+    first = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    return [*first, *pieces[3:], ("<mask>", 0.0)]
+
+
+def _unigram(vocabulary: Vocabulary, unk_token: str) -> Tokenizer:
+    texts = [text for text, _ in vocabulary.pieces]
+    unk_id = texts.index(unk_token) if unk_token in texts else vocabulary.unk_id
+    return Tokenizer(models.Unigram(list(vocabulary.pieces), unk_id=unk_id, byte_fallback=False))
+
+
+def _cut_words(backend: Tokenizer, scheme: str) -> None:
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement=_MARK, prepend_scheme=scheme),
+        ]
+    )
+    backend.decoder = decoders.Metaspace(replacement=_MARK, prepend_scheme=scheme)
