@@ -1,9 +1,10 @@
 """What a finished run leaves for its users: the model, the figures, the picture."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import to_values
-from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.card import Card
 from jaxbert.hub.save import save_params
@@ -11,24 +12,41 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.log import read_metrics, to_json
+from jaxbert.typing import Params
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that a run has made."""
+
+    params: Params
+    encoder: EncoderConfig
+    head: Head
 
 
 def write_artifacts(
     run: RunDirectory,
-    fitted: Fitted,
-    encoder: EncoderConfig,
-    head: Head,
+    results: Mapping[str, float],
+    models: Mapping[str, TrainedModel],
     tokenizer: Tokenizer,
     config: Any,
     data: str,
 ) -> None:
-    """Writes `model/`, `all_results.json` and `loss.png`; again after a further resume."""
-    metrics = {name: v for name, v in fitted.results.items() if name.startswith("eval_")}
+    """Writes a directory for every model, `all_results.json` and `loss.png`.
+
+    `models`: name of the directory -> model; "model" is what the other verbs open. Written again
+    after a further resume.
+    """
+    metrics = {name: v for name, v in results.items() if name.startswith("eval_")}
     card = Card(
         name=run.path.resolve().name, data=data, training=to_values(config), metrics=metrics
     )
-    save_params(fitted.params, encoder, head, tokenizer, run.model, card=card, overwrite=True)
-    text = to_json(dict(sorted(fitted.results.items())), indent=4)
+    for name, made in models.items():
+        directory = run.path / name
+        save_params(
+            made.params, made.encoder, made.head, tokenizer, directory, card=card, overwrite=True
+        )
+    text = to_json(dict(sorted(results.items())), indent=4)
     temporary = run.results.with_suffix(".tmp")
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(run.results)

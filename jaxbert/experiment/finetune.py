@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt
 
 from jaxbert.data.rows import RowBatches, static_length
 from jaxbert.errors import UserError
-from jaxbert.experiment.artifacts import write_artifacts
-from jaxbert.experiment.fit import Data, Fitted, fit
+from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Pretrained, load_params
@@ -93,9 +93,8 @@ def finetune(
     fitted = fit(
         run,
         config,
-        loaded.config,
+        Trainee.of(loaded.config, task.head, lambda: loaded.params),
         task,
-        lambda: loaded.params,
         data,
         _num_steps(config, len(train.rows)),
         interrupted=interrupted,
@@ -103,7 +102,8 @@ def finetune(
     )
     if fitted.outcome != "preempted":
         described = f"{config.train}: {len(train.rows)} rows"
-        write_artifacts(run, fitted, loaded.config, task.head, tokenizer, config, described)
+        made = TrainedModel(fitted.params, loaded.config, task.head)
+        write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
     return fitted
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -21,13 +23,15 @@ from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import Apply, make_apply
+from jaxbert.nn.functional import make_apply
+from jaxbert.nn.head import Head
 from jaxbert.optim.groups import group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import evaluate
+from jaxbert.training.flops import train_flops
 from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
 from jaxbert.training.progress import TrainingProgress
@@ -57,6 +61,28 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Trainee:
+    """What is trained: a model, or several that are trained together, as functions."""
+
+    encoders: tuple[EncoderConfig, ...]
+    make_apply: Callable[[jnp.dtype], Callable[..., Any]]
+    """Compute dtype -> the pure function that the task calls."""
+    make_params: Callable[[], Params]
+    flops: Callable[[HostBatch], float]
+    """Model FLOPs of a training step on a batch."""
+
+    @classmethod
+    def of(cls, encoder: EncoderConfig, head: Head, make_params: Callable[[], Params]) -> "Trainee":
+        """One encoder with its head."""
+        return cls(
+            (encoder,),
+            lambda dtype: make_apply(encoder, head, dtype),
+            make_params,
+            lambda batch: train_flops(encoder, batch),
+        )
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A run that has ended."""
 
@@ -79,21 +105,20 @@ class _Job:
 
     run: RunDirectory
     settings: TrainingSettings
-    encoder: EncoderConfig
+    trainee: Trainee
     task: Task
     data: Data
     num_steps: int
     mesh: Mesh
-    apply: Apply
+    apply: Callable[..., Any]
     interrupted: Callable[[], bool]
 
 
 def fit(
     run: RunDirectory,
     settings: TrainingSettings,
-    encoder: EncoderConfig,
+    trainee: Trainee,
     task: Task,
-    make_params: Callable[[], Params],
     data: Data,
     num_steps: int,
     *,
@@ -102,21 +127,20 @@ def fit(
 ) -> Fitted:
     """Trains, or continues where the last whole checkpoint of `run` stands."""
     mesh = make_mesh(settings.mesh)
-    check_training(settings, encoder, mesh, has_validation=data.evaluation_batches is not None)
-    apply = gathering(make_apply(encoder, task.head, settings.compute_dtype()), mesh)
+    for encoder in trainee.encoders:
+        check_training(settings, encoder, mesh, has_validation=data.evaluation_batches is not None)
+    apply = gathering(trainee.make_apply(settings.compute_dtype()), mesh)
     interrupted = _latched(interrupted)
-    job = _Job(run, settings, encoder, task, data, num_steps, mesh, apply, interrupted)
+    job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
     with (
         sole_trainer(run.path),
         closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
     ):
-        return _fit(job, checkpoints, make_params, quiet=quiet)
+        return _fit(job, checkpoints, quiet=quiet)
 
 
-def _fit(
-    job: _Job, checkpoints: Checkpoints, make_params: Callable[[], Params], *, quiet: bool
-) -> Fitted:
-    started = time.perf_counter()
+def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
+    started, make_params = time.perf_counter(), job.trainee.make_params
     optimizer, target, step = _prepare(job, jax.eval_shape(make_params))
     if (latest := checkpoints.latest_step()) is None:
         state = new_state(make_params(), optimizer, job.mesh)
@@ -194,7 +218,7 @@ def _loop(
         recorder=Recorder(
             log,
             progress,
-            job.encoder,
+            job.trainee.flops,
             log_every=settings.loop.log_every,
             num_steps=job.num_steps,
             stop_on_nonfinite=settings.step.nonfinite == "stop",

@@ -12,17 +12,29 @@ from jaxbert.config import nearest, parse_config
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
-from jaxbert.experiment.artifacts import write_artifacts
-from jaxbert.experiment.fit import Data, Fitted, fit
+from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.objectives import (
+    MaskedLMConfig,
+    Objective,
+    ReplacedTokenConfig,
+    generator_params,
+    pair_of,
+    trained_models,
+    trainee_of,
+)
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import preset
-from jaxbert.hub.load import load_params
+from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
-from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR
+from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
+from jaxbert.tasks.task import Task
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.typing import Params
 
 
@@ -58,6 +70,7 @@ class Pretrain(TrainingSettings):
     model: ModelConfig
     data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     num_steps: Annotated[int, Ge(1)]
+    objective: Objective = field(default_factory=MaskedLMConfig)
 
 
 def pretrain(
@@ -71,22 +84,20 @@ def pretrain(
     check_run(run_path, config)
     store = TokenStore.open(config.store)
     tokenizer = load_tokenizer(store.tokenizer_directory)
-    task = MaskedLanguageModelling(config.data.next_sentence_prediction)
-    encoder, make_params = _model(config, store, task)
-    check_tokenizer(tokenizer, encoder)
-    if config.data.max_seq_length > encoder.max_position_embeddings:
+    job = _job(config, store, tokenizer)
+    check_tokenizer(tokenizer, job.encoder)
+    if config.data.max_seq_length > job.encoder.max_position_embeddings:
         raise UserError(
             f"data.max_seq_length={config.data.max_seq_length} exceeds the model's "
-            f"max_position_embeddings={encoder.max_position_embeddings}"
+            f"max_position_embeddings={job.encoder.max_position_embeddings}"
         )
     data = _data(config, store)
     run = open_run(run_path, config)
     fitted = fit(
         run,
         config,
-        encoder,
-        task,
-        make_params,
+        job.trainee,
+        job.task,
         data,
         config.num_steps,
         interrupted=interrupted,
@@ -94,41 +105,81 @@ def pretrain(
     )
     if fitted.outcome != "preempted":
         described = f"{store.num_documents} documents, {store.num_tokens} tokens"
+        models = job.models(fitted.params)
         write_artifacts(
-            run,
-            fitted,
-            encoder,
-            task.head,
-            tokenizer,
-            config,
-            f"{config.store}: {described}",
+            run, fitted.results, models, tokenizer, config, f"{config.store}: {described}"
         )
     return fitted
 
 
-def _model(
-    config: Pretrain, store: TokenStore, task: MaskedLanguageModelling
-) -> tuple[EncoderConfig, Callable[[], Params]]:
-    if config.model.from_pretrained is not None:
-        loaded = load_params(config.model.from_pretrained, head=task.head, seed=config.seed)
-        if loaded.config.vocab_size != store.vocab_size:
-            raise UserError(
-                f"{config.model.from_pretrained} has a vocabulary of {loaded.config.vocab_size}, "
-                f"{config.store} was made with one of {store.vocab_size}: prepare the store with "
-                "the model's tokenizer"
-            )
-        return loaded.config, lambda: loaded.params
-    assert config.model.preset is not None
-    encoder = preset(config.model.preset)
-    changes = {"vocab_size": store.vocab_size} | config.model.overrides
-    values = dataclasses.asdict(encoder) | changes
-    encoder = parse_config(EncoderConfig, values, origin="model.overrides")
+@dataclass(frozen=True)
+class _Job:
+    """What an objective makes of a configuration."""
+
+    encoder: EncoderConfig
+    task: Task
+    trainee: Trainee
+    models: Callable[[Params], dict[str, TrainedModel]]
+    """The trained parameters -> what is exported, by directory."""
+
+
+def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
+    if isinstance(config.objective, ReplacedTokenConfig):
+        return _replaced_tokens(config, config.objective, store, tokenizer)
+    task = MaskedLanguageModelling(config.data.next_sentence_prediction)
+    head, name = task.head, config.model.from_pretrained
+    loaded = None if name is None else load_params(name, head=head, seed=config.seed)
+    encoder = _encoder(config, store, loaded)
+
+    def make_params() -> Params:
+        return init_params(encoder, head, config.seed) if loaded is None else loaded.params
+
+    return _Job(
+        encoder,
+        task,
+        Trainee.of(encoder, head, make_params),
+        lambda params: {"model": TrainedModel(params, encoder, head)},
+    )
+
+
+def _replaced_tokens(
+    config: Pretrain, objective: ReplacedTokenConfig, store: TokenStore, tokenizer: Tokenizer
+) -> _Job:
+    name = config.model.from_pretrained
+    loaded = None if name is None else load_params(name, head=DISCRIMINATOR, seed=config.seed)
+    encoder = _encoder(config, store, loaded)
+    pair = pair_of(objective, encoder)
+
+    def make_params() -> Params:
+        if loaded is None:
+            return pair.init(config.seed)
+        return pair.joined(generator_params(objective), loaded.params)
+
+    special_ids = tuple(sorted({tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id}))
+    return _Job(
+        encoder,
+        ReplacedTokenDetection(special_ids, objective.discriminator_weight),
+        trainee_of(pair, make_params),
+        lambda params: trained_models(pair, params),
+    )
+
+
+def _encoder(config: Pretrain, store: TokenStore, loaded: Pretrained | None) -> EncoderConfig:
+    """That of the loaded model, or the preset with its overrides and the store's vocabulary."""
+    if loaded is not None:
+        encoder, origin = loaded.config, config.model.from_pretrained
+    else:
+        assert config.model.preset is not None
+        changes = {"vocab_size": store.vocab_size} | config.model.overrides
+        values = dataclasses.asdict(preset(config.model.preset)) | changes
+        encoder = parse_config(EncoderConfig, values, origin="model.overrides")
+        origin = "model.overrides"
     if encoder.vocab_size != store.vocab_size:
         raise UserError(
-            f"model.overrides.vocab_size={encoder.vocab_size} is not that of {config.store}, "
-            f"{store.vocab_size}"
+            f"{origin}: a vocabulary of {encoder.vocab_size}, {config.store} was made with one of "
+            f"{store.vocab_size}: prepare the store with the model's tokenizer"
         )
-    return encoder, lambda: init_params(encoder, task.head, config.seed)
+    return encoder
 
 
 def _data(config: Pretrain, store: TokenStore) -> Data:

@@ -14,11 +14,19 @@ NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$", 
 
 def depth_group(path: str) -> str:
     """`embeddings`, `layer_0`, `layer_1`, ... or `head` of a parameter path."""
+    # A pair of models, such as a generator and a discriminator, has the name of each in front.
+    path = path[path.find("encoder/") :] if "encoder/" in path else path
     if layer := re.match(r"encoder/layers/(\d+)/", path):
         return f"layer_{layer[1]}"
     # What the layers share, such as relative positions, is as deep as the embeddings.
     is_shared = path.startswith("encoder/") and not path.startswith("encoder/final_norm/")
     return "embeddings" if is_shared else "head"
+
+
+def depth(params: Any) -> int:
+    """How many layers there are: of the deepest encoder, where there are several."""
+    layers = (re.search(r"(?:^|/)encoder/layers/(\d+)/", path) for path in paths(params))
+    return max((int(layer[1]) + 1 for layer in layers if layer), default=0)
 
 
 def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:

@@ -7,7 +7,7 @@ import jax
 import optax
 from annotated_types import Ge, Gt, Lt
 
-from jaxbert.optim.groups import FROZEN, group_labels, is_decayed, learning_rate_factors
+from jaxbert.optim.groups import FROZEN, depth, group_labels, is_decayed, learning_rate_factors
 from jaxbert.tree import map_with_path
 
 
@@ -37,7 +37,7 @@ def make_optimizer(
     Frozen parameters are not updated and hold no state. `params` may be abstract.
     """
     labels = group_labels(params, config.freeze)
-    num_layers = len(params["encoder"].get("layers", {}))
+    num_layers = depth(params)
     factors = learning_rate_factors(num_layers, config.layer_decay)
     groups: dict[str, optax.GradientTransformation] = {
         group: _adamw(config, _scaled(schedule, factor)) for group, factor in factors.items()

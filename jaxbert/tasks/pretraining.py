@@ -9,7 +9,7 @@ import numpy as np
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
-from jaxbert.tasks.task import WeightedSums
+from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.typing import Array, Batch
 
 
@@ -23,6 +23,16 @@ class MaskedLanguageModelling:
     def head(self) -> Head:
         """Vocabulary logits, and next-sentence logits where they are trained."""
         return Head("pretraining" if self.next_sentence_prediction else "masked_lm")
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Every model's."""
+        return MODEL_INPUTS
+
+    @property
+    def loss_factors(self) -> Mapping[str, float]:
+        """None: every loss counts as it is."""
+        return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Masked positions; rows."""

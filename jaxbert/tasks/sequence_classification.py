@@ -11,7 +11,7 @@ from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import cross_entropy_sum, label_count
-from jaxbert.tasks.task import WeightedSums
+from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.typing import Array, Batch
 
 
@@ -35,6 +35,16 @@ class SequenceClassification:
             problem_type="regression" if self.is_regression else "single_label_classification",
             classifier_dropout=self.classifier_dropout,
         )
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Every model's."""
+        return MODEL_INPUTS
+
+    @property
+    def loss_factors(self) -> Mapping[str, float]:
+        """None: every loss counts as it is."""
+        return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Rows that count."""

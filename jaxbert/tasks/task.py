@@ -1,13 +1,11 @@
 """What the training loop knows of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
-from jaxbert.nn.functional import Apply
 from jaxbert.nn.head import Head
-from jaxbert.nn.model import ModelOutput
 from jaxbert.typing import Array, Batch, Params
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "masked_lm_positions")
@@ -19,7 +17,8 @@ WeightedSums = dict[str, tuple[Array, Array]]
 class Task(Protocol):
     """An objective: a frozen value whose methods are pure.
 
-    The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`.
+    The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`,
+    each times `loss_factors[name]` where there is one.
     Weights come from the batch alone, so that microbatches of unequal weight add up to exactly
     the loss of the whole batch.
     """
@@ -28,23 +27,38 @@ class Task(Protocol):
     def head(self) -> Head:
         """The head that the task needs."""
 
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Entries of a batch that the model is called with, where the batch has them."""
+
+    @property
+    def loss_factors(self) -> Mapping[str, float]:
+        """What multiplies a loss in the total; 1 for those that are not named."""
+
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Denominator of every loss: how many labels count in this batch (float32 scalars)."""
 
-    def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
+    def loss_sums(self, output: Any, batch: Batch) -> dict[str, Array]:
         """Sum of every loss over the labels that count (float32 scalars)."""
 
-    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
+    def metric_sums(self, output: Any, batch: Batch) -> WeightedSums:
         """Evaluation sums beyond the losses, such as counts of correct answers."""
 
-    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
+    def row_outputs(self, output: Any) -> dict[str, Array]:
         """Per-row arrays that evaluation brings to the host, such as logits; {} for none."""
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Final metrics from the divided sums and the gathered rows (and their labels)."""
 
 
-def run_model(apply: Apply, params: Params, batch: Batch, key: Array | None = None) -> ModelOutput:
+def run_model(
+    apply: Callable[..., Any],
+    params: Params,
+    batch: Batch,
+    key: Array | None = None,
+    *,
+    inputs: tuple[str, ...] = MODEL_INPUTS,
+) -> Any:
     """Calls the model with those entries of a batch that are its inputs."""
-    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch}
-    return apply(params, **inputs, key=key)
+    given: dict[str, Any] = {name: batch[name] for name in inputs if name in batch}
+    return apply(params, **given, key=key)

@@ -1,7 +1,7 @@
 """What becomes of a step's metrics: checked, logged, shown."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig
-from jaxbert.training.flops import peak_flops, train_flops
+from jaxbert.training.flops import peak_flops
 from jaxbert.training.log import MetricLog, Row
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.step import Metrics
@@ -18,20 +17,23 @@ from jaxbert.typing import HostBatch
 
 
 class Recorder:
-    """Takes the metrics of every step, one step late, so that the device never waits for it."""
+    """Takes the metrics of every step, one step late, so that the device never waits for it.
+
+    `flops` counts those that a batch needs, for the utilisation.
+    """
 
     def __init__(
         self,
         log: MetricLog,
         progress: TrainingProgress,
-        encoder: EncoderConfig,
+        flops: Callable[[HostBatch], float],
         *,
         log_every: int,
         num_steps: int,
         stop_on_nonfinite: bool,
         directory: Path,
     ):
-        self._log, self._progress, self._encoder = log, progress, encoder
+        self._log, self._progress, self._flops_of = log, progress, flops
         self._log_every, self._num_steps = log_every, num_steps
         self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
         peak = peak_flops(jax.devices()[0])
@@ -86,7 +88,7 @@ class Recorder:
     def _count(self, batch: HostBatch) -> None:
         self._tokens += int(batch["attention_mask"].sum())
         self._positions += batch["attention_mask"].size
-        self._flops += train_flops(self._encoder, batch)
+        self._flops += self._flops_of(batch)
 
     def _throughput(self) -> Row:
         row: Row = {"padding": 1 - self._tokens / self._positions}

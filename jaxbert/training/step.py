@@ -10,8 +10,6 @@ import optax
 from annotated_types import Ge
 from jax.sharding import Mesh
 
-from jaxbert.nn.functional import Apply
-from jaxbert.nn.model import ModelOutput
 from jaxbert.optim.groups import FROZEN
 from jaxbert.parallel.rules import batch_sharding, gathered_shardings, replicated
 from jaxbert.tasks.task import Task, WeightedSums, run_model
@@ -36,7 +34,7 @@ class StepConfig:
 
 
 def make_train_step(
-    apply: Apply,
+    apply: Callable[..., Any],
     task: Task,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
@@ -56,10 +54,11 @@ def make_train_step(
     def microbatch_loss(
         params: Params, batch: Batch, weights: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Array]]:
-        output = run_model(apply, _stop_frozen(params, labels), batch, key)
+        params = _stop_frozen(params, labels)
+        output = run_model(apply, params, batch, key, inputs=task.model_inputs)
         sums = task.loss_sums(output, batch)
         losses = {name: _ratio(sums[name], weights[name]) for name in sums}
-        return sum(losses.values(), jnp.zeros(())), losses
+        return _total(losses, task), losses
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
@@ -86,7 +85,7 @@ def make_train_step(
     def _updated(
         state: TrainState, grads: Params, losses: dict[str, Array]
     ) -> tuple[TrainState, Metrics]:
-        loss, norm = sum(losses.values(), jnp.zeros(())), optax.tree.norm(grads)
+        loss, norm = _total(losses, task), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -104,24 +103,24 @@ def make_train_step(
     return train_step
 
 
-def gathering(apply: Apply, mesh: Mesh) -> Apply:
+def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """`apply` that first gathers the parameters over `fsdp`, so that rows alone split activations.
 
     Left to itself, XLA splits activations as the parameters lie and exchanges them in every layer.
     """
 
-    def gathered(params: Params, *args: Any, **kwargs: Any) -> ModelOutput:
+    def gathered(params: Params, *args: Any, **kwargs: Any) -> Any:
         whole = jax.lax.with_sharding_constraint(params, gathered_shardings(params, mesh))
         return apply(whole, *args, **kwargs)
 
     return gathered
 
 
-def make_evaluation_step(apply: Apply, task: Task) -> EvaluationStep:
+def make_evaluation_step(apply: Callable[..., Any], task: Task) -> EvaluationStep:
     """(params, batch) -> (sums and weights of losses and metrics, per-row outputs)."""
 
     def evaluation_step(params: Params, batch: Batch) -> tuple[WeightedSums, dict[str, Array]]:
-        output = run_model(apply, params, batch)
+        output = run_model(apply, params, batch, inputs=task.model_inputs)
         weights = task.loss_weights(batch)
         losses = task.loss_sums(output, batch)
         sums = {name: (losses[name], weights[name]) for name in losses}
@@ -155,6 +154,12 @@ def _stop_frozen(params: Params, labels: Any) -> Params:
     return jax.tree.map(
         lambda label, x: jax.lax.stop_gradient(x) if label == FROZEN else x, labels, params
     )
+
+
+def _total(losses: dict[str, Array], task: Task) -> Array:
+    factors = task.loss_factors
+    scaled = [factors[name] * x if name in factors else x for name, x in losses.items()]
+    return sum(scaled, jnp.zeros(()))
 
 
 def _ratio(total: Array, weight: Array) -> Array:

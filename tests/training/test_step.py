@@ -1,7 +1,8 @@
 """The train step: with a toy model whose every number is known, then with BERT."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +29,7 @@ from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.task import MODEL_INPUTS
 from jaxbert.training.state import TrainState, new_state
 from jaxbert.training.step import (
     StepConfig,
@@ -54,6 +56,9 @@ class ToyTask(NamedTuple):
     """The sum of a loss over rows, each of weight one."""
 
     loss: Callable[[ModelOutput, jax.Array], jax.Array]
+
+    model_inputs: tuple[str, ...] = MODEL_INPUTS
+    loss_factors: Mapping[str, float] = MappingProxyType({})
 
     def loss_weights(self, batch: Any) -> dict[str, jax.Array]:
         return {"loss": jnp.asarray(batch["x"].size, jnp.float32)}
