@@ -8,9 +8,11 @@ import yaml
 
 from jaxbert.config import load_config, parse_config, to_yaml
 from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.fit import Trainee
+from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.families import preset
-from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.functional import abstract_params, init_params
 from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
@@ -43,18 +45,27 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     config = load_config(Pretrain, path)
     assert config == parse_config(Pretrain, yaml.safe_load(to_yaml(config)))
     encoder = preset(config.model.preset or "bert-base-uncased")
-    head = Head("pretraining")
-    params = abstract_params(encoder, head)
+    if isinstance(config.objective, ReplacedTokenConfig):
+        pair = pair_of(config.objective, encoder)
+        trainee = trainee_of(pair, lambda: pair.init(0))
+    else:
+        head = Head("pretraining")
+        trainee = Trainee.of(encoder, head, lambda: init_params(encoder, head, 0))
+    params = jax.eval_shape(trainee.make_params)
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
     optimizer = make_optimizer(config.optimizer, schedule, params)
     assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))
     rows, length = 2, config.data.max_seq_length
     ids = jax.ShapeDtypeStruct((rows, length), "int32")
     where = jax.ShapeDtypeStruct((rows, config.data.max_predictions_per_sequence), "int32")
-    output = jax.eval_shape(
-        lambda p, i, w: make_apply(encoder, head)(p, i, masked_lm_positions=w), params, ids, where
-    )
-    assert output.logits.shape == (*where.shape, encoder.vocab_size)
+    batch = {"input_ids": ids, "masked_lm_positions": where}
+    if isinstance(config.objective, ReplacedTokenConfig):
+        output = jax.eval_shape(trainee.make_apply("bfloat16"), params, **batch, labels=where)
+        assert output.logits.shape == ids.shape
+        assert output.generator_logits.shape == (*where.shape, encoder.vocab_size)
+    else:
+        output = jax.eval_shape(trainee.make_apply("bfloat16"), params, **batch)
+        assert output.logits.shape == (*where.shape, encoder.vocab_size)
 
 
 @pytest.mark.parametrize("path", FINETUNE, ids=name)

@@ -69,7 +69,7 @@ def generator_of(config: ReplacedTokenConfig, discriminator: EncoderConfig) -> E
     layers = max(1, round(discriminator.num_hidden_layers * config.generator_layers))
     hidden = heads * (discriminator.hidden_size // discriminator.num_attention_heads)
     mlp = discriminator.intermediate_size * hidden // discriminator.hidden_size
-    width = discriminator.embedding_width
+    width, is_own = discriminator.embedding_width, discriminator.embedding_size is not None
     types = discriminator.layer_types
     return replace(
         discriminator,
@@ -77,7 +77,7 @@ def generator_of(config: ReplacedTokenConfig, discriminator: EncoderConfig) -> E
         num_hidden_layers=layers,
         hidden_size=hidden,
         intermediate_size=mlp,
-        embedding_size=None if width == hidden else width,
+        embedding_size=width if is_own or width != hidden else None,
         layer_types=None if types is None else types[:layers],
     )
 

@@ -86,6 +86,7 @@ class ReplacedTokenPair:
 
     def make_apply(self, dtype: DTypeLike = jnp.float32) -> "PairApply":
         """The pure function of both; see `PairApply`."""
+        dtype = jnp.dtype(dtype)
         return PairApply(
             self,
             make_apply(self.generator, GENERATOR, dtype),
