@@ -62,10 +62,10 @@ def make_store(directory: Path) -> Path:
     return directory / "store"
 
 
-def pretraining(store: Path, *overrides: str) -> Pretrain:
+def pretraining(store: Path, *overrides: str, model: dict[str, Any] = MODEL) -> Pretrain:
     values = {
         "store": str(store),
-        "model": MODEL,
+        "model": model,
         "num_steps": 12,
         "batch_size": 8,
         "data": {

@@ -1,0 +1,80 @@
+"""Whole runs of replaced-token detection: they learn, resume, and leave two models."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from experiment.small_runs import after_polls, pretraining, trajectory
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.pretrain import pretrain
+from jaxbert.hub.load import from_pretrained, load_params
+from jaxbert.tree import flat
+
+ELECTRA = (
+    "model.preset=electra-small-discriminator",
+    "model.overrides.embedding_size=8",
+    "model.overrides.num_attention_heads=4",
+    "objective.kind=replaced_token_detection",
+    "data.next_sentence_prediction=false",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("electra") / "run"
+    pretrain(pretraining(store, *ELECTRA), run, quiet=True)
+    return run
+
+
+def test_a_run_leaves_the_discriminator_and_its_generator_with_the_same_tables(finished: Path):
+    judge, generator = load_params(finished), load_params(finished / "generator")
+    assert (judge.head.kind, generator.head.kind) == ("replaced_token_detection", "masked_lm")
+    assert (judge.config.hidden_size, generator.config.hidden_size) == (16, 4)
+    ours, theirs = flat(judge.params), flat(generator.params)
+    name = "encoder/embeddings/word/embedding"
+    np.testing.assert_array_equal(ours[name], theirs[name])
+    config = json.loads((finished / "model" / "config.json").read_text())
+    assert config["architectures"] == ["ElectraForPreTraining"]
+
+
+def test_the_run_logs_both_losses_and_how_well_replacements_are_found(finished: Path):
+    rows = trajectory(finished)
+    assert {"masked_lm_loss", "replaced_token_loss"} <= set(rows[0])
+    total = rows[0]["masked_lm_loss"] + 50 * rows[0]["replaced_token_loss"]
+    assert rows[0]["loss"] == pytest.approx(total, rel=1e-6)
+    evaluated = [row for row in rows if "eval/replaced_token_accuracy" in row]
+    assert len(evaluated) == 3
+    assert evaluated[-1]["eval/masked_lm_loss"] < evaluated[0]["eval/masked_lm_loss"]
+
+
+def test_an_interrupted_run_continues_bit_for_bit(finished: Path, store: Path, tmp_path: Path):
+    config = pretraining(store, *ELECTRA)
+    assert pretrain(config, tmp_path / "run", interrupted=after_polls(6)).outcome == "preempted"
+    pretrain(config, tmp_path / "run", quiet=True)
+    assert trajectory(tmp_path / "run") == trajectory(finished)
+    for name in ("model", "generator"):
+        one, other = (run / name / "model.safetensors" for run in (tmp_path / "run", finished))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_goes_on_from_a_pair(finished: Path, store: Path, tmp_path: Path):
+    model, objective = {"from_pretrained": str(finished / "model")}, ELECTRA[3:]
+    with pytest.raises(UserError, match=r"objective\.generator"):
+        pretrain(pretraining(store, *objective, model=model), tmp_path / "none")
+    given = (*objective, f"objective.generator={finished / 'generator'}")
+    pretrain(pretraining(store, *given, model=model), tmp_path / "run", quiet=True)
+    first, last = trajectory(finished)[0], trajectory(tmp_path / "run")[0]
+    assert last["masked_lm_loss"] < first["masked_lm_loss"]
+
+
+def test_the_discriminator_is_what_is_fine_tuned(finished: Path):
+    model = from_pretrained(finished, head="sequence_classification", labels=["a", "b"])
+    assert model.config.model_type == "electra"
+
+
+def test_a_family_without_a_class_for_a_discriminator_is_refused(store: Path, tmp_path: Path):
+    config = pretraining(store, "objective.kind=replaced_token_detection")
+    with pytest.raises(UserError, match="no class for a bert discriminator: take an electra"):
+        pretrain(config, tmp_path / "run")
