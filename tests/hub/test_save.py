@@ -22,7 +22,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import functional, init_params
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
-from jaxbert.text.tokenizer import Tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.training import train_wordpiece
 from jaxbert.tree import flat
 
 Save = Callable[..., Saved]

@@ -10,7 +10,8 @@ import pytest
 
 from jaxbert.errors import UserError
 from jaxbert.text import remote
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 URL = "memory://bucket/models/first"
 
