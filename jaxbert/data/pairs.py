@@ -1,9 +1,10 @@
-"""Sentence pairs for next-sentence prediction, with random access to every example.
+"""The parts of an example, for two tasks over sentence pairs, with random access to every example.
 
-The recipe is that of the original BERT (Devlin et al. 2018, appendix A.2, and the published
-`create_pretraining_data`): a run of sentences is split in two at a random sentence; half of the
-time the second part is replaced by a run from another document; one example in ten aims at a
-random shorter length; pairs that are too long lose tokens at both ends of the longer part.
+The recipe for next-sentence prediction is that of the original BERT (Devlin et al. 2018, appendix
+A.2, and the published `create_pretraining_data`): a run of sentences is split in two at a random
+sentence; half of the time the second part is replaced by a run from another document; one example
+in ten aims at a random shorter length; pairs that are too long lose tokens at both ends of the
+longer part.
 
 The reference walks through the corpus once per epoch and puts the second part that it replaced
 back, to be read again. Here the corpus is cut into spans beforehand, an epoch visits every span
@@ -11,32 +12,38 @@ once, and what happens to a span is drawn from its own counter, so that any exam
 alone. What that changes: when the second part is replaced, the first is the beginning or the end
 of the run with equal probability, so that no sentence is missed systematically; and where a span
 is larger than the example, the run of sentences taken from it starts at a random token.
+
+Sentence-order prediction (Lan et al. 2019, section 3.1) differs in that the two parts of the run
+are exchanged where the other task takes the second from elsewhere.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.draws import below, uniforms
+from jaxbert.data.masking import IGNORED
 from jaxbert.data.spans import Indices, Spans
 
-IS_NEXT, IS_RANDOM = 0, 1
+SentencePairs = Literal["next_sentence", "sentence_order", "none"]
+"""What a model learns to tell of the two parts of an example; none: there is one part."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Where the two parts of each example lie in the store: token ranges, all int64 [examples].
 
-    `is_random` is False where the second part follows the first in its document. `b_length` is 0
-    in examples of a single segment.
+    `label` is 0 where the second part follows the first in its document, 1 where it comes from
+    another document or came before the first, -100 where there is no second part: `b_length` 0.
     """
 
     a_start: Indices
     a_length: Indices
     b_start: Indices
     b_length: Indices
-    is_random: NDArray[np.bool_]
+    label: Indices
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Corpus:
     spans: Spans
 
 
-def draw_pairs(
+def draw_next_sentences(
     corpus: Corpus,
     epochs: Indices,
     indices: Indices,
@@ -57,7 +64,7 @@ def draw_pairs(
     max_tokens: int,
     short_probability: float,
 ) -> Pairs:
-    """Makes the sentence pairs of the given spans in the given epochs, at most `max_tokens` long.
+    """Makes pairs of which half are from two documents, at most `max_tokens` long.
 
     A span of one sentence has no second part of its own: its pair is always random.
     """
@@ -65,7 +72,7 @@ def draw_pairs(
     target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=2)
     first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=2)
     count = stop - first
-    a_count = np.where(count == 1, 1, 1 + below(drawn[3], count - 1))
+    a_count = _sentences_of_first_part(count, drawn[3])
     is_random = (count == 1) | (drawn[4] < 0.5)
     takes_end = is_random & (drawn[5] < 0.5)
     a_first = np.where(takes_end, stop - a_count, first)
@@ -77,14 +84,40 @@ def draw_pairs(
     )
     b_start = offsets[np.where(is_random, other_first, a_first + a_count)]
     b_length = offsets[np.where(is_random, other_stop, stop)] - b_start
-    a_kept, b_kept = kept_lengths(a_length, b_length, max_tokens)
-    return Pairs(
-        a_start=a_start + below(drawn[8], a_length - a_kept + 1),
-        a_length=a_kept,
-        b_start=b_start + below(drawn[9], b_length - b_kept + 1),
-        b_length=b_kept,
-        is_random=is_random,
+    pairs = Pairs(a_start, a_length, b_start, b_length, is_random.astype(np.int64))
+    return _truncated(pairs, max_tokens, drawn[8:])
+
+
+def draw_sentence_orders(
+    corpus: Corpus,
+    epochs: Indices,
+    indices: Indices,
+    *,
+    seed: int,
+    max_tokens: int,
+    short_probability: float,
+) -> Pairs:
+    """Makes pairs of neighbours of which half are exchanged, at most `max_tokens` long.
+
+    A span of one sentence has no order and is a single part; the reference puts a random next
+    behind it. Parts are exchanged before they are truncated, and lose tokens at both ends, so that
+    the places of the cuts do not tell the order.
+    """
+    drawn = uniforms(seed, "sentence order", epochs, indices, 7).T
+    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=2)
+    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=2)
+    middle = first + _sentences_of_first_part(stop - first, drawn[3])
+    start, split, end = (corpus.sentence_offsets[edge] for edge in (first, middle, stop))
+    is_pair = split < end
+    is_swapped = is_pair & (drawn[4] < 0.5)
+    pairs = Pairs(
+        a_start=np.where(is_swapped, split, start),
+        a_length=np.where(is_swapped, end - split, split - start),
+        b_start=np.where(is_swapped, start, split),
+        b_length=np.where(is_swapped, split - start, end - split),
+        label=np.where(is_pair, is_swapped, IGNORED),
     )
+    return _truncated(pairs, max_tokens, drawn[5:])
 
 
 def draw_segments(
@@ -104,7 +137,8 @@ def draw_segments(
     length = corpus.sentence_offsets[stop] - start
     kept = np.minimum(length, max_tokens)
     none = np.zeros_like(start)
-    return Pairs(start + below(drawn[3], length - kept + 1), kept, none, none, none.astype(bool))
+    start = start + below(drawn[3], length - kept + 1)
+    return Pairs(start, kept, none, none, np.full_like(start, IGNORED))
 
 
 def kept_lengths(a_length: Indices, b_length: Indices, max_tokens: int) -> tuple[Indices, Indices]:
@@ -118,6 +152,23 @@ def kept_lengths(a_length: Indices, b_length: Indices, max_tokens: int) -> tuple
     b_kept = np.minimum(b_length, np.maximum(half, max_tokens - a_length))
     a_kept = np.minimum(a_length, max_tokens - b_kept)
     return a_kept, b_kept
+
+
+def _truncated(pairs: Pairs, max_tokens: int, drawn: NDArray[np.float64]) -> Pairs:
+    """Cut to `max_tokens`; `drawn` [2, examples] says where the kept tokens of A and B start."""
+    a_kept, b_kept = kept_lengths(pairs.a_length, pairs.b_length, max_tokens)
+    return Pairs(
+        a_start=pairs.a_start + below(drawn[0], pairs.a_length - a_kept + 1),
+        a_length=a_kept,
+        b_start=pairs.b_start + below(drawn[1], pairs.b_length - b_kept + 1),
+        b_length=b_kept,
+        label=pairs.label,
+    )
+
+
+def _sentences_of_first_part(count: Indices, uniform: NDArray[np.float64]) -> Indices:
+    """From one to all but one of `count` sentences; a lone one is the first part."""
+    return np.where(count == 1, 1, 1 + below(uniform, count - 1))
 
 
 def _targets(

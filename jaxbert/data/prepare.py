@@ -17,7 +17,8 @@ from jaxbert.data.sources.resolve import Sentences, SourceOptions, resolve_sourc
 from jaxbert.data.writer import StoreWriter, check_destination
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import pieces
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 _CHUNK_CHARACTERS = 2**19
 _CHUNK_DOCUMENTS = 4096

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.config import nearest
 from jaxbert.data.masking import IGNORED, MaskedRows, mask_rows
 from jaxbert.data.order import visit
-from jaxbert.data.pairs import Corpus, Pairs, draw_pairs, draw_segments
+from jaxbert.data.pairs import (
+    Corpus,
+    Pairs,
+    SentencePairs,
+    draw_next_sentences,
+    draw_segments,
+    draw_sentence_orders,
+)
 from jaxbert.data.spans import Indices, cut_into_spans, held_out
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
@@ -17,6 +25,12 @@ from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import load_tokenizer
 
 Batch = dict[str, NDArray[np.int32]]
+
+_DRAWS = {
+    "next_sentence": draw_next_sentences,
+    "sentence_order": draw_sentence_orders,
+    "none": draw_segments,
+}
 
 # Evaluation examples do not depend on the run's seed, so that runs can be compared.
 _EVALUATION_SEED = 0
@@ -27,14 +41,14 @@ class PretrainingDataConfig:
     """How a corpus becomes pretraining examples; the defaults are those of the original BERT.
 
     `masking="static"` repeats the pairs and masks of epoch e in epoch e + `num_duplicates`;
-    "dynamic" never repeats them. Without `next_sentence_prediction` an example is one segment.
+    "dynamic" never repeats them.
     """
 
     max_seq_length: int = 128
     max_predictions_per_sequence: int = 20
     masked_lm_probability: float = 0.15
     short_sequence_probability: float = 0.1
-    next_sentence_prediction: bool = True
+    sentence_pairs: SentencePairs = "next_sentence"
     whole_word_masking: bool = False
     masking: Literal["dynamic", "static"] = "dynamic"
     num_duplicates: int = 10
@@ -52,6 +66,9 @@ class PretrainingDataConfig:
         for name in ("masked_lm_probability", "short_sequence_probability", "validation_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}={getattr(self, name)}: must be from 0 to 1")
+        if self.sentence_pairs not in get_args(SentencePairs):
+            hint = nearest(str(self.sentence_pairs), get_args(SentencePairs))
+            raise UserError(f"sentence_pairs={self.sentence_pairs!r}: {hint}")
         if self.masking not in ("dynamic", "static"):
             raise UserError(f'masking="{self.masking}": must be "dynamic" or "static"')
         if self.num_duplicates < 1:
@@ -60,7 +77,7 @@ class PretrainingDataConfig:
     @property
     def max_tokens(self) -> int:
         """Tokens of text that fit an example beside [CLS] and one [SEP] per segment."""
-        return self.max_seq_length - (3 if self.next_sentence_prediction else 2)
+        return self.max_seq_length - (2 if self.sentence_pairs == "none" else 3)
 
 
 class PretrainingData:
@@ -68,7 +85,8 @@ class PretrainingData:
 
     Every batch is a dict of int32 arrays: `input_ids`, `attention_mask`, `token_type_ids`
     [batch, seq]; `masked_lm_positions` (0 where unused) and `labels` (-100 where unused)
-    [batch, predictions]; `next_sentence_label` [batch] (0 next, 1 random; -100 without NSP).
+    [batch, predictions]; `next_sentence_label` [batch] (0 next; 1 random, or with sentence_order
+    swapped; -100 where there is one part).
     `vocabulary` defaults to that of the tokenizer in the store.
     """
 
@@ -136,8 +154,7 @@ class PretrainingData:
 
     def _examples(self, seed: int, epochs: Indices, indices: Indices) -> Batch:
         config = self.config
-        draw = draw_pairs if config.next_sentence_prediction else draw_segments
-        pairs = draw(
+        pairs = _DRAWS[config.sentence_pairs](
             self._corpus,
             epochs,
             indices,
@@ -145,7 +162,7 @@ class PretrainingData:
             max_tokens=config.max_tokens,
             short_probability=config.short_sequence_probability,
         )
-        batch, lengths = _assemble(self._tokens, pairs, config, self._vocabulary)
+        batch, lengths = _assemble(self._tokens, pairs, config.max_seq_length, self._vocabulary)
         masked = mask_rows(
             batch["input_ids"],
             lengths,
@@ -173,12 +190,12 @@ def _vocabulary_of(store: TokenStore) -> Vocabulary:
 def _corpus(store: TokenStore, config: PretrainingDataConfig, split: str) -> Corpus:
     is_held_out = held_out(store.num_documents, config.validation_fraction)
     documents = np.flatnonzero(is_held_out == (split == "validation"))
-    needed = 2 if config.next_sentence_prediction else 1
+    needed = 2 if config.sentence_pairs == "next_sentence" else 1
     if len(documents) < needed:
         raise UserError(
             f"store of {store.num_documents} documents: {len(documents)} in the {split} split, at"
             f" least {needed} needed; change validation_fraction={config.validation_fraction},"
-            " add documents or set next_sentence_prediction=false"
+            " add documents or set sentence_pairs=none"
         )
     sentence_offsets = np.asarray(store.sentence_offsets)
     document_offsets = np.asarray(store.document_offsets)
@@ -187,22 +204,26 @@ def _corpus(store: TokenStore, config: PretrainingDataConfig, split: str) -> Cor
         document_offsets,
         documents,
         min_tokens=config.max_tokens,
-        min_sentences=needed,
+        min_sentences=1 if config.sentence_pairs == "none" else 2,
     )
+    if config.sentence_pairs == "sentence_order" and (spans.stop - spans.first).max() < 2:
+        raise UserError(
+            f"sentence_pairs=sentence_order: no document of the {split} split has two sentences;"
+            " set sentence_pairs=none"
+        )
     return Corpus(sentence_offsets, document_offsets, spans)
 
 
 def _assemble(
     tokens: NDArray[np.unsignedinteger],
     pairs: Pairs,
-    config: PretrainingDataConfig,
+    max_seq_length: int,
     vocabulary: Vocabulary,
 ) -> tuple[Batch, Indices]:
     """Lays the pairs out as [CLS] A [SEP] B [SEP]: the batch, and its rows' lengths [batch]."""
-    num_separators = 2 if config.next_sentence_prediction else 1
     a_end = 1 + pairs.a_length[:, None]
-    lengths = 1 + pairs.a_length + pairs.b_length + num_separators
-    columns = np.arange(config.max_seq_length)
+    lengths = 2 + pairs.a_length + np.where(pairs.b_length > 0, pairs.b_length + 1, 0)
+    columns = np.arange(max_seq_length)
     is_a = (columns > 0) & (columns < a_end)
     is_b = (columns > a_end) & (columns < lengths[:, None] - 1)
     input_ids = np.full(is_a.shape, vocabulary.sep_id, dtype=np.int32)
@@ -213,14 +234,11 @@ def _assemble(
     b_source = pairs.b_start[:, None] + (columns - 1 - a_end)
     is_text = is_a | is_b
     input_ids[is_text] = tokens[np.where(is_a, a_source, b_source)[is_text]]
-    next_label = (
-        pairs.is_random if config.next_sentence_prediction else np.full(len(lengths), IGNORED)
-    )
     batch = {
         "input_ids": input_ids,
         "attention_mask": is_real.astype(np.int32),
         "token_type_ids": (is_real & (columns > a_end)).astype(np.int32),
-        "next_sentence_label": next_label.astype(np.int32),
+        "next_sentence_label": pairs.label.astype(np.int32),
     }
     return batch, lengths
 

@@ -15,6 +15,7 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import labelled_features
 from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.families import family_of
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.functional import make_apply
@@ -103,13 +104,15 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
             f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
         )
     settings = dict(model.run_config.get("data", {}))
-    settings["next_sentence_prediction"] = head.has_next_sentence
+    if not head.has_next_sentence:
+        settings["sentence_pairs"] = "none"
+    settings.setdefault("sentence_pairs", family_of(model.loaded.config.model_type).sentence_pairs)
     if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
         settings["validation_fraction"] = 1.0
     settings.setdefault("max_seq_length", min(128, model.loaded.config.max_position_embeddings))
     config = PretrainingDataConfig(**settings)
     data = PretrainingData(store, config, 0, model.batch_size, split="validation")
-    task = MaskedLanguageModelling(head.has_next_sentence)
+    task = MaskedLanguageModelling(config.sentence_pairs)
     return _evaluate(model, task, data.evaluation_batches()) | {"rows": data.num_examples}
 
 

@@ -25,7 +25,7 @@ from jaxbert.experiment.objectives import (
 )
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.families import preset
+from jaxbert.families import family_of, preset
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.config import EncoderConfig
@@ -126,10 +126,15 @@ class _Job:
 def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
     if isinstance(config.objective, ReplacedTokenConfig):
         return _replaced_tokens(config, config.objective, store, tokenizer)
-    task = MaskedLanguageModelling(config.data.next_sentence_prediction)
+    task = MaskedLanguageModelling(config.data.sentence_pairs)
     head, name = task.head, config.model.from_pretrained
     loaded = None if name is None else load_params(name, head=head, seed=config.seed)
     encoder = _encoder(config, store, loaded)
+    if family_of(encoder.model_type).architecture(head.kind) is None:
+        raise UserError(
+            f"data.sentence_pairs={config.data.sentence_pairs}: {encoder.model_type} has no head "
+            "for sentence pairs: set data.sentence_pairs=none"
+        )
 
     def make_params() -> Params:
         return init_params(encoder, head, config.seed) if loaded is None else loaded.params

@@ -4,15 +4,29 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families.albert import ALBERT
 from jaxbert.families.bert import BERT
+from jaxbert.families.deberta_v2 import DEBERTA_V2
 from jaxbert.families.distilbert import DISTILBERT
 from jaxbert.families.electra import ELECTRA
+from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
+from jaxbert.families.modernbert import MODERNBERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from jaxbert.nn.config import EncoderConfig
 
 FAMILIES = {
     family.model_type: family
-    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ALBERT, ELECTRA)
+    for family in (
+        BERT,
+        ROBERTA,
+        XLM_ROBERTA,
+        CAMEMBERT,
+        DISTILBERT,
+        ALBERT,
+        ELECTRA,
+        DEBERTA_V2,
+        MODERNBERT,
+        EUROBERT,
+    )
 }
 
 

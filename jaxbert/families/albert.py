@@ -199,4 +199,5 @@ ALBERT = Family(
         "classifier.",
         "qa_outputs.",
     ),
+    sentence_pairs="sentence_order",
 )

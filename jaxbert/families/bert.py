@@ -218,4 +218,5 @@ BERT = Family(
     ),
     buffers=frozenset({"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}),
     head_prefixes=("bert.pooler.", "cls.", "classifier.", "qa_outputs."),
+    sentence_pairs="next_sentence",
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxbert.data.pairs import SentencePairs
 from jaxbert.families.weight import Weight
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind, Pooling
@@ -35,6 +36,8 @@ class Family:
     """Canonical keys of tensors that are not parameters."""
     poolings: frozenset[Pooling] = frozenset()
     """Poolings of a classifier that config.json can say."""
+    sentence_pairs: SentencePairs = "none"
+    """What its published pretraining head tells of the two parts of an example."""
 
     def architecture(self, kind: HeadKind) -> str | None:
         """The Hugging Face class of a kind of head; None: there is none."""

@@ -96,3 +96,20 @@ def refuse_other_mathematics(
             f"auto_map names custom code for {custom[0]}, so the model is not the published "
             f"{model_type}: take a checkpoint without custom model code"
         )
+
+
+def rope_theta(parameters: Any, default: Any) -> float:
+    """The base of rotary positions from one object of `rope_parameters`.
+
+    Raises UserError for another kind of rotation than the plain one.
+    """
+    given = {} if parameters is None else parameters
+    plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
+    if not isinstance(given, Mapping) or any(
+        name != "rope_theta" and plain.get(name) != value for name, value in given.items()
+    ):
+        raise UserError(
+            f"rope_parameters={parameters!r} is not implemented: expected rope_type 'default' and "
+            "rope_theta"
+        )
+    return float(number("rope_theta", given.get("rope_theta", default), whole=False))

@@ -11,6 +11,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout, split_key
 from jaxbert.nn.linear import Linear
 from jaxbert.nn.numerics import attention_weights
+from jaxbert.nn.relative import RelativePositions
 from jaxbert.nn.rotary import Rotation, rotate
 from jaxbert.typing import Array
 
@@ -22,8 +23,8 @@ class AttentionInputs(NamedTuple):
     """True = attend."""
     rotation: Rotation | None = None
     """Of queries and keys, where positions are rotary."""
-    relative: Float[Array, "offsets hidden"] | None = None
-    """Embeddings of relative positions, where attention is disentangled."""
+    relative: RelativePositions | None = None
+    """Where attention is disentangled."""
 
 
 class SelfAttention(nnx.Module):

@@ -7,12 +7,13 @@ from jaxtyping import Bool, Float, Int
 
 from jaxbert.nn.attention import AttentionInputs
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.disentangled import RelativeEmbeddings
+from jaxbert.nn.convolution import EmbeddingConvolution
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.embeddings import Embeddings
 from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.norm import norm
 from jaxbert.nn.parts import LayerType
+from jaxbert.nn.relative import RelativeEmbeddings
 from jaxbert.nn.rotary import rotation
 from jaxbert.typing import Array
 
@@ -36,6 +37,10 @@ class Encoder(nnx.Module):
             self.final_norm = norm(config, rngs)
         if config.relative_attention is not None:
             self.relative = RelativeEmbeddings(config, config.relative_attention, rngs)
+        if config.convolution is not None:
+            self.convolution = EmbeddingConvolution(
+                config, config.convolution, dtype=dtype, rngs=rngs
+            )
         self.config, self.dtype = config, dtype
 
     def __call__(
@@ -54,12 +59,16 @@ class Encoder(nnx.Module):
         """
         config = self.config
         embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)
+        if config.convolution is not None:
+            embedding_key, convolution_key = split_key(embedding_key, 2)
         x = self.embeddings(input_ids, attention_mask, token_type_ids, embedding_key)
         hidden_states, attentions = [x], []
         inputs = self._inputs(attention_mask)
         for index, layer_key in enumerate(layer_keys):
             layer = self.layers[config.stored_layer(index)]
             x, weights = layer(x, inputs[config.layer_type(index)], layer_key)
+            if index == 0 and config.convolution is not None:
+                x = self.convolution(hidden_states[0], x, attention_mask, convolution_key)
             hidden_states.append(x)
             attentions.append(weights)
         if config.norm_placement == "pre":
@@ -70,15 +79,18 @@ class Encoder(nnx.Module):
     def _inputs(self, attention_mask: Bool[Array, "batch seq"]) -> dict[LayerType, AttentionInputs]:
         """What the layers of each type share."""
         config, length = self.config, attention_mask.shape[1]
-        types = {config.layer_type(index) for index in range(config.num_hidden_layers)}
-        relative = None if config.relative_attention is None else self.relative(self.dtype)
+        relative = None
+        if config.relative_attention is not None:
+            relative = self.relative(length, self.dtype)
+        # Not a set: its order, and with it the program, would differ from process to process.
+        types = dict.fromkeys(config.layer_type(index) for index in range(config.num_hidden_layers))
         inputs = {}
         for layer_type in types:
             is_local = layer_type == "sliding_attention"
             mask = attention_mask[:, None, None, :]
             if is_local:
                 mask = mask & _window(length, config.local_attention // 2)[None, None]
-            if config.relative_attention is not None:
+            if config.mask_embeddings:
                 # DeBERTa's padding attends to nothing in particular, and so to all alike.
                 mask = mask & attention_mask[:, None, :, None]
             rotary, turns = config.rotary, None

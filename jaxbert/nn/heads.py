@@ -15,7 +15,7 @@ from jaxbert.typing import Array
 
 
 class Projection(nnx.Module):
-    """Dropout, dense layer, activation and, where the style has one, a norm."""
+    """Dropout and, where the style has them, a dense layer, its activation and a norm."""
 
     def __init__(
         self,
@@ -28,17 +28,17 @@ class Projection(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        assert style.activation is not None
         is_encoders = style.activation == "hidden_act"
         self.activation = config.hidden_act if is_encoders else style.activation
-        self.dense = Linear(
-            in_features,
-            out_features,
-            stddev=config.output_initializer_range,
-            dtype=dtype,
-            rngs=rngs,
-            use_bias=style.bias,
-        )
+        if self.activation is not None:
+            self.dense = Linear(
+                in_features,
+                out_features,
+                stddev=config.output_initializer_range,
+                dtype=dtype,
+                rngs=rngs,
+                use_bias=style.bias,
+            )
         if style.norm:
             self.norm = norm(config, rngs, out_features)
         self.has_norm, self.dropout_rate, self.dtype = style.norm, dropout_rate, dtype
@@ -47,7 +47,9 @@ class Projection(nnx.Module):
         self, x: Float[Array, "*shape in_features"], key: Array | None
     ) -> Float[Array, "*shape out_features"]:
         """The projection in the compute dtype."""
-        x = ACTIVATIONS[self.activation](self.dense(dropout(x, self.dropout_rate, key)))
+        x = dropout(x, self.dropout_rate, key)
+        if self.activation is not None:
+            x = ACTIVATIONS[self.activation](self.dense(x))
         return self.norm(x).astype(self.dtype) if self.has_norm else x
 
 
@@ -100,7 +102,7 @@ class Classifier(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        stddev = config.initializer_range
+        stddev = config.classifier_initializer_range
         self.dense = Linear(in_features, num_outputs, stddev=stddev, dtype=dtype, rngs=rngs)
         self.dropout_rate = dropout_rate
 

@@ -11,7 +11,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
-from jaxbert.nn.head import POOLED, Head
+from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
 from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
@@ -168,12 +168,14 @@ class Model(nnx.Module):
         key: Array | None,
     ) -> Array | None:
         """The vector of a row, projected where the head has a projection."""
-        how = self.head.pooling
+        how: Pooling | Literal["late"] | None = self.head.pooling
         if how is None:
             is_plain = self.head.kind == "none" and self.head.mixture is None
             if is_plain and not self.has_projection:
                 return None
             how = head_style(self.config, self.head).pooling
+        if how == "late":
+            return pool(self.pooler(x, key), mask, types, "mean", self.config.type_vocab_size)
         if how == "attention":
             vector = self.attention_pooling(x, mask)
         else:

@@ -44,6 +44,10 @@ class RelativeAttention:
             raise UserError(
                 f"max_relative_positions={self.max_relative_positions}: must be at least 1"
             )
+        if self.position_buckets < 0 or self.position_buckets == 1:
+            raise UserError(
+                f"position_buckets={self.position_buckets}: expected 0 for none, or at least 2"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,13 @@ class Convolution:
 
     conv_kernel_size: int = 3
     conv_act: Activation = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.conv_kernel_size < 1 or self.conv_kernel_size % 2 == 0:
+            raise UserError(
+                f"conv_kernel_size={self.conv_kernel_size}: expected an odd number, so that a row "
+                "keeps its length"
+            )
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,9 @@ class HeadStyle:
     """Before the dense layer; None: as before the last one."""
     dropout: float | None = None
     """Before the last layer; None: `hidden_dropout_prob`."""
-    pooling: Literal["cls", "mean"] = "cls"
-    """How one vector comes from a row, where the head takes one."""
+    pooling: Literal["cls", "mean", "late"] = "cls"
+    """How one vector comes from a row, where the head takes one; late: the mean of what the dense
+    layer makes of every token."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +99,5 @@ class HeadStyles:
     masked_lm: HeadStyle = HeadStyle("hidden_act", norm=True, dropout=0.0)
     masked_lm_bias: bool = True
     """A bias per piece of the vocabulary."""
+    legacy: bool = True
+    """DeBERTa-v2's masked LM is `cls.predictions` in files; else it is `lm_predictions`."""

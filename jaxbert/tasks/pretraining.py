@@ -1,4 +1,7 @@
-"""Masked language modelling, with or without next-sentence prediction (Devlin et al. 2018)."""
+"""Masked language modelling alone, or with a task over sentence pairs.
+
+The task is next-sentence prediction (Devlin et al. 2018) or sentence order (Lan et al. 2019).
+"""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxbert.data.pairs import SentencePairs
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
@@ -17,12 +21,13 @@ from jaxbert.typing import Array, Batch
 class MaskedLanguageModelling:
     """Batch: labels [batch, predictions] at masked_lm_positions; next_sentence_label [batch]."""
 
-    next_sentence_prediction: bool = True
+    sentence_pairs: SentencePairs = "next_sentence"
+    """Also what the names of its loss and accuracy begin with."""
 
     @property
     def head(self) -> Head:
-        """Vocabulary logits, and next-sentence logits where they are trained."""
-        return Head("pretraining" if self.next_sentence_prediction else "masked_lm")
+        """Vocabulary logits, and those of the sentence pairs where they are trained."""
+        return Head("masked_lm" if self.sentence_pairs == "none" else "pretraining")
 
     @property
     def model_inputs(self) -> tuple[str, ...]:
@@ -35,20 +40,20 @@ class MaskedLanguageModelling:
         return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
-        """Masked positions; rows."""
+        """Masked positions; rows that are pairs."""
         weights = {"masked_lm_loss": label_count(batch["labels"])}
-        if self.next_sentence_prediction:
-            weights["next_sentence_loss"] = label_count(batch["next_sentence_label"])
+        if self.sentence_pairs != "none":
+            weights[f"{self.sentence_pairs}_loss"] = label_count(batch["next_sentence_label"])
         return weights
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
         """Cross-entropy over masked positions; over rows."""
         assert output.logits is not None
         sums = {"masked_lm_loss": cross_entropy_sum(output.logits, batch["labels"])}
-        next_sentence = output.seq_relationship_logits
-        if next_sentence is not None:
-            labels = batch["next_sentence_label"]
-            sums["next_sentence_loss"] = cross_entropy_sum(next_sentence, labels)
+        if self.sentence_pairs != "none":
+            pairs, labels = output.seq_relationship_logits, batch["next_sentence_label"]
+            assert pairs is not None
+            sums[f"{self.sentence_pairs}_loss"] = cross_entropy_sum(pairs, labels)
         return sums
 
     def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
@@ -56,11 +61,11 @@ class MaskedLanguageModelling:
         assert output.logits is not None
         labels = batch["labels"]
         sums = {"masked_lm_accuracy": (correct_sum(output.logits, labels), label_count(labels))}
-        next_sentence = output.seq_relationship_logits
-        if next_sentence is not None:
-            labels = batch["next_sentence_label"]
-            correct = correct_sum(next_sentence, labels)
-            sums["next_sentence_accuracy"] = (correct, label_count(labels))
+        if self.sentence_pairs != "none":
+            pairs, labels = output.seq_relationship_logits, batch["next_sentence_label"]
+            assert pairs is not None
+            correct = correct_sum(pairs, labels)
+            sums[f"{self.sentence_pairs}_accuracy"] = (correct, label_count(labels))
         return sums
 
     def row_outputs(self, output: ModelOutput) -> dict[str, Array]:

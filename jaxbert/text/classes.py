@@ -8,7 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
-from jaxbert.text.byte_level import byte_level_backend
+from jaxbert.text.byte_level import byte_level_backend, modernbert_backend
 from jaxbert.text.special_tokens import (
     BERT_TOKENS,
     ROBERTA_TOKENS,
@@ -32,12 +32,13 @@ Parts = tuple[tokenizers.Tokenizer, dict[str, Any]]
 
 @dataclass(frozen=True)
 class TokenizerClass:
-    """What transformers 5 makes of a class name: like it, files give no more than a vocabulary.
+    """What transformers 5 makes of a class: the files give no more than its vocabulary.
 
     `settings` are what tokenizer_config.json may say, with the values where it does not;
     `vocabulary_file` is what the class has in place of a tokenizer.json.
     """
 
+    name: str
     model: str
     vocabulary_file: str
     read: Callable[[Path], Vocabulary]
@@ -54,6 +55,7 @@ def _read_xlm_roberta(file: Path) -> Vocabulary:
 
 
 BERT = TokenizerClass(
+    name="BertTokenizer",
     model="WordPiece",
     vocabulary_file="vocab.txt",
     read=read_wordpiece,
@@ -63,6 +65,7 @@ BERT = TokenizerClass(
     settings={"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True},
 )
 ROBERTA = TokenizerClass(
+    name="RobertaTokenizer",
     model="BPE",
     vocabulary_file="vocab.json",
     read=read_bpe,
@@ -72,6 +75,7 @@ ROBERTA = TokenizerClass(
     settings={"add_prefix_space": False},
 )
 XLM_ROBERTA = TokenizerClass(
+    name="XLMRobertaTokenizer",
     model="Unigram",
     vocabulary_file="sentencepiece.bpe.model",
     read=_read_xlm_roberta,
@@ -81,6 +85,7 @@ XLM_ROBERTA = TokenizerClass(
     settings={"add_prefix_space": True},
 )
 ALBERT = TokenizerClass(
+    name="AlbertTokenizer",
     model="Unigram",
     vocabulary_file="spiece.model",
     read=read_unigram,
@@ -96,6 +101,7 @@ ALBERT = TokenizerClass(
     settings={"do_lower_case": True, "keep_accents": False, "add_prefix_space": True},
 )
 DEBERTA_V2 = TokenizerClass(
+    name="DebertaV2Tokenizer",
     model="Unigram",
     vocabulary_file="spm.model",
     read=read_unigram,
@@ -105,14 +111,31 @@ DEBERTA_V2 = TokenizerClass(
     settings={"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True},
 )
 
+GENERIC = "PreTrainedTokenizerFast"
+"""The name under which transformers 4 and 5 take a tokenizer.json as it is."""
+
+MODERNBERT = TokenizerClass(
+    name=GENERIC,
+    model="BPE",
+    vocabulary_file="vocab.json",
+    read=read_bpe,
+    build=modernbert_backend,
+    frame=frame_as_bert,
+    special_tokens=BERT_TOKENS,
+    settings={},
+    has_token_types=False,
+)
 CLASSES: Mapping[str, TokenizerClass] = {
-    "BertTokenizer": BERT,
-    "DistilBertTokenizer": replace(BERT, has_token_types=False),
-    "ElectraTokenizer": BERT,
-    "RobertaTokenizer": ROBERTA,
-    "XLMRobertaTokenizer": XLM_ROBERTA,
-    "AlbertTokenizer": ALBERT,
-    "DebertaV2Tokenizer": DEBERTA_V2,
+    kind.name: kind
+    for kind in (
+        BERT,
+        replace(BERT, name="DistilBertTokenizer", has_token_types=False),
+        replace(BERT, name="ElectraTokenizer"),
+        ROBERTA,
+        XLM_ROBERTA,
+        ALBERT,
+        DEBERTA_V2,
+    )
 }
 OF_FILE = {
     "vocab.txt": "BertTokenizer",
@@ -122,9 +145,6 @@ OF_FILE = {
     "spm.model": "DebertaV2Tokenizer",
 }
 """The class of a vocabulary file that nothing else tells."""
-
-GENERIC = "PreTrainedTokenizerFast"
-"""The name under which transformers 4 and 5 take a tokenizer.json as it is."""
 
 OF_MODEL = {
     "bert": "BertTokenizer",
@@ -140,15 +160,14 @@ OF_MODEL = {
 
 
 def assemble(
-    name: str,
+    kind: TokenizerClass,
     vocabulary: Vocabulary,
     config: Mapping[str, Any],
     declared: Iterable[AddedToken] = (),
 ) -> Parts:
-    """Backend and complete tokenizer_config of one of `CLASSES`; `declared` are added tokens."""
-    kind = CLASSES[name]
+    """Backend and complete tokenizer_config; `declared` are added tokens."""
     stated = {key: value for key, value in config.items() if value is not None}
-    whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": name}
+    whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": kind.name}
     settings = {key: whole[key] for key in kind.settings}
     backend = kind.build(vocabulary, content(whole["unk_token"]), **settings)
     add_special_tokens(backend, [*vocabulary.symbols, *declared], whole)

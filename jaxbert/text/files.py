@@ -19,7 +19,7 @@ from jaxbert.text.settings import (
     check_settings,
     read_settings,
 )
-from jaxbert.text.special_tokens import add_special_tokens, content
+from jaxbert.text.special_tokens import BERT_TOKENS, add_special_tokens, content
 from jaxbert.text.vocabulary import Vocabulary, model_type, read_object, vocabulary_of
 
 TOKENIZER = "tokenizer.json"
@@ -96,8 +96,8 @@ def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts
         add_special_tokens(backend, added, settings.config)
         return backend, {**settings.config, "tokenizer_class": GENERIC}
     config = {**stated, **settings.config}
-    _check(name, kind, config, lowercase, file)
-    return assemble(name, vocabulary_of(state, file), config, added)
+    _check(kind, config, lowercase, file)
+    return assemble(kind, vocabulary_of(state, file), config, added)
 
 
 def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> Parts:
@@ -119,24 +119,24 @@ def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> 
                 ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
             )
         config = {**config, "do_lower_case": lowercase if stated is None else stated}
-    _check(name, kind, config, lowercase, file)
+    _check(kind, config, lowercase, file)
     vocabulary = kind.read(file)
     if kind.model == "WordPiece":
         _check_specials(vocabulary, {**kind.special_tokens, **config})
-    return assemble(name, vocabulary, config, settings.added_tokens({}))
+    return assemble(kind, vocabulary, config, settings.added_tokens({}))
 
 
 def _check(
-    name: str, kind: TokenizerClass, config: Mapping[str, Any], lowercase: bool | None, file: Path
+    kind: TokenizerClass, config: Mapping[str, Any], lowercase: bool | None, file: Path
 ) -> None:
-    check_settings(name, config, file.with_name(CONFIG))
+    check_settings(kind, config, file.with_name(CONFIG))
     default = kind.settings.get("do_lower_case", False)
     stated = config.get("do_lower_case")
     check_case(lowercase, default if stated is None else stated, file)
 
 
 def _check_specials(vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
-    wanted = [content(config[role]) for role in CLASSES["BertTokenizer"].special_tokens]
+    wanted = [content(config[role]) for role in BERT_TOKENS]
     missing = [token for token in wanted if token not in vocabulary.tokens]
     if missing:
         raise UserError(

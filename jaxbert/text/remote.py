@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -11,6 +12,13 @@ from typing import Any
 from jaxbert.errors import UserError
 
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "abfs": "adlfs", "az": "adlfs"}
+SIGN_IN = {"gs": "gcloud auth application-default login", "s3": "aws configure"}
+# File systems that do not raise OSError alone, for want of credentials among others.
+ERRORS = {
+    "gcsfs.retry": "HttpError",
+    "google.auth.exceptions": "GoogleAuthError",
+    "botocore.exceptions": "BotoCoreError",
+}
 
 
 def fetch(url: str, wanted: Sequence[str]) -> Path:
@@ -25,7 +33,7 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
         system, root = fsspec.core.url_to_fs(url)
         files = _matching(system, root, wanted)
         if not files:
-            raise UserError(f"{url} holds none of {', '.join(wanted)}")
+            raise UserError(f"{url} holds none of the files wanted here, such as {wanted[0]}")
         marks = sorted((name, system.ukey(path)) for name, path in files.items())
         directory = _cache() / hashlib.sha256(repr((url, marks)).encode()).hexdigest()[:24]
         if not directory.is_dir():
@@ -37,10 +45,19 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
         raise UserError(f"{url} needs {package}: pip install {package}") from None
     except FileNotFoundError:
         raise UserError(f"{url}: there is no such directory") from None
-    except (OSError, ValueError, RuntimeError) as error:
+    except _refusals() as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{url} cannot be read: {' '.join(str(error).split())}") from None
+        sign_in = SIGN_IN.get(url.partition("://")[0])
+        advice = f"; if it is private, sign in first ({sign_in})" if sign_in else ""
+        raise UserError(f"{url} cannot be read: {' '.join(str(error).split())}{advice}") from None
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    own = [
+        getattr(sys.modules[name], error) for name, error in ERRORS.items() if name in sys.modules
+    ]
+    return (OSError, ValueError, RuntimeError, *own)
 
 
 def _matching(system: Any, root: str, wanted: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken
 
 from jaxbert.errors import UserError
-from jaxbert.text.classes import CLASSES, GENERIC, OF_FILE, OF_MODEL
+from jaxbert.text.classes import GENERIC, OF_FILE, OF_MODEL, TokenizerClass
 from jaxbert.text.special_tokens import ROLES, added_token, content, extra_tokens
 from jaxbert.text.vocabulary import read_object
 
@@ -70,9 +70,9 @@ def read_settings(file: Path) -> Settings:
     )
 
 
-def check_settings(name: str, config: Mapping[str, Any], place: Path) -> None:
+def check_settings(kind: TokenizerClass, config: Mapping[str, Any], place: Path) -> None:
     """Raises UserError where the settings of a class are no booleans."""
-    for key in CLASSES[name].settings:
+    for key in kind.settings:
         if not isinstance(config.get(key), bool | None):
             raise UserError(f"{place}: {key} is {config[key]!r}; expected true or false")
 

@@ -1,7 +1,7 @@
 """A torch-free tokenizer: the `tokenizers` backend plus what a BERT engineer asks of it."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -10,12 +10,10 @@ import numpy as np
 import tokenizers
 
 from jaxbert.errors import UserError
-from jaxbert.text.classes import assemble, has_token_types
+from jaxbert.text.classes import has_token_types
 from jaxbert.text.files import read_tokenizer, write_tokenizer
 from jaxbert.text.pieces import BatchEncoder
 from jaxbert.text.special_tokens import BERT_TOKENS, content
-from jaxbert.text.vocabulary import Vocabulary
-from jaxbert.text.wordpiece import train_vocabulary
 from jaxbert.text.words import continues_word
 
 # transformers writes int(1e30) for "no limit"; anything of that order means the same.
@@ -236,19 +234,6 @@ def load_tokenizer(
 def save_tokenizer(tokenizer: Tokenizer, directory: str | Path) -> None:
     """Write tokenizer.json and what goes with it; transformers 4 and 5 load the result."""
     write_tokenizer(tokenizer.backend, tokenizer.config, tokenizer.vocab(), Path(directory))
-
-
-def train_wordpiece(
-    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True, min_frequency: int = 2
-) -> Tokenizer:
-    """Train a BERT tokenizer on texts that can be gone through twice (a list, not a generator).
-
-    The same texts give the same tokenizer. Special tokens have the ids 0 to 4 in BERT's order. The
-    vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
-    `min_frequency` times.
-    """
-    vocab = train_vocabulary(texts, vocab_size, lowercase=lowercase, min_frequency=min_frequency)
-    return Tokenizer(*assemble("BertTokenizer", Vocabulary(vocab), {"do_lower_case": lowercase}))
 
 
 def _from_json(text: str, config: dict[str, Any]) -> Tokenizer:

@@ -1,14 +1,15 @@
-"""SentencePiece's unigram tokenizers as transformers 5 builds them for three families.
+"""SentencePiece's unigram tokenizers (Kudo 2018): assembled as transformers 5 does, or trained.
 
-They differ in what is done to the text before it is cut into pieces.
+The families differ in what is done to the text before it is cut into pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from jaxbert.text.vocabulary import Vocabulary
+from jaxbert.text.alphabet import check_size, rare_characters
+from jaxbert.text.vocabulary import Vocabulary, learned
 
 _MARK = "▁"
 
@@ -78,6 +79,44 @@ def xlm_roberta_pieces(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, f
     """fairseq's ids: its own four special tokens for the file's first three, <mask> at the end."""
     first = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     return [*first, *pieces[3:], ("<mask>", 0.0)]
+
+
+def train_pieces(
+    texts: Iterable[str],
+    vocab_size: int,
+    backend: Tokenizer,
+    special_tokens: Sequence[str],
+    *,
+    unk_token: str,
+) -> Vocabulary:
+    """Special tokens, then pieces of what `backend` makes of the texts, the likeliest first.
+
+    Goes through `texts` twice. The trainer adds in the order of threads and of a randomly seeded
+    hash table: probabilities are rounded to where that does not show, and characters too rare for
+    one of their own all get the lowest.
+    """
+    common, rare = rare_characters(texts, backend)
+    characters = {_MARK, *common}
+    check_size(vocab_size, common, len({*special_tokens, *characters}))
+    # The trainer has no limit of its own: every character that it sees takes a place.
+    blank = str.maketrans(dict.fromkeys(rare, " "))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(special_tokens),
+        unk_token=unk_token,
+        show_progress=False,
+    )
+    backend.train_from_iterator((text.translate(blank) for text in texts), trainer)
+    scores = {text: score for text, score in learned(backend).pieces if text not in special_tokens}
+    floor = min(scores.values())
+    near = floor + 1e-4 * len(characters)
+    settled = [
+        (text, round(floor if text in characters and score < near else score, 6))
+        for text, score in scores.items()
+    ]
+    settled.sort(key=lambda piece: (-piece[1], piece[0]))
+    first = [(token, 0.0) for token in special_tokens]
+    return Vocabulary(pieces=[*first, *settled], unk_id=special_tokens.index(unk_token))
 
 
 def _unigram(vocabulary: Vocabulary, unk_token: str) -> Tokenizer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 
 from jaxbert.errors import UserError
 from jaxbert.text.sentencepiece_model import (
@@ -48,8 +48,13 @@ def model_type(state: Mapping[str, Any]) -> str:
     return "Unigram" if isinstance(model.get("vocab"), list) else "WordPiece"
 
 
+def learned(backend: Tokenizer) -> Vocabulary:
+    """The vocabulary of a backend that was trained."""
+    return vocabulary_of(json.loads(backend.to_str()), Path("trained"))
+
+
 def vocabulary_of(state: Mapping[str, Any], file: Path) -> Vocabulary:
-    """The vocabulary within a tokenizer.json; `file` is for errors."""
+    """The vocabulary within the content of a tokenizer.json; `file` is for errors."""
     model = state["model"]
     try:
         if model_type(state) == "Unigram":

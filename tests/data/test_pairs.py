@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from corpora import random_lengths
 
-from jaxbert.data.pairs import Corpus, draw_pairs, draw_segments, kept_lengths
+from jaxbert.data.pairs import (
+    Corpus,
+    draw_next_sentences,
+    draw_segments,
+    draw_sentence_orders,
+    kept_lengths,
+)
 from jaxbert.data.spans import cut_into_spans
+
+PAIRS = [draw_next_sentences, draw_sentence_orders]
 
 
 def corpus_of(documents, max_tokens, min_sentences=2):
@@ -22,7 +30,9 @@ def corpus_of(documents, max_tokens, min_sentences=2):
     return Corpus(sentence_offsets, document_offsets, spans)
 
 
-def draw(corpus, max_tokens, short_probability=0.1, epochs=20, function=draw_pairs, seed=0):
+def draw(
+    corpus, max_tokens, short_probability=0.1, epochs=20, function=draw_next_sentences, seed=0
+):
     num_spans = len(corpus.spans)
     epoch, index = np.divmod(np.arange(epochs * num_spans), num_spans)
     return index, function(
@@ -67,47 +77,105 @@ def test_the_label_says_where_the_second_part_comes_from(max_tokens):
     span_end = corpus.sentence_offsets[spans.stop[index]]
     a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
     assert ((span_start <= pairs.a_start) & (a_end <= span_end)).all()
-    is_next = ~pairs.is_random
+    is_next = pairs.label == 0
     assert (a_end <= pairs.b_start)[is_next].all()
     assert (b_end <= span_end)[is_next].all()
-    assert (document_at(corpus, pairs.b_start) != own)[pairs.is_random].all()
+    assert (document_at(corpus, pairs.b_start) != own)[pairs.label == 1].all()
     np.testing.assert_array_equal(
         document_at(corpus, pairs.b_start), document_at(corpus, b_end - 1)
     )
 
 
-def test_a_pair_that_needs_no_truncation_is_whole_adjacent_sentences():
+@pytest.mark.parametrize("max_tokens", [2, 9, 40, 125])
+def test_both_parts_are_of_one_span_in_the_order_that_the_label_says(max_tokens):
+    corpus = corpus_of(random_lengths(1, 40, 30, 40), max_tokens)
+    index, pairs = draw(corpus, max_tokens, function=draw_sentence_orders)
+    spans, offsets = corpus.spans, corpus.sentence_offsets
+    a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
+    is_pair, is_swapped = pairs.label >= 0, pairs.label == 1
+    for start, end in ((pairs.a_start, a_end), (pairs.b_start, b_end)):
+        assert (offsets[spans.first[index]] <= start)[is_pair].all()
+        assert (end <= offsets[spans.stop[index]])[is_pair].all()
+    gap = np.where(is_swapped, pairs.a_start - b_end, pairs.b_start - a_end)[is_pair]
+    assert (gap >= 0).all()
+    assert (gap == 0).any()
+
+
+@pytest.mark.parametrize("function", PAIRS)
+def test_a_pair_that_needs_no_truncation_is_whole_adjacent_sentences(function):
     corpus = corpus_of(random_lengths(2, 60, 6, 8), 60)
-    _, pairs = draw(corpus, 60)
-    fits = (pairs.a_length + pairs.b_length < 60) & ~pairs.is_random
+    _, pairs = draw(corpus, 60, function=function)
+    is_swapped = (pairs.label == 1) & (function is draw_sentence_orders)
+    fits = (pairs.a_length + pairs.b_length < 60) & ((pairs.label == 0) | is_swapped)
     assert fits.sum() > 100
-    a_end = pairs.a_start + pairs.a_length
-    np.testing.assert_array_equal(a_end[fits], pairs.b_start[fits])
-    for edge in (pairs.a_start, a_end, pairs.b_start + pairs.b_length):
+    a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
+    first_end = np.where(is_swapped, b_end, a_end)
+    second_start = np.where(is_swapped, pairs.a_start, pairs.b_start)
+    np.testing.assert_array_equal(first_end[fits], second_start[fits])
+    for edge in (pairs.a_start, a_end, pairs.b_start, b_end):
         assert np.isin(edge[fits], corpus.sentence_offsets).all()
 
 
-def test_no_part_is_empty_and_no_pair_is_too_long():
+@pytest.mark.parametrize("function", PAIRS)
+def test_no_part_is_empty_and_no_pair_is_too_long(function):
     for max_tokens in (2, 3, 7, 125):
         corpus = corpus_of(random_lengths(3, 50, 12, 200), max_tokens)
-        _, pairs = draw(corpus, max_tokens)
+        _, pairs = draw(corpus, max_tokens, function=function)
         assert pairs.a_length.min() >= 1
-        assert pairs.b_length.min() >= 1
+        assert pairs.b_length[pairs.label >= 0].min() >= 1
+        assert not pairs.b_length[pairs.label < 0].any()
         assert (pairs.a_length + pairs.b_length).max() <= max_tokens
 
 
-def test_half_of_the_pairs_are_random():
+@pytest.mark.parametrize("function", PAIRS)
+def test_half_of_the_pairs_are_random_or_swapped(function):
     corpus = corpus_of([[10] * 60] * 20, 125)
-    _, pairs = draw(corpus, 125, epochs=100)
-    count = len(pairs.is_random)
-    assert abs(pairs.is_random.mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
+    _, pairs = draw(corpus, 125, epochs=100, function=function)
+    count = len(pairs.label)
+    assert set(pairs.label) == {0, 1}
+    assert abs(pairs.label.mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
+
+
+def test_every_span_is_swapped_in_half_of_the_epochs():
+    corpus = corpus_of([[3, 4]] * 40, 61)
+    index, pairs = draw(corpus, 61, epochs=400, function=draw_sentence_orders)
+    swapped = np.bincount(index, weights=pairs.label)
+    assert (np.abs(swapped - 200) < 5 * np.sqrt(400 / 4)).all()
+
+
+def best_guess(features, label):
+    """How often the likelier label of every combination of features is right."""
+    _, group = np.unique(features, axis=1, return_inverse=True)
+    counts = np.zeros((group.max() + 1, 2))
+    np.add.at(counts, (group.ravel(), label), 1)
+    return counts.max(axis=1).sum() / len(label)
+
+
+def test_neither_lengths_nor_cut_sentences_tell_the_order():
+    corpus = corpus_of(random_lengths(1, 300, 60, 60), 125)
+    _, pairs = draw(corpus, 125, epochs=30, function=draw_sentence_orders)
+    is_pair = pairs.label >= 0
+    label, offsets = pairs.label[is_pair], corpus.sentence_offsets
+    ends = (pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length)
+    edges = np.stack([np.isin(x, offsets) for x in (pairs.a_start, pairs.b_start, *ends)])
+    longer = np.sign(pairs.a_length - pairs.b_length)[None]
+    # Were the parts cut at the outer ends of their run alone, it would be 0.95.
+    assert best_guess(np.concatenate([edges, longer])[:, is_pair], label) < 0.54
+
+
+def test_a_document_of_one_sentence_has_no_order():
+    corpus = corpus_of([[30], [20], [500], [1], [4, 5]], 61)
+    index, pairs = draw(corpus, 61, epochs=50, function=draw_sentence_orders)
+    np.testing.assert_array_equal(pairs.label < 0, index < 4)
+    np.testing.assert_array_equal(pairs.a_length[index < 4], [30, 20, 61, 1] * 50)
+    assert not pairs.b_length[index < 4].any()
 
 
 def test_the_other_document_is_drawn_uniformly_from_all_others():
     corpus = corpus_of([[10] * 60] * 5, 125)
     index, pairs = draw(corpus, 125, epochs=400)
-    own = corpus.spans.owner[index][pairs.is_random]
-    other = document_at(corpus, pairs.b_start)[pairs.is_random]
+    own = corpus.spans.owner[index][pairs.label == 1]
+    other = document_at(corpus, pairs.b_start)[pairs.label == 1]
     counts = np.zeros((5, 5))
     np.add.at(counts, (own, other), 1)
     expected = counts.sum(axis=1, keepdims=True) / 4
@@ -119,22 +187,25 @@ def test_the_other_document_is_drawn_uniformly_from_all_others():
 def test_a_document_of_one_sentence_is_always_followed_by_a_random_one():
     corpus = corpus_of([[30], [20], [500], [1]], 61)
     _, pairs = draw(corpus, 61, epochs=50)
-    assert pairs.is_random.all()
+    assert (pairs.label == 1).all()
 
 
-def test_short_examples_still_hold_two_sentences_where_their_document_does():
+@pytest.mark.parametrize("function", PAIRS)
+def test_short_examples_still_hold_two_sentences_where_their_document_does(function):
     corpus = corpus_of([[40] * 9] * 20, 125)
-    _, pairs = draw(corpus, 125, short_probability=1.0, epochs=100)
-    count = len(pairs.is_random)
-    assert abs(pairs.is_random.mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
+    _, pairs = draw(corpus, 125, short_probability=1.0, epochs=100, function=function)
+    count = len(pairs.label)
+    assert set(pairs.label) == {0, 1}
+    assert abs(pairs.label.mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
 
 
-def test_one_example_in_ten_aims_at_a_shorter_length():
+@pytest.mark.parametrize("function", PAIRS)
+def test_one_example_in_ten_aims_at_a_shorter_length(function):
     corpus = corpus_of([[3] * 400] * 4, 125)
     share = {}
     for probability in (0.0, 0.1, 1.0):
-        _, pairs = draw(corpus, 125, short_probability=probability, epochs=100)
-        total = (pairs.a_length + pairs.b_length)[~pairs.is_random]
+        _, pairs = draw(corpus, 125, short_probability=probability, epochs=100, function=function)
+        total = (pairs.a_length + pairs.b_length)[pairs.label == 0]
         share[probability] = (total < 125).mean()
         if probability == 1.0:
             # Uniform over 2 to 125, then up to the next sentence bounds: 3 more on average.
@@ -144,7 +215,7 @@ def test_one_example_in_ten_aims_at_a_shorter_length():
     assert share[1.0] > 0.9
 
 
-@pytest.mark.parametrize("function", [draw_pairs, draw_segments])
+@pytest.mark.parametrize("function", [*PAIRS, draw_segments])
 def test_every_token_is_seen_sooner_or_later(function):
     corpus = corpus_of([[150], [7, 60, 1], [5] * 31, [90, 2, 2]], 40, min_sentences=2)
     _, pairs = draw(corpus, 40, epochs=3_000, function=function)

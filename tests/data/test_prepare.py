@@ -17,7 +17,8 @@ from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import split_sentences
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 RUN = """
 import sys

@@ -56,7 +56,8 @@ def digest(batch):
 OPTIONS = [
     {},
     {"whole_word_masking": True},
-    {"next_sentence_prediction": False},
+    {"sentence_pairs": "sentence_order"},
+    {"sentence_pairs": "none"},
     {"masking": "static", "num_duplicates": 2},
     {"max_seq_length": 37, "max_predictions_per_sequence": 3},
 ]
@@ -112,7 +113,6 @@ def test_seeds_give_other_examples(store):
 def test_a_row_is_cls_a_sep_b_sep_and_padding(store, options):
     data = make(store, **options)
     width = data.config.max_seq_length
-    num_segments = 2 if data.config.next_sentence_prediction else 1
     for step in range(20):
         batch = data.batch(step)
         assert set(batch) == KEYS
@@ -120,7 +120,7 @@ def test_a_row_is_cls_a_sep_b_sep_and_padding(store, options):
         assert batch["input_ids"].shape == (16, width)
         for row, ids in enumerate(unmasked(batch)):
             segments = parts(ids)
-            assert len(segments) == num_segments
+            assert len(segments) == (2 if batch["next_sentence_label"][row] >= 0 else 1)
             length = 1 + sum(len(segment) + 1 for segment in segments)
             a_end = 1 + len(segments[0])
             assert (ids[length:] == PAD).all()
@@ -150,8 +150,39 @@ def test_the_next_sentence_label_is_true_in_the_store(store):
     assert set(labels) == {0, 1}
 
 
-def test_without_next_sentence_prediction_that_label_is_ignored(store):
-    data = make(store, next_sentence_prediction=False)
+def test_the_sentence_order_label_is_true_in_the_store(store):
+    data = make(store, sentence_pairs="sentence_order")
+    offsets = store.sentence_offsets
+    labels = []
+    for step in range(60):
+        batch = data.batch(step)
+        for ids, label in zip(unmasked(batch), batch["next_sentence_label"], strict=True):
+            labels.append(label)
+            if label == -100:
+                (lone,) = parts(ids)
+                document = document_of(store, lone[0])
+                first, stop = store.document_offsets[document : document + 2]
+                assert stop - first == 1
+                continue
+            earlier, later = parts(ids)[:: 1 if label == 0 else -1]
+            assert document_of(store, earlier[0]) == document_of(store, later[0])
+            assert earlier[-1] < later[0]
+            assert ((offsets > earlier[-1]) & (offsets <= later[0])).any()
+            if len(earlier) + len(later) < data.config.max_tokens:
+                assert earlier[-1] + 1 == later[0]
+    assert set(labels) == {0, 1, -100}
+
+
+def test_half_of_the_pairs_of_an_epoch_are_swapped(store):
+    data = make(store, sentence_pairs="sentence_order")
+    batches = [data.batch(step) for step in range(200)]
+    labels = np.concatenate([batch["next_sentence_label"] for batch in batches])
+    labels = labels[labels >= 0]
+    assert abs(labels.mean() - 0.5) < 4 * 0.5 / np.sqrt(len(labels))
+
+
+def test_without_pairs_their_label_is_ignored(store):
+    data = make(store, sentence_pairs="none")
     assert (data.batch(0)["next_sentence_label"] == -100).all()
     assert (data.evaluation_batch(0)["next_sentence_label"] == -100).all()
 
@@ -243,10 +274,16 @@ def test_the_masks_of_a_row_do_not_follow_those_of_its_neighbours(store):
 
 def test_a_store_of_one_document_has_no_other_to_draw_from(tmp_path):
     store = numbered_store(tmp_path / "store", [[5, 5, 5]])
-    with pytest.raises(UserError, match="next_sentence_prediction=false"):
+    with pytest.raises(UserError, match="sentence_pairs=none"):
         make(store)
-    ids = make(store, next_sentence_prediction=False, batch_size=2).batch(0)["input_ids"]
+    ids = make(store, sentence_pairs="none", batch_size=2).batch(0)["input_ids"]
     assert ids.shape == (2, 64)
+
+
+def test_documents_of_one_sentence_have_no_order(tmp_path):
+    store = numbered_store(tmp_path / "store", [[5], [7], [3]])
+    with pytest.raises(UserError, match="no document of the train split has two sentences"):
+        make(store, sentence_pairs="sentence_order")
 
 
 def test_a_split_without_documents_is_refused(store):
@@ -258,7 +295,8 @@ def test_a_split_without_documents_is_refused(store):
     ("options", "message"),
     [
         ({"max_seq_length": 4}, "must be at least 5"),
-        ({"max_seq_length": 3, "next_sentence_prediction": False}, "must be at least 4"),
+        ({"max_seq_length": 3, "sentence_pairs": "none"}, "must be at least 4"),
+        ({"sentence_pairs": "sentence_orders"}, "did you mean 'sentence_order'"),
         ({"max_predictions_per_sequence": 0}, "must be from 1 to max_seq_length=128"),
         ({"max_predictions_per_sequence": 129}, "must be from 1 to max_seq_length=128"),
         ({"masked_lm_probability": 1.5}, "masked_lm_probability=1.5: must be from 0 to 1"),

@@ -6,7 +6,8 @@ from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.data.writer import StoreWriter
 from jaxbert.errors import UserError
-from jaxbert.text.tokenizer import save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 TEXTS = ["the cat sat on the mat", "a dog barked at the cats", "mats and dogs and cats"] * 3
 

@@ -24,7 +24,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 TEXTS = ["the old [MASK] sees a [MASK] tree.", "no mask", "[MASK] likes the house by the river."]
 

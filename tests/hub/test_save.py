@@ -22,7 +22,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import functional, init_params
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
-from jaxbert.text.tokenizer import Tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.training import train_wordpiece
 from jaxbert.tree import flat
 
 Save = Callable[..., Saved]
@@ -115,6 +116,39 @@ def test_a_second_round_trip_changes_no_byte(opened: Open, tmp_path: Path, dtype
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_shards_are_those_that_transformers_writes(saved: Save, opened: Open, tmp_path: Path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    save_pretrained(opened("BertForPreTraining"), None, ours, max_shard_size="20KB")
+    saved("BertForPreTraining").model.save_pretrained(theirs, max_shard_size="20KB")
+    shards = sorted(path.name for path in theirs.glob("model*.safetensors"))
+    assert len(shards) > 2
+    assert sorted(path.name for path in ours.glob("model*.safetensors")) == shards
+    ours_index, their_index = (
+        json.loads((place / "model.safetensors.index.json").read_text()) for place in (ours, theirs)
+    )
+    assert ours_index["metadata"] == their_index["metadata"]
+    assert set(ours_index["weight_map"]) == set(their_index["weight_map"])
+    again, report = transformers.BertForPreTraining.from_pretrained(ours, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    for name, tensor in saved("BertForPreTraining").model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    whole = load_params(saved("BertForPreTraining").directory)
+    jax.tree.map(np.testing.assert_array_equal, load_params(ours).params, whole.params)
+
+
+def test_a_model_within_the_size_is_one_file(opened: Open, tmp_path: Path):
+    save_pretrained(opened("BertModel"), None, tmp_path / "out", max_shard_size=10**9)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"README.md", "config.json", "model.safetensors"}
+
+
+def test_a_size_that_is_none_is_refused(opened: Open, tmp_path: Path):
+    with pytest.raises(UserError, match=r"max_shard_size='big': expected a number of bytes, or"):
+        save_pretrained(opened("BertModel"), None, tmp_path / "out", max_shard_size="big")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_dtype_is_written_where_transformers_looks(opened: Open, tmp_path: Path):
     save_pretrained(opened("BertForMaskedLM"), None, tmp_path / "out", dtype="bfloat16")
     model = transformers.BertForMaskedLM.from_pretrained(tmp_path / "out")
@@ -202,6 +236,24 @@ def test_an_interrupted_save_leaves_the_old_model_and_nothing_else(
         save_pretrained(opened("BertForMaskedLM"), None, tmp_path / "out", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+
+
+def test_an_interruption_between_the_two_renames_leaves_the_old_model(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    save_pretrained(opened("BertModel"), None, tmp_path / "out")
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_pretrained(opened("BertForMaskedLM"), None, tmp_path / "out", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert load_params(tmp_path / "out").head.kind == "none"
 
 
 def test_a_model_is_replaced_only_on_request(opened: Open, tmp_path: Path):

@@ -1,10 +1,16 @@
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import huggingface_hub.constants
 import pytest
 
+import jaxbert.hub.source
 from jaxbert.errors import UserError
+from jaxbert.hub.load import load_params
 from jaxbert.hub.source import Source, find_model
+
+CHECKPOINT = Path(__file__).parent / "tensorflow_checkpoint"
 
 
 @pytest.fixture
@@ -35,6 +41,59 @@ def test_a_revision_that_is_not_cached_is_explained(offline_cache: Path):
         find_model("someone/model", revision="v9")
 
 
+def test_the_best_format_of_a_hub_model_is_the_only_one_fetched(
+    offline_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[list[str]] = []
+
+    def download(name: str, wanted: list[str], *, revision: str | None) -> Path:
+        asked.append(wanted)
+        return offline_cache
+
+    monkeypatch.setattr(jaxbert.hub.source, "download", download)
+    (offline_cache / "pytorch_model-00001-of-00002.bin").touch()
+    find_model("someone/model")
+    weights = ("model.safetensors", "flax_model.msgpack", "pytorch_model.bin", "*.ckpt*.index")
+    found = [[name for name in weights if name in wanted] for wanted in asked]
+    assert found == [["model.safetensors"], ["flax_model.msgpack"], ["pytorch_model.bin"]]
+    assert all("config.json" in wanted for wanted in asked)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A bucket that holds a checkpoint of TensorFlow's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    system = fsspec.filesystem("memory")
+    system.put(f"{CHECKPOINT}/", "bucket/uncased/", recursive=True)
+    yield system
+    system.rm("bucket", recursive=True)
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/uncased", "memory://bucket/uncased/"])
+def test_a_model_is_opened_from_a_url(bucket: Path, url: str):
+    source = find_model(url)
+    assert source.checkpoint is None
+    assert sorted(file.name for file in source.directory.iterdir()) == [
+        "bert_config.json",
+        "bert_model.ckpt.data-00000-of-00003",
+        "bert_model.ckpt.data-00001-of-00003",
+        "bert_model.ckpt.data-00002-of-00003",
+        "bert_model.ckpt.index",
+    ]
+    assert load_params(url).fresh == ()
+
+
+def test_a_checkpoint_may_be_named_by_its_url(bucket: Path):
+    source = find_model("memory://bucket/uncased/bert_model.ckpt")
+    assert source.checkpoint == "bert_model.ckpt"
+    assert load_params("memory://bucket/uncased/bert_model.ckpt").head.kind == "pretraining"
+
+
+def test_a_url_without_a_model_is_refused(bucket: Path):
+    with pytest.raises(UserError, match=r"memory://bucket/none holds none of the files wanted"):
+        find_model("memory://bucket/none")
+
+
 def test_a_name_that_no_hub_model_can_have_is_refused():
     with pytest.raises(UserError, match="neither a directory here nor a valid hub id"):
         find_model("bad name!!")
@@ -58,8 +117,9 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path):
 
 
 def test_a_revision_of_a_directory_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="is no hub id: leave out revision='main'"):
-        find_model(tmp_path, revision="main")
+    for place in (tmp_path, "gs://bucket/model"):
+        with pytest.raises(UserError, match="is no hub id: leave out revision='main'"):
+            find_model(place, revision="main")
 
 
 def test_a_file_is_refused(tmp_path: Path):

@@ -21,6 +21,7 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 80,
 }
 ROBERTA_SIZES = SIZES | {"max_position_embeddings": 82, "type_vocab_size": 1}
+NO_TOKENS = {f"{name}_token_id": None for name in ("bos", "eos", "cls", "sep")}
 OPTIONS: dict[str, dict[str, Any]] = {
     "bert": SIZES,
     "roberta": ROBERTA_SIZES | {"hidden_act": "gelu_new"},
@@ -42,6 +43,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "classifier_dropout_prob": 0.2,
     },
     "electra": SIZES | {"embedding_size": 10, "hidden_act": "gelu_new"},
+    "deberta-v2": SIZES
+    | {
+        "type_vocab_size": 2,
+        "relative_attention": True,
+        "position_buckets": 8,
+        "pos_att_type": ["p2c", "c2p"],
+        "norm_rel_ebd": "layer_norm",
+        "conv_kernel_size": 3,
+        "cls_dropout": 0.2,
+        "pooler_dropout": 0.05,
+    },
+    "modernbert": SIZES
+    | {
+        "num_hidden_layers": 4,
+        "local_attention": 13,
+        "attention_dropout": 0.1,
+        "classifier_bias": True,
+        "pad_token_id": 3,
+    }
+    | NO_TOKENS,
+    "eurobert": SIZES
+    | {"num_attention_heads": 6, "num_key_value_heads": 2, "pad_token_id": 3}
+    | NO_TOKENS,
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

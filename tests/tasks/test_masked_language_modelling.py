@@ -73,8 +73,25 @@ def test_accuracies_count_the_largest_logit():
     assert float(found["next_sentence_accuracy"][0]) == 0
 
 
-def test_without_next_sentence_prediction_there_is_one_loss():
-    task = MaskedLanguageModelling(next_sentence_prediction=False)
+def test_the_order_of_sentences_has_its_own_names_and_the_same_numbers():
+    out, labels = output(2), batch(2)
+    orders, following = MaskedLanguageModelling("sentence_order"), MaskedLanguageModelling()
+    assert orders.head == following.head
+    for order, next_sentence in (
+        (orders.loss_weights(labels), following.loss_weights(labels)),
+        (orders.loss_sums(out, labels), following.loss_sums(out, labels)),
+        (orders.metric_sums(out, labels), following.metric_sums(out, labels)),
+    ):
+        renamed = {
+            name.replace("next_sentence", "sentence_order"): value
+            for name, value in next_sentence.items()
+        }
+        assert order == renamed
+        assert order != next_sentence
+
+
+def test_without_sentence_pairs_there_is_one_loss():
+    task = MaskedLanguageModelling("none")
     assert (task.head.kind, MaskedLanguageModelling().head.kind) == ("masked_lm", "pretraining")
     labels = {"labels": batch(2)["labels"]}
     assert set(task.loss_weights(labels)) == {"masked_lm_loss"}

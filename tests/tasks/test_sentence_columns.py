@@ -20,7 +20,7 @@ from jaxbert.tasks.sentences import (
     read_sentences,
     token_features,
 )
-from jaxbert.text.tokenizer import train_wordpiece
+from jaxbert.text.training import train_wordpiece
 
 PAIRS = SentenceColumns("a", "b", "label")
 

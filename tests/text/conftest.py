@@ -3,7 +3,8 @@ import random
 import pytest
 from strings import LATIN, ODD, random_strings
 
-from jaxbert.text.tokenizer import Tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.training import train_wordpiece
 
 
 def _texts() -> list[str]:

@@ -9,11 +9,12 @@ import pytest
 from strings import random_strings
 
 from jaxbert.errors import UserError
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 TRAIN = """
 import sys
-from jaxbert.text.tokenizer import train_wordpiece
+from jaxbert.text.training import train_wordpiece
 texts = sys.stdin.read().split("\\x1e")
 print("\\n".join(train_wordpiece(texts, 1100).vocab()))
 """

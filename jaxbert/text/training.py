@@ -1,0 +1,92 @@
+"""Tokenizers trained on text, each behind its family's own pipeline."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import tokenizers
+from tokenizers import AddedToken
+
+from jaxbert.text.byte_level import train_merges
+from jaxbert.text.classes import (
+    ALBERT,
+    BERT,
+    DEBERTA_V2,
+    MODERNBERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    TokenizerClass,
+    assemble,
+)
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.unigram import train_pieces
+from jaxbert.text.vocabulary import Vocabulary
+from jaxbert.text.wordpiece import train_wordpieces
+
+_UNIGRAM = {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA}
+
+Learn = Callable[[tokenizers.Tokenizer, Sequence[str]], Vocabulary]
+"""From a pipeline and the special tokens that come first to a vocabulary."""
+
+
+def train_wordpiece(
+    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True, min_frequency: int = 2
+) -> Tokenizer:
+    """Train a BERT tokenizer on texts that can be gone through twice (a list, not a generator).
+
+    The same texts give the same tokenizer. Special tokens have the ids 0 to 4 in BERT's order. The
+    vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
+    `min_frequency` times.
+    """
+    learn = partial(train_wordpieces, texts, vocab_size, min_frequency=min_frequency)
+    return _train(BERT, {"do_lower_case": lowercase}, learn)
+
+
+def train_byte_level_bpe(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    family: Literal["roberta", "modernbert"] = "roberta",
+    min_frequency: int = 2,
+) -> Tokenizer:
+    """Train a tokenizer that keeps every byte, upper and lower case among them.
+
+    The same texts give the same tokenizer. Special tokens have the ids 0 to 4: RoBERTa's `<s>
+    <pad> </s> <unk> <mask>`, ModernBERT's in BERT's order.
+    """
+    learn = partial(train_merges, texts, vocab_size, min_frequency=min_frequency)
+    if family == "roberta":
+        return _train(ROBERTA, {}, learn)
+    return _train(MODERNBERT, {"model_input_names": ["input_ids", "attention_mask"]}, learn)
+
+
+def train_unigram(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    family: Literal["albert", "deberta-v2", "xlm-roberta"] = "albert",
+    lowercase: bool = True,
+) -> Tokenizer:
+    """Train a SentencePiece-like tokenizer on texts that can be gone through twice.
+
+    The same texts give the same tokenizer unless two candidates for the last place are equally
+    likely but for rounding. Special tokens come first. XLM-RoBERTa's pipeline always keeps case.
+    """
+    kind = _UNIGRAM[family]
+    config = {"do_lower_case": lowercase} if "do_lower_case" in kind.settings else {}
+    unk_token = kind.special_tokens["unk_token"]
+    return _train(kind, config, partial(train_pieces, texts, vocab_size, unk_token=unk_token))
+
+
+def _train(kind: TokenizerClass, config: Mapping[str, Any], learn: Learn) -> Tokenizer:
+    special = list(dict.fromkeys(kind.special_tokens.values()))
+    empty = Vocabulary(
+        tokens={token: i for i, token in enumerate(special)},
+        pieces=[(token, 0.0) for token in special],
+    )
+    pipeline, _ = assemble(kind, empty, config)
+    vocabulary = learn(pipeline, special)
+    # As published: where a piece begins with its space, a mask stands for the space too.
+    takes_space = kind.model != "WordPiece"
+    mask = AddedToken(kind.special_tokens["mask_token"], lstrip=takes_space, special=True)
+    return Tokenizer(*assemble(kind, vocabulary, config, [mask]))

@@ -1,0 +1,110 @@
+"""Models and tokenizers at a URL, in fsspec's own file system in memory."""
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from jaxbert.errors import UserError
+from jaxbert.text import remote
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
+
+URL = "memory://bucket/models/first"
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    system = fsspec.filesystem("memory")
+    system.pipe(
+        {
+            f"{URL}/config.json": b"{}",
+            f"{URL}/params/d/0": b"deep",
+            f"{URL}/pytorch_model.bin": b"unwanted",
+        }
+    )
+    yield system
+    system.rm("bucket", recursive=True)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    return {file.relative_to(directory).as_posix(): file.read_bytes() for file in files}
+
+
+def test_only_what_is_wanted_is_fetched(bucket: fsspec.AbstractFileSystem):
+    fetched = contents(remote.fetch(URL, ["config.json", "params/*", "*.safetensors"]))
+    assert fetched == {"config.json": b"{}", "params/d/0": b"deep"}
+
+
+def test_what_is_here_already_is_not_fetched_again(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+):
+    first = remote.fetch(URL, ["config.json"])
+    monkeypatch.setattr(type(bucket), "get_file", None)
+    assert remote.fetch(URL, ["config.json"]) == first
+
+
+def test_a_changed_file_is_fetched_again(bucket: fsspec.AbstractFileSystem):
+    first = remote.fetch(URL, ["config.json"])
+    bucket.pipe(f"{URL}/config.json", b"other")
+    assert contents(remote.fetch(URL, ["config.json"])) == {"config.json": b"other"}
+    assert contents(first) == {"config.json": b"{}"}
+
+
+def test_an_interrupted_download_leaves_nothing(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def fail(*_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(bucket), "get_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        remote.fetch(URL, ["config.json"])
+    assert not contents(tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "jaxbert" / "fetched").iterdir())
+
+
+def test_a_tokenizer_is_loaded_from_a_url(bucket: fsspec.AbstractFileSystem, tmp_path: Path):
+    tokenizer = train_wordpiece(["the small dog saw the other small dog run"] * 3, 60)
+    save_tokenizer(tokenizer, tmp_path / "tokenizer")
+    bucket.put(str(tmp_path / "tokenizer"), "bucket/tokenizer", recursive=True)
+    assert load_tokenizer("memory://bucket/tokenizer").vocab() == tokenizer.vocab()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://bucket/none", "holds none of the files wanted here, such as config.json"),
+        ("nowhere://bucket/x", "cannot be read: Protocol not known: nowhere"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_one_line(
+    bucket: fsspec.AbstractFileSystem, url: str, message: str
+):
+    with pytest.raises(UserError, match=message) as raised:
+        remote.fetch(url, ["config.json"])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_bucket_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match="gs://bucket/x needs gcsfs: pip install gcsfs"):
+        remote.fetch("gs://bucket/x", ["config.json"])
+
+
+def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch):
+    class HttpError(Exception):
+        """Like gcsfs's, which is no OSError."""
+
+    def refuse(url: str) -> None:
+        raise HttpError("Anonymous caller does not have access,\n 401")
+
+    monkeypatch.setitem(sys.modules, "gcsfs.retry", types.SimpleNamespace(HttpError=HttpError))
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(UserError, match=r"access, 401; if it is private.*gcloud auth"):
+        remote.fetch("gs://bucket/x", ["config.json"])
