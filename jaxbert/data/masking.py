@@ -14,7 +14,6 @@ Marks = NDArray[np.bool_]
 IGNORED = -100
 """The label that counts for nothing (PyTorch's and transformers' convention)."""
 
-_MASKED_SHARE, _KEPT_SHARE = 0.8, 0.1
 _LAST_KEY = np.uint32(0xFFFFFFFF)
 
 
@@ -39,12 +38,14 @@ def mask_rows(
     probability: float,
     max_predictions: int,
     whole_words: bool,
+    mask_replace_prob: float = 0.8,
+    random_replace_prob: float = 0.1,
 ) -> MaskedRows:
     """Masks `min(max_predictions, max(1, round(probability * length)))` tokens of every row.
 
     `lengths` [rows] count the tokens with [CLS] and [SEP], as in the reference; special tokens are
-    never chosen. A chosen token becomes [MASK] in 80 %, stays in 10 %, and is replaced by a random
-    non-special one in 10 % of the cases. With `whole_words` all pieces of a word are chosen
+    never chosen. A chosen token becomes [MASK] or a random non-special one with the probabilities
+    given, else it stays. With `whole_words` all pieces of a word are chosen
     together (each still decides alone what it becomes) and a word that would exceed the row's
     number is passed over, so fewer may be chosen, or none.
     """
@@ -60,7 +61,8 @@ def mask_rows(
     positions, used = _positions(chosen, max_predictions)
     labels = np.take_along_axis(input_ids, positions, axis=1)
     action, replacement = np.hsplit(drawn[:, width:], 2)
-    corrupted = _corrupt(labels, action, replacement, vocabulary)
+    shares = (mask_replace_prob, random_replace_prob)
+    corrupted = _corrupt(labels, action, replacement, vocabulary, shares)
     masked_ids = input_ids.copy()
     rows, _ = np.nonzero(used)
     masked_ids[rows, positions[used]] = corrupted[used]
@@ -131,10 +133,15 @@ def _corrupt(
     action: NDArray[np.uint32],
     replacement: NDArray[np.uint32],
     vocabulary: Vocabulary,
+    shares: tuple[float, float],
 ) -> Ids:
-    """What each chosen token becomes, decided by two words of random bits per token."""
+    """What each chosen token becomes, decided by two words of random bits per token.
+
+    `shares`: of [MASK], and of random tokens.
+    """
+    masked, replaced = shares
     share = action * 2.0**-32
     table = vocabulary.replacements
     random_ids = table[(replacement * 2.0**-32 * len(table)).astype(np.int64)]
-    kept = np.where(share < _MASKED_SHARE + _KEPT_SHARE, original, random_ids)
-    return np.where(share < _MASKED_SHARE, np.int32(vocabulary.mask_id), kept).astype(np.int32)
+    kept = np.where(share < 1.0 - replaced, original, random_ids)
+    return np.where(share < masked, np.int32(vocabulary.mask_id), kept).astype(np.int32)

@@ -47,6 +47,10 @@ class PretrainingDataConfig:
     max_seq_length: int = 128
     max_predictions_per_sequence: int = 20
     masked_lm_probability: float = 0.15
+    mask_replace_prob: float = 0.8
+    """Of the chosen tokens, how many become [MASK]."""
+    random_replace_prob: float = 0.1
+    """How many become a random token; the rest stay as they are."""
     short_sequence_probability: float = 0.1
     sentence_pairs: SentencePairs = "next_sentence"
     whole_word_masking: bool = False
@@ -63,7 +67,16 @@ class PretrainingDataConfig:
                 f"max_predictions_per_sequence={self.max_predictions_per_sequence}: must be from 1"
                 f" to max_seq_length={self.max_seq_length}"
             )
-        for name in ("masked_lm_probability", "short_sequence_probability", "validation_fraction"):
+        probabilities = (
+            *("masked_lm_probability", "mask_replace_prob", "random_replace_prob"),
+            *("short_sequence_probability", "validation_fraction"),
+        )
+        if self.mask_replace_prob + self.random_replace_prob > 1.0:
+            raise UserError(
+                f"mask_replace_prob={self.mask_replace_prob} and random_replace_prob="
+                f"{self.random_replace_prob} add up to more than 1"
+            )
+        for name in probabilities:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}={getattr(self, name)}: must be from 0 to 1")
         if self.sentence_pairs not in get_args(SentencePairs):
@@ -173,6 +186,8 @@ class PretrainingData:
             probability=config.masked_lm_probability,
             max_predictions=config.max_predictions_per_sequence,
             whole_words=config.whole_word_masking,
+            mask_replace_prob=config.mask_replace_prob,
+            random_replace_prob=config.random_replace_prob,
         )
         return batch | _masked_columns(masked)
 

@@ -3,7 +3,7 @@ import pytest
 from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, vocabulary
 from scipy import stats
 
-from jaxbert.data.masking import mask_rows
+from jaxbert.data.masking import IGNORED, mask_rows
 
 VOCAB_SIZE = 1_000
 
@@ -195,3 +195,19 @@ def test_a_row_is_masked_the_same_in_any_company_and_differently_in_other_epochs
             )
             is_same = (alone.positions[0] == whole.positions[row]).all()
             assert is_same == (epoch == 0)
+
+
+@pytest.mark.parametrize("shares", [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.5, 0.3)])
+def test_chosen_tokens_become_what_the_shares_say(shares: tuple[float, float]):
+    lengths = np.full(2000, 64)
+    ids = rows_of_text(2000, lengths)
+    masked = mask(ids, lengths, mask_replace_prob=shares[0], random_replace_prob=shares[1])
+    used = masked.labels != IGNORED
+    shown = np.take_along_axis(masked.input_ids, masked.positions, axis=1)[used]
+    original, count = masked.labels[used], used.sum()
+    is_mask = shown == vocabulary(VOCAB_SIZE).mask_id
+    # A random token is the original one once in the size of the vocabulary.
+    changed = (shown != original) & ~is_mask
+    for share, marks in zip(shares, (is_mask, changed), strict=True):
+        five_sigma = 5 * np.sqrt(share * (1 - share) / count)
+        assert abs(marks.mean() - share) <= five_sigma + share / (VOCAB_SIZE - 10)

@@ -17,7 +17,7 @@ ELECTRA = (
     "model.overrides.embedding_size=8",
     "model.overrides.num_attention_heads=4",
     "objective.kind=replaced_token_detection",
-    "data.next_sentence_prediction=false",
+    "data.sentence_pairs=none",
 )
 
 
@@ -72,6 +72,26 @@ def test_a_run_goes_on_from_a_pair(finished: Path, store: Path, tmp_path: Path):
 def test_the_discriminator_is_what_is_fine_tuned(finished: Path):
     model = from_pretrained(finished, head="sequence_classification", labels=["a", "b"])
     assert model.config.model_type == "electra"
+
+
+def test_deberta_v3_shares_its_embeddings_without_their_gradient(store: Path, tmp_path: Path):
+    """Its discriminator leaves as the encoder that transformers has a class for."""
+    deberta = (
+        "model.preset=deberta-v3-base",
+        "objective.kind=replaced_token_detection",
+        "objective.embedding_sharing=gradient_disentangled",
+        "objective.generator_size=1.0",
+        "data.sentence_pairs=none",
+        "num_steps=4",
+    )
+    pretrain(pretraining(store, *deberta), tmp_path / "run", quiet=True)
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["architectures"] == ["DebertaV2Model"]
+    name = "encoder/embeddings/word/embedding"
+    judge = flat(load_params(tmp_path / "run").params)[name]
+    generator = flat(load_params(tmp_path / "run" / "generator").params)[name]
+    difference = np.abs(judge - generator).max()
+    assert 0 < difference <= 4 * 1e-3
 
 
 def test_a_family_without_a_class_for_a_discriminator_is_refused(store: Path, tmp_path: Path):
