@@ -7,7 +7,7 @@ from typing import Any
 from jaxbert.config import to_values
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.card import Card
-from jaxbert.hub.save import save_params
+from jaxbert.hub.save import layout_for, save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
@@ -34,17 +34,24 @@ def write_artifacts(
 ) -> None:
     """Writes a directory for every model, `all_results.json` and `loss.png`.
 
-    `models`: name of the directory -> model; "model" is what the other verbs open. Written again
-    after a further resume.
+    `models`: name of the directory -> model; "model" is what the other verbs open. In Hugging
+    Face's layout, or in ours where transformers has no class for a head. Written again after a
+    further resume.
     """
     metrics = {name: v for name, v in results.items() if name.startswith("eval_")}
     card = Card(
         name=run.path.resolve().name, data=data, training=to_values(config), metrics=metrics
     )
     for name, made in models.items():
-        directory = run.path / name
         save_params(
-            made.params, made.encoder, made.head, tokenizer, directory, card=card, overwrite=True
+            made.params,
+            made.encoder,
+            made.head,
+            tokenizer,
+            run.path / name,
+            layout=layout_for(made.encoder, made.head),
+            card=card,
+            overwrite=True,
         )
     text = to_json(dict(sorted(results.items())), indent=4)
     temporary = run.results.with_suffix(".tmp")

@@ -18,6 +18,7 @@ from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.nn.head import LayerMixture, Pooling
 from jaxbert.tasks.sentences import (
     SentenceColumns,
     Sentences,
@@ -43,6 +44,10 @@ class SequenceClassificationConfig:
     """Labels are numbers; the loss is the squared error."""
     classifier_dropout: float | None = None
     """null: the model's hidden_dropout_prob."""
+    pooling: Pooling | None = None
+    """How one vector comes from the tokens; null: as the model's family does it."""
+    mixture: LayerMixture | None = None
+    """Which layers the classifier reads; null: the last one."""
 
     def __post_init__(self) -> None:
         if self.regression and self.labels is not None:
@@ -124,7 +129,13 @@ def _task(config: Finetune, train: Sentences) -> SequenceClassification:
         labels = config.task.labels or label_names(train)
         if len(labels) < 2:
             raise UserError(f"{config.train}: only one class, {labels[0]!r}: nothing to tell apart")
-    return SequenceClassification(labels, config.task.regression, config.task.classifier_dropout)
+    return SequenceClassification(
+        labels,
+        config.task.regression,
+        config.task.classifier_dropout,
+        config.task.pooling,
+        config.task.mixture,
+    )
 
 
 def _data(

@@ -33,7 +33,7 @@ class RunDirectory:
 
     @property
     def model(self) -> Path:
-        """The exported model in Hugging Face layout."""
+        """The exported model, in Hugging Face's layout wherever it can hold it."""
         return self.path / "model"
 
     @property

@@ -75,6 +75,10 @@ def _architecture(config: EncoderConfig, head: Head) -> str:
         f"{config.hidden_size}, {config.num_attention_heads} attention heads, a vocabulary of "
         f"{config.vocab_size:,} and at most {config.max_position_embeddings} tokens."
     )
+    if head.pooling is not None:
+        text += f" Its head pools by `{head.pooling}`."
+    if head.mixture is not None:
+        text += f" Its head reads the last {head.mixture.num_layers} layers, {head.mixture.how}."
     if head.labels:
         text += f" Labels: {', '.join(f'`{label}`' for label in head.labels)}."
     return text

@@ -10,7 +10,7 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
-from jaxbert.families.head_fields import head_from_hf
+from jaxbert.families.head_fields import MIXTURE, POOLING, head_from_hf
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 
@@ -30,10 +30,8 @@ class Description:
     family: Family
     config: EncoderConfig
     head: Head
-    saved_kind: HeadKind | None
-    """The kind of head in the weights; None: config.json names none that is implemented."""
-    saved_labels: tuple[str, ...]
-    """The labels of the classifier in the weights, where there is one."""
+    saved: Head | None
+    """The head in the weights; None: config.json names none that is implemented."""
 
 
 def read_description(
@@ -50,7 +48,7 @@ def read_description(
         family = family_of(_model_type(fields))
         saved_kind = _saved_kind(family, fields)
         saved = None if saved_kind is None else head_from_hf(fields, saved_kind)
-        wanted = saved if head is None else _as_head(fields, head, labels)
+        wanted = saved if head is None else _as_head(fields, head, labels, saved_kind)
         if wanted is None:
             raise UserError(_no_architecture(family, fields))
         if labels is not None:
@@ -58,8 +56,7 @@ def read_description(
         config = family.config_from_hf(fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    saved_labels = () if saved is None else saved.labels
-    return Description(family, config, wanted, saved_kind, saved_labels)
+    return Description(family, config, wanted, saved)
 
 
 def write_config(fields: Mapping[str, Any], directory: Path) -> None:
@@ -96,7 +93,10 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
 
 
 def _as_head(
-    fields: Mapping[str, Any], head: Head | HeadKind, labels: Sequence[str] | None
+    fields: Mapping[str, Any],
+    head: Head | HeadKind,
+    labels: Sequence[str] | None,
+    saved_kind: HeadKind | None,
 ) -> Head:
     if isinstance(head, Head):
         return head
@@ -105,6 +105,9 @@ def _as_head(
     if labels is not None:
         # The labels on disk may not be readable, and are not wanted.
         fields = {**fields, "id2label": dict(enumerate(labels))}
+    if head != saved_kind:
+        # What the saved head reads is its own choice, which another kind may not even have.
+        fields = {name: value for name, value in fields.items() if name not in (POOLING, MIXTURE)}
     return head_from_hf(fields, head)
 
 

@@ -1,6 +1,6 @@
 """The parameters of a Hugging Face directory, in every spelling that is still around."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from jaxbert.nn.functional import parameter_shapes
 
 
 def stored_params(
-    tensors: Tensors, described: Description, directory: Path, *, without_classifier: bool = False
+    tensors: Tensors, described: Description, directory: Path, without: Collection[str] = ()
 ) -> Contents:
-    """What the tensors of `directory` hold of each parameter; `without_classifier` leaves it out.
+    """What the tensors of `directory` hold of each parameter, the modules `without` left out.
 
     Accepts gamma and beta for a norm's weight and bias, an encoder without its prefix, position
     ids, and copies of tied tensors; raises UserError where such a copy differs.
@@ -25,25 +25,20 @@ def stored_params(
     family, config, head = described.family, described.config, described.head
     names = _canonical_names(family, tensors.shapes, directory)
     _settle_tied(family, config, names, tensors, directory, must_agree=head.has_masked_lm)
-    shapes = parameter_shapes(config, head)
     table = {weight.path: weight for weight in family.weights(config, head)}
-    stored = {}
-    for path, shape in shapes.items():
-        skipped = without_classifier and _is_skipped(path)
-        key = None if skipped else names.get(family.canonical_key(table[path].key))
-        stored[path] = _stored(table[path], key, tensors, config, shape)
-    used = {family.canonical_key(weight.key) for weight in table.values()}
-    used |= {family.canonical_key(weight.copy) for weight in table.values() if weight.copy}
-    if without_classifier:
-        used -= {family.canonical_key(table[path].key) for path in shapes if _is_skipped(path)}
+    stored, used = {}, set[str]()
+    for path, shape in parameter_shapes(config, head).items():
+        # What transformers has no class for, such as a mixture of layers, is in no file.
+        weight = table.get(path, Weight(path, path))
+        key = None
+        if path.partition("/")[0] not in without:
+            key = names.get(family.canonical_key(weight.key))
+            used |= {family.canonical_key(name) for name in (weight.key, weight.copy) if name}
+        stored[path] = _stored(weight, key, tensors, config, shape)
     names = {name: key for name, key in names.items() if name not in used}
     unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]
     unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
     return Contents(stored, unexpected, tuple(sorted(unused)))
-
-
-def _is_skipped(path: str) -> bool:
-    return path.startswith("classifier/")
 
 
 def _stored(

@@ -1,7 +1,7 @@
 """Opening a model from wherever it is, in whatever format."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +94,12 @@ def load_params(
     source = find_model(path_or_hub_id, revision=revision)
     directory = source.directory
     described = read_description(directory, head=head, labels=labels)
-    is_other = _classifier_is_another(described, directory, accept=ignore_mismatched_heads)
-    contents = _contents(source, described, without_classifier=is_other)
+    without = _modules_of_another(described, directory, accept=ignore_mismatched_heads)
+    contents = _contents(source, described, without)
     fresh = paths_to_draw(
         contents,
         origin=str(directory),
-        may_be_fresh=head is not None or is_other,
+        may_be_fresh=head is not None or bool(without),
         may_mismatch=ignore_mismatched_heads,
     )
     _report(directory, fresh, contents.unused)
@@ -121,14 +121,12 @@ def load_params(
     )
 
 
-def _contents(source: Source, described: Description, *, without_classifier: bool) -> Contents:
+def _contents(source: Source, described: Description, without: Collection[str]) -> Contents:
     directory = source.directory
     if native.is_native(directory) and source.checkpoint is None:
-        return native.stored_params(directory, described, without_classifier=without_classifier)
+        return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
-    return huggingface.stored_params(
-        tensors, described, directory, without_classifier=without_classifier
-    )
+    return huggingface.stored_params(tensors, described, directory, without)
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:
@@ -141,26 +139,30 @@ def _as_numpy(path: str, array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=("OWNDATA", "WRITEABLE"))
 
 
-def _classifier_is_another(described: Description, directory: Path, *, accept: bool) -> bool:
-    """Whether the file's classifier was trained for something else than the wanted one.
+def _modules_of_another(
+    described: Description, directory: Path, *, accept: bool
+) -> tuple[str, ...]:
+    """The modules of the file's head that were trained for something else than the wanted one.
 
     Raises UserError for as many labels with other names, unless that is to be accepted: what the
     classifier has learnt would silently change its meaning.
     """
-    if not described.head.num_outputs:
-        return False
-    if described.saved_kind != described.head.kind:
-        return True
-    saved, wanted = described.saved_labels, described.head.labels
-    is_named = saved != tuple(f"LABEL_{index}" for index in range(len(saved)))
-    if saved == wanted or len(saved) != len(wanted) or not is_named:
-        return False
+    head, saved = described.head, Head() if described.saved is None else described.saved
+    if (saved.pooling, saved.mixture) != (head.pooling, head.mixture):
+        return ("mixture", "attention_pooling", "pooler", "projection", "classifier")
+    if not head.num_outputs:
+        return ()
+    if saved.kind != head.kind:
+        return ("classifier",)
+    is_named = saved.labels != tuple(f"LABEL_{index}" for index in range(len(saved.labels)))
+    if saved.labels == head.labels or len(saved.labels) != len(head.labels) or not is_named:
+        return ()
     if not accept:
         raise UserError(
-            f"{directory}: its classifier was trained for {list(saved)}, not {list(wanted)}: "
-            f"pass ignore_mismatched_heads=True to initialise a new one"
+            f"{directory}: its classifier was trained for {list(saved.labels)}, not "
+            f"{list(head.labels)}: pass ignore_mismatched_heads=True to initialise a new one"
         )
-    return True
+    return ("classifier",)
 
 
 def _report(directory: Path, fresh: Sequence[str], unused: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 The tree is the params tree itself, so `orbax.checkpoint` alone can restore it, onto any sharding.
 """
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,13 @@ def is_native(directory: Path) -> bool:
 
 
 def stored_params(
-    directory: Path, described: Description, *, without_classifier: bool = False
+    directory: Path, described: Description, without: Collection[str] = ()
 ) -> Contents:
-    """What the Orbax tree holds of each parameter; `without_classifier` leaves it out."""
+    """What the Orbax tree holds of each parameter, the modules `without` left out."""
     leaves = _restore(directory / FOLDER)
     stored = {}
     for path, shape in parameter_shapes(described.config, described.head).items():
-        skipped = without_classifier and path.startswith("classifier/")
-        leaf = None if skipped else leaves.get(path)
+        leaf = None if path.partition("/")[0] in without else leaves.get(path)
         # Popped, so that what has found its place is not held twice.
         read = partial(leaves.pop, path)
         stored[path] = Stored(path, shape, None if leaf is None else leaf.shape, read)

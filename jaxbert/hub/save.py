@@ -10,7 +10,6 @@ import numpy as np
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
-from jaxbert.families.family import Family
 from jaxbert.families.head_fields import head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import Card, render
@@ -79,9 +78,13 @@ def save_params(
     """
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
-    if layout == "huggingface":
-        _check_expressible(family_of(config.model_type), head)
-    elif max_shard_size is not None:
+    beyond = _beyond_transformers(config, head)
+    if layout == "huggingface" and beyond is not None:
+        raise UserError(
+            f"transformers has no class with {beyond}: save it with layout='orbax' (--to orbax), "
+            "or its encoder alone (--head none)"
+        )
+    if layout == "orbax" and max_shard_size is not None:
         raise UserError(f"max_shard_size={max_shard_size!r} is for layout='huggingface'")
     check_params(params, config, head)
     if tokenizer is not None:
@@ -143,17 +146,18 @@ def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
         )
 
 
-def _check_expressible(family: Family, head: Head) -> None:
-    """Raises UserError for a head that no class of transformers computes."""
-    what = None
+def layout_for(config: EncoderConfig, head: Head) -> Layout:
+    """Hugging Face's layout wherever it can hold the head, else orbax."""
+    return "huggingface" if _beyond_transformers(config, head) is None else "orbax"
+
+
+def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:
+    """What no class of transformers computes; None: there is a class for the head."""
+    family = family_of(config.model_type)
     if family.architecture(head.kind) is None:
-        what = f"a {head.kind} head for {family.model_type}"
-    elif head.mixture is not None:
-        what = "a head over several layers"
-    elif head.pooling is not None and head.pooling not in family.poolings:
-        what = f"pooling={head.pooling!r} for {family.model_type}"
-    if what is not None:
-        raise UserError(
-            f"transformers has no class with {what}: save it with layout='orbax' (--to orbax), or "
-            "its encoder alone (--head none)"
-        )
+        return f"a {head.kind} head for {family.model_type}"
+    if head.mixture is not None:
+        return "a head over several layers"
+    if head.pooling is not None and head.pooling not in family.poolings:
+        return f"pooling={head.pooling!r} for {family.model_type}"
+    return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,24 @@ import numpy as np
 from jaxbert.errors import UserError
 from jaxbert.hub.config_file import read_description
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import functional
+from jaxbert.nn.head import POOLED, HeadKind
 from jaxbert.nn.model import Model, ModelOutput
 
 TOLERANCE = 2e-5
 """Two float32 implementations of one model agree to this, for values of magnitude one."""
+
+THEIRS = {
+    "pooler_output": "pooled",
+    "logits": "logits",
+    "prediction_logits": "logits",
+    "seq_relationship_logits": "sentence-pair logits",
+    "sop_logits": "sentence-pair logits",
+    "start_logits": "start logits",
+    "end_logits": "end logits",
+}
+"""transformers' names of our outputs."""
 
 
 @dataclass(frozen=True)
@@ -59,33 +73,44 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
     `model` must compute in float32; `directory` is in Hugging Face's layout. Raises UserError
     where torch or transformers is missing.
     """
+    kind = model.head.kind
     described = read_description(Path(directory), head=model.head)
-    architecture = described.family.architecture(model.head.kind)
+    architecture = described.family.architecture(kind)
     if architecture is None:
-        raise UserError(f"{directory}: transformers has no class for its {model.head.kind} head")
+        raise UserError(f"{directory}: transformers has no class for its {kind} head")
     torch_model, missing, unexpected = _open_with_transformers(architecture, directory)
-    inputs = random_inputs(model.config, seed)
-    ours = _run_ours(model, inputs)
-    theirs = _run_theirs(torch_model, inputs, has_encoder=model.head.kind != "none")
-    outputs = tuple(_difference(name, ours[name], theirs[name]) for name in ours)
+    inputs = random_inputs(model.config, kind, seed)
+    ours, theirs = _run_ours(model, inputs), _run_theirs(torch_model, inputs)
+    mask = inputs["attention_mask"].reshape(-1, inputs["attention_mask"].shape[-1]) == 1
+    outputs = tuple(
+        _difference(name, *(_that_count(name, kind, found[name], mask) for found in (ours, theirs)))
+        for name in theirs
+    )
     return Differences(architecture, outputs, missing, unexpected)
 
 
-def random_inputs(config: EncoderConfig, seed: int) -> dict[str, np.ndarray]:
-    """A batch of four rows of decreasing length, int32 [4, seq], the first one full."""
+def random_inputs(config: EncoderConfig, kind: HeadKind, seed: int) -> dict[str, np.ndarray]:
+    """Four rows of decreasing length, int32 [4, seq], the first one full.
+
+    For multiple choice they are two choices for each of two: [2, 2, seq].
+    """
     draws = np.random.default_rng(seed)
-    length = min(64, config.max_position_embeddings)
-    shape, positions = (4, length), np.arange(length)
+    length = min(64, longest_input(config))
+    positions = np.arange(length)
     lengths = np.array([length, length // 2, length // 4, 1])[:, None].clip(1)
-    is_second = (positions >= lengths // 2) & (config.type_vocab_size > 1)
-    return {
-        "input_ids": draws.integers(0, config.vocab_size, shape, dtype=np.int32),
-        "attention_mask": (positions < lengths).astype(np.int32),
-        "token_type_ids": is_second.astype(np.int32),
+    mask = positions < lengths
+    is_second = mask & (positions >= lengths // 2) & (config.type_vocab_size > 1)
+    ids = draws.integers(0, config.vocab_size, mask.shape)
+    inputs = {
+        "input_ids": np.where(mask, ids, config.pad_token_id),
+        "attention_mask": mask,
+        "token_type_ids": is_second,
     }
+    shape = (2, 2, length) if kind == "multiple_choice" else mask.shape
+    return {name: values.astype(np.int32).reshape(shape) for name, values in inputs.items()}
 
 
-def _run_ours(model: Model, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def _run_ours(model: Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     apply, params = functional(model)
 
     @jax.jit
@@ -95,36 +120,34 @@ def _run_ours(model: Model, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
     with jax.default_matmul_precision("highest"):
         output = run(params, inputs)
     named = {
-        "hidden states": np.stack(output.hidden_states or ()),
         "pooled": output.pooled,
         "logits": output.logits,
-        "next-sentence logits": output.seq_relationship_logits,
+        "sentence-pair logits": output.seq_relationship_logits,
+        "start logits": output.start_logits,
+        "end logits": output.end_logits,
     }
-    return {name: np.asarray(value) for name, value in named.items() if value is not None}
+    states = {"hidden states": np.stack(output.hidden_states or (), axis=2)}
+    return states | {name: np.asarray(value) for name, value in named.items() if value is not None}
 
 
-def _run_theirs(
-    torch_model: Any, inputs: dict[str, np.ndarray], *, has_encoder: bool
-) -> dict[str, Any]:
-    """The same outputs; heads do not return the pooled vector, so it is caught on its way."""
+def _run_theirs(torch_model: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What transformers returns of the same outputs: the pooled vector of plain encoders only."""
     import torch
 
-    caught: list[Any] = []
-    encoder = torch_model.base_model if has_encoder else torch_model
-    if encoder.pooler is not None:
-        encoder.pooler.register_forward_hook(lambda module, args, result: caught.append(result))
+    taken = signature(torch_model.forward).parameters
     with torch.no_grad():
-        tensors = {name: torch.from_numpy(value).long() for name, value in inputs.items()}
+        tensors = {k: torch.from_numpy(v).long() for k, v in inputs.items() if k in taken}
         output = torch_model(**tensors, output_hidden_states=True)
-    values = {"hidden states": torch.stack(output.hidden_states)}
-    if caught:
-        values["pooled"] = caught[0]
-    for name in ("logits", "prediction_logits"):
-        if name in output:
-            values["logits"] = output[name]
-    if "seq_relationship_logits" in output:
-        values["next-sentence logits"] = output.seq_relationship_logits
-    return {name: value.numpy() for name, value in values.items()}
+    states = {"hidden states": np.stack([state.numpy() for state in output.hidden_states], axis=2)}
+    return states | {ours: output[name].numpy() for name, ours in THEIRS.items() if name in output}
+
+
+def _that_count(name: str, kind: HeadKind, value: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """All of a row's outputs; of those per token, not padding's, where implementations differ."""
+    has_one_a_row = kind in POOLED and kind != "pretraining"
+    if name in ("pooled", "sentence-pair logits") or (name == "logits" and has_one_a_row):
+        return value
+    return value[mask]
 
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:

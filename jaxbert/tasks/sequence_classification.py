@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbert.metrics.classification import accuracy, f1, matthews_correlation
 from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
-from jaxbert.nn.head import Head
+from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import cross_entropy_sum, label_count
 from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
@@ -25,15 +25,19 @@ class SequenceClassification:
     labels: tuple[str, ...]
     is_regression: bool = False
     classifier_dropout: float | None = None
+    pooling: Pooling | None = None
+    mixture: LayerMixture | None = None
 
     @property
     def head(self) -> Head:
-        """A classifier over the pooled [CLS] vector."""
+        """A classifier over one vector of the row; by default of [CLS] in the last layer."""
         return Head(
             "sequence_classification",
             labels=self.labels,
             problem_type="regression" if self.is_regression else "single_label_classification",
             classifier_dropout=self.classifier_dropout,
+            pooling=self.pooling,
+            mixture=self.mixture,
         )
 
     @property
