@@ -15,8 +15,10 @@ install_import_hook(["jaxbert.nn", "jaxbert.families", "jaxbert.tasks"], "bearty
 
 PARITY = [
     "hub",
+    "families/test_albert.py",
     "families/test_bert.py",
     "families/test_distilbert.py",
+    "families/test_electra.py",
     "families/test_roberta.py",
     "training/test_trajectory.py",
 ]

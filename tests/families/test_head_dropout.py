@@ -47,3 +47,24 @@ def test_distilberts_spans_have_a_dropout_of_their_own():
     assert not jnp.allclose(plain.start_logits, dropped.start_logits)
     zero_rate, unchanged = outputs("distilbert", "question_answering", qa_dropout=0.0)
     assert jnp.array_equal(zero_rate.start_logits, unchanged.start_logits)
+
+
+def test_alberts_order_of_sentences_drops_out_before_its_last_layer_only():
+    plain, dropped = outputs("albert", "pretraining", classifier_dropout_prob=0.5)
+    assert jnp.array_equal(plain.pooled, dropped.pooled)
+    assert jnp.array_equal(plain.logits, dropped.logits)
+    assert not jnp.allclose(plain.seq_relationship_logits, dropped.seq_relationship_logits)
+
+
+def test_electras_classifier_drops_out_before_both_of_its_layers():
+    plain, dropped = outputs("electra", "sequence_classification", classifier_dropout=0.5)
+    assert jnp.array_equal(plain.last_hidden_state, dropped.last_hidden_state)
+    assert not jnp.allclose(plain.pooled, dropped.pooled)
+
+
+def test_electras_multiple_choice_drops_out_after_its_summary():
+    plain, dropped = outputs("electra", "multiple_choice", summary_last_dropout=0.5)
+    assert jnp.array_equal(plain.pooled, dropped.pooled)
+    assert not jnp.allclose(plain.logits, dropped.logits)
+    zero_rate, unchanged = outputs("electra", "multiple_choice", summary_last_dropout=0.0)
+    assert jnp.array_equal(zero_rate.logits, unchanged.logits)

@@ -152,9 +152,11 @@ def assert_there_and_back(architecture: str, directory: Path, **options: Any) ->
     return ours
 
 
-def assert_bfloat16_deviates_no_more_than_pytorchs(architecture: str, directory: Path) -> None:
+def assert_bfloat16_deviates_no_more_than_pytorchs(
+    architecture: str, directory: Path, **options: Any
+) -> None:
     """From float32, root mean square over each output, on 16 rows of 64 through five layers."""
-    model = make_torch_model(architecture, num_hidden_layers=5)
+    model = make_torch_model(architecture, num_hidden_layers=5, **options)
     model.save_pretrained(directory)
     ours = from_pretrained(directory, dtype="bfloat16")
     batch = batch_for(ours.head.kind, ours, 16, 64)
