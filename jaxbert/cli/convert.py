@@ -1,4 +1,4 @@
-"""`jaxbert convert`: between Hugging Face's layout and jaxbert's own, checked on request."""
+"""`jaxbert convert`: any format into Hugging Face's layout or jaxbert's own, checked on request."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ jaxbert convert uncased_L-12_H-768_A-12/bert_model.ckpt bert-base --lowercase
 jaxbert convert runs/first exported --dtype bfloat16 --max-shard-size 2GB
 jaxbert convert bert-base native --to orbax"""
 
-TOKENIZERS = ("tokenizer.json", "vocab.txt")
 HEADS = (
     *("none", "pretraining", "masked_lm", "next_sentence", "replaced_token_detection"),
     *("sequence_classification", "token_classification", "question_answering", "multiple_choice"),
@@ -33,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--verify", action="store_true", help="compare with transformers in PyTorch"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--max-shard-size", help='split the weights: bytes, or such as "5GB"')
+    parser.add_argument(
+        "--max-shard-size",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        help='split the weights: bytes, or such as "5GB"',
+    )
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
         "--lowercase",
@@ -77,9 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _tokenizer(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
+    from jaxbert.text.classes import OF_FILE
+    from jaxbert.text.files import TOKENIZER
     from jaxbert.text.tokenizer import load_tokenizer
 
-    has_one = any((source.directory / name).is_file() for name in TOKENIZERS)
+    has_one = any((source.directory / name).is_file() for name in (TOKENIZER, *OF_FILE))
     return load_tokenizer(source.directory, lowercase=lowercase) if has_one else None
 
 

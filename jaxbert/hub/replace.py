@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.text.files import TOKENIZER_FILES
 
 MODEL_FILES = (
     "config.json",
@@ -15,10 +16,7 @@ MODEL_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "params",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
+    *TOKENIZER_FILES,
     "README.md",
 )
 

@@ -8,18 +8,9 @@ from jaxbert.errors import UserError
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.text.download import download
+from jaxbert.text.files import TOKENIZER_FILES
 
-SMALL = (
-    *CONFIG_FILES,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "*.model",
-)
+SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES)))
 
 
 @dataclass(frozen=True)

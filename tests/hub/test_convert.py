@@ -14,10 +14,12 @@ from jaxbert.cli import convert
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.verify import Difference, Differences, verify
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer, train_wordpiece
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_wordpiece
 
 Save = Callable[..., Saved]
 CopyOf = Callable[[str], Path]
+CHECKPOINT = Path(__file__).parent / "tensorflow_checkpoint"
 
 
 def run(*arguments: str | Path) -> int:
@@ -50,6 +52,24 @@ def test_a_conversion_verifies(
 def test_other_layouts_verify(saved: Save, tmp_path: Path, options: list[str]):
     source = saved("BertForMaskedLM").directory
     assert run(source, tmp_path / "out", "--verify", *options) == 0
+
+
+@pytest.mark.parametrize("source", [CHECKPOINT, CHECKPOINT / "bert_model.ckpt"])
+def test_a_tensorflow_checkpoint_converts_into_shards_and_verifies(tmp_path: Path, source: Path):
+    assert run(source, tmp_path / "out", "--verify", "--max-shard-size", "2000") == 0
+    assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
+
+
+def test_the_case_of_a_bare_vocabulary_is_asked_for(copy_of: CopyOf, tmp_path: Path):
+    directory = copy_of("BertModel")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog"]
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    with pytest.raises(UserError, match="--lowercase or --cased"):
+        run(directory, tmp_path / "out")
+    run(directory, tmp_path / "out", "--lowercase")
+    assert load_tokenizer(tmp_path / "out").encode_plain(["DOG"]) == [[5]]
+    run(directory, tmp_path / "cased", "--cased")
+    assert load_tokenizer(tmp_path / "cased").encode_plain(["DOG"]) == [[1]]
 
 
 def test_there_and_back_changes_no_tensor(saved: Save, tmp_path: Path):
