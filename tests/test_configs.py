@@ -16,6 +16,7 @@ from jaxbert.nn.functional import abstract_params, init_params
 from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
 
 ROOT = Path(__file__).parents[1] / "configs"
 PRETRAIN = sorted((ROOT / "pretrain").glob("*.yaml"))
@@ -49,7 +50,7 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
         pair = pair_of(config.objective, encoder)
         trainee = trainee_of(pair, lambda: pair.init(0))
     else:
-        head = Head("pretraining")
+        head = MaskedLanguageModelling(config.data.sentence_pairs).head
         trainee = Trainee.of(encoder, head, lambda: init_params(encoder, head, 0))
     params = jax.eval_shape(trainee.make_params)
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
