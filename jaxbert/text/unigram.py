@@ -96,7 +96,8 @@ def train_pieces(
     one of their own all get the lowest.
     """
     common, rare = rare_characters(texts, backend)
-    characters = {_MARK, *common}
+    # ALBERT's normalization makes a quotation mark of two other characters.
+    characters = {_MARK, '"', *common}
     check_size(vocab_size, common, len({*special_tokens, *characters}))
     # The trainer has no limit of its own: every character that it sees takes a place.
     blank = str.maketrans(dict.fromkeys(rare, " "))

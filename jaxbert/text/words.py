@@ -26,12 +26,13 @@ def continues_word(backend: Tokenizer, tokens: Sequence[str]) -> NDArray[np.bool
     if isinstance(backend.model, models.WordPiece):
         prefix = backend.model.continuing_subword_prefix
         return np.array([t.startswith(prefix) and t not in added for t in tokens])
-    if _is_byte_level(backend):
+    if is_byte_level(backend):
         return np.array([not (t in added or _begins_bytes(t)) for t in tokens])
     return np.array([not (t in added or _begins_piece(t)) for t in tokens])
 
 
-def _is_byte_level(backend: Tokenizer) -> bool:
+def is_byte_level(backend: Tokenizer) -> bool:
+    """Whether the pieces are made of bytes, each written as one character."""
     if backend.pre_tokenizer is None:
         return False
     state: dict[str, Any] = json.loads(backend.pre_tokenizer.__getstate__())

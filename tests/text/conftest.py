@@ -1,10 +1,12 @@
+import json
 import random
+from pathlib import Path
 
 import pytest
 from strings import LATIN, ODD, random_strings
 
-from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.text.training import train_wordpiece
+from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
+from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
 
 
 def _texts() -> list[str]:
@@ -22,3 +24,117 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session", params=["uncased", "cased"])
 def tokenizer(request, texts) -> Tokenizer:
     return train_wordpiece(texts, 1200, lowercase=request.param == "uncased")
+
+
+# The special pieces of each family's published file; the last two are no family's habit.
+SENTENCEPIECE = {
+    "albert": {
+        "pad_id": 0,
+        "unk_id": 1,
+        "bos_id": -1,
+        "eos_id": -1,
+        "pad_piece": "<pad>",
+        "control_symbols": ["[CLS]", "[SEP]"],
+        "user_defined_symbols": ["[MASK]", "(", ")", '"', "-", ".", ","],
+    },
+    "xlm-roberta": {"unk_id": 0, "bos_id": 1, "eos_id": 2},
+    "deberta-v2": {
+        "pad_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "unk_id": 3,
+        "pad_piece": "[PAD]",
+        "bos_piece": "[CLS]",
+        "eos_piece": "[SEP]",
+        "unk_piece": "[UNK]",
+    },
+    "bytes": {"unk_id": 0, "bos_id": 1, "eos_id": 2, "byte_fallback": True},
+    "unnormalized": {"unk_id": 0, "bos_id": 1, "eos_id": 2, "normalization_rule_name": "identity"},
+}
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_models(texts, tmp_path_factory) -> dict[str, Path]:
+    """Files as SentencePiece itself trains and writes them."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="extra `test`")
+    directory = tmp_path_factory.mktemp("sentencepiece")
+    lines = [text.replace("\n", " ").replace("\0", "") for text in texts]
+    for name, options in SENTENCEPIECE.items():
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_prefix=str(directory / name),
+            model_type="unigram",
+            vocab_size=700,
+            hard_vocab_limit=False,
+            character_coverage=0.98,
+            num_threads=1,
+            minloglevel=2,
+            **options,
+        )
+    return {name: directory / f"{name}.model" for name in SENTENCEPIECE}
+
+
+# model_type of config.json, the vocabulary file and its model, tokenizer_config.json.
+FAMILIES = {
+    "bert": ("bert", "vocab.txt", None, {"do_lower_case": True}),
+    "distilbert": ("distilbert", "vocab.txt", None, {"do_lower_case": False}),
+    "electra": (
+        "electra",
+        "vocab.txt",
+        None,
+        {"tokenizer_class": "ElectraTokenizerFast", "do_lower_case": True, "strip_accents": False},
+    ),
+    "roberta": ("roberta", "vocab.json", None, {"model_max_length": 512}),
+    "roberta with a prefix": (
+        "roberta",
+        "vocab.json",
+        None,
+        {
+            "add_prefix_space": True,
+            "additional_special_tokens": ["<ent>"],
+            "mask_token": {
+                "__type": "AddedToken",
+                "content": "<mask>",
+                "lstrip": True,
+                "normalized": True,
+                "rstrip": False,
+                "single_word": False,
+            },
+        },
+    ),
+    "xlm-roberta": ("xlm-roberta", "sentencepiece.bpe.model", "xlm-roberta", {}),
+    "xlm-roberta with bytes": ("xlm-roberta", "sentencepiece.bpe.model", "bytes", {}),
+    "xlm-roberta unnormalized": ("xlm-roberta", "sentencepiece.bpe.model", "unnormalized", {}),
+    "albert": ("albert", "spiece.model", "albert", {}),
+    "albert cased": (
+        "albert",
+        "spiece.model",
+        "albert",
+        {"do_lower_case": False, "keep_accents": True},
+    ),
+    # microsoft/deberta-v3-base has these files and no other.
+    "deberta-v2": ("deberta-v2", "spm.model", "deberta-v2", {"vocab_type": "spm"}),
+    "deberta-v2 lowercase": (
+        "deberta-v2",
+        "spm.model",
+        "deberta-v2",
+        {"do_lower_case": True, "split_by_punct": True},
+    ),
+}
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def published(request, texts, tmp_path_factory) -> Path:
+    """A directory as the checkpoints of a family have it, without tokenizer.json."""
+    model_type, name, model, config = FAMILIES[request.param]
+    directory = tmp_path_factory.mktemp("published")
+    if model is not None:
+        models = request.getfixturevalue("sentencepiece_models")
+        (directory / name).write_bytes(models[model].read_bytes())
+    else:
+        train = train_wordpiece if name == "vocab.txt" else train_byte_level_bpe
+        save_tokenizer(train(texts, 1200), directory)
+        (directory / "tokenizer.json").unlink()
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
+    return directory

@@ -1,7 +1,5 @@
 import json
 import pickle
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -10,14 +8,6 @@ from strings import random_strings
 
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
-from jaxbert.text.training import train_wordpiece
-
-TRAIN = """
-import sys
-from jaxbert.text.training import train_wordpiece
-texts = sys.stdin.read().split("\\x1e")
-print("\\n".join(train_wordpiece(texts, 1100).vocab()))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -111,28 +101,6 @@ def test_special_tokens_in_plain_text_are_ordinary_text(tokenizer):
     assert not {tokenizer.sep_id, tokenizer.mask_id, tokenizer.cls_id} & set(ids)
 
 
-def test_training_is_the_same_in_every_process(texts):
-    usable = [text for text in texts if "\x1e" not in text]
-    stdin = "\x1e".join(usable).encode("utf-8", "replace")
-    runs = [
-        subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", TRAIN],
-            input=stdin,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        for _ in range(3)
-    ]
-    assert len({run.stdout for run in runs}) == 1
-    assert len(runs[0].stdout.decode().split("\n")) > 900
-
-
-def test_training_learns_the_common_words():
-    tokenizer = train_wordpiece(["low lower lowest new newer newest"] * 20, 60)
-    assert {"low", "lower", "lowest", "new", "newest"} <= set(tokenizer.vocab())
-    assert tokenizer.decode(tokenizer.encode_plain(["Newest LOW"])[0]) == "newest low"
-
-
 def test_continuations_are_the_pieces_with_hashes(tokenizer):
     expected = [token.startswith("##") for token in tokenizer.vocab()]
     assert tokenizer.is_continuation().tolist() == expected
@@ -160,21 +128,6 @@ def test_threads_with_different_lengths_do_not_disturb_each_other(tokenizer):
     for thread in threads:
         thread.join()
     assert widths == {5: {5}, 9: {9}, 17: {17}}
-
-
-def test_a_vocabulary_below_the_alphabet_is_refused(texts):
-    with pytest.raises(UserError, match=r"--vocab-size 50 is below the \d+ special tokens"):
-        train_wordpiece(texts, 50)
-
-
-def test_training_on_nothing_is_refused():
-    with pytest.raises(UserError, match="no text to train it on"):
-        train_wordpiece([" ", "\n"], 100)
-
-
-def test_training_on_an_iterator_is_refused():
-    with pytest.raises(TypeError, match="twice"):
-        train_wordpiece(iter(["a b c"]), 100)
 
 
 def test_a_bare_vocabulary_needs_to_be_told_its_case(tokenizer, tmp_path):

@@ -1,0 +1,103 @@
+"""Every family's tokenizer against transformers' own, from the files that checkpoints have."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from strings import ODD, random_strings
+
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+
+transformers = pytest.importorskip("transformers")
+
+STRINGS = ["", " ", "  two  spaces ", *ODD, *random_strings(400, seed=21)]
+PAIRS = [*random_strings(len(STRINGS), seed=22)]
+ROLES = ("pad", "cls", "sep", "mask", "unk")
+
+
+def reference(directory):
+    return transformers.AutoTokenizer.from_pretrained(directory)
+
+
+def pipeline(backend):
+    state = json.loads(backend.to_str())
+    # transformers leaves the last call's truncation and padding there.
+    return {key: value for key, value in state.items() if key not in ("truncation", "padding")}
+
+
+def assert_same_ids(ours, theirs):
+    encoded = ours.encode(STRINGS, max_length=10_000, padding=False)
+    assert [row.tolist() for row in encoded["input_ids"]] == theirs(STRINGS)["input_ids"]
+    assert all(not types.any() for types in encoded["token_type_ids"])
+
+
+def test_the_pipeline_is_that_of_transformers(published):
+    ours, theirs = load_tokenizer(published), reference(published)
+    assert pipeline(ours.backend) == pipeline(theirs.backend_tokenizer)
+    for role in ROLES:
+        assert getattr(ours, f"{role}_id") == getattr(theirs, f"{role}_token_id")
+    special = {i for i, token in theirs.added_tokens_decoder.items() if token.special}
+    assert ours.special_ids == special
+
+
+def test_ids_are_those_of_transformers(published):
+    assert_same_ids(load_tokenizer(published), reference(published))
+
+
+@pytest.mark.parametrize("max_length", [7, 8, 19, 50])
+def test_pairs_are_framed_and_truncated_as_by_transformers(published, max_length):
+    ours, theirs = load_tokenizer(published), reference(published)
+    encoded = ours.encode(STRINGS, PAIRS, max_length=max_length, padding="max_length")
+    expected = theirs(
+        STRINGS,
+        PAIRS,
+        max_length=max_length,
+        padding="max_length",
+        truncation="longest_first",
+        return_token_type_ids=True,
+    )
+    np.testing.assert_array_equal(encoded["input_ids"], expected["input_ids"])
+    np.testing.assert_array_equal(encoded["attention_mask"], expected["attention_mask"])
+    if json.loads((published / "config.json").read_text())["model_type"] == "distilbert":
+        # transformers leaves the types out here unless they are asked for.
+        assert not encoded["token_type_ids"].any()
+    else:
+        np.testing.assert_array_equal(encoded["token_type_ids"], expected["token_type_ids"])
+
+
+def test_transformers_loads_what_was_saved_with_the_same_ids(published, tmp_path):
+    ours = load_tokenizer(published)
+    save_tokenizer(ours, tmp_path)
+    theirs = reference(tmp_path)
+    assert pipeline(theirs.backend_tokenizer) == pipeline(ours.backend)
+    assert_same_ids(ours, theirs)
+    # As it lies beside a model.
+    shutil.copy(published / "config.json", tmp_path)
+    assert_same_ids(ours, reference(tmp_path))
+
+
+def test_what_transformers_saved_loads_with_the_same_ids(published, tmp_path):
+    reference(published).save_pretrained(tmp_path)
+    shutil.copy(published / "config.json", tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert pipeline(loaded.backend) == pipeline(load_tokenizer(published).backend)
+    assert_same_ids(loaded, reference(tmp_path))
+
+
+def test_saving_twice_writes_the_same_files(published, tmp_path):
+    save_tokenizer(load_tokenizer(published), tmp_path / "a")
+    save_tokenizer(load_tokenizer(tmp_path / "a"), tmp_path / "b")
+    first, second = ({f.name: f.read_bytes() for f in (tmp_path / d).iterdir()} for d in "ab")
+    assert first == second
+
+
+def test_the_vocabulary_files_of_old_tools_give_the_same_ids(published, tmp_path):
+    ours = load_tokenizer(published)
+    save_tokenizer(ours, tmp_path)
+    old = {"vocab.txt", "vocab.json"} & {file.name for file in tmp_path.iterdir()}
+    assert bool(old) == (not list(published.glob("*.model")))
+    if old:
+        (tmp_path / "tokenizer.json").unlink()
+        again = load_tokenizer(tmp_path)
+        assert again.encode_plain(STRINGS) == ours.encode_plain(STRINGS)

@@ -1,0 +1,184 @@
+"""The small files around a vocabulary: what they declare, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+from strings import random_strings
+
+from jaxbert.errors import UserError
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.training import train_byte_level_bpe, train_unigram
+
+WORDS = ["quick brown", "Foxes", "<ent>"]
+STRINGS = [
+    "the quick brown Foxes <mask> run<mask>s <ent>the [MASK]",
+    *(
+        f"{a} <mask> {b}<ent>"
+        for a, b in zip(*[iter(random_strings(200, seed=31))] * 2, strict=True)
+    ),
+]
+
+
+def token(content, **flags):
+    names = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    return {"content": content, **dict.fromkeys(names, False), **flags}
+
+
+def write(directory, name, value):
+    (directory / name).write_text(json.dumps(value))
+
+
+@pytest.fixture
+def roberta(texts, tmp_path):
+    """A directory with vocab.json and merges.txt of 600 tokens."""
+    save_tokenizer(train_byte_level_bpe(texts, 600), tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"})
+    return tmp_path
+
+
+def in_the_configuration(directory):
+    decoder = {
+        "4": token("<mask>", lstrip=True, special=True),
+        "600": token("quick brown", normalized=True),
+        "601": token("Foxes", single_word=True),
+        "602": token("<ent>", special=True),
+    }
+    config = {
+        "tokenizer_class": "RobertaTokenizer",
+        "added_tokens_decoder": decoder,
+        "additional_special_tokens": ["<ent>"],
+        "mask_token": "<mask>",
+    }
+    write(directory, "tokenizer_config.json", config)
+
+
+def in_files_of_their_own(directory):
+    special = {"mask_token": token("<mask>", lstrip=True), "additional_special_tokens": ["<ent>"]}
+    del special["mask_token"]["special"]
+    write(directory, "special_tokens_map.json", special)
+    write(directory, "added_tokens.json", {"quick brown": 600, "Foxes": 601, "<ent>": 602})
+
+
+def in_tokenizer_json(directory):
+    in_the_configuration(directory)
+    save_tokenizer(load_tokenizer(directory), directory)
+
+
+@pytest.mark.parametrize(
+    "declare", [in_the_configuration, in_files_of_their_own, in_tokenizer_json]
+)
+def test_added_tokens_are_found_where_any_version_of_transformers_put_them(roberta, declare):
+    transformers = pytest.importorskip("transformers")
+    declare(roberta)
+    ours, theirs = load_tokenizer(roberta), transformers.AutoTokenizer.from_pretrained(roberta)
+    assert [ours.backend.token_to_id(word) for word in WORDS] == [600, 601, 602]
+    assert ours.special_ids == {0, 1, 2, 3, 4, 602}
+    encoded = ours.encode(STRINGS, padding=False)
+    assert [row.tolist() for row in encoded["input_ids"]] == theirs(STRINGS)["input_ids"]
+
+
+def test_a_tokenizer_json_of_no_family_is_taken_as_it_is(texts, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    ours = train_byte_level_bpe(texts, 700, family="modernbert")
+    save_tokenizer(ours, tmp_path)
+    write(tmp_path, "config.json", {"model_type": "modernbert"})
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    pairs = STRINGS[::-1]
+    encoded = again.encode(STRINGS, pairs, padding=False)
+    assert [row.tolist() for row in encoded["input_ids"]] == theirs(STRINGS, pairs)["input_ids"]
+    assert set(theirs(STRINGS)) == {"input_ids", "attention_mask"}
+    assert not any(types.any() for types in encoded["token_type_ids"])
+    assert (again.pad_id, again.mask_id) == (theirs.pad_token_id, theirs.mask_token_id)
+    assert json.loads(again.backend.to_str()) == json.loads(ours.backend.to_str())
+
+
+def test_the_word_of_transformers_5_about_its_machine_is_not_passed_on(roberta, tmp_path):
+    config = {
+        "tokenizer_class": "TokenizersBackend",
+        "is_local": True,
+        "name_or_path": "/somewhere",
+        "extra_special_tokens": ["<ent>"],
+    }
+    save_tokenizer(load_tokenizer(roberta), roberta)
+    write(roberta, "tokenizer_config.json", config)
+    save_tokenizer(load_tokenizer(roberta), tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    # transformers 4 knows neither that class nor a list under that name.
+    assert written == {
+        "backend": "tokenizers",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<ent>"],
+    }
+
+
+def test_the_class_decides_which_of_two_vocabularies_counts(roberta):
+    (roberta / "vocab.txt").write_text("[PAD]\n")
+    assert load_tokenizer(roberta).vocab_size == 600
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("BertJapaneseTokenizer", r"vocab.json: no BertJapaneseTokenizer .*give a tokenizer.json"),
+        ("DebertaV2Tokenizer", r"give tokenizer.json or spm.model"),
+    ],
+)
+def test_a_class_that_the_files_do_not_make_is_refused(roberta, name, fault):
+    write(roberta, "tokenizer_config.json", {"tokenizer_class": name})
+    with pytest.raises(UserError, match=fault):
+        load_tokenizer(roberta)
+
+
+def test_a_missing_half_of_a_vocabulary_is_named(roberta):
+    (roberta / "merges.txt").unlink()
+    with pytest.raises(UserError, match=r"merges.txt: missing"):
+        load_tokenizer(roberta)
+
+
+def test_merges_of_another_vocabulary_are_refused(roberta):
+    with open(roberta / "merges.txt", "a") as file:
+        file.write("qqqq zzzz\n")
+    with pytest.raises(UserError, match=r"merges.txt: the merge of 'qqqq' and 'zzzz' needs 'qqqq'"):
+        load_tokenizer(roberta)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("merges.txt", "a b c\n", r"merge 1 is 'a b c'; expected two pieces"),
+        ("vocab.json", '{"a": "b"}', r"'a' has the id 'b'; expected a whole number"),
+        ("tokenizer_config.json", '{"add_prefix_space": 1}', r"add_prefix_space is 1; expected"),
+        ("tokenizer_config.json", '{"pad_token": 1}', r"1 is no token; expected text"),
+    ],
+)
+def test_a_spoilt_file_is_named(roberta, name, value, fault):
+    (roberta / name).write_text(value)
+    with pytest.raises(UserError, match=f"{name}: (.*: )?{fault}"):
+        load_tokenizer(roberta)
+
+
+def test_a_cased_family_says_so(roberta):
+    with pytest.raises(UserError, match="keeps case; drop --lowercase"):
+        load_tokenizer(roberta, lowercase=True)
+    assert load_tokenizer(roberta, lowercase=False).vocab_size == 600
+
+
+@pytest.mark.parametrize("vocab", [{}, [["a"]], [["a", 0.0]]])
+def test_a_damaged_vocabulary_within_tokenizer_json_is_refused(texts, tmp_path, vocab):
+    save_tokenizer(train_unigram(texts, 600), tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    state["model"]["vocab"] = vocab
+    write(tmp_path, "tokenizer.json", state)
+    with pytest.raises(UserError, match=r"tokenizer.json: its vocabulary is damaged"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_file_can_be_named_itself(roberta, sentencepiece_models, tmp_path):
+    whole = load_tokenizer(roberta)
+    assert load_tokenizer(roberta / "vocab.json").vocab() == whole.vocab()
+    (tmp_path / "x").mkdir()
+    file = shutil.copy(sentencepiece_models["albert"], tmp_path / "x" / "spiece.model")
+    assert load_tokenizer(file).config["tokenizer_class"] == "AlbertTokenizer"
