@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
 import transformers
 from tensor_bundles import table, write_bundle
-from torch_models import as_torch, make_batch
+from torch_models import Saved, as_torch, make_batch
 
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
@@ -49,27 +51,55 @@ def test_what_tensorflow_wrote_is_read_bit_for_bit():
     assert bundle.read("global_step").dtype == np.int64
 
 
-def test_googles_checkpoint_is_transformers_model():
-    """Its variables are put into PyTorch's model by hand, through what TensorFlow calls them."""
+def as_variable(key: str, names: list[tuple[str, str]]) -> str:
+    """What TensorFlow called a parameter of PyTorch's."""
+    for theirs, googles in names:
+        key = key.replace(theirs, googles)
+    key = key.replace(".layer.", ".layer_").replace("_embeddings.weight", "_embeddings")
+    if "output_" not in key and "LayerNorm" in key:
+        key = key.replace(".weight", ".gamma").replace(".bias", ".beta")
+    return key.replace(".weight", ".kernel").replace(".", "/")
+
+
+BERT = [
+    ("cls.predictions.bias", "cls.predictions.output_bias"),
+    ("cls.seq_relationship.weight", "cls.seq_relationship.output_weights"),
+    ("cls.seq_relationship.bias", "cls.seq_relationship.output_bias"),
+]
+ALBERT = [
+    (".encoder.albert_layer_groups.", ".encoder.transformer.group_"),
+    (".albert_layers.", ".inner_group_"),
+    (".attention.LayerNorm", ".LayerNorm"),
+    (".attention.dense", ".attention_1.output.dense"),
+    (".attention.", ".attention_1.self."),
+    ("attention_1.self.output", "attention_1.output"),
+    (".full_layer_layer_norm", ".LayerNorm_1"),
+    (".ffn_output", ".ffn_1.intermediate.output.dense"),
+    (".ffn.", ".ffn_1.intermediate.dense."),
+    (".pooler.", ".pooler.dense."),
+    ("albert.", "bert."),
+    ("sop_classifier.classifier.weight", "cls.seq_relationship.output_weights"),
+    ("sop_classifier.classifier.bias", "cls.seq_relationship.output_bias"),
+    ("predictions.bias", "cls.predictions.output_bias"),
+    ("predictions.dense", "cls.predictions.transform.dense"),
+    ("predictions.LayerNorm", "cls.predictions.transform.LayerNorm"),
+]
+ELECTRA = [("dense_prediction", "dense_1")]
+GENERATOR = [
+    ("electra.embeddings.", "shared."),
+    ("electra.", "generator."),
+    ("shared.", "electra.embeddings."),
+    ("generator_lm_head.bias", "generator_predictions.output_bias"),
+]
+
+
+def test_the_checkpoint_in_googles_names_is_transformers_model():
     fields = json.loads((REAL / "bert_config.json").read_text())
     theirs = transformers.BertForPreTraining(transformers.BertConfig(**fields)).eval()
     bundle = open_bundle(REAL / "bert_model.ckpt")
-    special = {
-        "bert.embeddings.{}.weight": "bert/embeddings/{}",
-        "cls.predictions.bias": "cls/predictions/output_bias",
-        "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
-        "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
-    }
     with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            *modules, leaf = name.split(".")
-            variable = special.get(name) or "/".join(modules).replace("layer/", "layer_")
-            if modules[-1].endswith("_embeddings") or name in special:
-                pass
-            elif modules[-1] == "LayerNorm":
-                variable += {"weight": "/gamma", "bias": "/beta"}[leaf]
-            else:
-                variable += {"weight": "/kernel", "bias": "/bias"}[leaf]
+        for key, parameter in theirs.named_parameters():
+            variable = as_variable(key, BERT)
             values = torch.from_numpy(bundle.read(variable).copy())
             parameter.copy_(values.T if variable.endswith("kernel") else values)
     batch = make_batch(3, 12, vocab_size=31)
@@ -79,6 +109,42 @@ def test_googles_checkpoint_is_transformers_model():
     assert np.abs(ours.logits - expected.prediction_logits.numpy()).max() <= 2e-5
     difference = np.abs(ours.seq_relationship_logits - expected.seq_relationship_logits.numpy())
     assert difference.max() <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config_file", "names"),
+    [
+        ("BertForPreTraining", "bert_config.json", BERT),
+        ("AlbertForPreTraining", "albert_config.json", ALBERT),
+        ("ElectraForPreTraining", "config.json", ELECTRA),
+        ("ElectraForMaskedLM", "config.json", GENERATOR),
+    ],
+)
+def test_googles_names_give_every_parameter_of_the_family(
+    saved: Callable[..., Saved],
+    tmp_path: Path,
+    architecture: str,
+    config_file: str,
+    names: list[tuple[str, str]],
+):
+    model, theirs = saved(architecture)
+    variables = {}
+    for key, parameter in model.named_parameters():
+        variable, values = as_variable(key, names), parameter.detach().numpy()
+        variables[variable] = values.T if variable.endswith("kernel") else values
+    for name in ("discriminator_predictions/dense/bias", "generator_predictions/dense/bias"):
+        if architecture.startswith("Electra"):
+            # The other of the two models lies in the same checkpoint.
+            variables.setdefault(name, np.zeros(24, np.float32))
+    write_bundle(tmp_path / "model.ckpt-best", variables)
+    fields = json.loads((theirs / "config.json").read_text())
+    if config_file != "config.json":
+        fields = {name: fields[name] for name in fields if name not in ("model_type", "dtype")}
+        del fields["architectures"]
+    (tmp_path / config_file).write_text(json.dumps(fields))
+    loaded = load_params(tmp_path)
+    assert (loaded.fresh, loaded.unused) == ((), ())
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, load_params(theirs).params)
 
 
 def test_a_checkpoint_may_be_named_by_its_prefix(directory: Path):
