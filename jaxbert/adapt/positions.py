@@ -46,6 +46,29 @@ def resize_positions(
     return map_with_path(resize, params), resized
 
 
+def move_padding(
+    params: Params, config: EncoderConfig, pad_token_id: int
+) -> tuple[Params, EncoderConfig]:
+    """The same model for a vocabulary in which another id is padding.
+
+    RoBERTa's positions count from that id on: their rows move along, and as many tokens fit.
+    """
+    moved = replace(config, pad_token_id=pad_token_id)
+    if config.position_embedding_type != "after_padding":
+        return params, moved
+    moved = replace(moved, max_position_embeddings=longest_input(config) + pad_token_id + 1)
+
+    def move(path: str, leaf: Any) -> Any:
+        if path != TABLE:
+            return leaf
+        table = np.asarray(leaf)
+        padding = table[config.pad_token_id]
+        reserved = np.broadcast_to(padding, (pad_token_id + 1, len(padding)))
+        return np.concatenate([reserved, table[config.pad_token_id + 1 :]])
+
+    return map_with_path(move, params), moved
+
+
 def _resized(learnt: np.ndarray, length: int, how: Resize, stddev: float, seed: int) -> np.ndarray:
     """[length, width] of [positions, width]."""
     if length <= len(learnt):

@@ -10,7 +10,10 @@ from textwrap import dedent, indent
 from jaxbert import __version__
 from jaxbert.errors import UserError
 
-VERBS = ("prepare", "pretrain", "finetune", "evaluate", "predict", "convert", "demo", "info")
+VERBS = (
+    *("prepare", "pretrain", "finetune", "evaluate", "predict"),
+    *("convert", "adapt", "demo", "info"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:

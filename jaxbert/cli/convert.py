@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         source.params,
         source.config,
         source.head,
-        _tokenizer(source, arguments.lowercase),
+        tokenizer_of(source, arguments.lowercase),
         arguments.destination,
         layout=arguments.to,
         dtype=arguments.dtype,
@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if differences.is_equivalent else 1
 
 
-def _tokenizer(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
+def tokenizer_of(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
+    """The tokenizer in a model's directory, where there is one."""
     from jaxbert.text.classes import OF_FILE
     from jaxbert.text.files import TOKENIZER
     from jaxbert.text.tokenizer import load_tokenizer
