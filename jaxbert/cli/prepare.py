@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
     add("--out", required=True, metavar="STORE", help="directory to write")
     add("--tokenizer", metavar="DIR", help="tokenizer directory, vocab.txt or hub id to use")
-    add("--vocab-size", type=int, metavar="N", help="train a WordPiece vocabulary of this size")
+    add("--vocab-size", type=int, metavar="N", help="train a vocabulary of this size")
+    add(
+        "--tokenizer-kind",
+        choices=("wordpiece", "byte_level_bpe", "unigram"),
+        help="what is trained, as BERT, RoBERTa or ALBERT has it; default: wordpiece",
+    )
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
         "--lowercase",
@@ -61,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = PrepareOptions(
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
+        tokenizer_kind=arguments.tokenizer_kind,
         lowercase=arguments.lowercase,
         text_column=arguments.text_column,
         language=arguments.language,

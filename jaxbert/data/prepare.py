@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,24 +18,27 @@ from jaxbert.data.writer import StoreWriter, check_destination
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
-from jaxbert.text.training import train_wordpiece
+from jaxbert.text.training import train_byte_level_bpe, train_unigram, train_wordpiece
 
 _CHUNK_CHARACTERS = 2**19
 _CHUNK_DOCUMENTS = 4096
 _TRAINING_PIECE = 2**20
 PROBLEMS = "problems.jsonl"
+TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram"]
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
     """How a corpus becomes a store. Exactly one of `tokenizer` and `vocab_size` is given.
 
-    `lowercase` is for a trained vocabulary (None: lowercase) or a bare vocab.txt; `limit_bytes`
-    bounds `docs:`; `processes=None` means one a core.
+    `tokenizer_kind` is of what is trained (None: wordpiece). `lowercase` is for a trained
+    vocabulary (None: lowercase, where the kind can) or a bare vocab.txt; `limit_bytes` bounds
+    `docs:`; `processes=None` means one a core.
     """
 
     tokenizer: str | None = None
     vocab_size: int | None = None
+    tokenizer_kind: TokenizerKind | None = None
     lowercase: bool | None = None
     text_column: str = "text"
     language: str = "en"
@@ -124,6 +127,10 @@ def _check(specs: Sequence[str], options: PrepareOptions) -> None:
             f"prepare: {state} of --tokenizer and --vocab-size given; name a tokenizer to use,"
             " or the size of a vocabulary to train"
         )
+    if options.tokenizer is not None and options.tokenizer_kind is not None:
+        raise UserError("prepare: --tokenizer-kind is of a tokenizer to train; drop --tokenizer")
+    if options.tokenizer_kind == "byte_level_bpe" and options.lowercase:
+        raise UserError("prepare: byte_level_bpe keeps case; drop --lowercase")
     if options.processes is not None and options.processes < 1:
         raise UserError(f"prepare: --processes {options.processes}; expected at least 1")
 
@@ -132,16 +139,21 @@ def _tokenizer(sources: Sequence[Source], options: PrepareOptions, watch: Watch)
     if options.tokenizer is not None:
         return load_tokenizer(options.tokenizer, lowercase=options.lowercase)
     assert options.vocab_size is not None
-    texts = _TrainingTexts(sources, watch)
-    return train_wordpiece(texts, options.vocab_size, lowercase=options.lowercase is not False)
+    if options.tokenizer_kind == "byte_level_bpe":
+        return train_byte_level_bpe(
+            _TrainingTexts(sources, watch, "vocabulary"), options.vocab_size
+        )
+    texts = _TrainingTexts(sources, watch, "characters", "vocabulary")
+    train = train_unigram if options.tokenizer_kind == "unigram" else train_wordpiece
+    return train(texts, options.vocab_size, lowercase=options.lowercase is not False)
 
 
 class _TrainingTexts:
-    """The text of all sources, gone through twice: for the characters and for the pieces."""
+    """The text of all sources, gone through once for each stage."""
 
-    def __init__(self, sources: Sequence[Source], watch: Watch):
+    def __init__(self, sources: Sequence[Source], watch: Watch, *stages: str):
         self._sources, self._watch = sources, watch
-        self._stages = iter(("characters", "vocabulary"))
+        self._stages = iter(stages)
 
     def __iter__(self) -> Iterator[str]:
         self._watch.start(next(self._stages), _total(self._sources))

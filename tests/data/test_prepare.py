@@ -78,7 +78,15 @@ def test_a_store_holds_the_tokens_of_the_sentences(tmp_path, tokenizer):
     assert summary.text_bytes == len("Alpha beta. Gamma delta. Eta!Zeta unknownish.")
 
 
-@pytest.mark.parametrize("options", [{"vocab_size": 150}, {"vocab_size": 150, "lowercase": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vocab_size": 150},
+        {"vocab_size": 150, "lowercase": False},
+        {"vocab_size": 300, "tokenizer_kind": "byte_level_bpe"},
+        {"vocab_size": 100, "tokenizer_kind": "unigram"},
+    ],
+)
 def test_the_bytes_of_a_store_do_not_depend_on_the_processes(tmp_path, corpus, options):
     for processes in (1, 2, 3):
         chosen = PrepareOptions(processes=processes, **options)
@@ -96,6 +104,18 @@ def test_a_trained_vocabulary_is_saved_with_the_store(tmp_path, corpus):
     text = json.loads(corpus.read_text().split("\n")[0])["text"]
     sentences = tokenizer.encode_plain(split_sentences(text))
     assert [sentence.tolist() for sentence in store.document(0)] == sentences
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("byte_level_bpe", "RobertaTokenizer"), ("unigram", "AlbertTokenizer")]
+)
+def test_other_kinds_of_tokenizers_are_trained(tmp_path, corpus, kind, name):
+    options = PrepareOptions(vocab_size=300, tokenizer_kind=kind, processes=1)
+    summary = prepare([str(corpus)], tmp_path / "s", options)
+    tokenizer = load_tokenizer(tmp_path / "s")
+    assert tokenizer.config["tokenizer_class"] == name
+    # These keep the control character that BERT drops.
+    assert (summary.documents, summary.unknown) == (5997, 0)
 
 
 def test_every_malformed_piece_is_counted_once_with_file_and_line(tmp_path, corpus):
@@ -208,6 +228,11 @@ def wait_until(condition, seconds=20):
     [
         ({}, "neither of --tokenizer and --vocab-size given"),
         ({"tokenizer": "x", "vocab_size": 9}, "both of --tokenizer and --vocab-size given"),
+        ({"tokenizer": "x", "tokenizer_kind": "unigram"}, "drop --tokenizer"),
+        (
+            {"vocab_size": 300, "tokenizer_kind": "byte_level_bpe", "lowercase": True},
+            "byte_level_bpe keeps case",
+        ),
         ({"vocab_size": 9}, "--vocab-size 9 is below the"),
         ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
         ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),
