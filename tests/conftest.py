@@ -17,9 +17,13 @@ PARITY = [
     "hub",
     "families/test_albert.py",
     "families/test_bert.py",
+    "families/test_deberta_v2.py",
     "families/test_distilbert.py",
     "families/test_electra.py",
+    "families/test_eurobert.py",
+    "families/test_modernbert.py",
     "families/test_roberta.py",
+    "experiment/test_sentence_order.py",
     "training/test_trajectory.py",
 ]
 HAS_TORCH = importlib.util.find_spec("torch") is not None

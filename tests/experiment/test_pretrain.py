@@ -57,6 +57,7 @@ def test_nothing_is_compiled_after_the_first_step_evaluation_and_checkpoint(
         ("evaluation_batch_size=9", "evaluation_batch_size=9 is not a multiple"),
         ("data.max_seq_length=64", "exceeds the model's max_position_embeddings=32"),
         ("model.overrides.vocab_size=999", "model.overrides: a vocabulary of 999"),
+        ("model.preset=electra-small-discriminator", "set data.sentence_pairs=none"),
         ("checkpoint.metric=accuracy", "did you mean 'masked_lm_accuracy'"),
         ("loop.early_stopping_patience=2", "early_stopping_patience needs checkpoint.metric"),
         ("mesh.data=3", "mesh: replica=1, data=3"),
