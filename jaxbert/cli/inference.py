@@ -50,9 +50,10 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
 def max_length(arguments: argparse.Namespace, model: "Ready") -> int:
     """The length asked for, else that of the model's run, else what the model can take."""
     from jaxbert.errors import UserError
+    from jaxbert.nn.embeddings import longest_input
 
-    limit = model.loaded.config.max_position_embeddings
+    limit = longest_input(model.loaded.config)
     asked = arguments.max_seq_length or model.run_config.get("max_seq_length") or limit
     if asked > limit:
-        raise UserError(f"--max-seq-length {asked} exceeds the model's {limit} positions")
+        raise UserError(f"--max-seq-length {asked} exceeds the model's {limit} tokens")
     return asked

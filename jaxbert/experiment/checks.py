@@ -9,6 +9,7 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.parallel.rules import row_shards
 
 
@@ -34,6 +35,17 @@ def check_is_metric(name: str, metrics: Collection[str]) -> None:
     if name not in metrics:
         hint = nearest(name, [*metrics])
         raise UserError(f"checkpoint.metric: {name!r} is no metric of this task: {hint}")
+
+
+def check_length(name: str, length: int, encoder: EncoderConfig) -> None:
+    """Raises UserError where a row of `length` tokens, asked for as `name`, has no positions."""
+    positions = encoder.max_position_embeddings
+    reserved = positions - longest_input(encoder)
+    if length > positions - reserved:
+        of_which = f", of which {reserved} are padding's" if reserved else ""
+        raise UserError(
+            f"{name}={length} exceeds the model's max_position_embeddings={positions}{of_which}"
+        )
 
 
 def _check_batch_size(settings: TrainingSettings, shards: int) -> None:

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt
 from jaxbert.data.rows import RowBatches, static_length
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
@@ -145,12 +146,7 @@ def _data(
     loaded: Pretrained,
     tokenizer: Tokenizer,
 ) -> Data:
-    limit = loaded.config.max_position_embeddings
-    if config.max_seq_length > limit:
-        raise UserError(
-            f"max_seq_length={config.max_seq_length} exceeds the model's "
-            f"max_position_embeddings={limit}"
-        )
+    check_length("max_seq_length", config.max_seq_length, loaded.config)
 
     def batches(sentences: Sentences, batch_size: int) -> tuple[RowBatches, str]:
         features = labelled_features(sentences, task, tokenizer, config.max_seq_length)

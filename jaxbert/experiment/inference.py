@@ -18,6 +18,7 @@ from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.families import family_of
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -109,7 +110,7 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
     settings.setdefault("sentence_pairs", family_of(model.loaded.config.model_type).sentence_pairs)
     if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
         settings["validation_fraction"] = 1.0
-    settings.setdefault("max_seq_length", min(128, model.loaded.config.max_position_embeddings))
+    settings.setdefault("max_seq_length", min(128, longest_input(model.loaded.config)))
     config = PretrainingDataConfig(**settings)
     data = PretrainingData(store, config, 0, model.batch_size, split="validation")
     task = MaskedLanguageModelling(config.sentence_pairs)

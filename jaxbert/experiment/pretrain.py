@@ -13,6 +13,7 @@ from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
@@ -27,9 +28,10 @@ from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import family_of, preset
 from jaxbert.hub.load import Pretrained, load_params
-from jaxbert.hub.save import check_tokenizer
+from jaxbert.hub.save import check_config, check_tokenizer
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
@@ -85,12 +87,9 @@ def pretrain(
     store = TokenStore.open(config.store)
     tokenizer = load_tokenizer(store.tokenizer_directory)
     job = _job(config, store, tokenizer)
+    check_config(job.encoder, Head())
     check_tokenizer(tokenizer, job.encoder)
-    if config.data.max_seq_length > job.encoder.max_position_embeddings:
-        raise UserError(
-            f"data.max_seq_length={config.data.max_seq_length} exceeds the model's "
-            f"max_position_embeddings={job.encoder.max_position_embeddings}"
-        )
+    check_length("data.max_seq_length", config.data.max_seq_length, job.encoder)
     data = _data(config, store)
     run = open_run(run_path, config)
     fitted = fit(
@@ -129,7 +128,7 @@ def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
     task = MaskedLanguageModelling(config.data.sentence_pairs)
     head, name = task.head, config.model.from_pretrained
     loaded = None if name is None else load_params(name, head=head, seed=config.seed)
-    encoder = _encoder(config, store, loaded)
+    encoder = _encoder(config, store, tokenizer, loaded)
     if family_of(encoder.model_type).architecture(head.kind) is None:
         raise UserError(
             f"data.sentence_pairs={config.data.sentence_pairs}: {encoder.model_type} has no head "
@@ -152,7 +151,7 @@ def _replaced_tokens(
 ) -> _Job:
     name = config.model.from_pretrained
     loaded = None if name is None else load_params(name, head=DISCRIMINATOR, seed=config.seed)
-    encoder = _encoder(config, store, loaded)
+    encoder = _encoder(config, store, tokenizer, loaded)
     pair = pair_of(objective, encoder)
 
     def make_params() -> Params:
@@ -169,14 +168,16 @@ def _replaced_tokens(
     )
 
 
-def _encoder(config: Pretrain, store: TokenStore, loaded: Pretrained | None) -> EncoderConfig:
+def _encoder(
+    config: Pretrain, store: TokenStore, tokenizer: Tokenizer, loaded: Pretrained | None
+) -> EncoderConfig:
     """That of the loaded model, or the preset with its overrides and the store's vocabulary."""
     if loaded is not None:
         encoder, origin = loaded.config, config.model.from_pretrained
     else:
         assert config.model.preset is not None
-        changes = {"vocab_size": store.vocab_size} | config.model.overrides
-        values = dataclasses.asdict(preset(config.model.preset)) | changes
+        given = {"vocab_size": store.vocab_size, "pad_token_id": tokenizer.pad_id}
+        values = dataclasses.asdict(preset(config.model.preset)) | given | config.model.overrides
         encoder = parse_config(EncoderConfig, values, origin="model.overrides")
         origin = "model.overrides"
     if encoder.vocab_size != store.vocab_size:

@@ -8,6 +8,7 @@ import yaml
 
 from jaxbert.families import family_of
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
 
 PIPELINES = {
@@ -73,7 +74,7 @@ def _architecture(config: EncoderConfig, head: Head) -> str:
     text = (
         f"`{name}` with {config.num_hidden_layers} layers, hidden size "
         f"{config.hidden_size}, {config.num_attention_heads} attention heads, a vocabulary of "
-        f"{config.vocab_size:,} and at most {config.max_position_embeddings} tokens."
+        f"{config.vocab_size:,} and at most {longest_input(config)} tokens."
     )
     if head.pooling is not None:
         text += f" Its head pools by `{head.pooling}`."

@@ -1,5 +1,6 @@
 """Writing a model as a directory that Hugging Face's libraries open."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,12 +36,13 @@ def save_pretrained(
     tokenizer: Tokenizer | None,
     directory: str | Path,
     *,
+    layout: Layout = "huggingface",
     dtype: FileDtype = "float32",
     max_shard_size: int | str | None = None,
     card: Card | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes a model, its tokenizer and its card in Hugging Face's layout; see `save_params`."""
+    """Writes a model, its tokenizer and its card; see `save_params`."""
     params = functional(model)[1]
     save_params(
         params,
@@ -48,6 +50,7 @@ def save_pretrained(
         model.head,
         tokenizer,
         directory,
+        layout=layout,
         dtype=dtype,
         max_shard_size=max_shard_size,
         card=card,
@@ -86,6 +89,7 @@ def save_params(
         )
     if layout == "orbax" and max_shard_size is not None:
         raise UserError(f"max_shard_size={max_shard_size!r} is for layout='huggingface'")
+    check_config(config, head)
     check_params(params, config, head)
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
@@ -97,7 +101,7 @@ def save_params(
             tensors = file_tensors(params, config, head, dtype=dtype)
             write_safetensors(tensors, new, max_shard_size)
         if tokenizer is not None:
-            save_tokenizer(tokenizer, new)
+            save_tokenizer(_without_unknown_types(tokenizer, config), new)
         text = render(card or Card(name=Path(directory).name), config, head)
         (new / "README.md").write_text(text, encoding="utf-8")
 
@@ -137,13 +141,42 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
     }
 
 
+def check_config(config: EncoderConfig, head: Head) -> None:
+    """Raises UserError for an option that the family's config.json cannot say."""
+    plain = dataclasses.replace(head, classifier_dropout=None)
+    read = family_of(config.model_type).config_from_hf(config_fields(config, plain))
+    for field in dataclasses.fields(config):
+        value, found = getattr(config, field.name), getattr(read, field.name)
+        if value != found:
+            raise UserError(
+                f"{field.name}={value!r}: {config.model_type} has no such option in config.json, "
+                f"and its models are read with {found!r}"
+            )
+
+
 def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
-    """Raises UserError where the tokenizer gives ids for which the model has no embedding."""
+    """Raises UserError where the model has no embedding for an id, or takes another for padding."""
+    wrong = None
     if tokenizer.vocab_size > config.vocab_size:
+        wrong = f"has {tokenizer.vocab_size} tokens and the model vocab_size={config.vocab_size}"
+    elif (
+        config.position_embedding_type == "after_padding"
+        and tokenizer.pad_id != config.pad_token_id
+    ):
+        # Such a model tells from the ids alone where the tokens are.
+        wrong = f"pads with id {tokenizer.pad_id} and the model pad_token_id={config.pad_token_id}"
+    if wrong is not None:
         raise UserError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"vocab_size={config.vocab_size}: take the tokenizer that the model was trained with"
+            f"the tokenizer {wrong}: take the tokenizer that the model was trained with"
         )
+
+
+def _without_unknown_types(tokenizer: Tokenizer, config: EncoderConfig) -> Tokenizer:
+    """The tokenizer, giving no token types where the model's embeddings have none to tell apart."""
+    if config.type_vocab_size > 1:
+        return tokenizer
+    inputs = {"model_input_names": ["input_ids", "attention_mask"]}
+    return Tokenizer(tokenizer.backend, tokenizer.config | inputs)
 
 
 def layout_for(config: EncoderConfig, head: Head) -> Layout:

@@ -1,0 +1,73 @@
+"""Whole runs of models that are not BERT."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from experiment.small_runs import MODEL, fine_tuning, pretraining
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.inference import evaluate_masked_lm, ready
+from jaxbert.experiment.pretrain import pretrain
+from jaxbert.hub.load import load_params
+from jaxbert.text.tokenizer import load_tokenizer
+
+ALONE = "data.sentence_pairs=none"
+
+
+def small(preset: str, **overrides: Any) -> dict[str, Any]:
+    return {"preset": preset, "overrides": {**MODEL["overrides"], **overrides}}
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+    """A run of RoBERTa with 32 positions for tokens and one for padding."""
+    run = tmp_path_factory.mktemp("roberta") / "run"
+    model = small("roberta-base", max_position_embeddings=33)
+    pretrain(pretraining(store, ALONE, "num_steps=2", model=model), run, quiet=True)
+    return run
+
+
+def test_roberta_is_pretrained_with_the_stores_own_padding(roberta: Path, store: Path):
+    tokenizer = load_tokenizer(roberta)
+    config = load_params(roberta).config
+    assert (config.model_type, config.type_vocab_size) == ("roberta", 1)
+    assert config.pad_token_id == tokenizer.pad_id == 0
+    model = ready(roberta, batch_size=8)
+    assert evaluate_masked_lm(model, str(store))["masked_lm_loss"] < 6
+
+
+def test_a_model_of_one_sentence_type_has_a_tokenizer_that_gives_no_types(roberta: Path):
+    stated = json.loads((roberta / "model" / "tokenizer_config.json").read_text())
+    assert stated["model_input_names"] == ["input_ids", "attention_mask"]
+    assert not load_tokenizer(roberta).encode(["a cat"], ["a dog"])["token_type_ids"].any()
+
+
+def test_roberta_is_fine_tuned(roberta: Path, tables: tuple[Path, Path], tmp_path: Path):
+    config = fine_tuning(roberta, *tables, "num_steps=2")
+    assert finetune(config, tmp_path / "run", quiet=True).outcome == "finished"
+    head = load_params(tmp_path / "run").head
+    assert (head.kind, head.labels) == ("sequence_classification", ("animal", "thing"))
+    with pytest.raises(UserError, match=r"max_seq_length=33 exceeds .*=33, of which 1 are padding"):
+        finetune(fine_tuning(roberta, *tables, "max_seq_length=33"), tmp_path / "long", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "message"),
+    [
+        ("roberta-base", "data.max_seq_length=32", "max_position_embeddings=32, of which 1 are"),
+        ("roberta-base", "model.overrides.pad_token_id=1", "pads with id 0 and the model"),
+        ("roberta-base", "data.sentence_pairs=next_sentence", "no head for sentence pairs"),
+        ("distilbert-base-uncased", "model.overrides.layer_norm_eps=1e-5", "layer_norm_eps=1e-05"),
+        ("bert-tiny", "model.overrides.norm_placement=pre", "bert has no such option"),
+    ],
+)
+def test_what_a_family_cannot_do_is_told_before_training(
+    store: Path, tmp_path: Path, preset: str, override: str, message: str
+):
+    config = pretraining(store, ALONE, override, model=small(preset))
+    with pytest.raises(UserError, match=message):
+        pretrain(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
