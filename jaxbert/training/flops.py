@@ -36,14 +36,16 @@ def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float
     """Model FLOPs (forward and backward) that the real tokens of a host batch need.
 
     6 per weight and token, 12 * layers * hidden * length per token for attention over the real
-    length of its row, 6 * (hidden^2 + hidden * vocab) per masked position; padding counts
-    nothing. Devlin et al. 2018 shapes, counting as in Chowdhery et al. 2022, appendix B.
+    length of its row, 6 * width * (hidden + vocab) per masked position, where width is that of the
+    embeddings; padding counts nothing. A shared layer counts each time that it is applied.
+    Devlin et al. 2018 shapes, counting as in Chowdhery et al. 2022, appendix B.
     """
-    hidden, layers = config.hidden_size, config.num_hidden_layers
+    hidden, layers, width = config.hidden_size, config.num_hidden_layers, config.embedding_width
     weights = layers * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
+    weights += hidden * width if config.projects_embeddings else 0
     lengths = batch["attention_mask"].sum(axis=-1, dtype=np.float64)
     flops = float(6 * weights * lengths.sum() + 12 * layers * hidden * np.square(lengths).sum())
     if "masked_lm_positions" in batch:
         num_masked = float((batch["labels"] != IGNORED).sum())
-        flops += 6 * hidden * (hidden + config.vocab_size) * num_masked
+        flops += 6 * width * (hidden + config.vocab_size) * num_masked
     return flops

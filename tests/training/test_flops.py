@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params, make_apply
 from jaxbert.nn.head import Head
@@ -20,10 +22,11 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
     }
 
 
+@pytest.mark.parametrize("name", ["bert-base-uncased", "albert-base-v2"])
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])
-def test_the_count_is_xlas_for_full_rows(length: int, predictions: int):
+def test_the_count_is_xlas_for_full_rows(name: str, length: int, predictions: int):
     """XLA also counts what is no matrix product."""
-    config = EncoderConfig(num_hidden_layers=2)
+    config = replace(preset(name), num_hidden_layers=2)
     head = Head("masked_lm")
     apply = make_apply(config, head)
 
