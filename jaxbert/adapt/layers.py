@@ -7,6 +7,7 @@ from flax.traverse_util import unflatten_dict
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.parts import LayerType
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 
@@ -26,12 +27,11 @@ def keep_layers(
     _check(config, layers)
     owners = [config.stored_layer(layer) for layer in layers]
     stored = sorted(set(owners))
-    types = config.layer_types
     kept = replace(
         config,
         num_hidden_layers=len(layers),
         num_hidden_groups=None if config.num_hidden_groups is None else len(stored),
-        layer_types=None if types is None else tuple(types[layer] for layer in layers),
+        layer_types=_pattern(config, layers),
     )
     if owners != [stored[kept.stored_layer(layer)] for layer in range(len(layers))]:
         raise UserError(
@@ -68,6 +68,15 @@ def every(config: EncoderConfig, step: int) -> tuple[int, ...]:
             f"one layer of every {step}: expected 1 to the model's {config.num_hidden_layers}"
         )
     return tuple(range(0, config.num_hidden_layers, step))
+
+
+def _pattern(config: EncoderConfig, layers: Sequence[int]) -> tuple[LayerType, ...] | None:
+    """The types of the layers kept: the old pattern where it fits, else the shortest that does."""
+    if config.layer_types is None:
+        return None
+    kept = tuple(config.layer_type(layer) for layer in layers)
+    patterns = [config.layer_types, *(kept[:count] for count in range(1, len(kept) + 1))]
+    return next(p for p in patterns if kept == (p * len(kept))[: len(kept)])
 
 
 def _check(config: EncoderConfig, layers: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params
 from jaxbert.nn.head import Head
+from jaxbert.nn.parts import LayerType
 from jaxbert.tree import flat
 
 PATH = "encoder/layers/{}/mlp/up/kernel"
@@ -67,9 +68,28 @@ def test_every_takes_the_first_of_each_step(step: int, expected: tuple[int, ...]
     assert every(BERT, step) == expected
 
 
-def test_layer_types_follow_their_layers():
-    kept, shallow = keep_layers(random_params(MODERNBERT), MODERNBERT, [0, 2, 3])
-    assert shallow.layer_types == ("full_attention", "sliding_attention", "full_attention")
+FULL, LOCAL = "full_attention", "sliding_attention"
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([0, 1, 2], (FULL, LOCAL, LOCAL)),
+        ([0, 2, 5], (FULL, LOCAL, LOCAL)),
+        ([0, 3], (FULL,)),
+        ([0, 1, 3, 4], (FULL, LOCAL)),
+        ([0, 1, 3], (FULL, LOCAL)),
+        ([0, 3, 4], (FULL, FULL, LOCAL)),
+    ],
+)
+def test_layer_types_follow_their_layers_as_a_short_pattern(
+    layers: list[int], expected: tuple[LayerType, ...]
+):
+    config = replace(MODERNBERT, num_hidden_layers=6, layer_types=(FULL, LOCAL, LOCAL))
+    kept, shallow = keep_layers(random_params(config), config, layers)
+    assert shallow.layer_types == expected
+    types = [config.layer_type(layer) for layer in layers]
+    assert [shallow.layer_type(layer) for layer in range(len(layers))] == types
     check_params(kept, shallow, Head("masked_lm"))
 
 
