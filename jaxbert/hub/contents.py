@@ -87,8 +87,17 @@ def assemble(
     # The largest first: what it takes to read one is taken while little else is held.
     for path in sorted(stored, key=lambda path: -math.prod(stored[path].expected)):
         leaf = drawn[path] if path in fresh else stored[path].read()
-        leaves[path] = place(path, np.asarray(leaf, np.float32))
+        leaves[path] = place(path, _own(np.asarray(leaf, np.float32)))
     return unflatten_dict(leaves, sep="/")
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """Not a view of a file that `jax.device_put` could take for the device's memory on the CPU.
+
+    It does so with contiguous arrays only, and copies a transposed view faster than numpy.
+    """
+    is_taken = array.flags.c_contiguous and not array.flags.owndata
+    return array.copy() if is_taken else array
 
 
 def _draw(

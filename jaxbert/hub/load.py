@@ -130,8 +130,7 @@ def _contents(source: Source, described: Description, without: Collection[str]) 
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:
-    # Not an alias of the file's pages, which anybody may overwrite.
-    return jax.device_put(array, may_alias=False)
+    return jax.device_put(array)
 
 
 def _as_numpy(path: str, array: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from jaxbert.hub.sorted_table import masked_checksum, read_table
 from jaxbert.hub.tensor_bundle import open_bundle
 from jaxbert.hub.tensorflow_names import pytorch_names
 from jaxbert.hub.tensors import in_pytorch_names
+from jaxbert.nn.functional import functional
 
 REAL = Path(__file__).parent / "tensorflow_checkpoint"
 SLOTS = {"global_step", "bert/pooler/dense/bias/adam_m", "bert/pooler/dense/bias/adam_v"}
@@ -145,6 +146,15 @@ def test_googles_names_give_every_parameter_of_the_family(
     loaded = load_params(tmp_path)
     assert (loaded.fresh, loaded.unused) == ((), ())
     jax.tree.map(np.testing.assert_array_equal, loaded.params, load_params(theirs).params)
+
+
+def test_an_open_model_does_not_depend_on_its_files(directory: Path):
+    model = from_pretrained(directory)
+    before = jax.tree.map(np.array, functional(model)[1])
+    for file in directory.glob("*.data-*"):
+        with open(file, "r+b") as opened:
+            opened.write(bytes(file.stat().st_size))
+    jax.tree.map(np.testing.assert_array_equal, functional(model)[1], before)
 
 
 def test_a_checkpoint_may_be_named_by_its_prefix(directory: Path):
