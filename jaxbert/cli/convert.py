@@ -57,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.hub.save import save_params
 
     source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
+    tokenizer = tokenizer_of(source, arguments.lowercase)
     save_params(
         source.params,
         source.config,
         source.head,
-        tokenizer_of(source, arguments.lowercase),
+        tokenizer,
         arguments.destination,
         layout=arguments.to,
         dtype=arguments.dtype,
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{arguments.destination}: {family_of(source.config.model_type).architecture(kind) or kind}"
     )
+    if tokenizer is None:
+        print(f"{arguments.source} has no tokenizer of a known kind: the export has none")
     if not arguments.verify:
         return 0
     differences = _verify(source, arguments)

@@ -55,8 +55,11 @@ def test_other_layouts_verify(saved: Save, tmp_path: Path, options: list[str]):
 
 
 @pytest.mark.parametrize("source", [CHECKPOINT, CHECKPOINT / "bert_model.ckpt"])
-def test_a_tensorflow_checkpoint_converts_into_shards_and_verifies(tmp_path: Path, source: Path):
+def test_a_tensorflow_checkpoint_converts_into_shards_and_verifies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: Path
+):
     assert run(source, tmp_path / "out", "--verify", "--max-shard-size", "2000") == 0
+    assert "has no tokenizer of a known kind" in capsys.readouterr().out
     assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
 
 
