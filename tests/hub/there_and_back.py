@@ -155,7 +155,10 @@ def assert_there_and_back(architecture: str, directory: Path, **options: Any) ->
 def assert_bfloat16_deviates_no_more_than_pytorchs(
     architecture: str, directory: Path, **options: Any
 ) -> None:
-    """From float32, root mean square over each output, on 16 rows of 64 through five layers."""
+    """From float32, root mean square over each output, on 16 rows of 64 through five layers.
+
+    An output of few numbers, such as a classifier's of whole rows, may deviate by chance.
+    """
     model = make_torch_model(architecture, num_hidden_layers=5, **options)
     model.save_pretrained(directory)
     ours = from_pretrained(directory, dtype="bfloat16")
@@ -167,11 +170,15 @@ def assert_bfloat16_deviates_no_more_than_pytorchs(
     with torch.no_grad():
         exact = run_theirs(model, batch)
         rounded = run_theirs(model.bfloat16(), batch)
+    mask = batch["attention_mask"].astype(bool)
     for name, reference in exact.items():
         theirs = rounded[name].float().numpy()
-        assert _deviation(found[name], reference) <= _deviation(theirs, reference), name
+        ours = _deviation(found[name], reference, mask)
+        assert ours <= _deviation(theirs, reference, mask), name
 
 
-def _deviation(value: Any, reference: Any) -> float:
+def _deviation(value: Any, reference: Any, mask: np.ndarray) -> float:
     difference = np.asarray(value, np.float32) - reference.numpy()
+    if difference.shape[:2] == mask.shape:
+        difference = difference[mask]
     return float(np.sqrt(np.square(difference).mean()))
