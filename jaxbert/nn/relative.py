@@ -46,7 +46,11 @@ class RelativeEmbeddings(nnx.Module):
 
 def table_rows(length: int, relative: RelativeAttention) -> np.ndarray:
     """int32 [query, key]: the row of the table for every pair of positions."""
-    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
+    return row_at(np.arange(length)[:, None] - np.arange(length)[None, :], relative)
+
+
+def row_at(distance: np.ndarray, relative: RelativeAttention) -> np.ndarray:
+    """int32: the row of the table for query position minus key position."""
     if relative.position_buckets > 0:
         distance = log_bucket(distance, relative)
     return np.clip(distance + relative.span, 0, 2 * relative.span - 1).astype(np.int32)

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.relative import row_at
 
 PEAK_FLOPS = {
     "TPU v2": 46e12,
@@ -35,17 +36,55 @@ def peak_flops(device: jax.Device) -> float | None:
 def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float:
     """Model FLOPs (forward and backward) that the real tokens of a host batch need.
 
-    6 per weight and token, 12 * layers * hidden * length per token for attention over the real
-    length of its row, 6 * width * (hidden + vocab) per masked position, where width is that of the
-    embeddings; padding counts nothing. A shared layer counts each time that it is applied.
-    Devlin et al. 2018 shapes, counting as in Chowdhery et al. 2022, appendix B.
+    6 per weight and token, 12 * hidden per layer and pair of tokens of a row that attend to each
+    other, 6 per weight of the output and masked position; padding counts nothing. Counting as in
+    Chowdhery et al. 2022, appendix B.
     """
-    hidden, layers, width = config.hidden_size, config.num_hidden_layers, config.embedding_width
-    weights = layers * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
-    weights += hidden * width if config.projects_embeddings else 0
     lengths = batch["attention_mask"].sum(axis=-1, dtype=np.float64)
-    flops = float(6 * weights * lengths.sum() + 12 * layers * hidden * np.square(lengths).sum())
+    flops = 6.0 * _weights(config) * float(lengths.sum())
+    for layer in range(config.num_hidden_layers):
+        is_local = config.layer_type(layer) == "sliding_attention"
+        reach = config.local_attention // 2 if is_local else None
+        flops += 12 * config.hidden_size * float(_pairs(lengths, reach).sum())
+    flops += _relative_flops(config, lengths)
     if "masked_lm_positions" in batch:
         num_masked = float((batch["labels"] != IGNORED).sum())
-        flops += 6 * width * (hidden + config.vocab_size) * num_masked
+        flops += 6 * _output_weights(config) * num_masked
     return flops
+
+
+def _weights(config: EncoderConfig) -> int:
+    """Of the products that every token goes through, counted as often as they are applied."""
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    shared = hidden * config.key_value_heads // config.num_attention_heads
+    attention = 2 * hidden * (hidden + shared)
+    mlp = (3 if config.gated_mlp else 2) * hidden * config.intermediate_size
+    projection = config.embedding_width * hidden if config.projects_embeddings else 0
+    places = 0 if config.convolution is None else config.convolution.conv_kernel_size
+    return layers * (attention + mlp) + projection + places * hidden**2
+
+
+def _pairs(lengths: np.ndarray, reach: int | None) -> np.ndarray:
+    """Pairs of tokens of a row that are at most `reach` apart; None: all."""
+    far = np.maximum(lengths - 1 if reach is None else np.minimum(reach, lengths - 1), 0)
+    return lengths * (2 * far + 1) - far * (far + 1)
+
+
+def _relative_flops(config: EncoderConfig, lengths: np.ndarray) -> float:
+    """The products of every token with the relative positions that the longest row reaches.
+
+    The positions themselves are projected once for the whole batch.
+    """
+    relative, hidden = config.relative_attention, config.hidden_size
+    if relative is None or not lengths.any():
+        return 0.0
+    farthest = int(lengths.max()) - 1
+    behind, ahead = row_at(np.array([-farthest, farthest]), relative)
+    products = config.num_hidden_layers * len(relative.pos_att_type) * int(ahead - behind + 1)
+    return float(6 * hidden * products * (lengths.sum() + hidden))
+
+
+def _output_weights(config: EncoderConfig) -> int:
+    """Of the masked LM."""
+    width, has_dense = config.embedding_width, config.heads.masked_lm.activation is not None
+    return width * config.vocab_size + (config.hidden_size * width if has_dense else 0)

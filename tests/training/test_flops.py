@@ -22,11 +22,21 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
     }
 
 
-@pytest.mark.parametrize("name", ["bert-base-uncased", "albert-base-v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert-base-uncased",
+        "albert-base-v2",
+        "deberta-v2-xlarge",
+        "deberta-v3-base",
+        "modernbert-base",
+        "eurobert-610m",
+    ],
+)
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])
 def test_the_count_is_xlas_for_full_rows(name: str, length: int, predictions: int):
     """XLA also counts what is no matrix product."""
-    config = replace(preset(name), num_hidden_layers=2)
+    config = replace(preset(name), num_hidden_layers=2, layer_types=None)
     head = Head("masked_lm")
     apply = make_apply(config, head)
 
@@ -38,6 +48,23 @@ def test_the_count_is_xlas_for_full_rows(name: str, length: int, predictions: in
     counted = jax.jit(jax.grad(loss)).lower(*arguments).cost_analysis()["flops"]
     ours = train_flops(config, host_batch(4, length, predictions))
     assert 1.0 <= counted / ours <= 1.03
+
+
+@pytest.mark.parametrize("window", [0, 1, 6, 7, 8, 100])
+def test_a_window_counts_the_pairs_inside_it(window: int):
+    full = EncoderConfig(num_hidden_layers=3)
+    types = ("full_attention", "sliding_attention", "sliding_attention")
+    local = replace(full, layer_types=types, local_attention=window)
+    lengths = (9, 4, 1, 0)
+    batch = {"attention_mask": np.arange(9)[None] < np.array(lengths)[:, None]}
+    apart = np.abs(np.arange(9)[:, None] - np.arange(9)) > window // 2
+    outside = sum(int(apart[:length, :length].sum()) for length in lengths)
+    assert train_flops(full, batch) - train_flops(local, batch) == 12 * 768 * 2 * outside
+
+
+def test_a_batch_of_padding_alone_counts_nothing():
+    batch = {"attention_mask": np.zeros((2, 8), np.int32)}
+    assert train_flops(preset("deberta-v3-base"), batch) == 0
 
 
 def test_padding_counts_nothing():
