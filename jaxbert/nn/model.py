@@ -199,8 +199,13 @@ def head_style(config: EncoderConfig, head: Head) -> HeadStyle:
 
 
 def _features(config: EncoderConfig, head: Head) -> int:
-    """Width of what the head reads."""
+    """Width of what the head reads; UserError where the model has nothing of the kind."""
     mixture = head.mixture
+    if head.pooling == "segments" and config.type_vocab_size < 2:
+        raise UserError(
+            f"pooling='segments': {config.model_type} has type_vocab_size="
+            f"{config.type_vocab_size}, and no two kinds of sentences: take pooling='mean'"
+        )
     if mixture is None:
         return config.hidden_size
     if mixture.num_layers > config.num_hidden_layers + 1:

@@ -35,7 +35,7 @@ def pool(
     if how == "mean":
         return _mean(x, mask).astype(x.dtype)
     assert how == "segments"
-    types = jnp.arange(max(num_types, 1))
+    types = jnp.arange(num_types)
     inside = mask[:, None] & (token_type_ids[:, None] == types[None, :, None])
     means = jax.vmap(_mean, in_axes=(None, 1), out_axes=1)(x, inside)
     return _mean(means, jnp.any(inside, axis=2)).astype(x.dtype)

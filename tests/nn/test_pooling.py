@@ -1,5 +1,6 @@
 """Poolings and mixtures of layers against their definitions in float64."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -83,12 +84,6 @@ def test_a_short_second_sentence_counts_as_much_as_a_long_first():
     assert float(pooled(x, mask, types, "segments")[0, 0]) == (2 + 10) / 2
     assert float(pooled(x, mask, types, "mean")[0, 0]) == 4
     assert float(pooled(x, mask, types, "max")[0, 0]) == 10
-
-
-def test_without_sentence_types_there_is_one_segment():
-    types = jnp.zeros((4, 10), jnp.int32)
-    found = pool(jnp.asarray(X), jnp.asarray(MASK), types, "segments", 0)
-    np.testing.assert_allclose(found, pooled(X, MASK, types, "mean"), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", POOLINGS)
@@ -242,6 +237,12 @@ def test_every_parameter_of_a_pooling_head_learns():
 def test_heads_that_choose_nothing_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
         Head(**options)
+
+
+def test_a_model_without_sentence_types_has_no_segments():
+    head = Head("none", pooling="segments")
+    with pytest.raises(UserError, match=r"bert has type_vocab_size=1, and no two kinds"):
+        abstract_params(replace(CONFIG, type_vocab_size=1), head)
 
 
 def test_more_layers_than_there_are_cannot_be_mixed():
