@@ -38,7 +38,7 @@ def open_flax(file: Path) -> Tensors:
         with open(file, "rb") as stream:
             unpacker = msgpack.Unpacker(stream, max_buffer_size=0)
             _collect(_map(unpacker, mapped), (), leaves)
-    except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
+    except (msgpack.UnpackException, ValueError, TypeError, LookupError) as error:
         if isinstance(error, UserError):
             raise
         reason = str(error) or "it ends too early"
@@ -76,8 +76,8 @@ def _array(mapped: MappedFile, start: int, stop: int) -> _Leaf:
     dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
     # The bytes are last.
     offset = stop - math.prod(shape) * dtype.itemsize
-    if offset < start + 2 + size_bytes + unpacker.tell():
-        raise ValueError(f"an array of shape {list(shape)} has too few bytes")
+    if min(shape, default=0) < 0 or offset < start + 2 + size_bytes + unpacker.tell():
+        raise ValueError(f"the bytes of an array are not those of its shape {list(shape)}")
     return _Leaf(shape, lambda: mapped.array(dtype, shape, offset))
 
 

@@ -11,6 +11,13 @@ import numpy as np
 from jaxbert.errors import UserError
 from jaxbert.hub.tensors import Tensors
 
+# What PyTorch's reader trips over in a file that is not whole.
+_SPOILT = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    *(RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AssertionError),
+)
+
 
 def open_torch(file: Path) -> Tensors:
     """The tensors of one file, through `torch.load(weights_only=True)`, which runs no code of it.
@@ -36,7 +43,7 @@ def _load(file: Path) -> Any:
         # Files from before PyTorch 1.6 are no archives and cannot be mapped.
         mmap = zipfile.is_zipfile(file)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except _SPOILT as error:
         reason = " ".join(str(error).split(". ")[0].split())
         raise UserError(f"{file} is not a whole file of tensors alone ({reason})") from None
 
