@@ -32,8 +32,10 @@ def stored_params(
         weight = table.get(path, Weight(path, path))
         key = None
         if path.partition("/")[0] not in without:
-            key = names.get(family.canonical_key(weight.key))
-            used |= {family.canonical_key(name) for name in (weight.key, weight.copy) if name}
+            # transformers 4 saves the bias of an untied decoder under the name of the copy alone.
+            spelled = [family.canonical_key(name) for name in (weight.key, weight.copy) if name]
+            key = next((names[name] for name in spelled if name in names), None)
+            used |= set(spelled)
         stored[path] = _stored(weight, key, tensors, config, shape)
     names = {name: key for name, key in names.items() if name not in used}
     unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]

@@ -25,6 +25,15 @@ def test_an_output_projection_of_its_own_survives(tmp_path: Path):
     assert not ours.config.tie_word_embeddings
 
 
+def test_the_bias_of_an_untied_projection_may_lie_under_its_other_name(tmp_path: Path):
+    make_torch_model("RobertaForMaskedLM", tie_word_embeddings=False).save_pretrained(tmp_path)
+    expected = flat(load_params(tmp_path).params)["masked_lm/bias"]
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["lm_head.bias"] = tensors.pop("lm_head.decoder.bias")
+    save_file(tensors, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(flat(load_params(tmp_path).params)["masked_lm/bias"], expected)
+
+
 def test_other_padding_and_two_sentence_types_match_pytorch(tmp_path: Path):
     options = {"pad_token_id": 3, "type_vocab_size": 2}
     ours = assert_there_and_back("RobertaForSequenceClassification", tmp_path, **options)
