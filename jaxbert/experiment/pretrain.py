@@ -153,6 +153,11 @@ def _replaced_tokens(
     loaded = None if name is None else load_params(name, head=DISCRIMINATOR, seed=config.seed)
     encoder = _encoder(config, store, tokenizer, loaded)
     pair = pair_of(objective, encoder)
+    if config.data.sentence_pairs != "none":
+        raise UserError(
+            f"data.sentence_pairs={config.data.sentence_pairs}: {objective.kind} learns nothing "
+            "of sentence pairs: set data.sentence_pairs=none"
+        )
 
     def make_params() -> Params:
         if loaded is None:

@@ -98,3 +98,9 @@ def test_a_family_without_a_class_for_a_discriminator_is_refused(store: Path, tm
     config = pretraining(store, "objective.kind=replaced_token_detection")
     with pytest.raises(UserError, match="no class for a bert discriminator: take an electra"):
         pretrain(config, tmp_path / "run")
+
+
+def test_sentence_pairs_of_which_nothing_is_learnt_are_refused(store: Path, tmp_path: Path):
+    config = pretraining(store, *ELECTRA[:-1])
+    with pytest.raises(UserError, match=r"set data\.sentence_pairs=none"):
+        pretrain(config, tmp_path / "run")
