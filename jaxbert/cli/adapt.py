@@ -151,31 +151,32 @@ def _with_vocabulary(model: _Model, arguments: argparse.Namespace) -> _Model:
     if arguments.add_tokens is not None:
         tokens, starts = _read_tokens(Path(arguments.add_tokens))
         tokenizer, sources = extension(model.config, model.tokenizer, tokens, starts)
+        first_new = model.tokenizer.vocab_size
     else:
         tokenizer = load_tokenizer(arguments.tokenizer)
         sources = replacement(model.config, model.tokenizer, tokenizer)
+        first_new = len(sources)
     params, config = take_rows(model.params, model.config, sources)
     if arguments.tokenizer is not None:
         params, config = move_padding(params, config, tokenizer.pad_id)
     before, after = model.config.vocab_size, config.vocab_size
     rows = _tables(model.params, params, TABLES, "rows likewise")
-    counted = ("vocabulary", f"{before:,}", f"{after:,}", _counted(sources))
+    counted = ("vocabulary", f"{before:,}", f"{after:,}", _counted(sources, first_new))
     return _Model(params, config, tokenizer, (*model.rows, counted, *rows))
 
 
-def _counted(sources: "Sources") -> str:
-    """How many rows come from where."""
-    kinds = Counter(
-        "kept" if source == (row,) else {0: "unused", 1: "copied"}.get(len(source), "means")
-        for row, source in enumerate(sources)
-    )
-    words = {
-        "kept": "as learnt",
-        "copied": "of another id",
-        "means": "means of several",
-        "unused": "zero",
-    }
-    return ", ".join(f"{kinds[kind]:,} {words[kind]}" for kind in words if kinds[kind])
+def _counted(sources: "Sources", first_new: int) -> str:
+    """How many rows come from where; from `first_new` on they are of tokens that were not there."""
+
+    def kind(row: int, source: tuple[int, ...]) -> str:
+        if len(source) > 1:
+            return "means of several"
+        if not source:
+            return "zero"
+        return "as learnt" if row < first_new else "copied"
+
+    counts = Counter(kind(row, source) for row, source in enumerate(sources))
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _tables(before: Any, after: Any, paths: Sequence[str], how: str) -> list[Row]:

@@ -1,6 +1,7 @@
 """Surgery from the command line, on a model directory of two layers."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,10 @@ def test_everything_at_once_is_saved_shown_and_told_in_the_card(capsys, model, t
         assert part in shown
     assert "16 as learnt, 24 copies" in shown
     size = CONFIG.vocab_size
-    assert f"vocabulary │ {size} │ {size + 2} │ {size} as learnt, 1 of another id, 1 means" in shown
+    assert (
+        f"vocabulary │ {size} │ {size + 2} │ {size} as learnt, 1 copied, 1 means of several"
+        in shown
+    )
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "Made from `small` with `jaxbert adapt`" in card
     assert "- layers: 2 → 1 (kept 0)" in card
@@ -80,7 +84,9 @@ def test_another_tokenizer_takes_the_place_of_the_old_one(capsys, model, tmp_pat
     other = train_wordpiece(["the dog and the doghouse, a house"] * 3, 60)
     save_tokenizer(other, tmp_path / "other")
     shown = adapted(capsys, model, tmp_path / "out", "--tokenizer", str(tmp_path / "other"))
-    assert "of another id" in shown
+    counts = re.search(r"(\d+) as learnt, (\d+) means of several", shown)
+    assert counts
+    assert int(counts[1]) + int(counts[2]) == other.vocab_size
     assert jaxbert.load_tokenizer(tmp_path / "out").vocab() == other.vocab()
     fields = json.loads((tmp_path / "out" / "config.json").read_text())
     assert fields["vocab_size"] == other.vocab_size
