@@ -14,8 +14,9 @@ def add_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> Tokenizer:
     """A tokenizer that knows whole words besides, their ids in order after the existing ones.
 
     A word is found between word boundaries and, where the tokenizer lowercases or normalizes, in
-    any spelling that comes out the same; the rest of a text keeps its ids. Raises UserError for
-    a token that is blank, given twice or a single piece already.
+    any spelling that comes out the same; the rest of a text keeps its ids. (In SentencePiece's
+    families what follows a new word at once is cut as if after a space, as in transformers.)
+    Raises UserError for a token that is blank, given twice or a single piece already.
     """
     _check(tokenizer, tokens)
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())

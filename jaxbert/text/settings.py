@@ -33,18 +33,20 @@ _DROPPED = {
 class Settings:
     """`name` is the tokenizer's class, None where no file tells; `config` is for writing again.
 
-    `declared` are added tokens by id; None where a tokenizer.json has the word.
+    `declared` are added tokens by id, and all of them where `is_complete`: then those of a
+    tokenizer.json do not count.
     """
 
     name: str | None
     config: dict[str, Any]
-    declared: Mapping[int, AddedToken] | None
+    declared: Mapping[int, AddedToken]
+    is_complete: bool
 
     def added_tokens(self, state: Mapping[str, Any]) -> list[AddedToken]:
         """Added tokens in the order of their ids; `state` is the content of tokenizer.json."""
-        found = self.declared
-        if found is None:
-            found = {token["id"]: added_token(token) for token in state.get("added_tokens", [])}
+        found = dict(self.declared)
+        if not self.is_complete:
+            found |= {token["id"]: added_token(token) for token in state.get("added_tokens", [])}
         return [found[token_id] for token_id in sorted(found)]
 
 
@@ -52,22 +54,20 @@ def read_settings(file: Path) -> Settings:
     """The settings beside a vocabulary or tokenizer.json, in the order in which files decide."""
     place = file.with_name(CONFIG)
     config = read_object(place)
-    declared = config.get("added_tokens_decoder")
-    if declared is None:
+    decoder = config.get("added_tokens_decoder")
+    if decoder is None:
         # transformers before 4.34 wrote what is special, and what was added, each in its own file.
         config.update(read_object(file.with_name("special_tokens_map.json")))
     _check_tokens(config, place)
-    if declared is None:
+    if decoder is None:
         added = read_object(file.with_name("added_tokens.json"))
-        declared = {token_id: _legacy(token, config) for token, token_id in added.items()} or None
+        declared = {token_id: _legacy(token, config) for token, token_id in added.items()}
+    else:
+        declared = {int(token_id): added_token(token) for token_id, token in decoder.items()}
     kept = {key: value for key, value in config.items() if key not in _DROPPED}
     if extra := extra_tokens(config):
         kept["additional_special_tokens"] = [content(token) for token in extra]
-    return Settings(
-        _class_name(file, config),
-        kept,
-        declared and {int(token_id): added_token(token) for token_id, token in declared.items()},
-    )
+    return Settings(_class_name(file, config), kept, declared, is_complete=decoder is not None)
 
 
 def check_settings(kind: TokenizerClass, config: Mapping[str, Any], place: Path) -> None:
@@ -94,14 +94,16 @@ def _class_name(file: Path, config: Mapping[str, Any]) -> str | None:
     return stated.removesuffix("Fast") if stated else OF_FILE.get(file.name)
 
 
-def _legacy(token: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _legacy(token: str, config: Mapping[str, Any]) -> AddedToken:
     named = [config[role] for role in ROLES if config.get(role)]
     special = token in map(content, [*named, *extra_tokens(config)])
-    return {"content": token, "special": special, "normalized": not special}
+    return AddedToken(token, special=special, normalized=not special)
 
 
 def _check_tokens(config: Mapping[str, Any], place: Path) -> None:
     decoder = config.get("added_tokens_decoder") or {}
+    if not (isinstance(decoder, Mapping) and all(map(str.isdigit, decoder))):
+        raise UserError(f"{place}: added_tokens_decoder is no table of tokens by id")
     named = [config[role] for role in ROLES if config.get(role)]
     for token in (*named, *extra_tokens(config), *decoder.values()):
         text = token.get("content") if isinstance(token, Mapping) else token

@@ -37,6 +37,8 @@ def test_the_pipeline_is_that_of_transformers(published):
     assert pipeline(ours.backend) == pipeline(theirs.backend_tokenizer)
     for role in ROLES:
         assert getattr(ours, f"{role}_id") == getattr(theirs, f"{role}_token_id")
+    for pair in (False, True):
+        assert ours.num_special_tokens(pair=pair) == theirs.num_special_tokens_to_add(pair=pair)
     special = {i for i, token in theirs.added_tokens_decoder.items() if token.special}
     assert ours.special_ids == special
 

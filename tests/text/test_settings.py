@@ -66,8 +66,16 @@ def in_tokenizer_json(directory):
     save_tokenizer(load_tokenizer(directory), directory)
 
 
+def in_tokenizer_json_and_files(directory):
+    in_tokenizer_json(directory)
+    write(directory, "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"})
+    write(directory, "special_tokens_map.json", {"mask_token": "<mask>"})
+    write(directory, "added_tokens.json", {"quick brown": 600, "Foxes": 601, "<ent>": 602})
+
+
 @pytest.mark.parametrize(
-    "declare", [in_the_configuration, in_files_of_their_own, in_tokenizer_json]
+    "declare",
+    [in_the_configuration, in_files_of_their_own, in_tokenizer_json, in_tokenizer_json_and_files],
 )
 def test_added_tokens_are_found_where_any_version_of_transformers_put_them(roberta, declare):
     transformers = pytest.importorskip("transformers")
@@ -151,6 +159,7 @@ def test_merges_of_another_vocabulary_are_refused(roberta):
         ("merges.txt", "a b c\n", r"merge 1 is 'a b c'; expected two pieces"),
         ("vocab.json", '{"a": "b"}', r"'a' has the id 'b'; expected a whole number"),
         ("tokenizer_config.json", '{"add_prefix_space": 1}', r"add_prefix_space is 1; expected"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"a": "b"}}', "added_tokens_decoder"),
         ("tokenizer_config.json", '{"pad_token": 1}', r"1 is no token; expected text"),
     ],
 )
