@@ -42,7 +42,9 @@ class DocumentEncoder:
 
     def __call__(self, texts: Sequence[str]) -> EncodedDocuments:
         """Token ids of documents, sentence by sentence."""
-        documents = [self._split(text) for text in texts]
+        # Byte-level pieces say whether a space was before them: a sentence after another has one.
+        space = " " if self.tokenizer.tells_leading_space else ""
+        documents = [self._split(text, space) for text in texts]
         counts = np.fromiter(map(len, documents), np.int64, len(documents))
         tokens, lengths = self.tokenizer.encode_flat([s for d in documents for s in d])
         # Control characters alone make a sentence without tokens.
@@ -55,10 +57,12 @@ class DocumentEncoder:
             int(np.count_nonzero(tokens == self.tokenizer.unk_id)),
         )
 
-    def _split(self, text: str) -> list[str]:
+    def _split(self, text: str, space: str) -> list[str]:
         if self.sentences == "lines":
-            return [piece for line in text.split("\n") if line.strip() for piece in pieces(line)]
-        return split_sentences(text, self.language)
+            found = [piece for line in text.split("\n") if line.strip() for piece in pieces(line)]
+        else:
+            found = split_sentences(text, self.language)
+        return found[:1] + [space + sentence for sentence in found[1:]]
 
 
 def encode_chunks(

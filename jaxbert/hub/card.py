@@ -39,9 +39,13 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def render(card: Card, config: EncoderConfig, head: Head) -> str:
-    """The card as Markdown with the YAML front matter that the Hub reads."""
-    front = {key: value for key, value in _front_matter(card, head).items() if value}
+def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "transformers") -> str:
+    """The card as Markdown with the YAML front matter that the Hub reads.
+
+    `library` is the one that opens the files, which is what the Hub's snippets are made from.
+    """
+    fields = {"library_name": library, **_front_matter(card, head)}
+    front = {key: value for key, value in fields.items() if value}
     matter = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
     sections = [
         f"---\n{matter}---",
@@ -57,8 +61,6 @@ def render(card: Card, config: EncoderConfig, head: Head) -> str:
 
 def _front_matter(card: Card, head: Head) -> dict[str, Any]:
     return {
-        # The library that opens the files, which is what the Hub's snippets are made from.
-        "library_name": "transformers",
         "pipeline_tag": PIPELINES.get(head.kind),
         "language": list(card.language),
         "license": card.license,

@@ -102,7 +102,9 @@ def save_params(
             write_safetensors(tensors, new, max_shard_size)
         if tokenizer is not None:
             save_tokenizer(_without_unknown_types(tokenizer, config), new)
-        text = render(card or Card(name=Path(directory).name), config, head)
+        library = "transformers" if layout == "huggingface" else "jaxbert"
+        card = card or Card(name=Path(directory).name)
+        text = render(card, config, head, library=library)
         (new / "README.md").write_text(text, encoding="utf-8")
 
 

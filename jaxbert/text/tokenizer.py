@@ -115,6 +115,12 @@ class Tokenizer:
         """How many tokens frame a text or a pair: 2 and 3, but 4 for a pair of RoBERTa's."""
         return self.backend.num_special_tokens_to_add(pair)
 
+    @cached_property
+    def tells_leading_space(self) -> bool:
+        """Whether a text's first word is another piece after a space (RoBERTa's `\u0120`)."""
+        spaced, bare = self.encode_plain([" a", "a"])
+        return spaced != bare
+
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, no special token added or recognised: "[SEP]" is three pieces."""
         tokens, lengths = self.encode_flat(texts)

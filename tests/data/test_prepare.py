@@ -18,7 +18,7 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
-from jaxbert.text.training import train_wordpiece
+from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
 
 RUN = """
 import sys
@@ -279,3 +279,18 @@ def test_docs_become_a_store(tmp_path):
     assert summary.text_bytes <= 100_000
     assert summary.documents > 10
     assert summary.unknown / summary.tokens < 0.001
+
+
+def test_byte_level_pieces_are_those_of_the_running_text(tmp_path):
+    """RoBERTa's pieces know the space before a word, and sentences are encoded one by one."""
+    text = "Alpha beta. Gamma delta! Epsilon zeta."
+    tokenizer = train_byte_level_bpe([text] * 3, 300)
+    assert tokenizer.tells_leading_space
+    save_tokenizer(tokenizer, tmp_path / "tokenizer")
+    (tmp_path / "corpus.txt").write_text(text + "\n")
+    options = PrepareOptions(tokenizer=str(tmp_path / "tokenizer"), processes=1)
+    prepare([str(tmp_path / "corpus.txt")], tmp_path / "store", options)
+    store = TokenStore.open(tmp_path / "store")
+    assert store.num_sentences == 3
+    assert store.tokens.tolist() == tokenizer.encode_plain([text])[0]
+    assert not train_wordpiece([text] * 3, 60).tells_leading_space
