@@ -13,6 +13,7 @@ from jaxbert.families.fields import (
     rope_theta,
     write_fields,
 )
+from jaxbert.families.modernbert import padding_of
 from jaxbert.families.weight import Weight, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
@@ -109,9 +110,9 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     hf = {name: value for name, value in hf.items() if name != "auto_map" or not _is_own(value)}
     refuse_other_mathematics(hf, "eurobert", {"rope_scaling": None, "hidden_dropout": 0.0})
     fields = read_fields(hf, FIELDS)
-    for name in ("pad_token_id", "num_key_value_heads"):
-        if hf.get(name) is not None:
-            fields |= read_fields(hf, {name: name})
+    fields |= padding_of(hf)
+    if hf.get("num_key_value_heads") is not None:
+        fields |= read_fields(hf, {"num_key_value_heads": "num_key_value_heads"})
     config = replace(DEFAULTS, **fields, hidden_act=activation(hf, "hidden_act", "silu"))
     width = config.hidden_size // config.num_attention_heads
     refuse_other_mathematics(hf, "eurobert", {"head_dim": width})
@@ -145,14 +146,13 @@ def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     assert config.rotary is not None
     style = config.heads.sequence_classification
     is_published = config.vocab_size == DEFAULTS.vocab_size
-    has_padding = config.pad_token_id < config.vocab_size
     tokens = SPECIAL if is_published else {"bos_token_id": None, "eos_token_id": None}
     return {
         **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "num_key_value_heads": config.key_value_heads,
         "head_dim": config.hidden_size // config.num_attention_heads,
-        "pad_token_id": config.pad_token_id if has_padding else None,
+        "pad_token_id": config.pad_token_id,
         **tokens,
         "rope_theta": config.rotary.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary.rope_theta},

@@ -136,8 +136,7 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     """
     refuse_other_mathematics(hf, "modernbert", {"rope_scaling": None})
     fields = read_fields(hf, FIELDS)
-    if hf.get("pad_token_id") is not None:
-        fields |= read_fields(hf, {"pad_token_id": "pad_token_id"})
+    fields |= padding_of(hf)
     config = replace(DEFAULTS, **fields)
     return replace(
         config,
@@ -147,6 +146,13 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
         rotary=_rotary(hf),
         heads=_head_styles(hf),
     )
+
+
+def padding_of(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Null: no token is padding, and which row stands there changes nothing."""
+    if "pad_token_id" in hf and hf["pad_token_id"] is None:
+        return {"pad_token_id": 0}
+    return read_fields(hf, {"pad_token_id": "pad_token_id"})
 
 
 def _head_styles(hf: Mapping[str, Any]) -> HeadStyles:
@@ -204,12 +210,11 @@ def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     assert rotary is not None
     types = config.layer_types or every(1)
     bases = {"full_attention": rotary.rope_theta, "sliding_attention": rotary.local_rope_theta}
-    has_padding = config.pad_token_id < config.vocab_size
     is_published = config.vocab_size == DEFAULTS.vocab_size
     return {
         **write_fields(config, FIELDS),
         "hidden_activation": config.hidden_act,
-        "pad_token_id": config.pad_token_id if has_padding else None,
+        "pad_token_id": config.pad_token_id,
         **{name: token if is_published else None for name, token in SPECIAL.items()},
         "layer_types": _repeated(types, config.num_hidden_layers),
         # Null stops v4, which knows no other pattern, from computing something else.

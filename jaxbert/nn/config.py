@@ -111,6 +111,10 @@ class EncoderConfig:
             rate = getattr(self, name)
             if rate is not None and not 0.0 <= rate < 1.0:
                 raise UserError(f"{name}={rate}: must lie in [0, 1)")
+        if self.pad_token_id >= self.vocab_size:
+            raise UserError(
+                f"pad_token_id={self.pad_token_id}: must be below vocab_size={self.vocab_size}"
+            )
         if self.embedding_size is not None and self.embedding_size < 1:
             raise UserError(f"embedding_size={self.embedding_size}: must be at least 1")
         if self.layer_norm_eps <= 0:

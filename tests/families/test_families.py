@@ -22,6 +22,7 @@ def tiny(family: Family) -> EncoderConfig:
     return replace(
         next(iter(family.presets.values())),
         vocab_size=131,
+        pad_token_id=1,
         num_hidden_layers=2,
         max_position_embeddings=80,
     )

@@ -68,3 +68,17 @@ def test_electras_multiple_choice_drops_out_after_its_summary():
     assert not jnp.allclose(plain.logits, dropped.logits)
     zero_rate, unchanged = outputs("electra", "multiple_choice", summary_last_dropout=0.0)
     assert jnp.array_equal(zero_rate.logits, unchanged.logits)
+
+
+def test_debertas_pooler_and_classifier_drop_out_by_fields_of_their_own():
+    plain, dropped = outputs("deberta-v2", "sequence_classification", pooler_dropout=0.5)
+    assert jnp.array_equal(plain.last_hidden_state, dropped.last_hidden_state)
+    assert not jnp.allclose(plain.pooled, dropped.pooled)
+    plain, dropped = outputs("deberta-v2", "multiple_choice", cls_dropout=0.5)
+    assert jnp.array_equal(plain.pooled, dropped.pooled)
+    assert not jnp.allclose(plain.logits, dropped.logits)
+
+
+def test_debertas_token_classifier_goes_by_the_encoders_dropout():
+    plain, dropped = outputs("deberta-v2", "token_classification", cls_dropout=0.5)
+    assert jnp.array_equal(plain.logits, dropped.logits)

@@ -158,6 +158,14 @@ def test_a_field_that_is_not_implemented_is_refused_by_name(field: str, value: o
         config_from_hf({field: value})
 
 
+def test_attention_drops_out_its_weights_and_its_output():
+    config = config_from_hf({"attention_dropout": 0.2, "mlp_dropout": 0.3})
+    rates = (config.attention_probs_dropout_prob, config.attention_output_dropout_prob)
+    assert (*rates, config.mlp_dropout_prob, config.hidden_dropout_prob) == (0.2, 0.2, 0.3, 0.0)
+    written = MODERNBERT.config_to_hf(config, Head())
+    assert (written["attention_dropout"], written["mlp_dropout"]) == (0.2, 0.3)
+
+
 def test_a_pooling_of_the_head_is_written_and_the_familys_otherwise():
     classifier = Head("sequence_classification", ("a", "b"))
     for config, expected in (({}, "cls"), ({"classifier_pooling": "mean"}, "mean")):
@@ -168,6 +176,13 @@ def test_a_pooling_of_the_head_is_written_and_the_familys_otherwise():
 
 
 def test_tokens_of_another_vocabulary_are_not_named():
-    written = MODERNBERT.config_to_hf(replace(preset("modernbert-base"), vocab_size=9), Head())
-    names = ("pad", "bos", "eos", "cls", "sep")
-    assert {written[f"{name}_token_id"] for name in names} == {None}
+    config = replace(preset("modernbert-base"), vocab_size=9, pad_token_id=3)
+    written = MODERNBERT.config_to_hf(config, Head())
+    assert written["pad_token_id"] == 3
+    assert {written[f"{name}_token_id"] for name in ("bos", "eos", "cls", "sep")} == {None}
+
+
+def test_padding_lies_in_the_vocabulary():
+    assert config_from_hf({"vocab_size": 9, "pad_token_id": None}).pad_token_id == 0
+    with pytest.raises(UserError, match="pad_token_id=50283: must be below vocab_size=9"):
+        config_from_hf({"vocab_size": 9})

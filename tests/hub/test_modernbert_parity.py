@@ -16,13 +16,15 @@ from there_and_back import (
     our_outputs,
     run_theirs,
 )
-from torch_models import make_torch_model
+from torch_models import LABELS, make_torch_model
 from transformers import AutoConfig, ModernBertConfig
 from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding
 
 from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import save_pretrained
+from jaxbert.hub.verify import verify
 from jaxbert.nn.functional import functional
+from jaxbert.nn.head import Head
 from jaxbert.nn.rotary import rotation
 
 FULL, LOCAL = "full_attention", "sliding_attention"
@@ -58,6 +60,15 @@ def test_every_option_matches_pytorch(options: dict[str, Any], tmp_path: Path):
 def test_mean_pooling_matches_pytorch(head: str, tmp_path: Path):
     options = BIASES | {"classifier_pooling": "mean"}
     assert_there_and_back(f"ModernBertFor{head}", tmp_path, **options)
+
+
+def test_a_pooling_that_was_asked_for_is_that_of_the_classifier_in_pytorch(tmp_path: Path):
+    make_torch_model("ModernBertForSequenceClassification").save_pretrained(tmp_path / "theirs")
+    head = Head("sequence_classification", LABELS, pooling="mean")
+    model = from_pretrained(tmp_path / "theirs", head=head)
+    save_pretrained(model, None, tmp_path / "ours")
+    assert verify(model, tmp_path / "ours").is_equivalent
+    assert not verify(model, tmp_path / "theirs").is_equivalent
 
 
 def test_the_config_json_of_transformers_4_is_the_same_model(tmp_path: Path):
