@@ -2,7 +2,7 @@
 
 import argparse
 
-HELP = "show versions, devices and what is installed"
+HELP = "show versions, devices, what is installed and the published sizes"
 EXAMPLE = """
 jaxbert info
 """
@@ -26,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from jaxbert.families import FAMILIES
+
     table = Table("what", "which")
     table.add_row("python", platform.python_version())
     for package in PACKAGES:
@@ -36,5 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     devices = jax.devices()
     table.add_row("devices", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
     table.add_row("processes", str(jax.process_count()))
+    for family in FAMILIES.values():
+        table.add_row(f"presets of {family.model_type}", ", ".join(family.presets))
     Console().print(table)
     return 0
