@@ -1,10 +1,9 @@
 """Disentangled attention over relative positions (He et al. 2020, DeBERTa, section 3.1)."""
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxbert.nn.attention import AttentionInputs, SelfAttention
 from jaxbert.nn.config import EncoderConfig
@@ -56,9 +55,8 @@ class DisentangledAttention(SelfAttention):
 def _against_positions(
     content: Float[Array, "batch seq heads head_dim"],
     offsets: Float[Array, "offsets heads head_dim"],
-    rows: np.ndarray,
+    rows: Int[Array, "seq seq"],
 ) -> Float[Array, "batch heads seq seq"]:
     """float32 products of every position's content with the offsets named by its row of `rows`."""
     by_offset = jnp.einsum("bqnd,ond->bnqo", content, offsets, preferred_element_type=jnp.float32)
-    chosen = jnp.asarray(rows)[None, None]
-    return jnp.take_along_axis(by_offset, chosen, axis=-1, mode="promise_in_bounds")
+    return jnp.take_along_axis(by_offset, rows[None, None], axis=-1, mode="promise_in_bounds")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.norm import norm
@@ -19,8 +19,8 @@ class RelativePositions(NamedTuple):
 
     embeddings: Float[Array, "offsets hidden"]
     """By query position minus key position, ascending."""
-    rows: np.ndarray
-    """int32 [query, key]: the row of `embeddings` for every pair of positions."""
+    rows: Int[Array, "seq seq"]
+    """[query, key]: the row of `embeddings` for every pair of positions."""
 
 
 class RelativeEmbeddings(nnx.Module):
@@ -41,7 +41,7 @@ class RelativeEmbeddings(nnx.Module):
         table = self.embedding[...][first : last + 1]
         if self.relative.norm_rel_ebd:
             table = self.norm(table)
-        return RelativePositions(table.astype(dtype), rows - np.int32(first))
+        return RelativePositions(table.astype(dtype), jnp.asarray(rows - np.int32(first)))
 
 
 def table_rows(length: int, relative: RelativeAttention) -> np.ndarray:

@@ -72,7 +72,8 @@ def test_scores_are_the_sum_over_pairs_of_positions(is_shared: bool, kinds: tupl
     table = draws.normal(size=(16, 12)).astype(np.float32)
     rows = table_rows(7, relative)
     inputs = AttentionInputs(
-        jnp.ones((2, 1, 1, 7), bool), relative=RelativePositions(jnp.asarray(table), rows)
+        jnp.ones((2, 1, 1, 7), bool),
+        relative=RelativePositions(jnp.asarray(table), jnp.asarray(rows)),
     )
     found = attention.scores(jnp.asarray(query), jnp.asarray(keys), inputs, None)
 
