@@ -292,6 +292,11 @@ def _canonical_key(key: str) -> str:
     return PREFIX + key if key.startswith(("embeddings.", "encoder.")) else key
 
 
+def _tied(config: EncoderConfig) -> Mapping[str, str]:
+    words = f"{PREFIX}embeddings.word_embeddings.weight"
+    return tied_vocabulary(config, "cls.predictions", words) if config.heads.legacy else {}
+
+
 DEBERTA_V2 = Family(
     model_type="deberta-v2",
     tokenizer_class="DebertaV2Tokenizer",
@@ -301,9 +306,7 @@ DEBERTA_V2 = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
-    tied=lambda config: tied_vocabulary(
-        config, "cls.predictions", "deberta.embeddings.word_embeddings.weight"
-    ),
+    tied=_tied,
     buffers=frozenset({"deberta.embeddings.position_ids"}),
     head_prefixes=(
         "pooler.",

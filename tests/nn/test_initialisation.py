@@ -50,6 +50,20 @@ def test_weights_are_a_normal_of_0_02_cut_at_two_sigma(params: dict[str, np.ndar
     assert (np.abs(drawn) < 0.02).mean() == pytest.approx(0.6827 / 0.9545, abs=0.02)
 
 
+def test_deep_models_start_what_writes_into_the_sum_smaller_and_classifiers_by_their_width():
+    deep = dataclasses.replace(CONFIG, hidden_size=64, depth_scaled_initializer=True)
+    classifier = Head("token_classification", tuple(f"label {index}" for index in range(64)))
+    drawn = named(init_params(deep, classifier, 0))
+    expected = {
+        "encoder/layers/0/attention/output/kernel": 0.02 / 2,
+        "encoder/layers/1/mlp/down/kernel": 0.02 / 2,
+        "encoder/layers/1/mlp/up/kernel": 0.02,
+        "classifier/dense/kernel": 1 / 8,
+    }
+    for name, stddev in expected.items():
+        assert drawn[name].std() == pytest.approx(stddev * CUT, rel=0.06), name
+
+
 def test_biases_are_zero_and_scales_one(params: dict[str, np.ndarray]):
     for name, value in params.items():
         if name.endswith("bias"):
