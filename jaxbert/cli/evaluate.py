@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.training.log import to_json
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    if model.loaded.head.has_labels:
+    if model.loaded.head.kind == "sequence_classification":
         columns = inference.columns_of(
             model, arguments.text_column, arguments.text_pair_column, arguments.label_column
         )

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     length = max_length(arguments, model)
-    if model.loaded.head.has_labels:
+    if model.loaded.head.kind == "sequence_classification":
         columns = inference.columns_of(
             model, arguments.text_column, arguments.text_pair_column, None
         )

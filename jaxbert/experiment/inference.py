@@ -96,6 +96,11 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
     Examples are cut as in the model's run where that is known.
     """
     head = model.loaded.head
+    if head.kind == "replaced_token_detection":
+        raise UserError(
+            f"{model.loaded.directory}: a discriminator is evaluated in its run, beside its "
+            "generator (metrics.jsonl); the generator alone is a masked LM: give RUN/generator"
+        )
     if not head.has_masked_lm:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
     store = TokenStore.open(store_path)
@@ -186,8 +191,10 @@ def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[di
 
 def _classification(model: Ready) -> SequenceClassification:
     head: Head = model.loaded.head
-    if not head.has_labels:
-        raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a classifier")
+    if head.kind != "sequence_classification":
+        raise UserError(
+            f"{model.loaded.directory}: its head is {head.kind!r}, not a classifier of sequences"
+        )
     if head.problem_type == "multi_label_classification":
         raise UserError(
             f"{model.loaded.directory}: several labels a row (problem_type={head.problem_type!r}) "

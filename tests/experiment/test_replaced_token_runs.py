@@ -8,6 +8,7 @@ import pytest
 from experiment.small_runs import after_polls, pretraining, trajectory
 
 from jaxbert.errors import UserError
+from jaxbert.experiment.inference import evaluate_masked_lm, ready
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.tree import flat
@@ -67,6 +68,12 @@ def test_a_run_goes_on_from_a_pair(finished: Path, store: Path, tmp_path: Path):
     pretrain(pretraining(store, *given, model=model), tmp_path / "run", quiet=True)
     first, last = trajectory(finished)[0], trajectory(tmp_path / "run")[0]
     assert last["masked_lm_loss"] < first["masked_lm_loss"]
+
+
+def test_evaluating_a_discriminator_alone_says_where_it_is_evaluated(finished: Path, store: Path):
+    with pytest.raises(UserError, match="give RUN/generator"):
+        evaluate_masked_lm(ready(finished), str(store))
+    assert evaluate_masked_lm(ready(finished / "generator"), str(store))["rows"] > 0
 
 
 def test_the_discriminator_is_what_is_fine_tuned(finished: Path):
