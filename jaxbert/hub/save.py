@@ -193,6 +193,8 @@ def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:
         return f"a {head.kind} head for {family.model_type}"
     if head.mixture is not None:
         return "a head over several layers"
-    if head.pooling is not None and head.pooling not in family.poolings:
+    # What config.json says of pooling is about classifiers.
+    poolings = family.poolings if head.has_labels else frozenset()
+    if head.pooling is not None and head.pooling not in poolings:
         return f"pooling={head.pooling!r} for {family.model_type}"
     return None
