@@ -194,7 +194,7 @@ def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:
     if head.mixture is not None:
         return "a head over several layers"
     # What config.json says of pooling is about classifiers.
-    poolings = family.poolings if head.has_labels else frozenset()
+    poolings = family.poolings if head.num_outputs else frozenset()
     if head.pooling is not None and head.pooling not in poolings:
         return f"pooling={head.pooling!r} for {family.model_type}"
     return None
