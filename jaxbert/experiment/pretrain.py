@@ -87,7 +87,8 @@ def pretrain(
     store = TokenStore.open(config.store)
     tokenizer = load_tokenizer(store.tokenizer_directory)
     job = _job(config, store, tokenizer)
-    check_config(job.encoder, Head())
+    for encoder in job.trainee.encoders:
+        check_config(encoder, Head())
     check_tokenizer(tokenizer, job.encoder)
     check_length("data.max_seq_length", config.data.max_seq_length, job.encoder)
     data = _data(config, store)

@@ -111,3 +111,19 @@ def test_sentence_pairs_of_which_nothing_is_learnt_are_refused(store: Path, tmp_
     config = pretraining(store, *ELECTRA[:-1])
     with pytest.raises(UserError, match=r"set data\.sentence_pairs=none"):
         pretrain(config, tmp_path / "run")
+
+
+def test_a_generator_that_could_not_be_exported_is_refused_before_training(
+    store: Path, tmp_path: Path
+):
+    """A narrower generator with shared embeddings is nothing that DeBERTa's config.json can say."""
+    config = pretraining(
+        store,
+        "model.preset=deberta-v3-base",
+        "objective.kind=replaced_token_detection",
+        "objective.generator_size=0.5",
+        "data.sentence_pairs=none",
+    )
+    with pytest.raises(UserError, match="embedding_size"):
+        pretrain(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
