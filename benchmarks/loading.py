@@ -66,8 +66,7 @@ def write_model(directory: Path) -> None:
     program = (
         "import sys, jaxbert; from jaxbert.families import preset; "
         "from jaxbert.hub.save import save_params; from jaxbert.nn.functional import init_params; "
-        "found = preset('bert-base-uncased'); "
-        "config = found[1] if isinstance(found, tuple) else found; head = jaxbert.Head(); "
+        "config, head = preset('bert-base-uncased'), jaxbert.Head(); "
         "save_params(init_params(config, head, 0), config, head, None, sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", program, str(directory)], check=True)

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,13 @@ from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 Place = Callable[[str, np.ndarray], Any]
-"""Takes a parameter's path and its values, float32, and gives what goes into the params tree."""
+"""Takes a parameter's path and its values, float32, and gives what goes into the params tree.
+
+It is called from two threads.
+"""
+
+_AT_A_TIME = 2
+"""Parameters read at once: one is fetched while another is turned; more hold more memory."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,16 @@ def assemble(
 ) -> Params:
     """The params tree in float32, read from the file or drawn from `seed`, as `place` puts it."""
     drawn = _draw(config, head, seed, fresh) if fresh else {}
-    leaves = dict.fromkeys(stored)
+
+    def leaf(path: str) -> Any:
+        read = drawn[path] if path in fresh else stored[path].read()
+        return place(path, _own(np.asarray(read, np.float32)))
+
     # The largest first: what it takes to read one is taken while little else is held.
-    for path in sorted(stored, key=lambda path: -math.prod(stored[path].expected)):
-        leaf = drawn[path] if path in fresh else stored[path].read()
-        leaves[path] = place(path, _own(np.asarray(leaf, np.float32)))
-    return unflatten_dict(leaves, sep="/")
+    order = sorted(stored, key=lambda path: -math.prod(stored[path].expected))
+    with ThreadPoolExecutor(_AT_A_TIME) as readers:
+        leaves = dict(zip(order, readers.map(leaf, order), strict=True))
+    return unflatten_dict({path: leaves[path] for path in stored}, sep="/")
 
 
 def _own(array: np.ndarray) -> np.ndarray:

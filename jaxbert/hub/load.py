@@ -88,8 +88,9 @@ def load_params(
     `ignore_mismatched_heads`, which draws a new one. Raises UserError naming every tensor that is
     missing, unexpected or of another shape.
 
-    `place(path, array)` takes each parameter before the next one is read, and what it returns is
-    kept in its stead: what puts it onto its devices at once never holds two models.
+    `place(path, array)` takes each parameter as soon as it is read, two at a time and from two
+    threads, and what it returns is kept in its stead: what puts it onto its devices at once never
+    holds two models.
     """
     source = find_model(path_or_hub_id, revision=revision)
     directory = source.directory
