@@ -18,19 +18,18 @@ _ROUNDS = 8
 _MAX_EXAMPLES = 2**62
 
 
-def visit(seed: int, num_examples: int, start: int, stop: int) -> tuple[Indices, Indices]:
-    """Says which examples the stream holds at positions [start, stop): their epochs and indices.
+def visit(seed: int, num_examples: int, positions: Indices) -> tuple[Indices, Indices]:
+    """Says which examples the stream holds at some positions: their epochs and indices.
 
     Every epoch is a permutation of [0, num_examples) of its own, computed position by position: a
     Feistel network over the smallest 4**k numbers that suffice, applied again to what falls
     outside (cycle walking; Black and Rogaway 2002). Nothing of the size of the corpus is held.
     """
     assert 0 < num_examples <= _MAX_EXAMPLES, num_examples
-    assert 0 <= start <= stop, (start, stop)
-    epochs, positions = np.divmod(np.arange(start, stop, dtype=np.int64), num_examples)
+    epochs, places = np.divmod(positions, num_examples)
     keys = words(seed, "order", epochs, np.zeros_like(epochs), _ROUNDS)
     half_bits = max(1, ((num_examples - 1).bit_length() + 1) // 2)
-    indices = _encipher(positions, keys, half_bits)
+    indices = _encipher(places, keys, half_bits)
     while (outside := np.flatnonzero(indices >= num_examples)).size:
         indices[outside] = _encipher(indices[outside], keys[outside], half_bits)
     return epochs, indices

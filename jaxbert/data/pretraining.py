@@ -132,7 +132,7 @@ class PretrainingData:
         """Rows [start, stop) of the batch of a step, without making the others."""
         assert 0 <= start <= stop <= self.batch_size, (start, stop)
         first = step * self.batch_size
-        epochs, indices = visit(self.seed, self.num_examples, first + start, first + stop)
+        epochs, indices = visit(self.seed, self.num_examples, np.arange(first + start, first + stop))
         if self.config.masking == "static":
             epochs = epochs % self.config.num_duplicates
         return self._examples(self.seed, epochs, indices)

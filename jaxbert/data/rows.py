@@ -77,7 +77,7 @@ class RowBatches:
         """
         assert 0 <= start <= stop <= self.batch_size, (start, stop)
         first = step * self.batch_size
-        _, row_ids = visit(self.seed, self.num_examples, first + start, first + stop)
+        _, row_ids = visit(self.seed, self.num_examples, np.arange(first + start, first + stop))
         return self._gather(row_ids)
 
     @property
