@@ -1,7 +1,7 @@
 """Pretraining batches: the batch of step s is a pure function of (store, config, seed, s)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jaxbert.config import nearest
 from jaxbert.data.masking import IGNORED, MaskedRows, mask_rows
+from jaxbert.data.masking_config import MaskingConfig
 from jaxbert.data.order import visit
 from jaxbert.data.pairs import (
     Corpus,
@@ -38,54 +39,25 @@ _EVALUATION_SEED = 0
 
 @dataclass(frozen=True)
 class PretrainingDataConfig:
-    """How a corpus becomes pretraining examples; the defaults are those of the original BERT.
-
-    `masking="static"` repeats the pairs and masks of epoch e in epoch e + `num_duplicates`;
-    "dynamic" never repeats them.
-    """
+    """How a corpus becomes pretraining examples; the defaults are those of the original BERT."""
 
     max_seq_length: int = 128
-    max_predictions_per_sequence: int = 20
-    masked_lm_probability: float = 0.15
-    mask_replace_prob: float = 0.8
-    """Of the chosen tokens, how many become [MASK]."""
-    random_replace_prob: float = 0.1
-    """How many become a random token; the rest stay as they are."""
     short_sequence_probability: float = 0.1
     sentence_pairs: SentencePairs = "next_sentence"
-    whole_word_masking: bool = False
-    masking: Literal["dynamic", "static"] = "dynamic"
-    num_duplicates: int = 10
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
     validation_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         if self.max_tokens < 2:
             shortest = self.max_seq_length - self.max_tokens + 2
             raise UserError(f"max_seq_length={self.max_seq_length}: must be at least {shortest}")
-        if not 1 <= self.max_predictions_per_sequence <= self.max_seq_length:
-            raise UserError(
-                f"max_predictions_per_sequence={self.max_predictions_per_sequence}: must be from 1"
-                f" to max_seq_length={self.max_seq_length}"
-            )
-        probabilities = (
-            *("masked_lm_probability", "mask_replace_prob", "random_replace_prob"),
-            *("short_sequence_probability", "validation_fraction"),
-        )
-        if self.mask_replace_prob + self.random_replace_prob > 1.0:
-            raise UserError(
-                f"mask_replace_prob={self.mask_replace_prob} and random_replace_prob="
-                f"{self.random_replace_prob} add up to more than 1"
-            )
-        for name in probabilities:
+        for name in ("short_sequence_probability", "validation_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}={getattr(self, name)}: must be from 0 to 1")
         if self.sentence_pairs not in get_args(SentencePairs):
             hint = nearest(str(self.sentence_pairs), get_args(SentencePairs))
             raise UserError(f"sentence_pairs={self.sentence_pairs!r}: {hint}")
-        if self.masking not in ("dynamic", "static"):
-            raise UserError(f'masking="{self.masking}": must be "dynamic" or "static"')
-        if self.num_duplicates < 1:
-            raise UserError(f"num_duplicates={self.num_duplicates}: must be at least 1")
+        self.masking.check_length(self.max_seq_length)
 
     @property
     def max_tokens(self) -> int:
@@ -132,9 +104,10 @@ class PretrainingData:
         """Rows [start, stop) of the batch of a step, without making the others."""
         assert 0 <= start <= stop <= self.batch_size, (start, stop)
         first = step * self.batch_size
-        epochs, indices = visit(self.seed, self.num_examples, np.arange(first + start, first + stop))
-        if self.config.masking == "static":
-            epochs = epochs % self.config.num_duplicates
+        positions = np.arange(first + start, first + stop)
+        epochs, indices = visit(self.seed, self.num_examples, positions)
+        if self.config.masking.num_duplicates is not None:
+            epochs = epochs % self.config.masking.num_duplicates
         return self._examples(self.seed, epochs, indices)
 
     @property
@@ -183,11 +156,7 @@ class PretrainingData:
             epochs,
             indices,
             seed=seed,
-            probability=config.masked_lm_probability,
-            max_predictions=config.max_predictions_per_sequence,
-            whole_words=config.whole_word_masking,
-            mask_replace_prob=config.mask_replace_prob,
-            random_replace_prob=config.random_replace_prob,
+            config=config.masking,
         )
         return batch | _masked_columns(masked)
 

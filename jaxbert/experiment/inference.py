@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import scipy.special
 
+from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.rows import RowBatches, static_length
 from jaxbert.data.store import TokenStore
@@ -116,7 +117,7 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
     if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
         settings["validation_fraction"] = 1.0
     settings.setdefault("max_seq_length", min(128, longest_input(model.loaded.config)))
-    config = PretrainingDataConfig(**settings)
+    config = parse_config(PretrainingDataConfig, settings, origin="data")
     data = PretrainingData(store, config, 0, model.batch_size, split="validation")
     task = MaskedLanguageModelling(config.sentence_pairs)
     return _evaluate(model, task, data.evaluation_batches()) | {"rows": data.num_examples}

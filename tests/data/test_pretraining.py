@@ -15,6 +15,7 @@ from corpora import (
     vocabulary,
 )
 
+from jaxbert.data.masking_config import MaskingConfig, WordUnits
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.errors import UserError
 
@@ -55,11 +56,11 @@ def digest(batch):
 
 OPTIONS = [
     {},
-    {"whole_word_masking": True},
+    {"masking": MaskingConfig(units=WordUnits())},
     {"sentence_pairs": "sentence_order"},
     {"sentence_pairs": "none"},
-    {"masking": "static", "num_duplicates": 2},
-    {"max_seq_length": 37, "max_predictions_per_sequence": 3},
+    {"masking": MaskingConfig(num_duplicates=2)},
+    {"max_seq_length": 37, "masking": MaskingConfig(probability=0.1, max_predictions=3)},
 ]
 
 
@@ -206,8 +207,9 @@ def test_an_epoch_visits_every_span_once(store, options):
 
 
 def test_static_examples_repeat_after_the_duplicates_and_dynamic_ones_do_not(store):
-    for masking, repeats in [("static", True), ("dynamic", False)]:
-        data = make(store, batch_size=1, masking=masking, num_duplicates=3)
+    for num_duplicates, repeats in [(3, True), (None, False)]:
+        masking = MaskingConfig(num_duplicates=num_duplicates)
+        data = make(store, batch_size=1, masking=masking)
         num_examples = data.num_examples
         epochs = [
             sorted(digest(data.batch(epoch * num_examples + i)) for i in range(num_examples))
@@ -297,12 +299,9 @@ def test_a_split_without_documents_is_refused(store):
         ({"max_seq_length": 4}, "must be at least 5"),
         ({"max_seq_length": 3, "sentence_pairs": "none"}, "must be at least 4"),
         ({"sentence_pairs": "sentence_orders"}, "did you mean 'sentence_order'"),
-        ({"max_predictions_per_sequence": 0}, "must be from 1 to max_seq_length=128"),
-        ({"max_predictions_per_sequence": 129}, "must be from 1 to max_seq_length=128"),
-        ({"masked_lm_probability": 1.5}, "masked_lm_probability=1.5: must be from 0 to 1"),
+        ({"masking": MaskingConfig(max_predictions=18)}, "must be from 19 .* to max_seq_length"),
+        ({"masking": MaskingConfig(max_predictions=129)}, "to max_seq_length=128, or null"),
         ({"validation_fraction": -0.1}, "validation_fraction=-0.1: must be from 0 to 1"),
-        ({"masking": "magic"}, '"dynamic" or "static"'),
-        ({"num_duplicates": 0}, "must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
@@ -311,6 +310,6 @@ def test_settings_that_make_no_sense_are_refused(options, message):
 
 
 def test_the_shortest_rows_still_hold_a_pair(store):
-    data = make(store, max_seq_length=5, max_predictions_per_sequence=2)
+    data = make(store, max_seq_length=5)
     for ids in unmasked(data.batch(0)):
         assert [len(segment) for segment in parts(ids)] == [1, 1]
