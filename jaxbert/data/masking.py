@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.draws import words
-from jaxbert.data.masking_config import MaskingConfig, Rates, WordUnits, num_predictions
+from jaxbert.data.masking_config import MaskingConfig, WordUnits
+from jaxbert.data.masking_rates import Rates, num_predictions
 from jaxbert.data.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
