@@ -77,7 +77,7 @@ def parse_config(
     try:
         return pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
-        lines = [_readable(detail) for detail in error.errors()]
+        lines = [_readable(detail) for detail in _of_the_kind(error.errors())]
         raise UserError(f"{origin}: " + "; ".join(lines)) from None
 
 
@@ -125,15 +125,42 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _reject_unknown_keys(annotation: Any, values: Any, origin: str, prefix: str) -> None:
-    hints = _fields(annotation)
-    if not hints or not isinstance(values, dict):
+    members = _dataclasses_in(annotation)
+    if isinstance(values, list):
+        for place, item in enumerate(values):
+            _reject_unknown_keys(annotation, item, origin, f"{prefix}{place}.")
+    if not members or not isinstance(values, dict):
         return
+    if len(members) > 1:
+        members = [_member(members, values, origin, prefix)]
+    hints = _fields(members[0])
     for key, value in values.items():
         if key not in hints:
             inner = [path for path in _dotted(hints) if path.endswith(f".{key}")]
             hint = f"did you mean {inner[0]!r}?" if inner else nearest(str(key), [*hints])
             raise UserError(f"{origin}: unknown key '{prefix}{key}': {hint}")
         _reject_unknown_keys(hints[key], value, origin, f"{prefix}{key}.")
+
+
+def _member(members: list[type], values: dict[Any, Any], origin: str, prefix: str) -> type:
+    """The one of several sections that `kind` names."""
+    kinds = {typing.get_args(_fields(member)["kind"])[0]: member for member in members}
+    if "kind" not in values:
+        raise UserError(f"{origin}: '{prefix}kind' is missing: {nearest('', [*kinds])}")
+    if values["kind"] not in [*kinds]:
+        hint = nearest(str(values["kind"]), [*kinds])
+        raise UserError(f"{origin}: '{prefix}kind': no {values['kind']!r}: {hint}")
+    return kinds[values["kind"]]
+
+
+def _of_the_kind(details: list[Any]) -> list[Any]:
+    """Without what is wrong with sections of other kinds than the one given."""
+    others = [
+        detail["loc"][:-1]
+        for detail in details
+        if detail["type"] == "literal_error" and detail["loc"][-1] == "kind"
+    ]
+    return [d for d in details if not any(d["loc"][: len(o)] == o for o in others)] or details
 
 
 def _fields(annotation: Any) -> dict[str, Any]:
@@ -155,7 +182,8 @@ def _dotted(hints: dict[str, Any]) -> list[str]:
 def _dataclasses_in(annotation: Any) -> list[type]:
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+    containers = (typing.Union, types.UnionType, typing.Annotated, tuple)
+    if typing.get_origin(annotation) in containers:
         return [found for part in typing.get_args(annotation) for found in _dataclasses_in(part)]
     return []
 

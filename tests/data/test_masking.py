@@ -5,7 +5,6 @@ from scipy import stats
 
 from jaxbert.data.masking import IGNORED, mask_rows
 from jaxbert.data.masking_config import MaskingConfig, TokenUnits, WordUnits
-from jaxbert.errors import UserError
 
 VOCAB_SIZE = 1_000
 
@@ -213,19 +212,3 @@ def test_chosen_tokens_become_what_the_shares_say(shares: tuple[float, float]):
     for share, marks in zip(shares, (is_mask, changed), strict=True):
         five_sigma = 5 * np.sqrt(share * (1 - share) / count)
         assert abs(marks.mean() - share) <= five_sigma + 3 * share / VOCAB_SIZE
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"probability": 1.5}, "probability=1.5: must be above 0, at most 1"),
-        ({"probability": 0.0}, "probability=0.0: must be above 0"),
-        ({"mask_replace_prob": -0.1}, "mask_replace_prob=-0.1: must be from 0 to 1"),
-        ({"mask_replace_prob": 0.95}, "random_replace_prob=0.1 add up to more than 1"),
-        ({"max_predictions": 0}, "max_predictions=0: must be at least 1, or null"),
-        ({"num_duplicates": 0}, "num_duplicates=0: must be at least 1, or null"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused_by_name(options, message):
-    with pytest.raises(UserError, match=message):
-        MaskingConfig(**options)
