@@ -1,0 +1,7 @@
+import pytest
+from fake_cloud import Cloud
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    return Cloud(tmp_path)

@@ -1,0 +1,273 @@
+"""run.py against a fake gcloud that plays preemptions, failures and silence."""
+
+import sys
+
+import pytest
+from fake_cloud import IN_PLACE, PLACE, TPU
+
+sys.path.insert(0, str(TPU))
+from outcome import Outcome, judge
+
+COMMAND = ("--", "jaxbert", "pretrain", "c.yaml", "--run", "gs://b/run")
+START = "ssh: python3 jaxbert/tpu/worker.py start -- jaxbert pretrain c.yaml --run gs://b/run"
+STATUS = "ssh: if [ -e jaxbert/tpu/worker.py ]"
+INSTALL = "ssh: python3 jaxbert/tpu/worker.py install"
+STOP = "ssh: python3 jaxbert/tpu/worker.py stop"
+LOG = "ssh: python3 jaxbert/tpu/worker.py log --if-failed --lines 30"
+
+
+def workers(*statuses):
+    return "\n".join(f"jaxbert-worker w-{n} {status}" for n, status in enumerate(statuses))
+
+
+def play(cloud, *, states, statuses, options=(), **replies):
+    cloud.answers("queued-resources describe", replies=states)
+    cloud.answers("if [ -e", replies=statuses)
+    for part, answers in replies.items():
+        cloud.answers(part, replies=answers)
+    cloud.answers("worker.py start", replies=[workers("running")])
+    return cloud.run("run.py", "bert", "--type", "v5litepod-8", *PLACE, *options, *COMMAND)
+
+
+def course(cloud):
+    """What happened, without questions about the state and the copying of code."""
+    left_out = ("describe", "list", "scp", "ssh: mkdir")
+    names = {STATUS: "status", START: "start", INSTALL: "install", STOP: "stop", LOG: "log"}
+    return [
+        next((name for start, name in names.items() if verb.startswith(start)), verb)
+        for verb in cloud.verbs
+        if not verb.startswith(left_out)
+    ]
+
+
+def test_a_run_that_nothing_interrupts(cloud):
+    done = play(
+        cloud,
+        states=[[1, "not found"], "PROVISIONING", "ACTIVE"],
+        statuses=[workers("absent"), workers("running"), workers("running"), workers("exited 0")],
+        options=("--delete", "done", "--spot"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert course(cloud) == [
+        *("create", "status", "install", "start"),
+        *("status", "status", "status", "delete"),
+    ]
+    create = next(call for call in cloud.calls if call[4] == "create")
+    assert create[5:] == [
+        *("bert", *IN_PLACE, "--accelerator-type=v5litepod-8"),
+        *("--runtime-version=v2-alpha-tpuv5-lite", "--node-id=bert", "--spot"),
+    ]
+
+
+def test_preempted_twice_and_then_done(cloud):
+    lost = "SUSPENDED"
+    done = play(
+        cloud,
+        # state, wait; silence and state; state, wait; ...
+        states=[
+            *([1, "not found"], "ACTIVE", lost),
+            *(lost, "ACTIVE", lost),
+            *(lost, "WAITING_FOR_RESOURCES", "ACTIVE"),
+        ],
+        statuses=[
+            *(workers("absent"), workers("running"), [255, "Connection timed out"]),
+            *(workers("absent"), workers("running"), [255, "Connection timed out"]),
+            *(workers("absent"), workers("running"), workers("exited 0")),
+        ],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    attempt = ["create", "status", "install", "start", "status", "status"]
+    assert course(cloud) == [*attempt, "delete", *attempt, "delete", *attempt]
+    assert done.stdout.count("preempted: the TPU was taken back") == 2
+    assert "goes on costing money until: tpu/delete.sh bert" in done.stdout
+
+
+def test_a_save_on_a_signal_is_continued_on_the_same_vms(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE"],
+        statuses=[
+            *(workers("absent"), workers("exited 75")),
+            *(workers("exited 75"), workers("running"), workers("exited 0")),
+        ],
+    )
+    assert done.returncode == 0
+    attempt = ["status", "install", "start", "status"]
+    assert course(cloud) == [*attempt, *attempt, "status"]
+
+
+def test_a_command_that_keeps_failing_ends_with_its_log(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE"],
+        statuses=[workers("exited 1")],
+        log=["Traceback: the last words"],
+    )
+    assert done.returncode == 1
+    assert course(cloud) == [*["status", "install", "start", "status"] * 3, "log"]
+    assert "Traceback: the last words" in done.stdout
+    assert "given up: w-0 ended with 1" in done.stdout
+    assert "the whole log: tpu/logs.sh bert --project=acme --zone=us-west4-a" in done.stdout
+    assert "costing money until: tpu/delete.sh bert" in done.stdout
+
+
+def test_a_mistake_is_not_tried_again(cloud):
+    done = play(cloud, states=["ACTIVE"], statuses=[workers("exited 2")])
+    assert done.returncode == 2
+    assert course(cloud) == ["status", "install", "start", "status", "log"]
+
+
+def test_failures_of_a_tpu_that_was_taken_back_are_not_the_commands(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE", "ACTIVE", "SUSPENDING", "SUSPENDED", "ACTIVE"],
+        statuses=[
+            *(workers("absent"), workers("exited 1")),
+            *(workers("absent"), workers("exited 0")),
+        ],
+        options=("--tries", "1"),
+    )
+    assert done.returncode == 0, done.stdout
+    assert "delete" in course(cloud)
+
+
+def test_a_running_command_is_watched_and_not_started_anew(cloud):
+    statuses = [workers("running"), workers("running"), workers("exited 0")]
+    done = play(cloud, states=["ACTIVE"], statuses=statuses)
+    assert done.returncode == 0
+    assert course(cloud) == ["status", "start", "status", "status"]
+    assert "the command is running already" in done.stdout
+
+
+def test_ssh_that_fails_in_passing_is_waited_out(cloud):
+    silence = [255, "Connection refused"]
+    statuses = [workers("absent"), silence, silence, workers("running"), workers("exited 0")]
+    done = play(cloud, states=["ACTIVE"], statuses=statuses)
+    assert done.returncode == 0
+    assert course(cloud).count("start") == 1
+
+
+def test_vms_that_cannot_be_reached_are_given_up(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE"],
+        statuses=[[255, "Connection refused"]],
+        options=("--tries", "2"),
+    )
+    assert done.returncode == 1
+    assert "given up: five times in a row no worker could be reached" in done.stdout
+
+
+def test_workers_that_wait_for_a_failed_one_are_asked_to_save(cloud):
+    hung = workers("exited 1", "running")
+    done = play(
+        cloud,
+        states=["ACTIVE"],
+        statuses=[workers("absent", "absent"), *[hung] * 4, workers("exited 1", "exited 75")],
+        options=("--tries", "1", "--grace", "120", "--restarts", "0"),
+    )
+    # 75 of the others makes it a preemption, and no restart is left.
+    assert done.returncode == 75, done.stdout
+    assert course(cloud)[-3:] == ["status", "stop", "status"]
+
+
+def test_workers_that_do_not_end_bound_the_wait(cloud):
+    statuses = [workers("absent", "absent"), workers("exited 1", "running")]
+    options = ("--tries", "1", "--grace", "120")
+    done = play(cloud, states=["ACTIVE"], statuses=statuses, options=options)
+    assert done.returncode == 1
+    assert "w-0 ended with 1, and others do not end" in done.stdout
+
+
+def test_restarts_are_bounded(cloud):
+    done = play(
+        cloud, states=["ACTIVE"], statuses=[workers("exited 75")], options=("--restarts", "1")
+    )
+    assert done.returncode == 75
+    assert course(cloud).count("start") == 2
+
+
+def test_a_tpu_that_never_comes_ends_the_run(cloud):
+    options = ("--timeout", "90")
+    done = play(cloud, states=["WAITING_FOR_RESOURCES"], statuses=[""], options=options)
+    assert done.returncode == 4
+    assert "it stays in the queue until delete.sh bert" in done.stderr
+
+
+def test_a_request_that_fails_is_tried_again_and_given_up(cloud):
+    done = play(cloud, states=["FAILED"], statuses=[""], options=("--tries", "2"))
+    assert done.returncode == 3
+    assert course(cloud) == ["delete", "create", "delete", "create", "log"]
+
+
+def test_spot_capacity_that_vanishes_while_it_is_made_is_asked_for_again(cloud):
+    done = play(
+        cloud,
+        states=[[1, "not found"], "PROVISIONING", "SUSPENDED", "SUSPENDED", "SUSPENDED", "ACTIVE"],
+        statuses=[workers("absent"), workers("exited 0")],
+        options=("--tries", "1"),
+    )
+    assert done.returncode == 0, done.stdout
+    assert course(cloud)[:3] == ["create", "delete", "create"]
+
+
+def test_a_mirror_of_several_vms_is_refused(cloud):
+    cloud.answers("queued-resources describe", replies=["ACTIVE"])
+    cloud.answers("if [ -e", replies=[workers("absent", "absent")])
+    cloud.answers("worker.py start", replies=[workers("running", "running")])
+    words = ["--type", "v4-32", *PLACE, "--mirror", "gs://b/r=r", *COMMAND]
+    done = cloud.run("run.py", "bert", *words)
+    assert done.returncode == 2
+    assert "--mirror serves one VM, here are several" in done.stdout
+    assert course(cloud)[-2:] == ["stop", "log"]
+
+
+def test_the_flags_reach_the_worker_and_gcloud(cloud):
+    cloud.answers("tpu-vm describe", replies=[[1, "not found"], "READY"])
+    cloud.answers("if [ -e", replies=[workers("absent"), workers("exited 0")])
+    words = ["--type", "v4-8", "--direct", "--create-flag=--network=n", *PLACE]
+    copies = ["--fetch", "gs://b/s=s", "--mirror", "gs://b/r=r"]
+    done = cloud.run("run.py", "bert", *words, *copies, "--", "jaxbert", "a b")
+    assert done.returncode == 0, done.stdout + done.stderr
+    create = next(call for call in cloud.calls if call[4] == "create")
+    assert create[3] == "tpu-vm"
+    assert create[-1] == "--network=n"
+    start = "ssh: python3 jaxbert/tpu/worker.py start --fetch=gs://b/s=s --mirror=gs://b/r=r"
+    assert f"{start} -- jaxbert 'a b'" in cloud.verbs
+
+
+def test_a_dry_run_shows_every_step_and_calls_nothing(cloud):
+    done = cloud.run("run.py", "bert", "--type", "v6e-8", "--dry-run", *PLACE, *COMMAND)
+    assert done.returncode == 0, done.stderr
+    steps = [line.split()[4] for line in done.stdout.splitlines() if "compute" in line]
+    assert steps == ["create", "describe", "scp", "ssh", "ssh", "ssh", "ssh", "delete"]
+    assert cloud.calls == []
+
+
+def test_help_has_an_example(cloud):
+    done = cloud.run("run.py", "--help")
+    assert done.returncode == 0
+    assert "run.py bert --type v5litepod-8 --spot" in done.stdout.split("example:")[1]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ([], None),
+        (["running", "running"], None),
+        (["exited 0", "running"], None),
+        (["exited 0", "exited 0"], "done"),
+        (["exited 1", "exited 75"], "preempted"),
+        (["lost", "exited 1"], "preempted"),
+        (["running", "absent"], "preempted"),
+        (["exited 1", "running"], "failed"),
+        (["exited 0", "exited 137"], "failed"),
+    ],
+)
+def test_what_the_words_of_the_workers_amount_to(statuses, kind):
+    outcome = judge({f"w-{n}": status for n, status in enumerate(statuses)})
+    assert (outcome and outcome.kind) == kind
+
+
+def test_the_code_of_a_failure_is_that_of_the_first_worker():
+    assert judge({"a": "exited 0", "b": "exited 137"}) == Outcome("failed", "b ended with 137", 137)

@@ -1,0 +1,148 @@
+"""worker.py for real, on this machine, with a fake gcloud for the bucket."""
+
+import re
+import time
+
+import pytest
+
+
+def wait_until(cloud, status):
+    end = time.monotonic() + 30
+    while (now := cloud.run("worker.py", "status").stdout.split(maxsplit=2)[2].strip()) != status:
+        assert time.monotonic() < end, now
+        time.sleep(0.02)
+
+
+def start(cloud, *words, **environment):
+    return cloud.run("worker.py", "start", *words, **environment)
+
+
+def test_a_command_runs_on_after_its_start_and_leaves_its_status(cloud):
+    started = start(cloud, "--", "sh", "-c", "sleep 0.3; echo hello; exit 7")
+    assert re.fullmatch(r"jaxbert-worker \S+ running\n", started.stdout)
+    wait_until(cloud, "exited 7")
+    log = cloud.run("worker.py", "log").stdout.splitlines()
+    assert log[1] == "hello"
+    assert log[2].endswith("ended with status 7")
+    assert cloud.run("worker.py", "log", "--lines", "1").stdout.splitlines() == log[2:]
+
+
+def test_nothing_has_run_yet(cloud):
+    assert cloud.run("worker.py", "status").stdout.split()[2] == "absent"
+    assert cloud.run("worker.py", "log").returncode == 2
+
+
+def test_stopping_lets_the_command_save(cloud):
+    script = "trap 'echo saved; exit 75' TERM; echo ready; while :; do sleep 0.05; done"
+    start(cloud, "--", "sh", "-c", script)
+    end = time.monotonic() + 30
+    while "\nready" not in cloud.run("worker.py", "log").stdout:
+        assert time.monotonic() < end
+    cloud.run("worker.py", "stop")
+    wait_until(cloud, "exited 75")
+    assert "\nsaved\n" in cloud.run("worker.py", "log").stdout
+
+
+def test_the_same_command_is_not_started_twice_and_another_not_beside_it(cloud):
+    start(cloud, "--", "sleep", "30")
+    assert "running" in start(cloud, "--", "sleep", "30").stdout
+    other = start(cloud, "--", "sleep", "31")
+    assert other.returncode == 2
+    assert other.stdout == "worker.py: another command is running here: -- sleep 30\n"
+    cloud.run("worker.py", "stop")
+    wait_until(cloud, "exited 143")
+
+
+def test_a_command_that_went_with_its_machine_is_lost(cloud):
+    start(cloud, "--", "true")
+    wait_until(cloud, "exited 0")
+    (cloud.home / "jaxbert-run/status").unlink()
+    assert cloud.run("worker.py", "status").stdout.split()[2] == "lost"
+
+
+def test_a_command_that_does_not_exist(cloud):
+    start(cloud, "--", "no-such-program")
+    wait_until(cloud, "exited 127")
+    assert "no-such-program: No such file" in cloud.run("worker.py", "log").stdout
+
+
+@pytest.mark.parametrize(("command", "lines"), [("true", 0), ("false", 2)])
+def test_the_log_is_shown_where_it_failed(cloud, command, lines):
+    start(cloud, "--", command)
+    wait_until(cloud, f"exited {0 if command == 'true' else 1}")
+    shown = cloud.run("worker.py", "log", "--if-failed", "--lines", "30").stdout
+    assert len(shown.splitlines()) == lines
+
+
+def test_directories_come_from_the_bucket_and_go_back(cloud, tmp_path):
+    store, run = tmp_path / "store", tmp_path / "run"
+    cloud.answers("ls gs://b/run", replies=[[1, "ERROR: One or more URLs matched no objects."]])
+    copies = [f"--fetch=gs://b/store={store}", f"--mirror=gs://b/run={run}"]
+    start(cloud, *copies, "--", "sh", "-c", f"mkdir {run}; touch {run}/step")
+    wait_until(cloud, "exited 0")
+    rsync = ["gcloud", "storage", "rsync", "--recursive"]
+    back = ["--delete-unmatched-destination-objects", "--exclude=.*orbax-checkpoint-tmp.*"]
+    assert cloud.calls == [
+        [*rsync, "gs://b/store", str(store)],
+        ["gcloud", "storage", "ls", "gs://b/run"],
+        [*rsync, *back, str(run), "gs://b/run"],
+    ]
+
+
+def test_a_new_machine_continues_from_the_bucket(cloud, tmp_path):
+    start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "true")
+    wait_until(cloud, "exited 0")
+    assert cloud.calls[1] == [
+        "gcloud",
+        "storage",
+        "rsync",
+        "--recursive",
+        "gs://b/run",
+        f"{tmp_path}/run",
+    ]
+    # What is empty is not copied back: it would empty the bucket.
+    assert len(cloud.calls) == 2
+
+
+def test_what_the_machine_has_is_newer_than_the_bucket(cloud, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/step").touch()
+    start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "true")
+    wait_until(cloud, "exited 0")
+    assert [call[-1] for call in cloud.calls] == ["gs://b/run"]
+
+
+def test_a_bucket_that_cannot_be_asked_starts_nothing(cloud, tmp_path):
+    cloud.answers("ls", replies=[[1, "ERROR: 403 denied"]])
+    start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "touch", f"{tmp_path}/ran")
+    wait_until(cloud, "exited 1")
+    assert "403 denied" in cloud.run("worker.py", "log").stdout
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_mirror_is_kept_while_the_command_runs(cloud, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/step").touch()
+    words = [f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "sleep", "0.5"]
+    start(cloud, *words, JAXBERT_TPU_MIRROR="0.05")
+    wait_until(cloud, "exited 0")
+    assert len(cloud.calls) > 2
+
+
+def test_a_pair_needs_a_bucket_and_a_directory(cloud):
+    done = start(cloud, "--fetch", "gs://b/store", "--", "true")
+    assert done.returncode == 2
+    assert "expected gs://BUCKET/PATH=DIRECTORY" in done.stderr
+
+
+def test_installing_makes_an_environment_with_the_tpu_extra(cloud, tmp_path):
+    uv = tmp_path / "bin/uv"
+    uv.write_text("#!/bin/sh\necho uv $* >>$HOME/uv\nexit 9\n")
+    uv.chmod(0o755)
+    assert cloud.run("worker.py", "install").returncode == 9
+    asked = (tmp_path / "uv").read_text()
+    # The checkout of a developer has its own environment already.
+    assert asked.splitlines()[-1] in (
+        "uv pip install --python .venv/bin/python --editable .[tpu,gcs]",
+        "uv venv --python 3.12 .venv",
+    )

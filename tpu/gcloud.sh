@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: workers and states of a TPU, through gcloud.
+# Flags and formats were checked against Google Cloud SDK 528.0.0; see README.md.
+
+# shellcheck source=flags.sh
+source "$(dirname "${BASH_SOURCE[0]}")/flags.sh"
+
+# How to reach workers (0, 1, ... of slice `node`, or all of all slices): ssh_to WORKERS COMMAND.
+ssh_to() {
+  if [[ -n "$direct" ]]; then
+    call gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "--worker=$1" "--command=$2"
+  else
+    [[ "$1" != all ]] || node=all
+    call gcloud compute tpus queued-resources ssh "$name" "${place[@]}" "--node=$node" \
+      "--worker=$1" "--command=$2"
+  fi
+}
+
+# Copies between here and workers: copy_between WORKERS SOURCE DESTINATION.
+copy_between() {
+  if [[ -n "$direct" ]]; then
+    call gcloud compute tpus tpu-vm scp "$2" "$3" "${place[@]}" --recurse "--worker=$1"
+  else
+    [[ "$1" != all ]] || node=all
+    call gcloud compute tpus queued-resources scp "$2" "$3" "${place[@]}" --recurse \
+      "--node=$node" "--worker=$1"
+  fi
+}
+
+describe() {
+  if [[ -n "$direct" ]]; then
+    call gcloud compute tpus tpu-vm describe "$name" "${place[@]}" "--format=value(state)"
+  else
+    call gcloud compute tpus queued-resources describe "$name" "${place[@]}" \
+      "--format=value(state.state)"
+  fi
+}
+
+# One word: the state of the request (or VM), ABSENT where there is none, UNKNOWN where gcloud
+# failed. A request can stay ACTIVE after its VMs were preempted, so they are asked for too.
+machine_state() {
+  local state problem
+  problem="$(mktemp)"
+  if ! state="$(describe 2>"$problem")"; then
+    state=UNKNOWN
+    if grep -qi "not_found\|not found" "$problem"; then
+      state=ABSENT
+    else
+      cat "$problem" >&2
+    fi
+  elif [[ "$state" == ACTIVE && -n "$(lost_nodes)" ]]; then
+    state=PREEMPTED
+  fi
+  rm -f "$problem"
+  printf '%s\n' "${state:-UNKNOWN}"
+}
+
+lost_nodes() {
+  gcloud compute tpus tpu-vm list "${place[@]}" \
+    "--filter=queuedResource~/$name\$ AND (state=PREEMPTED OR state=TERMINATED)" \
+    "--format=value(name)" 2>/dev/null || true
+}

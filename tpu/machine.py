@@ -1,0 +1,72 @@
+"""The TPU VMs that run.py uses, through the scripts beside it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OVER = ("PREEMPTED", "TERMINATED", "SUSPENDING", "SUSPENDED", "FAILED", "STOPPED", "DELETING")
+"""States that lead nowhere: the VMs, or what is left of them, are deleted and asked for anew."""
+
+STATUS = (
+    "if [ -e jaxbert/tpu/worker.py ]; then python3 jaxbert/tpu/worker.py status; "
+    'else echo "jaxbert-worker $(hostname) absent"; fi'
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the VMs are, and how they are asked for."""
+
+    name: str
+    place: tuple[str, ...]
+    creation: tuple[str, ...]
+
+    def create(self) -> int:
+        """Asks for the VMs; the exit status, as of all that follow."""
+        return self._run("create.sh", *self.creation)
+
+    def wait(self, timeout: int) -> int:
+        """Waits until they are there: 0; 3 when they cannot come; 4 when the time is over."""
+        return self._run("wait.sh", "--timeout", str(timeout))
+
+    def setup(self, revision: str) -> int:
+        """Brings code and packages to every worker."""
+        return self._run("setup.sh", "--revision", revision)
+
+    def delete(self) -> int:
+        """Deletes the VMs and their request."""
+        return self._run("delete.sh", "--yes")
+
+    def state(self) -> str:
+        """What state.sh prints."""
+        done = self._call("state.sh")
+        return done.stdout.strip() or "UNKNOWN"
+
+    def on_every_worker(self, command: str) -> tuple[int, str]:
+        """Exit status and output of a line of shell."""
+        done = self._call("ssh.sh", "--", command)
+        return done.returncode, done.stdout
+
+    def statuses(self) -> dict[str, str]:
+        """What every worker says of its command, by host name; empty where ssh failed."""
+        code, output = self.on_every_worker(STATUS)
+        found = re.findall(r"^jaxbert-worker (\S+) (.+)$", output, re.MULTILINE)
+        return {} if code else dict(found)
+
+    def command(self, script: str, *words: str) -> str:
+        """The command line with which a person does the same."""
+        return " ".join([f"tpu/{script}", self.name, *self.place, *words])
+
+    def _run(self, script: str, *words: str) -> int:
+        return subprocess.run(self._words(script, *words)).returncode
+
+    def _call(self, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._words(script, *words), stdout=subprocess.PIPE, text=True)
+
+    def _words(self, script: str, *words: str) -> list[str]:
+        # Flags of ours before those of gcloud, which create.sh takes after a lone --.
+        return [str(HERE / script), self.name, *self.place, *words]
