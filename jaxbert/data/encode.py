@@ -9,44 +9,64 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import connection
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxbert.data.chunks import Chunk
+from jaxbert.data.filters import Examined, Examiner, Filters
+from jaxbert.data.sources.document import Document
 from jaxbert.data.sources.resolve import Sentences
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import pieces, split_sentences
 from jaxbert.text.tokenizer import Tokenizer
 
 _CHUNKS_PER_PROCESS = 3
-Origin = TypeVar("Origin")
 
 
 class EncodedDocuments(NamedTuple):
-    """Token ids of documents; a document without any has the length 0."""
+    """Token ids of documents; one without any, or of bad quality, has the length 0."""
 
     tokens: np.ndarray  # uint16 or uint32 [tokens]
     sentence_lengths: np.ndarray  # int32 [sentences], all above 0
     document_lengths: np.ndarray  # int32 [documents], in sentences
-    unknown: int
+    examined: Examined
+
+    def select(self, is_kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens, sentence and document lengths of some documents: bool [documents]."""
+        of_sentences = np.repeat(is_kept, self.document_lengths)
+        tokens, sentences = self.tokens, self.sentence_lengths
+        if not of_sentences.all():
+            tokens, sentences = (
+                tokens[np.repeat(of_sentences, sentences)],
+                sentences[of_sentences],
+            )
+        return tokens, sentences, self.document_lengths[is_kept]
 
 
 @dataclass(frozen=True)
 class DocumentEncoder:
-    """From texts to token ids; can be sent to another process."""
+    """From documents to token ids; can be sent to another process."""
 
     tokenizer: Tokenizer
     language: str
     sentences: Sentences
+    filters: Filters
 
-    def __call__(self, texts: Sequence[str]) -> EncodedDocuments:
+    def __call__(self, documents: Sequence[Document]) -> EncodedDocuments:
         """Token ids of documents, sentence by sentence."""
+        examined = self._examine(documents)
+        texts = [
+            document.text if reason is None else ""
+            for document, reason in zip(documents, examined.reasons, strict=True)
+        ]
         # Byte-level pieces say whether a space was before them: a sentence after another has one.
         space = " " if self.tokenizer.tells_leading_space else ""
-        documents = [self._split(text, space) for text in texts]
-        counts = np.fromiter(map(len, documents), np.int64, len(documents))
-        tokens, lengths = self.tokenizer.encode_flat([s for d in documents for s in d])
+        divided = [self._split(text, space) for text in texts]
+        counts = np.fromiter(map(len, divided), np.int64, len(divided))
+        tokens, lengths = self.tokenizer.encode_flat([s for d in divided for s in d])
         # Control characters alone make a sentence without tokens.
         filled = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths > 0)])
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
@@ -54,8 +74,12 @@ class DocumentEncoder:
             tokens.astype(np.uint16 if self.tokenizer.vocab_size <= 2**16 else np.uint32),
             lengths[lengths > 0].astype(np.int32),
             np.diff(filled[bounds]).astype(np.int32),
-            int(np.count_nonzero(tokens == self.tokenizer.unk_id)),
+            examined,
         )
+
+    @cached_property
+    def _examine(self) -> Examiner:
+        return Examiner(self.filters)
 
     def _split(self, text: str, space: str) -> list[str]:
         if self.sentences == "lines":
@@ -66,16 +90,16 @@ class DocumentEncoder:
 
 
 def encode_chunks(
-    chunks: Iterable[tuple[Origin, Sequence[str]]], encoder: DocumentEncoder, processes: int
-) -> Iterator[tuple[Origin, EncodedDocuments]]:
-    """Encode chunks of texts in order; each comes back with whatever it came with.
+    chunks: Iterable[Chunk], encoder: DocumentEncoder, processes: int
+) -> Iterator[tuple[Chunk, EncodedDocuments]]:
+    """Encode chunks in order.
 
     At most three chunks a process are on their way at a time, so memory does not grow with the
     corpus. The result does not depend on `processes`.
     """
     if processes == 1:
-        for origin, texts in chunks:
-            yield origin, encoder(texts)
+        for chunk in chunks:
+            yield chunk, encoder(chunk.documents)
         return
     # Not fork: the threads of the tokenizer and of JAX do not survive it.
     with ProcessPoolExecutor(
@@ -93,11 +117,11 @@ def encode_chunks(
 
 
 def _in_order(
-    chunks: Iterable[tuple[Origin, Sequence[str]]], pool: ProcessPoolExecutor, limit: int
-) -> Iterator[tuple[Origin, EncodedDocuments]]:
-    under_way: deque[tuple[Origin, Future[EncodedDocuments]]] = deque()
-    for origin, texts in chunks:
-        under_way.append((origin, pool.submit(_work, texts)))
+    chunks: Iterable[Chunk], pool: ProcessPoolExecutor, limit: int
+) -> Iterator[tuple[Chunk, EncodedDocuments]]:
+    under_way: deque[tuple[Chunk, Future[EncodedDocuments]]] = deque()
+    for chunk in chunks:
+        under_way.append((chunk, pool.submit(_work, chunk.documents)))
         while len(under_way) >= limit or (under_way and under_way[0][1].done()):
             first, future = under_way.popleft()
             yield first, future.result()
@@ -127,5 +151,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(texts: Sequence[str]) -> EncodedDocuments:
-    return _encoder(texts)
+def _work(documents: Sequence[Document]) -> EncodedDocuments:
+    return _encoder(documents)

@@ -1,29 +1,64 @@
 """The directory that a store is built in, beside the path that it gets when it is whole."""
 
 import fcntl
+import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from jaxbert.data.store import METADATA
 from jaxbert.errors import UserError
 
+NOTES = "unfinished"
+_JOURNAL = "journal.json"
 
-class PartialStore:
-    """`PATH.partial`, locked: a context manager that leaves nothing behind unless published.
 
-    What a killed process left there is removed. The lock goes with the process, however it ends.
+@dataclass(frozen=True)
+class Journal:
+    """What is finished of an unfinished store: its shards, and the `state` to go on from.
+
+    `key` says what the store is made of. All of it is plain values.
     """
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False):
+    key: Mapping[str, Any]
+    shards: Sequence[Mapping[str, Any]]
+    state: Mapping[str, Any]
+
+
+class PartialStore:
+    """`PATH.partial`, locked: a context manager that removes it unless published or noted.
+
+    With the `key` that was noted, `journal` is what was; what a killed process left there without
+    a note is removed. What is only needed to go on lies in `notes`. Finished shards of another key
+    are a UserError, unless `overwrite`. The lock goes with the process, however it ends.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        key: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ):
         self.path = Path(path)
         self.directory = self.path.with_name(self.path.name + ".partial")
         check_destination(self.path, overwrite)
+        self.notes = self.directory / NOTES
+        self._key = key
         self._lock: int | None = _lock_directory(self.directory)
+        self.journal = _read_journal(self.notes)
         try:
-            _empty(self.directory)
+            if self.journal is None or self.journal.key != key:
+                if not overwrite:
+                    self._check_is_unwanted()
+                self.journal = None
+                _empty(self.directory)
+            self.notes.mkdir(exist_ok=True)
         except BaseException:
             self.close()
             raise
@@ -39,8 +74,21 @@ class PartialStore:
     ) -> None:
         self.close()
 
+    def note(self, shards: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
+        """Put on disk that so much is finished; the directory stays from now on."""
+        assert self._key is not None
+        self.journal = Journal(self._key, shards, state)
+        new = self.notes / f"{_JOURNAL}.new"
+        new.write_text(json.dumps(asdict(self.journal)), encoding="utf-8")
+        sync(new)
+        new.rename(self.notes / _JOURNAL)
+        sync(self.notes)
+
     def publish(self) -> None:
         """Move the directory to its path, in place of the store that may be there."""
+        # First of all: with a journal whose other files are gone no store could go on.
+        (self.notes / _JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(self.notes)
         sync(self.directory)
         replaced = self.path.with_name(self.path.name + ".replaced")
         if replaced.exists():
@@ -53,13 +101,23 @@ class PartialStore:
             shutil.rmtree(replaced)
 
     def close(self) -> None:
-        """Remove what was not published and let others have the path."""
+        """Remove what was neither published nor noted, and let others have the path."""
         if self._lock is None:
             return
-        if _is_still(self._lock, self.directory):
+        if self.journal is None and _is_still(self._lock, self.directory):
             shutil.rmtree(self.directory)
         os.close(self._lock)
         self._lock = None
+
+    def _check_is_unwanted(self) -> None:
+        if self.journal is None or not self.journal.shards:
+            return
+        old, new = self.journal.key, self._key or {}
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        raise UserError(
+            f"{self.directory}: holds an unfinished store with other {', '.join(names)}; go on with"
+            " the command that began it, or add --overwrite to begin anew"
+        )
 
 
 def check_destination(path: Path, overwrite: bool) -> None:
@@ -84,6 +142,11 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _read_journal(notes: Path) -> Journal | None:
+    file = notes / _JOURNAL
+    return Journal(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
 def _lock_directory(directory: Path) -> int:

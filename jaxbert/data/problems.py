@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import IO
+from typing import IO, Any
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,23 @@ class Problems:
         for problem in problems:
             self.counts[problem.kind] += 1
             self.first.setdefault(problem.kind, problem)
-            if self._log is None:
-                self.kept.append(problem)
-            else:
-                self._log.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
+            self.write(problem)
+
+    def write(self, problem: Problem) -> None:
+        """Write down what is not to be counted."""
+        if self._log is None:
+            self.kept.append(problem)
+        else:
+            self._log.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` wants, as plain values."""
+        return {"counts": dict(self.counts), "first": {k: asdict(p) for k, p in self.first.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on counting where another left off."""
+        self.counts = Counter(state["counts"])
+        self.first = {kind: Problem(**problem) for kind, problem in state["first"].items()}
 
     def take(self) -> list[Problem]:
         """Hand over the kept problems and forget them; the counts stay."""

@@ -1,6 +1,7 @@
 """Writing a token store so that what lies at its path is either whole or not a store."""
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import google_crc32c
 import numpy as np
 
 from jaxbert.data.checksums import RunningChecksum
-from jaxbert.data.partial import PartialStore, sync
+from jaxbert.data.partial import NOTES, PartialStore, sync
 from jaxbert.data.shard import (
     CHECKSUMS,
     DOCUMENTS,
@@ -39,7 +40,8 @@ class StoreWriter:
 
     A context manager: leaving it by an exception, or without `finish`, leaves nothing behind. A
     shard ends with the call that brings it to `shard_tokens`, so the documents of one call lie in
-    one shard. Further files may be put into `directory` before `finish`.
+    one shard. Further files may be put into `directory` before `finish`. In a `partial` store that
+    is at hand it goes on after the shards that its journal has.
     """
 
     def __init__(
@@ -49,14 +51,19 @@ class StoreWriter:
         vocab_size: int,
         shard_tokens: int = SHARD_TOKENS,
         overwrite: bool = False,
+        partial: PartialStore | None = None,
     ):
-        self._partial = PartialStore(path, overwrite=overwrite)
+        self._partial = PartialStore(path, overwrite=overwrite) if partial is None else partial
         self.directory = self._partial.directory
         self.vocab_size = vocab_size
         self.shard_tokens = shard_tokens
         self.dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-        self.finished: list[ShardRecord] = []
+        journal = self._partial.journal
+        self.finished = [ShardRecord(**shard) for shard in journal.shards] if journal else []
         self._shard: _ShardWriter | None = None
+        for shard in (self.directory / SHARDS).glob("*"):
+            if int(shard.name) >= len(self.finished):
+                shutil.rmtree(shard)
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -190,8 +197,8 @@ def write_metadata(
     description: Mapping[str, Any],
 ) -> None:
     """Put on disk what lies beside the shards, and describe everything in store.json."""
-    inside = directory / SHARDS
-    files = sorted(p for p in directory.rglob("*") if p.is_file() and not p.is_relative_to(inside))
+    entries = (e for e in directory.iterdir() if e.name not in (SHARDS, NOTES, METADATA))
+    files = sorted(p for e in entries for p in (e, *e.rglob("*")) if p.is_file())
     metadata = {
         "format": FORMAT,
         "version": VERSION,
