@@ -72,7 +72,9 @@ def test_the_most_predictions_are_those_of_the_highest_rate():
 def test_the_slots_of_a_row_must_hold_the_highest_rate():
     MaskingConfig(max_predictions=76).check_length(512)
     with pytest.raises(UserError, match=r"must be from 204 \(probability=0.4\) to max_seq_length"):
-        PretrainingDataConfig(512, masking=MaskingConfig(max_predictions=76, schedule=DECAY))
+        PretrainingDataConfig(
+            max_seq_length=512, masking=MaskingConfig(max_predictions=76, schedule=DECAY)
+        )
 
 
 @pytest.mark.parametrize(
