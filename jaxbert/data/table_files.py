@@ -21,6 +21,7 @@ class Reading(NamedTuple):
     columns: Sequence[str] | None
     problems: Problems
     advance: Advance
+    streaming: bool = False
 
 
 def read_tsv(file: Path, reading: Reading) -> Rows:

@@ -10,13 +10,17 @@ from jaxbert.data.compression import COMPRESSIONS
 from jaxbert.data.lines import Advance, no_advance
 from jaxbert.data.problems import Problems
 from jaxbert.data.table_files import READERS, Reading, Rows
-from jaxbert.data.table_hubs import is_saved_dataset, read_hub, read_tfds
+from jaxbert.data.table_hf import is_saved_dataset, read_hf
+from jaxbert.data.table_tfds import read_tfds
 from jaxbert.errors import UserError
+
+DATA_SETS = ("hf:", "hub:", "tfds:")
+"""How names of data sets begin; the second is an old spelling, refused with the new one."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: values by column, and the file (or `hub:` name) and line that it stands at."""
+    """One row: values by column, and the file (or `hf:` name) and line that it stands at."""
 
     values: dict[str, Any]
     file: str
@@ -30,15 +34,17 @@ def read_rows(
     names: Sequence[str] | None = None,
     problems: Problems,
     advance: Advance = no_advance,
+    streaming: bool = False,
 ) -> Iterator[Row]:
-    """Rows of a CSV, TSV, JSON-lines (also compressed) or Parquet file, of `hub:` or `tfds:`.
+    """Rows of a CSV, TSV, JSON-lines (also compressed) or Parquet file, of `hf:` or `tfds:`.
 
     `columns` are the ones that every row must have (Parquet and data sets read no others); without
     them rows have what they have. `names` names the columns of a CSV or TSV file that has no
     header. Values of CSV and TSV are strings. A column that the table lacks is a UserError; a
-    single malformed row is a problem, and is left out.
+    single malformed row is a problem, and is left out. `streaming` reads a data set of the hub as
+    it comes, instead of downloading it first.
     """
-    reading = Reading(names, columns, problems, advance)
+    reading = Reading(names, columns, problems, advance, streaming)
     text = str(spec)
     for number, values in _open(text, reading):
         yield Row(values, text, number)
@@ -53,7 +59,7 @@ def column_names(spec: str | Path) -> tuple[str, ...]:
 def is_table(spec: str) -> bool:
     """Whether `read_rows` reads this kind of source."""
     return (
-        spec.startswith(("hub:", "tfds:"))
+        spec.startswith(DATA_SETS)
         or file_kind(Path(spec)) in READERS
         or is_saved_dataset(Path(spec))
     )
@@ -77,16 +83,18 @@ def existing_file(path: Path) -> Path:
 
 def _open(spec: str, reading: Reading) -> Rows:
     if spec.startswith("hub:"):
-        return read_hub(spec.removeprefix("hub:"), reading)
+        raise UserError(f"{spec}: written hf:{spec.removeprefix('hub:')} now")
+    if spec.startswith("hf:"):
+        return read_hf(spec.removeprefix("hf:"), reading)
     if spec.startswith("tfds:"):
         return read_tfds(spec.removeprefix("tfds:"), reading)
     path = existing_file(Path(spec).expanduser())
     if is_saved_dataset(path):
-        return read_hub(str(path), reading)
+        return read_hf(str(path), reading)
     reader = READERS.get(file_kind(path))
     if reader is None:
         known = ", ".join(READERS)
-        raise UserError(f"{path}: not a table; expected {known}, hub:NAME or tfds:NAME")
+        raise UserError(f"{path}: not a table; expected {known}, hf:NAME or tfds:NAME")
     if file_kind(path) == ".parquet" and path.suffix != ".parquet":
         raise UserError(f"{path}: Parquet is compressed inside; decompress the file itself")
     return reader(path, reading)

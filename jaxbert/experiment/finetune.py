@@ -64,7 +64,7 @@ class Finetune(TrainingSettings):
     """Model directory, run directory or hub id."""
     task: SequenceClassificationConfig = field(default_factory=SequenceClassificationConfig)
     train: str
-    """CSV, TSV, JSON lines, Parquet, hub:NAME[:CONFIG][:SPLIT], tfds:NAME[:SPLIT]."""
+    """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT]."""
     validation: str | None = None
     max_seq_length: Annotated[int, Ge(3)] = 128
     """Longer inputs are cut; shorter data make shorter batches."""

@@ -3,17 +3,14 @@ import gzip
 import json
 import lzma
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow
 import pytest
 
 from jaxbert.data.problems import Problems
-from jaxbert.data.table_hubs import split_tfds_name
-from jaxbert.data.tables import column_names, read_rows
+from jaxbert.data.tables import read_rows
 from jaxbert.errors import UserError
 
 DATA = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -188,91 +185,15 @@ def test_a_broken_parquet_file_is_refused(tmp_path):
         read(write(tmp_path / "a.parquet", "PAR1 no"))
 
 
-@pytest.fixture
-def saved_dataset(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    train = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
-    test = datasets.Dataset.from_dict({"text": ["c"], "label": [1]})
-    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(str(tmp_path / "d"))
-    return tmp_path / "d"
-
-
-def test_a_saved_dataset_is_read_by_split(saved_dataset):
-    assert values(read(saved_dataset)[0]) == [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
-    assert values(read(f"hub:{saved_dataset}:test", columns=["text"])[0]) == [{"text": "c"}]
-    assert column_names(saved_dataset) == ("text", "label")
-    with pytest.raises(UserError, match="no split dev; the splits are: train, test"):
-        read(f"hub:{saved_dataset}:dev")
-    with pytest.raises(UserError, match="no column body; the columns are: text, label"):
-        read(saved_dataset, columns=["body"])
-
-
-def test_a_folder_of_parquet_files_is_a_hub_dataset(tmp_path, monkeypatch):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "set"
-    folder.mkdir()
-    parquet.write_table(pyarrow.table({"text": ["a", "b"]}), folder / "test.parquet")
-    rows, _ = read(f"hub:{folder}::test")
-    assert values(rows) == [{"text": "a"}, {"text": "b"}]
-    with pytest.raises(UserError, match=r"hub:.*expected hub:NAME"):
-        read(f"hub:{folder}:nothing")
-
-
-def test_an_unknown_hub_name_is_a_user_error(monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="hub:no/such-set:"):
-        read("hub:no/such-set")
-
-
-class FakeSource(list):
-    pass
-
-
-def test_tfds_values_become_plain_ones(monkeypatch):
-    module = ModuleType("tensorflow_datasets")
-    asked = []
-
-    def data_source(name, split):
-        asked.append((name, split))
-        return FakeSource([{"text": b"caf\xc3\xa9", "label": np.int64(3)}, {"text": b"\xff"}])
-
-    module.data_source = data_source
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
-    rows, problems = read("tfds:glue/mrpc:2.0.0:test", columns=None)
-    assert asked == [("glue/mrpc:2.0.0", "test")]
-    assert values(rows) == [{"text": "café", "label": 3}, {"text": "\ufffd"}]
-    assert problems.counts == {"invalid UTF-8": 1}
-    assert type(rows[0].values["label"]) is int
-
-
-def test_tfds_without_the_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UserError, match=r"install jaxbert\[tfds\]"):
-        read("tfds:imdb_reviews")
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("imdb_reviews", ("imdb_reviews", "train")),
-        ("imdb_reviews:test", ("imdb_reviews", "test")),
-        ("glue/mrpc:2.0.0", ("glue/mrpc:2.0.0", "train")),
-        ("glue/mrpc:2.0.0:train[:10%]", ("glue/mrpc:2.0.0", "train[:10%]")),
-    ],
-)
-def test_tfds_names_may_hold_a_version(name, parts):
-    assert split_tfds_name(name) == parts
-
-
 def test_a_misspelt_file_is_answered_with_the_nearest(tmp_path):
     write(tmp_path / "train.csv", "x\n1\n")
     with pytest.raises(UserError, match=r"trian.csv: no such file; did you mean .*train.csv\?"):
         read(tmp_path / "trian.csv")
+
+
+def test_the_old_spelling_of_the_hub_is_answered_with_the_new(tmp_path):
+    with pytest.raises(UserError, match=r"hub:glue:mrpc: written hf:glue:mrpc now"):
+        read("hub:glue:mrpc")
 
 
 def test_an_unknown_kind_of_table_is_refused(tmp_path):

@@ -12,13 +12,13 @@ from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.sources.text import TextFile
 from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract
-from jaxbert.data.tables import existing_file, file_kind, is_table
+from jaxbert.data.tables import DATA_SETS, existing_file, file_kind, is_table
 from jaxbert.errors import UserError
 
 Sentences = Literal["split", "lines"]
 _KINDS = (
     ".txt, .jsonl, .csv, .tsv, .xml of MediaWiki (each also .gz, .xz, .bz2 or .zst), wiki_NN of"
-    " WikiExtractor, .parquet, a directory of datasets' save_to_disk, hub:NAME[:CONFIG[:SPLIT]],"
+    " WikiExtractor, .parquet, a directory of datasets' save_to_disk, hf:NAME[/CONFIG][:SPLIT],"
     " tfds:NAME[/CONFIG][:SPLIT] or docs:[PACKAGE,...]"
 )
 
@@ -41,7 +41,7 @@ def _resolve(spec: str, options: SourceOptions) -> Iterator[Source]:
     if spec.startswith("docs:"):
         names = tuple(filter(None, spec.removeprefix("docs:").split(",")))
         yield Docs(names or None, options.limit_bytes)
-    elif spec.startswith(("hub:", "tfds:")):
+    elif spec.startswith(DATA_SETS):
         yield TableRows(spec, options.text_column)
     else:
         for path in _paths(spec):

@@ -12,7 +12,7 @@ from jaxbert.data.tables import read_rows
 
 @dataclass(frozen=True)
 class TableRows:
-    """One column of a table, a document a row."""
+    """One column of a table, a document a row; data sets of the hub are read as streams."""
 
     spec: str
     column: str
@@ -25,7 +25,9 @@ class TableRows:
 
     def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
         """Documents in order; a value that is no text, or a blank one, is reported."""
-        rows = read_rows(self.spec, columns=[self.column], problems=problems, advance=advance)
+        rows = read_rows(
+            self.spec, columns=[self.column], problems=problems, advance=advance, streaming=True
+        )
         for row in rows:
             value = row.values[self.column]
             if not isinstance(value, str):

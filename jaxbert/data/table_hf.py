@@ -1,0 +1,146 @@
+"""Rows of `datasets`, from the Hugging Face hub, its cache, or a directory of save_to_disk."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxbert.data.table_files import Reading, Rows, check_columns
+from jaxbert.errors import UserError
+
+_ROWS_AT_ONCE = 1000
+_SPELLING = "expected hf:NAME[/CONFIG][:SPLIT] or hf:NAME:CONFIG[:SPLIT]"
+_SPLIT = re.compile("train|valid|dev|test")
+
+
+class _Choice(NamedTuple):
+    """One way to understand a name."""
+
+    path: str
+    config: str | None
+    split: str
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a directory was written by `datasets`' save_to_disk."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def read_hf(name: str, reading: Reading) -> Rows:
+    """Rows of `NAME[/CONFIG][:SPLIT]`, `NAME:CONFIG[:SPLIT]` or `DIRECTORY[:SPLIT]`.
+
+    The split is `train` if not said. `reading.streaming` reads from the hub as it goes; else the
+    data set is downloaded and kept in the cache. Without a network, both read the cache.
+    """
+    dataset, number = _load(name, reading.streaming), 0
+    try:
+        # A stream may know its columns from its first row only.
+        found = dataset.column_names or list(next(iter(dataset.take(1)), {}))
+    except _failures() as error:
+        raise _broken(name, number, error) from None
+    if found and reading.columns is not None:
+        check_columns(reading.columns, found, f"hf:{name}")
+        dataset = dataset.select_columns(list(reading.columns))
+    try:
+        for batch in dataset.iter(batch_size=_ROWS_AT_ONCE):
+            for values in zip(*batch.values(), strict=True):
+                number += 1
+                yield number, dict(zip(batch, values, strict=True))
+    except _failures() as error:
+        raise _broken(name, number, error) from None
+
+
+def _load(name: str, streaming: bool) -> Any:
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise UserError(f"hf:{name}: needs the package datasets; install jaxbert[hub]") from None
+    directory, _, split = name.partition(":")
+    if is_saved_dataset(Path(directory)):
+        return _load_saved(datasets, Path(directory), split or "train")
+    failures: list[Exception] = []
+    for choice in _choices(name):
+        try:
+            return datasets.load_dataset(
+                choice.path, choice.config, split=choice.split, streaming=streaming
+            )
+        except _failures() as error:
+            failures.append(error)
+    raise _not_loaded(name, failures, streaming)
+
+
+def _load_saved(datasets: Any, path: Path, split: str) -> Any:
+    saved = datasets.load_from_disk(str(path))
+    if not isinstance(saved, datasets.DatasetDict):
+        return saved
+    if split not in saved:
+        raise UserError(f"{path}: no split {split}; the splits are: {', '.join(saved)}")
+    return saved[split]
+
+
+def _choices(name: str) -> Iterator[_Choice]:
+    """What the name may mean, in the order of trying.
+
+    A data set's own name may hold one slash: `a/b` is that data set, or else configuration b of a.
+    What follows a single colon is a split if it begins like one, or else a configuration.
+    """
+    path, *rest = name.split(":", 2)
+    config = ""
+    if path.count("/") > 1 and not Path(path).is_dir():
+        owner, dataset, config = path.split("/", 2)
+        path = f"{owner}/{dataset}"
+    match rest:
+        case [either] if config or _SPLIT.match(either):
+            split = either
+        case [either]:
+            config, split = either, ""
+        case [named, split]:
+            config = named or config
+        case _:
+            split = ""
+    yield _Choice(path, config or None, split or "train")
+    if path.count("/") == 1 and not config and not Path(path).is_dir():
+        owner, _, config = path.partition("/")
+        yield _Choice(owner, config, split or "train")
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    httpx = sys.modules.get("httpx")
+    return (OSError, ValueError) if httpx is None else (OSError, ValueError, httpx.HTTPError)
+
+
+def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserError:
+    if any(isinstance(error, ConnectionError) for error in failures):
+        return UserError(_offline(name, streaming))
+    # That there is no such data set says less than what one that exists lacks.
+    specific = [error for error in failures if not isinstance(error, OSError)]
+    reason = _first_line((specific or failures)[0]) if failures else "not a name"
+    return UserError(f"hf:{name}: {reason} ({_SPELLING})")
+
+
+def _broken(name: str, number: int, error: Exception) -> UserError:
+    return UserError(f"hf:{name}, after row {number}: cannot be read on: {_first_line(error)}")
+
+
+def _offline(name: str, streaming: bool) -> str:
+    choices = list(_choices(name))
+    path, config, split = choices[-1]
+    folder = "-".join(filter(None, (*path.split("/"), config)))
+    if streaming:
+        part = f" --include '{config}/*'" if config else ""
+        command = f"hf download --repo-type dataset {path}{part} --local-dir {folder}"
+        use = f"the files in {folder}"
+    else:
+        arguments = ", ".join(repr(part) for part in (path, config) if part)
+        code = f"import datasets; datasets.load_dataset({arguments}).save_to_disk({folder!r})"
+        command, use = f'python -c "{code}"', f"{folder}:{split}"
+    doubt = f" (with {path}/{config} alone if that is the name)" if len(choices) > 1 else ""
+    return (
+        f"hf:{name}: the hub cannot be reached and the data set is not in the cache; run"
+        f" `{command}`{doubt} where there is a network, and name {use} instead"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
