@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxbert.data.encode import DocumentEncoder, EncodedDocuments, encode_chunks
 from jaxbert.data.lines import Advance
+from jaxbert.data.partial import check_destination
 from jaxbert.data.problems import Problem, Problems
 from jaxbert.data.sources.document import Document, Source
 from jaxbert.data.sources.resolve import Sentences, SourceOptions, resolve_sources
-from jaxbert.data.writer import StoreWriter, check_destination
+from jaxbert.data.writer import StoreWriter
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
@@ -197,8 +198,9 @@ def _append(
         summary.problems.add("empty document", file, line, "no tokens in its text")
     lengths = encoded.document_lengths[encoded.document_lengths > 0]
     writer.append_arrays(encoded.tokens, encoded.sentence_lengths, lengths)
-    summary.documents, summary.sentences = writer.num_documents, writer.num_sentences
-    summary.tokens = writer.num_tokens
+    summary.documents += len(lengths)
+    summary.sentences += len(encoded.sentence_lengths)
+    summary.tokens += len(encoded.tokens)
     summary.text_bytes += origins.text_bytes
     summary.unknown += encoded.unknown
 

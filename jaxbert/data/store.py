@@ -1,26 +1,27 @@
-"""The token store: a corpus as one flat array of token ids with sentence and document bounds.
+"""The token store: a corpus as token ids with sentence and document bounds, in shards.
 
-A directory holds `tokens.bin` (little-endian uint16 or uint32), `sentence_offsets.bin` and
-`document_offsets.bin` (little-endian int64), the tokenizer, and `store.json`, which is written
-last and says what the others must look like.
+A directory holds `shards/00000`, `shards/00001`, ..., the tokenizer, and `store.json`, which is
+written last and says what the others must look like.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from jaxbert.data.checksums import BLOCK_BYTES, joined_checksum
+from jaxbert.data.shard import OFFSET, Shard, ShardRecord
 from jaxbert.errors import UserError
 
 FORMAT = "jaxbert token store"
-VERSION = 1
-METADATA = "store.json"
-TOKENS, SENTENCES, DOCUMENTS = "tokens.bin", "sentence_offsets.bin", "document_offsets.bin"
+VERSION = 2
+METADATA, SHARDS, TOKENIZER = "store.json", "shards", "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,38 @@ class TokenStore:
     def open(cls, path: str | Path) -> "TokenStore":
         """Open a finished store; anything else raises a UserError that says what it is instead."""
         path = Path(path)
-        metadata = _read_metadata(path)
-        for name, size in metadata["files"].items():
-            file = path / name
-            found = file.stat().st_size if file.is_file() else None
-            if found != size:
-                state = "is missing" if found is None else f"has {found} bytes"
-                raise UserError(
-                    f"{file}: the store is damaged: the file {state}, expected {size} bytes;"
-                    " prepare it again"
-                )
-        return cls(path, metadata)
+        store = cls(path, read_metadata(path))
+        sizes = dict(store.metadata["files"])
+        for shard in store.shards:
+            folder = shard.path.relative_to(path)
+            for name, size in shard.record.file_sizes(store.dtype).items():
+                sizes[f"{folder}/{name}"] = size
+        for name, size in sizes.items():
+            _check_size(path / name, size)
+        if tokenizer_fingerprint(path) != store.metadata["tokenizer"]:
+            raise UserError(
+                f"{store.tokenizer_directory}: not the tokenizer that made this store; put the"
+                " files back that were there, or prepare the store again with this one"
+            )
+        return store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is cached is made again in the other process; pickled, the maps would be copies.
+        return type(self), (self.path, self.metadata)
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards in the order of the corpus."""
+        shards = []
+        tokens = sentences = documents = 0
+        for number, described in enumerate(self.metadata["shards"]):
+            record = ShardRecord(**described)
+            path = self.path / shard_name(number)
+            shards.append(Shard(path, record, self.dtype, tokens, sentences, documents))
+            tokens += record.tokens
+            sentences += record.sentences
+            documents += record.documents
+        return tuple(shards)
 
     @property
     def num_documents(self) -> int:
@@ -67,11 +89,6 @@ class TokenStore:
         return self.metadata["vocab_size"]
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with any token or boundary: 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.metadata["sha256"]).encode()).hexdigest()[:16]
-
-    @property
     def dtype(self) -> np.dtype:
         """uint16 where the vocabulary allows, else uint32."""
         return np.dtype(self.metadata["dtype"])
@@ -79,44 +96,122 @@ class TokenStore:
     @property
     def tokenizer_directory(self) -> Path:
         """Where the tokenizer that made the tokens is saved."""
-        return self.path / "tokenizer"
+        return self.path / TOKENIZER
 
     @cached_property
-    def tokens(self) -> np.ndarray:
-        """All token ids in order: [tokens]."""
-        return self._map(TOKENS, self.dtype, self.num_tokens)
+    def fingerprint(self) -> str:
+        """Changes with any token or boundary, and with nothing else: 16 hexadecimal digits.
 
-    @cached_property
-    def sentence_offsets(self) -> np.ndarray:
-        """Sentence i is tokens[offsets[i] : offsets[i + 1]]: int64 [sentences + 1]."""
-        return self._map(SENTENCES, np.dtype("<i8"), self.num_sentences + 1)
+        How the corpus was cut into shards makes no difference.
+        """
+        records = [shard.record for shard in self.shards]
+        streams = (
+            ("tokens", [r.tokens * self.dtype.itemsize for r in records]),
+            ("sentence_lengths", [r.sentences * OFFSET.itemsize for r in records]),
+            ("document_lengths", [r.documents * OFFSET.itemsize for r in records]),
+        )
+        whole = [_joined([r.crc32c[name] for r in records], sizes) for name, sizes in streams]
+        counts = [self.num_tokens, self.num_sentences, self.num_documents]
+        return hashlib.sha256(json.dumps([counts, whole]).encode()).hexdigest()[:16]
 
-    @cached_property
-    def document_offsets(self) -> np.ndarray:
-        """Document i is sentences offsets[i] to offsets[i + 1]: int64 [documents + 1]."""
-        return self._map(DOCUMENTS, np.dtype("<i8"), self.num_documents + 1)
+    def read(self, starts: ArrayLike, lengths: ArrayLike) -> NDArray[np.unsignedinteger]:
+        """Token ids of many ranges, one after the other.
 
-    def sentence(self, index: int) -> np.ndarray:
+        `starts` [ranges] are positions in the store, `lengths` [ranges] in tokens; no range leaves
+        its shard (ValueError). Every block of a file is compared with its checksum when it is
+        first touched: a UserError names what is damaged.
+        """
+        starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
+        numbers = np.searchsorted(self._first_tokens, starts, side="right") - 1
+        local = starts - self._first_tokens[numbers]
+        ends = np.array([shard.num_tokens for shard in self.shards], np.int64)[numbers]
+        if (starts < 0).any() or (lengths < 0).any() or (local + lengths > ends).any():
+            raise ValueError(f"a range leaves its shard of a store of {self.num_tokens} tokens")
+        self._check(numbers, local, lengths)
+        # A loop, because it is faster than one gather with an index a token (8 bytes for 2).
+        ranges = zip(numbers.tolist(), local.tolist(), (local + lengths).tolist(), strict=True)
+        shards = self.shards
+        pieces = [shards[number].unchecked_tokens[start:stop] for number, start, stop in ranges]
+        return np.concatenate(pieces) if pieces else np.zeros(0, self.dtype)
+
+    def sentence(self, index: int) -> NDArray[np.unsignedinteger]:
         """Token ids of one sentence, counted over the whole store."""
-        start, end = self.sentence_offsets[_checked(index, self.num_sentences) :][:2]
-        return self.tokens[start:end]
+        firsts = [shard.first_sentence for shard in self.shards]
+        shard = self._shard_of(index, self.num_sentences, firsts)
+        start, end = shard.sentence_offsets[index - shard.first_sentence :][:2].tolist()
+        return self.read([shard.first_token + start], [end - start])
 
-    def document(self, index: int) -> list[np.ndarray]:
+    def document(self, index: int) -> list[NDArray[np.unsignedinteger]]:
         """Token ids of every sentence of one document."""
-        start, end = self.document_offsets[_checked(index, self.num_documents) :][:2]
-        return [self.sentence(i) for i in range(start, end)]
+        firsts = [shard.first_document for shard in self.shards]
+        shard = self._shard_of(index, self.num_documents, firsts)
+        start, end = shard.document_offsets[index - shard.first_document :][:2].tolist()
+        return [self.sentence(shard.first_sentence + i) for i in range(start, end)]
 
-    def _map(self, name: str, dtype: np.dtype, length: int) -> np.ndarray:
-        return np.memmap(self.path / name, dtype=dtype, mode="r", shape=(length,))
+    @cached_property
+    def tokens(self) -> NDArray[np.unsignedinteger]:
+        """All token ids in order: [tokens]."""
+        return self.read([s.first_token for s in self.shards], [s.num_tokens for s in self.shards])
+
+    @cached_property
+    def sentence_offsets(self) -> NDArray[np.int64]:
+        """Sentence i is tokens[offsets[i] : offsets[i + 1]]: [sentences + 1]."""
+        return _global([(s.sentence_offsets, s.first_token) for s in self.shards])
+
+    @cached_property
+    def document_offsets(self) -> NDArray[np.int64]:
+        """Document i is sentences offsets[i] to offsets[i + 1]: [documents + 1]."""
+        return _global([(s.document_offsets, s.first_sentence) for s in self.shards])
+
+    @cached_property
+    def _first_tokens(self) -> NDArray[np.int64]:
+        return np.array([shard.first_token for shard in self.shards], np.int64)
+
+    @cached_property
+    def _first_blocks(self) -> NDArray[np.int64]:
+        counts = [-(-s.num_tokens * self.dtype.itemsize // BLOCK_BYTES) for s in self.shards]
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+    @cached_property
+    def _is_checked(self) -> NDArray[np.bool_]:
+        return np.zeros(self._first_blocks[-1], bool)
+
+    def _check(
+        self, numbers: NDArray[np.int64], local: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> None:
+        """Compares every block that a range touches with its checksum, unless that was done."""
+        per_block = BLOCK_BYTES // self.dtype.itemsize
+        first, last = local // per_block, (local + lengths - 1) // per_block
+        counts = np.where(lengths > 0, last - first + 1, 0)
+        touched = _runs(self._first_blocks[numbers] + first, counts)
+        for block in np.unique(touched[~self._is_checked[touched]]).tolist():
+            number = int(np.searchsorted(self._first_blocks, block, side="right")) - 1
+            self.shards[number].check_block(block - int(self._first_blocks[number]))
+            self._is_checked[block] = True
+
+    def _shard_of(self, index: int, count: int, firsts: Sequence[int]) -> Shard:
+        if not 0 <= index < count:
+            raise IndexError(f"index {index} is outside 0 to {count - 1}")
+        return self.shards[int(np.searchsorted(firsts, index, side="right")) - 1]
 
 
-def _checked(index: int, count: int) -> int:
-    if not 0 <= index < count:
-        raise IndexError(f"index {index} is outside 0 to {count - 1}")
-    return index
+def shard_name(number: int) -> str:
+    """Where in a store its shards lie."""
+    return f"{SHARDS}/{number:05d}"
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def tokenizer_fingerprint(store: Path) -> str:
+    """Changes with any file of the tokenizer of a store."""
+    digest = hashlib.sha256()
+    for file in sorted((store / TOKENIZER).rglob("*")):
+        if file.is_file():
+            name = file.relative_to(store).as_posix()
+            digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What store.json says; a UserError where there is no finished store of this version."""
     file = path / METADATA
     if not path.is_dir():
         raise UserError(f"{path}: no such token store; make it with `jaxbert prepare --out {path}`")
@@ -132,8 +227,36 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(f"{file}: not the description of a token store; give a store's directory")
     if metadata["version"] != VERSION:
+        remedy = "prepare the store again" if metadata["version"] < VERSION else "update jaxbert"
         raise UserError(
             f"{file}: store version {metadata['version']}, this jaxbert reads version {VERSION};"
-            " update jaxbert or prepare the store again"
+            f" {remedy}"
         )
     return metadata
+
+
+def _check_size(file: Path, size: int) -> None:
+    found = file.stat().st_size if file.is_file() else None
+    if found != size:
+        state = "is missing" if found is None else f"has {found} bytes"
+        raise UserError(
+            f"{file}: the store is damaged: the file {state}, expected {size} bytes; copy it again"
+            " from where the store came from, or prepare the store again"
+        )
+
+
+def _joined(checksums: Iterable[int], sizes: Iterable[int]) -> int:
+    parts = zip(checksums, sizes, strict=True)
+    return reduce(lambda whole, part: joined_checksum(whole, *part), parts, 0)
+
+
+def _runs(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Integers start, start + 1, ... of every run, one run after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+def _global(parts: Sequence[tuple[NDArray[np.uint32], int]]) -> NDArray[np.int64]:
+    moved = [np.asarray(offsets[:-1], np.int64) + first for offsets, first in parts]
+    end = int(parts[-1][0][-1]) + parts[-1][1] if parts else 0
+    return np.concatenate([*moved, np.array([end], np.int64)])

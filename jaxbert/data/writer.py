@@ -1,49 +1,62 @@
 """Writing a token store so that what lies at its path is either whole or not a store."""
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import google_crc32c
 import numpy as np
 
-from jaxbert.data.store import DOCUMENTS, FORMAT, METADATA, SENTENCES, TOKENS, VERSION
+from jaxbert.data.checksums import RunningChecksum
+from jaxbert.data.partial import PartialStore, sync
+from jaxbert.data.shard import (
+    CHECKSUMS,
+    DOCUMENTS,
+    MAX_TOKENS,
+    OFFSET,
+    SENTENCES,
+    TOKENS,
+    ShardRecord,
+)
+from jaxbert.data.store import (
+    FORMAT,
+    METADATA,
+    SHARDS,
+    VERSION,
+    shard_name,
+    tokenizer_fingerprint,
+)
 from jaxbert.errors import UserError
+
+SHARD_TOKENS = 2**26
 
 
 class StoreWriter:
     """Builds a store in `PATH.partial` and moves it to `PATH` when everything is on disk.
 
-    A context manager: leaving it by an exception, or without `finish`, leaves nothing behind. What
-    a killed process left is removed by the next writer for the same path. Further files may be put
-    into `directory` before `finish`.
+    A context manager: leaving it by an exception, or without `finish`, leaves nothing behind. A
+    shard ends with the call that brings it to `shard_tokens`, so the documents of one call lie in
+    one shard. Further files may be put into `directory` before `finish`.
     """
 
-    def __init__(self, path: str | Path, *, vocab_size: int, overwrite: bool = False):
-        self.path = Path(path)
-        self.directory = self.path.with_name(self.path.name + ".partial")
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        vocab_size: int,
+        shard_tokens: int = SHARD_TOKENS,
+        overwrite: bool = False,
+    ):
+        self._partial = PartialStore(path, overwrite=overwrite)
+        self.directory = self._partial.directory
         self.vocab_size = vocab_size
+        self.shard_tokens = shard_tokens
         self.dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-        self.num_documents = self.num_sentences = self.num_tokens = 0
-        self._digests = {name: hashlib.sha256() for name in (TOKENS, SENTENCES, DOCUMENTS)}
-        check_destination(self.path, overwrite)
-        self._lock = _lock_directory(self.directory)
-        self._files: dict[str, IO[bytes]] = {}
-        try:
-            _empty(self.directory)
-            for name in (TOKENS, SENTENCES, DOCUMENTS):
-                self._files[name] = open(self.directory / name, "wb")  # noqa: SIM115
-        except BaseException:
-            self.close()
-            raise
-        for name in (SENTENCES, DOCUMENTS):
-            self._files[name].write(np.zeros(1, "<i8").tobytes())
+        self.finished: list[ShardRecord] = []
+        self._shard: _ShardWriter | None = None
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -75,123 +88,125 @@ class StoreWriter:
         assert document_lengths.sum() == len(sentence_lengths)
         assert (sentence_lengths > 0).all()
         assert (document_lengths > 0).all()
-        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
+        if not len(tokens):
+            return
+        if not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
             raise ValueError(
                 f"token ids go from {tokens.min()} to {tokens.max()},"
                 f" outside the vocabulary of {self.vocab_size}"
             )
-        sentence_ends = self.num_tokens + np.cumsum(sentence_lengths, dtype="<i8")
-        document_ends = self.num_sentences + np.cumsum(document_lengths, dtype="<i8")
-        for name, values in (
-            (TOKENS, tokens.astype(self.dtype)),
-            (SENTENCES, sentence_ends),
-            (DOCUMENTS, document_ends),
-        ):
-            # Per file, or the digest would depend on how the documents were cut into calls.
-            self._digests[name].update(values.tobytes())
-            self._files[name].write(values.tobytes())
-        self.num_tokens += len(tokens)
-        self.num_sentences += len(sentence_lengths)
-        self.num_documents += len(document_lengths)
+        if self._shard is None:
+            directory = self.directory / shard_name(len(self.finished))
+            self._shard = _ShardWriter(directory, self.dtype)
+        self._shard.append(tokens, sentence_lengths, document_lengths)
+        if self._shard.tokens >= self.shard_tokens:
+            self._end_shard()
 
     def finish(self, description: Mapping[str, Any] | None = None) -> None:
         """Put everything on disk, describe it in store.json and move it to its path."""
-        for opened in self._files.values():
-            opened.close()
-        files = sorted(p for p in self.directory.rglob("*") if p.is_file())
-        metadata = {
-            "format": FORMAT,
-            "version": VERSION,
-            "dtype": self.dtype.name,
-            "vocab_size": self.vocab_size,
-            "documents": self.num_documents,
-            "sentences": self.num_sentences,
-            "tokens": self.num_tokens,
-            "sha256": {name: digest.hexdigest() for name, digest in self._digests.items()},
-            "files": {p.relative_to(self.directory).as_posix(): p.stat().st_size for p in files},
-            **(description or {}),
-        }
-        for file in files:
-            _sync(file)
-        text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-        (self.directory / METADATA).write_text(text, encoding="utf-8")
-        _sync(self.directory / METADATA)
-        _sync(self.directory)
-        _move(self.directory, self.path)
+        self._end_shard()
+        write_metadata(
+            self.directory, self.vocab_size, self.dtype, self.finished, description or {}
+        )
+        self._partial.publish()
 
     def close(self) -> None:
         """Remove what was not finished and let other writers have the path."""
+        if self._shard is not None:
+            self._shard.close()
+        self._partial.close()
+
+    def _end_shard(self) -> None:
+        if self._shard is not None:
+            self.finished.append(self._shard.finish())
+            self._shard = None
+
+
+class _ShardWriter:
+    """Writes the files of one shard."""
+
+    def __init__(self, directory: Path, dtype: np.dtype):
+        self.documents = self.sentences = self.tokens = 0
+        self._directory, self._dtype = directory, dtype
+        directory.mkdir(parents=True)
+        self._files: dict[str, IO[bytes]] = {
+            name: open(directory / name, "wb")  # noqa: SIM115
+            for name in (TOKENS, SENTENCES, DOCUMENTS)
+        }
+        self._checksums = {name: RunningChecksum() for name in self._files}
+        for name in (SENTENCES, DOCUMENTS):
+            self._files[name].write(np.zeros(1, OFFSET).tobytes())
+
+    def append(
+        self, tokens: np.ndarray, sentence_lengths: np.ndarray, document_lengths: np.ndarray
+    ) -> None:
+        if self.tokens + len(tokens) > MAX_TOKENS:
+            raise UserError(
+                f"a document of more than {MAX_TOKENS - self.tokens} tokens cannot be stored;"
+                " divide it in the source"
+            )
+        data = tokens.astype(self._dtype).tobytes()
+        self._files[TOKENS].write(data)
+        self._checksums[TOKENS].update(data)
+        for name, lengths, before in (
+            (SENTENCES, sentence_lengths, self.tokens),
+            (DOCUMENTS, document_lengths, self.sentences),
+        ):
+            ends = before + np.cumsum(lengths, dtype=np.int64)
+            self._files[name].write(ends.astype(OFFSET).tobytes())
+            # Of lengths, which do not depend on where the shard begins.
+            self._checksums[name].update(lengths.astype(OFFSET).tobytes())
+        self.tokens += len(tokens)
+        self.sentences += len(sentence_lengths)
+        self.documents += len(document_lengths)
+
+    def finish(self) -> ShardRecord:
+        """Put the shard on disk."""
+        blocks = self._checksums[TOKENS].blocks().tobytes()
+        self._files[CHECKSUMS] = open(self._directory / CHECKSUMS, "wb")  # noqa: SIM115
+        self._files[CHECKSUMS].write(blocks)
+        self.close()
+        for name in self._files:
+            sync(self._directory / name)
+        sync(self._directory)
+        checksums = {
+            "tokens": self._checksums[TOKENS].value,
+            "sentence_lengths": self._checksums[SENTENCES].value,
+            "document_lengths": self._checksums[DOCUMENTS].value,
+            "blocks": google_crc32c.value(blocks),
+        }
+        return ShardRecord(self.documents, self.sentences, self.tokens, checksums)
+
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
-        if self._lock is not None:
-            if _is_still(self._lock, self.directory):
-                shutil.rmtree(self.directory)
-            os.close(self._lock)
-            self._lock = None
 
 
-def check_destination(path: Path, overwrite: bool) -> None:
-    """Raise a UserError unless a store may be written to `path`.
-
-    `overwrite` allows to replace a store, never a directory that holds something else.
-    """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / METADATA).is_file():
-        raise UserError(f"{path}: exists and is not a token store; choose another --out")
-    if not overwrite:
-        raise UserError(
-            f"{path}: a store is there already; add --overwrite or choose another --out"
-        )
-
-
-def _lock_directory(directory: Path) -> int | None:
-    """Create and lock a directory; the lock goes with the process, however it ends."""
-    while True:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise UserError(
-                f"{directory}: another prepare is writing there; wait or choose another --out"
-            ) from None
-        if _is_still(handle, directory):
-            return handle
-        # Its previous owner moved or removed it between our open and our lock.
-        os.close(handle)
-
-
-def _is_still(handle: int, directory: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(handle), os.stat(directory))
-    return False
-
-
-def _empty(directory: Path) -> None:
-    for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _move(directory: Path, path: Path) -> None:
-    replaced = path.with_name(path.name + ".replaced")
-    if replaced.exists():
-        shutil.rmtree(replaced)
-    if path.exists():
-        path.rename(replaced)
-    directory.rename(path)
-    _sync(path.parent)
-    if replaced.exists():
-        shutil.rmtree(replaced)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def write_metadata(
+    directory: Path,
+    vocab_size: int,
+    dtype: np.dtype,
+    shards: Sequence[ShardRecord],
+    description: Mapping[str, Any],
+) -> None:
+    """Put on disk what lies beside the shards, and describe everything in store.json."""
+    inside = directory / SHARDS
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and not p.is_relative_to(inside))
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dtype": dtype.name,
+        "vocab_size": vocab_size,
+        "documents": sum(shard.documents for shard in shards),
+        "sentences": sum(shard.sentences for shard in shards),
+        "tokens": sum(shard.tokens for shard in shards),
+        "tokenizer": tokenizer_fingerprint(directory),
+        "files": {p.relative_to(directory).as_posix(): p.stat().st_size for p in files},
+        **description,
+        "shards": [asdict(shard) for shard in shards],
+    }
+    for file in files:
+        sync(file)
+    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    (directory / METADATA).write_text(text, encoding="utf-8")
+    sync(directory / METADATA)

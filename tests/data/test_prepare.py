@@ -93,7 +93,12 @@ def test_the_bytes_of_a_store_do_not_depend_on_the_processes(tmp_path, corpus, o
         prepare([str(corpus)], tmp_path / f"s{processes}", chosen)
     one, two, three = (contents(tmp_path / f"s{n}") for n in (1, 2, 3))
     assert one == two == three
-    assert {"tokens.bin", "store.json", "problems.jsonl", "tokenizer/tokenizer.json"} <= set(one)
+    assert {
+        "shards/00000/tokens.bin",
+        "store.json",
+        "problems.jsonl",
+        "tokenizer/tokenizer.json",
+    } <= set(one)
 
 
 def test_a_trained_vocabulary_is_saved_with_the_store(tmp_path, corpus):

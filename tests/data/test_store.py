@@ -68,10 +68,11 @@ def test_tokens_take_two_bytes_where_the_vocabulary_allows(tmp_path, vocab_size,
 
 
 def test_arrays_are_memory_mapped_read_only(tmp_path):
-    store = write(tmp_path / "s")
-    assert isinstance(store.tokens, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        store.tokens[0] = 5
+    (shard,) = write(tmp_path / "s").shards
+    for array in (shard.unchecked_tokens, shard.sentence_offsets, shard.document_offsets):
+        assert isinstance(array.base, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 5
 
 
 def test_appending_in_parts_gives_the_same_files(tmp_path):
@@ -80,8 +81,10 @@ def test_appending_in_parts_gives_the_same_files(tmp_path):
         for document in DOCUMENTS:
             writer.append([document])
         writer.finish()
-    for file in (tmp_path / "whole").iterdir():
-        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+    for file in (tmp_path / "whole").rglob("*"):
+        if file.is_file():
+            other = tmp_path / "parts" / file.relative_to(tmp_path / "whole")
+            assert file.read_bytes() == other.read_bytes()
 
 
 def test_empty_documents_and_sentences_stay_out(tmp_path):
@@ -147,14 +150,14 @@ def test_a_directory_that_is_no_store_is_never_replaced(tmp_path):
 
 def test_a_truncated_file_is_named(tmp_path):
     write(tmp_path / "s")
-    os.truncate(tmp_path / "s" / "tokens.bin", 4)
+    os.truncate(tmp_path / "s" / "shards/00000/tokens.bin", 4)
     with pytest.raises(UserError, match=r"tokens.bin: .*has 4 bytes, expected 20"):
         TokenStore.open(tmp_path / "s")
 
 
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path / "s")
-    (tmp_path / "s" / "document_offsets.bin").unlink()
+    (tmp_path / "s" / "shards/00000/document_offsets.bin").unlink()
     with pytest.raises(UserError, match=r"document_offsets.bin: .*is missing"):
         TokenStore.open(tmp_path / "s")
 
@@ -162,7 +165,8 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "store version 99, this jaxbert reads version 1"),
+        ({"version": 99}, "store version 99, this jaxbert reads version 2; update jaxbert"),
+        ({"version": 1}, "store version 1, .* prepare the store again"),
         ({"format": "something else"}, "not the description of a token store"),
     ],
 )

@@ -1,6 +1,6 @@
 """What a source gives: documents, and where each of them came from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -18,7 +18,10 @@ class Docstring(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document and its origin; `package`, `module` and `docstrings` only from `docs:`."""
+    """A document and its origin; `package`, `module` and `docstrings` only from `docs:`.
+
+    `lines` are those of the file where `text` does not show them any more.
+    """
 
     text: str
     file: str
@@ -26,6 +29,11 @@ class Document:
     package: str = ""
     module: str = ""
     docstrings: tuple[Docstring, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+Filter = Callable[[Document], str | None]
+"""Says in a few words why a document is to be dropped; None keeps it."""
 
 
 class Source(Protocol):

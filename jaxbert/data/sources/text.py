@@ -47,4 +47,5 @@ class TextFile:
             problems.add("empty document", str(self.path), 1, "the file holds no text")
 
     def _document(self, lines: list[str], start: int) -> Document:
-        return Document(self.separator.join(lines), str(self.path), start)
+        text = self.separator.join(lines)
+        return Document(text, str(self.path), start, lines=tuple(lines))
