@@ -18,6 +18,7 @@ are exchanged where the other task takes the second from elsewhere.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,6 +67,18 @@ class Corpus:
     document_offsets: Offsets
     spans: Spans
 
+    def document_tokens(self, documents: Indices) -> tuple[Indices, Indices]:
+        """Where the tokens of documents begin and end."""
+        first, stop = self.document_offsets[documents], self.document_offsets[documents + 1]
+        return self.sentence_offsets[first], self.sentence_offsets[stop]
+
+    @cached_property
+    def longest_first(self) -> tuple[Indices, Indices]:
+        """The documents of the split from the longest to the shortest, and minus their tokens."""
+        start, end = self.document_tokens(self.spans.documents)
+        order = np.argsort(start - end, kind="stable")
+        return self.spans.documents[order], (start - end)[order]
+
 
 def draw_next_sentences(
     corpus: Corpus,
@@ -74,10 +87,12 @@ def draw_next_sentences(
     size: Sizes,
     *,
     seed: int,
+    fills: bool = False,
 ) -> Pairs:
     """Makes pairs of which half are from two documents.
 
-    A span of one sentence has no second part of its own: its pair is always random.
+    A span of one sentence has no second part of its own: its pair is always random. The document
+    of a random next is any; with `fills` any that has enough tokens, so that no room is left.
     """
     drawn = uniforms(seed, "pairs", epochs, indices, 8).T
     first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=2)
@@ -89,9 +104,9 @@ def draw_next_sentences(
     offsets = corpus.sentence_offsets
     a_start = offsets[a_first]
     a_length = offsets[a_first + a_count] - a_start
-    other_first, other_stop = _other_document(
-        corpus, indices, size.wanted - a_length, drawn[4], drawn[5]
-    )
+    other = _enough_of_another_document if fills else _another_document
+    wanted = np.maximum(size.wanted - a_length, 1)
+    other_first, other_stop = other(corpus, indices, wanted, drawn[4], drawn[5])
     b_start = offsets[np.where(is_random, other_first, a_first + a_count)]
     b_length = offsets[np.where(is_random, other_stop, stop)] - b_start
     pairs = Pairs(a_start, a_length, b_start, b_length, is_random.astype(np.int64))
@@ -215,7 +230,7 @@ def _windows(
     return first - (is_lone & ~has_following), stop + (is_lone & has_following)
 
 
-def _other_document(
+def _another_document(
     corpus: Corpus,
     indices: Indices,
     wanted: Indices,
@@ -233,5 +248,35 @@ def _other_document(
     document = spans.documents[other + (other >= owner)]
     begin, end = corpus.document_offsets[document], corpus.document_offsets[document + 1]
     first = begin + below(sentence_uniform, end - begin)
-    enough = np.minimum(offsets[first] + np.maximum(wanted, 1), offsets[end])
+    enough = np.minimum(offsets[first] + wanted, offsets[end])
+    return first, offsets.searchsorted(enough)
+
+
+def _enough_of_another_document(
+    corpus: Corpus,
+    indices: Indices,
+    wanted: Indices,
+    document_uniform: NDArray[np.float64],
+    sentence_uniform: NDArray[np.float64],
+) -> tuple[Indices, Indices]:
+    """The same, from documents and sentences behind which there are `wanted` tokens.
+
+    Where no other document has as many it is the longest.
+    """
+    spans, offsets = corpus.spans, corpus.sentence_offsets
+    documents, minus_tokens = corpus.longest_first
+    own = spans.documents[spans.owner[indices]]
+    own_start, own_end = corpus.document_tokens(own)
+    count = np.searchsorted(minus_tokens, -wanted, side="right")
+    others = count - (own_end - own_start >= wanted)
+    chosen = documents[below(document_uniform, np.maximum(others, 1))]
+    # The last of them takes the place of the span's own, which is among them then.
+    last = documents[np.clip(count - 1, 0, None)]
+    chosen = np.where(chosen == own, last, chosen)
+    chosen = np.where(chosen == own, documents[1], chosen)
+    begin, end = corpus.document_offsets[chosen], corpus.document_offsets[chosen + 1]
+    latest = np.maximum(offsets[end] - wanted, offsets[begin])
+    choices = offsets.searchsorted(latest, right=True) - begin
+    first = begin + below(sentence_uniform, choices)
+    enough = np.minimum(offsets[first] + wanted, offsets[end])
     return first, offsets.searchsorted(enough)

@@ -16,6 +16,7 @@ from jaxbert.data.order import visit
 from jaxbert.data.packing import Layout, Limits, PackedRows, plan_rows
 from jaxbert.data.pairs import (
     Corpus,
+    Pairs,
     SentencePairs,
     Sizes,
     draw_next_sentences,
@@ -30,12 +31,6 @@ from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import load_tokenizer
 
 Split = Literal["train", "validation"]
-
-_DRAWS = {
-    "next_sentence": draw_next_sentences,
-    "sentence_order": draw_sentence_orders,
-    "none": draw_segments,
-}
 
 # Evaluation examples do not depend on the run's seed, so that runs can be compared. Neither do the
 # lengths of packed examples: which of them share a row is decided before any seed is looked at.
@@ -197,9 +192,7 @@ class PretrainingData:
     ) -> tuple[Batch, Indices]:
         """An unpacked batch, and its examples' lengths; the same examples in either form."""
         config = self.config
-        sizes = self._sizes_of(seed, epochs, indices)
-        draw = _DRAWS[config.sentence_pairs]
-        pairs = draw(self._corpus, epochs, indices, sizes, seed=seed)
+        pairs = self._pairs(seed, epochs, indices)
         width = config.max_seq_length
         batch, lengths = assemble(self._store.read, pairs, width, self._vocabulary)
         masked = mask_rows(
@@ -218,6 +211,15 @@ class PretrainingData:
             "labels": masked.labels,
         }
         return batch, lengths
+
+    def _pairs(self, seed: int, epochs: Indices, indices: Indices) -> Pairs:
+        corpus, sizes = self._corpus, self._sizes_of(seed, epochs, indices)
+        if self.config.sentence_pairs == "next_sentence":
+            fills = self.config.packing
+            return draw_next_sentences(corpus, epochs, indices, sizes, seed=seed, fills=fills)
+        if self.config.sentence_pairs == "sentence_order":
+            return draw_sentence_orders(corpus, epochs, indices, sizes, seed=seed)
+        return draw_segments(corpus, epochs, indices, sizes, seed=seed)
 
     def _sizes_of(self, seed: int, epochs: Indices, indices: Indices) -> Sizes:
         if self.config.packing:

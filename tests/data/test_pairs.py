@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from corpora import random_lengths
+from scipy import stats
 
 from jaxbert.data.offsets import Offsets
 from jaxbert.data.pairs import (
@@ -246,3 +247,36 @@ def test_a_single_segment_is_full_wherever_its_span_allows():
     assert (segments.a_start >= start).all()
     assert (segments.a_start + segments.a_length <= end).all()
     assert not segments.b_length.any()
+
+
+def test_a_random_next_that_fills_is_drawn_uniformly_from_the_documents_with_enough():
+    # 4 documents of 60 tokens and more; the others are too short for what is wanted.
+    corpus = corpus_of([[10] * 6, [5], [10] * 8, [10] * 7, [7], [10] * 9, [1, 1]], 40)
+    epochs = 3000
+    index = np.tile(np.arange(len(corpus.spans)), epochs)
+    epoch = np.repeat(np.arange(epochs), len(corpus.spans))
+    wanted = np.full(len(index), 40)
+    pairs = draw_next_sentences(corpus, epoch, index, Sizes(wanted, wanted), seed=3, fills=True)
+    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    assert (pairs.a_length + pairs.b_length == 40)[is_random].all()
+    other = document_at(corpus, pairs.b_start)
+    long = [0, 2, 3, 5]
+    for document in range(7):
+        drawn = other[is_random & (own == document)]
+        counts = np.bincount(drawn, minlength=7)
+        others = [name for name in long if name != document]
+        assert counts.sum() == counts[others].sum()
+        assert stats.chisquare(counts[others]).pvalue > 1e-4
+
+
+def test_where_no_other_document_has_enough_the_longest_is_taken():
+    corpus = corpus_of([[30, 30], [4, 4], [3]], 40)
+    index = np.tile(np.arange(len(corpus.spans)), 200)
+    wanted = np.full(len(index), 40)
+    pairs = draw_next_sentences(
+        corpus, np.arange(len(index)), index, Sizes(wanted, wanted), seed=0, fills=True
+    )
+    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    other = document_at(corpus, pairs.b_start)
+    assert (other[is_random & (own == 0)] == 1).all()
+    assert (other[is_random & (own > 0)] == 0).all()
