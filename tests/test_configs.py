@@ -58,7 +58,7 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))
     rows, length = 2, config.data.max_seq_length
     ids = jax.ShapeDtypeStruct((rows, length), "int32")
-    where = jax.ShapeDtypeStruct((rows, config.data.max_predictions_per_sequence), "int32")
+    where = jax.ShapeDtypeStruct((rows, config.data.masking.most_predictions(length)), "int32")
     batch = {"input_ids": ids, "masked_lm_positions": where}
     if isinstance(config.objective, ReplacedTokenConfig):
         output = jax.eval_shape(trainee.make_apply("bfloat16"), params, **batch, labels=where)

@@ -21,9 +21,7 @@ def num_special(pairs: Pairs) -> Indices:
     return 2 + (pairs.b_length > 0)
 
 
-def assemble(
-    read: Read, pairs: Pairs, width: int, vocabulary: Vocabulary
-) -> tuple[Batch, Indices]:
+def assemble(read: Read, pairs: Pairs, width: int, vocabulary: Vocabulary) -> tuple[Batch, Indices]:
     """Lays the pairs out in rows of `width`: the batch, and its examples' lengths [examples]."""
     a_end = 1 + pairs.a_length[:, None]
     lengths = pairs.a_length + pairs.b_length + num_special(pairs)

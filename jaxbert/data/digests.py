@@ -12,7 +12,7 @@ class DigestSet:
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))
+        self._table = array("Q", [0]) * 1024
         self._size = 0
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class DigestSet:
         return True
 
     def _grow(self) -> None:
-        table = array("Q", bytes(16 * len(self._table)))
+        table = array("Q", [0]) * (2 * len(self._table))
         for digest in filter(None, self._table):
             table[_place(table, digest)] = digest
         self._table = table

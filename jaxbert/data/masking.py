@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.draws import words
+from jaxbert.data.masking_config import MaskingConfig, Rates, WordUnits, num_predictions
 from jaxbert.data.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
@@ -35,25 +36,24 @@ def mask_rows(
     examples: NDArray[np.int64],
     *,
     seed: int,
-    probability: float,
-    max_predictions: int,
-    whole_words: bool,
-    mask_replace_prob: float = 0.8,
-    random_replace_prob: float = 0.1,
+    config: MaskingConfig,
+    rates: Rates | None = None,
 ) -> MaskedRows:
-    """Masks `min(max_predictions, max(1, round(probability * length)))` tokens of every row.
+    """Masks `num_predictions` tokens of every row, with the rates of `config` or those given.
 
     `lengths` [rows] count the tokens with [CLS] and [SEP], as in the reference; special tokens are
     never chosen. A chosen token becomes [MASK] or a random non-special one with the probabilities
-    given, else it stays. With `whole_words` all pieces of a word are chosen
+    given, else it stays. With whole words all pieces of a word are chosen
     together (each still decides alone what it becomes) and a word that would exceed the row's
     number is passed over, so fewer may be chosen, or none.
     """
+    rates = rates or config.rates()
     width = input_ids.shape[1]
+    max_predictions = config.most_predictions(width)
     drawn = words(seed, "masking", epochs, examples, width + 2 * max_predictions)
     maskable = ~vocabulary.is_special[input_ids] & (np.arange(width) < lengths[:, None])
-    wanted = np.clip(np.rint(probability * lengths), 1, max_predictions).astype(np.int64)
-    if whole_words:
+    wanted = num_predictions(lengths, rates.probability, max_predictions)
+    if isinstance(config.units, WordUnits):
         starts_word = _word_starts(maskable, vocabulary.is_continuation[input_ids])
         chosen = _choose_words(maskable, starts_word, drawn[:, :width], wanted)
     else:
@@ -61,7 +61,7 @@ def mask_rows(
     positions, used = _positions(chosen, max_predictions)
     labels = np.take_along_axis(input_ids, positions, axis=1)
     action, replacement = np.hsplit(drawn[:, width:], 2)
-    shares = (mask_replace_prob, random_replace_prob)
+    shares = (rates.mask_replace_prob, rates.random_replace_prob)
     corrupted = _corrupt(labels, action, replacement, vocabulary, shares)
     masked_ids = input_ids.copy()
     rows, _ = np.nonzero(used)

@@ -87,7 +87,7 @@ class Bands:
         size = min(self._config.shingle_words, len(words))
         hashes = np.zeros(len(words) - size + 1 if size else 0, np.uint64)
         for offset in range(size):
-            hashes = hashes * _MULTIPLIER + words[offset : offset + len(hashes)]
+            hashes = (hashes + words[offset : offset + len(hashes)]) * _MULTIPLIER
         return (hashes >> np.uint64(32)).astype(np.uint32)
 
 

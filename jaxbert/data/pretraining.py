@@ -1,4 +1,4 @@
-"""Pretraining rows: what is at a place of the stream is a pure function of (store, config, seed)."""
+"""Pretraining rows: the row at a place of the stream is a function of (store, config, seed)."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -145,7 +145,7 @@ class PretrainingData:
         epochs, rows = visit(self.seed, self.num_rows, positions)
         if self.config.masking.num_duplicates is not None:
             epochs = epochs % self.config.masking.num_duplicates
-        rates = self.config.masking.rates(step)
+        rates = self.config.masking.rates()
         if self.config.packing:
             return self._packed_rows(self.seed, epochs, rows, rates)[0]
         return self._examples(self.seed, epochs, rows, rates)[0]
@@ -153,11 +153,11 @@ class PretrainingData:
     def evaluation_rows(self, numbers: Indices) -> Batch:
         """The rows in corpus order, with pairs, masks and rates that never change; -1: filler."""
         is_filler, epochs = numbers < 0, np.zeros_like(numbers)
-        rates = self.config.masking.evaluation_rates
+        rates = self.config.masking.rates()
         if self.config.packing:
             batch, examples = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
             return batch | {"row_ids": examples}
-        examples = np.where(is_filler, 0, numbers)
+        examples = np.maximum(numbers, 0)
         batch, _ = self._examples(_FIXED_SEED, epochs, examples, rates)
         make_filler(batch, is_filler, self._vocabulary)
         return batch | {"row_ids": numbers.astype(np.int32)}

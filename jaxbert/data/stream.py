@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,7 +53,7 @@ class Stream:
 
     def __init__(self, phases: Sequence[Phase]):
         assert phases[0].first_step == 0
-        assert all(a.first_step < b.first_step for a, b in zip(phases, phases[1:], strict=False))
+        assert all(a.first_step < b.first_step for a, b in pairwise(phases))
         self.phases = tuple(phases)
         self._first_steps = [phase.first_step for phase in phases]
 

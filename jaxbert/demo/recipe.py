@@ -33,9 +33,7 @@ def pretraining(store: Path, num_steps: int) -> Pretrain:
     return Pretrain(
         store=str(store),
         model=model,
-        data=PretrainingDataConfig(
-            max_seq_length=64, max_predictions_per_sequence=10, validation_fraction=0.02
-        ),
+        data=PretrainingDataConfig(max_seq_length=64, validation_fraction=0.02),
         num_steps=num_steps,
         batch_size=32,
         optimizer=OptimizerConfig(learning_rate=1.5e-3),

@@ -38,7 +38,6 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 8,
         "data": {
             "max_seq_length": 32,
-            "max_predictions_per_sequence": 5,
             "validation_fraction": 0.3,
         },
         "loop": {"log_every": 1, "evaluate_every": 10, "checkpoint_every": 4},

@@ -4,6 +4,8 @@ from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, vocabulary
 from scipy import stats
 
 from jaxbert.data.masking import IGNORED, mask_rows
+from jaxbert.data.masking_config import MaskingConfig, TokenUnits, WordUnits
+from jaxbert.errors import UserError
 
 VOCAB_SIZE = 1_000
 
@@ -20,33 +22,33 @@ def rows_of_text(num_rows, lengths, width=128, seed=0):
     return ids
 
 
-def mask(ids, lengths, continuation_every=4, **options):
-    defaults = {"seed": 0, "probability": 0.15, "max_predictions": 20, "whole_words": False}
+def mask(ids, lengths, continuation_every=4, seed=0, **options):
     return mask_rows(
         ids,
         lengths,
         vocabulary(VOCAB_SIZE, continuation_every),
         np.zeros(len(ids), np.int64),
         np.arange(len(ids)),
-        **{**defaults, **options},
+        seed=seed,
+        config=MaskingConfig(**options),
     )
 
 
 def test_every_row_has_the_number_of_masks_of_the_reference():
     lengths = np.array([5, 9, 10, 11, 17, 50, 90, 127, 128])
     masked = mask(rows_of_text(9, lengths), lengths)
-    # min(20, max(1, round(0.15 * length)))
+    # max(1, round(0.15 * length))
     expected = [1, 1, 2, 2, 3, 8, 14, 19, 19]
     assert (masked.labels != -100).sum(axis=1).tolist() == expected
     capped = mask(rows_of_text(9, lengths), lengths, max_predictions=7)
     assert (capped.labels != -100).sum(axis=1).tolist() == [min(7, n) for n in expected]
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_labels_are_the_original_ids_and_everything_else_is_untouched(whole_words):
+@pytest.mark.parametrize("units", [TokenUnits(), WordUnits()])
+def test_labels_are_the_original_ids_and_everything_else_is_untouched(units):
     lengths = np.arange(3, 129)
     ids = rows_of_text(len(lengths), lengths)
-    masked = mask(ids, lengths, whole_words=whole_words)
+    masked = mask(ids, lengths, units=units)
     used = masked.labels != -100
     rows, _ = np.nonzero(used)
     np.testing.assert_array_equal(masked.labels[used], ids[rows, masked.positions[used]])
@@ -59,10 +61,10 @@ def test_labels_are_the_original_ids_and_everything_else_is_untouched(whole_word
     }
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_positions_ascend_without_doubles_and_are_never_special_tokens(whole_words):
+@pytest.mark.parametrize("units", [TokenUnits(), WordUnits()])
+def test_positions_ascend_without_doubles_and_are_never_special_tokens(units):
     lengths = np.random.default_rng(1).integers(3, 129, 500)
-    masked = mask(rows_of_text(500, lengths), lengths, probability=0.4, whole_words=whole_words)
+    masked = mask(rows_of_text(500, lengths), lengths, probability=0.4, units=units)
     used = masked.labels != -100
     assert (masked.labels[used] >= NUM_SPECIAL).all()
     for row, row_used in zip(masked.positions, used, strict=True):
@@ -73,8 +75,8 @@ def test_a_row_of_special_tokens_alone_gets_no_masks():
     ids = np.full((2, 128), PAD, np.int32)
     ids[0, :3] = CLS, UNK, SEP
     ids[1, :3] = CLS, 77, SEP
-    for whole_words in (False, True):
-        masked = mask(ids, np.array([3, 3]), whole_words=whole_words, continuation_every=4)
+    for units in (TokenUnits(), WordUnits()):
+        masked = mask(ids, np.array([3, 3]), units=units, continuation_every=4)
         assert (masked.labels != -100).sum(axis=1).tolist() == [0, 1]
         assert masked.positions[1, 0] == 1
 
@@ -107,17 +109,17 @@ def test_what_a_token_becomes_does_not_depend_on_where_it_is():
         assert stats.chi2_contingency(table).pvalue > 0.001
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_every_position_is_masked_equally_often(whole_words):
+@pytest.mark.parametrize("units", [TokenUnits(), WordUnits()])
+def test_every_position_is_masked_equally_often(units):
     lengths = np.full(20_000, 34)
     ids = rows_of_text(1, lengths[:1], 34).repeat(20_000, axis=0)
     ids[:, 1:33] = np.arange(33, 65)
     # Words of two pieces in every row when asked for whole words.
-    masked = mask(ids, lengths, continuation_every=2, whole_words=whole_words, probability=0.12)
+    masked = mask(ids, lengths, continuation_every=2, units=units, probability=0.12)
     used = masked.labels != -100
     assert (used.sum(axis=1) == 4).all()
     counts = np.bincount(masked.positions[used], minlength=34)[1:33]
-    if whole_words:
+    if units == WordUnits():
         np.testing.assert_array_equal(counts[0::2], counts[1::2])
         counts = counts[0::2]
     # Four (or two) without replacement per row: less spread than independent draws.
@@ -140,12 +142,12 @@ def word_of_each_token(ids):
 def test_whole_words_are_masked_whole_within_the_budget():
     lengths = np.random.default_rng(2).integers(3, 129, 300)
     ids = rows_of_text(300, lengths)
-    masked = mask(ids, lengths, whole_words=True)
+    masked = mask(ids, lengths, units=WordUnits())
     num_long = 0
     for row in range(300):
         chosen = set(masked.positions[row][masked.labels[row] != -100].tolist())
         words = word_of_each_token(ids[row])
-        wanted = min(20, max(1, round(0.15 * lengths[row])))
+        wanted = max(1, round(0.15 * lengths[row]))
         assert len(chosen) <= wanted
         for word in words:
             assert chosen >= set(word) or not chosen & set(word)
@@ -159,7 +161,7 @@ def test_whole_words_are_masked_whole_within_the_budget():
 def test_the_pieces_of_a_chosen_word_decide_one_by_one_what_they_become():
     lengths = np.full(2_000, 128)
     ids = rows_of_text(2_000, lengths)
-    masked = mask(ids, lengths, whole_words=True)
+    masked = mask(ids, lengths, units=WordUnits())
     mixed = 0
     for row in range(2_000):
         for word in word_of_each_token(ids[row]):
@@ -173,7 +175,7 @@ def test_a_continuation_piece_at_the_start_of_a_segment_is_a_word_of_its_own():
     ids = np.array([[CLS, 9, SEP, 8, 12, SEP]], np.int32)
     outcomes = set()
     for seed in range(50):
-        masked = mask(ids, np.array([6]), seed=seed, probability=0.34, whole_words=True)
+        masked = mask(ids, np.array([6]), seed=seed, probability=0.34, units=WordUnits())
         outcomes.add(tuple(masked.positions[0][masked.labels[0] != -100].tolist()))
     assert outcomes == {(1,), (3, 4)}
 
@@ -182,7 +184,6 @@ def test_a_row_is_masked_the_same_in_any_company_and_differently_in_other_epochs
     lengths = np.full(8, 64)
     ids = rows_of_text(8, lengths, width=64)
     whole = mask(ids, lengths)
-    options = {"seed": 0, "probability": 0.15, "max_predictions": 20, "whole_words": False}
     for row in range(8):
         for epoch in (0, 1):
             alone = mask_rows(
@@ -191,7 +192,8 @@ def test_a_row_is_masked_the_same_in_any_company_and_differently_in_other_epochs
                 vocabulary(VOCAB_SIZE),
                 np.array([epoch]),
                 np.array([row]),
-                **options,
+                seed=0,
+                config=MaskingConfig(),
             )
             is_same = (alone.positions[0] == whole.positions[row]).all()
             assert is_same == (epoch == 0)
@@ -211,3 +213,19 @@ def test_chosen_tokens_become_what_the_shares_say(shares: tuple[float, float]):
     for share, marks in zip(shares, (is_mask, changed), strict=True):
         five_sigma = 5 * np.sqrt(share * (1 - share) / count)
         assert abs(marks.mean() - share) <= five_sigma + 3 * share / VOCAB_SIZE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probability": 1.5}, "probability=1.5: must be above 0, at most 1"),
+        ({"probability": 0.0}, "probability=0.0: must be above 0"),
+        ({"mask_replace_prob": -0.1}, "mask_replace_prob=-0.1: must be from 0 to 1"),
+        ({"mask_replace_prob": 0.95}, "random_replace_prob=0.1 add up to more than 1"),
+        ({"max_predictions": 0}, "max_predictions=0: must be at least 1, or null"),
+        ({"num_duplicates": 0}, "num_duplicates=0: must be at least 1, or null"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(options, message):
+    with pytest.raises(UserError, match=message):
+        MaskingConfig(**options)

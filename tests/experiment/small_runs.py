@@ -70,7 +70,6 @@ def pretraining(store: Path, *overrides: str, model: dict[str, Any] = MODEL) -> 
         "batch_size": 8,
         "data": {
             "max_seq_length": 32,
-            "max_predictions_per_sequence": 5,
             "validation_fraction": 0.4,
         },
         "optimizer": {"learning_rate": 1e-3},

@@ -109,8 +109,7 @@ def test_a_pretrained_model_is_trained_on(store, pretrained, tmp_path):
             "num_steps": 1,
             "batch_size": 8,
             "model": {"from_pretrained": str(pretrained)},
-            "data": {"max_seq_length": 32, "max_predictions_per_sequence": 5}
-            | {"validation_fraction": 0.4},
+            "data": {"max_seq_length": 32, "validation_fraction": 0.4},
             "optimizer": {"learning_rate": 1e-9},
         },
     )

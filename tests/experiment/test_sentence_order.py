@@ -53,7 +53,6 @@ def run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 32,
         "data": {
             "max_seq_length": 32,
-            "max_predictions_per_sequence": 4,
             "sentence_pairs": "sentence_order",
             "validation_fraction": 0.2,
         },
