@@ -12,7 +12,7 @@ from jaxbert.errors import UserError
 
 VERBS = (
     *("prepare", "pretrain", "finetune", "evaluate", "predict"),
-    *("convert", "adapt", "demo", "info"),
+    *("convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
 
 
@@ -59,7 +59,7 @@ def _show_warnings() -> None:
 
 
 def _add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
-    module = import_module(f"jaxbert.cli.{name}")
+    module = import_module(f"jaxbert.cli.{name.replace('-', '_')}")
     verb = verbs.add_parser(
         name,
         help=module.HELP,

@@ -1,16 +1,13 @@
 """Lines of text files, plain or compressed, with everything that is wrong with them reported."""
 
-import gzip
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
+from jaxbert.data.compression import UNREADABLE, decompressed, read_error
 from jaxbert.data.problems import Problems
 from jaxbert.errors import UserError
 
-COMPRESSIONS = (".gz", ".xz")
 LONG_LINE = 2**20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -34,33 +31,22 @@ def read_lines(
     number = reported = 0
     try:
         with open(file, "rb", buffering=2**20) as disk:
-            for number, line in enumerate(_decompressed(disk, file), start=1):
+            stream = decompressed(disk, file)
+            for number, line in enumerate(stream, start=1):
                 if number == 1:
                     line = _without_mark(line, file)
                 yield number, _decoded(line, file, number, problems)
                 if number % _LINES_PER_REPORT == 0:
-                    advance(_position(disk) - reported)
-                    reported = _position(disk)
-            advance(_position(disk) - reported)
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{file}, after line {number}: the compressed file is damaged or cut off ({error});"
-            " fetch it again"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+                    advance(position(disk) - reported)
+                    reported = position(disk)
+            advance(position(disk) - reported)
+    except UNREADABLE as error:
+        raise read_error(file, f"after line {number}", error) from None
 
 
-def _position(disk: IO[bytes]) -> int:
+def position(disk: IO[bytes]) -> int:
+    """Bytes read of a file so far, as far as they can be told."""
     return disk.tell() if disk.seekable() else 0
-
-
-def _decompressed(disk: IO[bytes], file: Path) -> IO[bytes]:
-    if file.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(disk, "rb"))
-    if file.suffix == ".xz":
-        return cast(IO[bytes], lzma.open(disk, "rb"))
-    return disk
 
 
 def _without_mark(line: bytes, file: Path) -> bytes:

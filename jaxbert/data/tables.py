@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.lines import COMPRESSIONS, Advance, no_advance
+from jaxbert.data.compression import COMPRESSIONS
+from jaxbert.data.lines import Advance, no_advance
 from jaxbert.data.problems import Problems
 from jaxbert.data.table_files import READERS, Reading, Rows
 from jaxbert.data.table_hubs import is_saved_dataset, read_hub, read_tfds
@@ -30,7 +31,7 @@ def read_rows(
     problems: Problems,
     advance: Advance = no_advance,
 ) -> Iterator[Row]:
-    """Rows of a CSV, TSV, JSON-lines (each also .gz or .xz) or Parquet file, `hub:` or `tfds:`.
+    """Rows of a CSV, TSV, JSON-lines (also compressed) or Parquet file, of `hub:` or `tfds:`.
 
     `columns` are the ones that every row must have (Parquet and data sets read no others); without
     them rows have what they have. `names` names the columns of a CSV or TSV file that has no

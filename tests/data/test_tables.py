@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import json
 import lzma
@@ -7,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow
 import pytest
 
 from jaxbert.data.problems import Problems
@@ -20,6 +22,14 @@ needs_data = pytest.mark.skipif(
 )
 
 
+COMPRESS = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda data: pyarrow.Codec("zstd").compress(data, asbytes=True),
+}
+
+
 def read(spec, **options):
     problems = Problems()
     return list(read_rows(spec, problems=problems, **options)), problems
@@ -31,13 +41,11 @@ def values(rows):
 
 def write(path, text):
     data = text if isinstance(text, bytes) else text.encode()
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    with opener(path, "wb") as file:
-        file.write(data)
+    path.write_bytes(COMPRESS.get(path.suffix, bytes)(data))
     return path
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("suffix", ["", *COMPRESS])
 def test_tsv_takes_quotes_for_ordinary_characters(tmp_path, suffix):
     file = write(tmp_path / f"a.tsv{suffix}", '\ufeffx\ty\n"one\ttwo\r\nthree"\t"f"our\n')
     rows, problems = read(file)
@@ -145,7 +153,7 @@ def test_utf16_is_refused_with_the_remedy(tmp_path):
         read(write(tmp_path / "a.csv", "x\n1\n".encode("utf-16")))
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+@pytest.mark.parametrize("suffix", COMPRESS)
 def test_a_cut_off_compressed_file_is_refused(tmp_path, suffix):
     rng = np.random.default_rng(0)
     text = "x\n" + "\n".join(map(str, rng.integers(0, 10**9, 50_000)))
@@ -156,7 +164,7 @@ def test_a_cut_off_compressed_file_is_refused(tmp_path, suffix):
 
 
 def test_what_is_not_compressed_at_all_is_refused(tmp_path):
-    for suffix in (".gz", ".xz"):
+    for suffix in COMPRESS:
         file = tmp_path / f"a.tsv{suffix}"
         file.write_text("x\n1\n")
         with pytest.raises(UserError, match="the compressed file is damaged"):
@@ -274,7 +282,7 @@ def test_an_unknown_kind_of_table_is_refused(tmp_path):
 
 def test_progress_adds_up_to_the_size_of_the_file(tmp_path):
     lines = "".join(json.dumps({"text": "word " * i}) + "\n" for i in range(700))
-    for suffix in ("", ".gz", ".xz"):
+    for suffix in ("", *COMPRESS):
         file = write(tmp_path / f"a.jsonl{suffix}", lines)
         seen: list[int] = []
         list(read_rows(file, problems=Problems(), advance=seen.append))

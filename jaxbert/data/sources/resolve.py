@@ -6,17 +6,20 @@ from glob import glob
 from pathlib import Path
 from typing import Literal
 
+from jaxbert.data.compression import first_bytes
 from jaxbert.data.sources.docs import Docs
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.sources.text import TextFile
+from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract
 from jaxbert.data.tables import existing_file, file_kind, is_table
 from jaxbert.errors import UserError
 
 Sentences = Literal["split", "lines"]
 _KINDS = (
-    ".txt, .jsonl, .csv, .tsv (each also .gz or .xz), .parquet, a directory of datasets'"
-    " save_to_disk, hub:NAME[:CONFIG[:SPLIT]], tfds:NAME[:SPLIT] or docs:[PACKAGE,...]"
+    ".txt, .jsonl, .csv, .tsv, .xml of MediaWiki (each also .gz, .xz, .bz2 or .zst), wiki_NN of"
+    " WikiExtractor, .parquet, a directory of datasets' save_to_disk, hub:NAME[:CONFIG[:SPLIT]],"
+    " tfds:NAME[/CONFIG][:SPLIT] or docs:[PACKAGE,...]"
 )
 
 
@@ -59,8 +62,15 @@ def _paths(spec: str) -> list[Path]:
 
 
 def _file(path: Path, options: SourceOptions) -> Source:
-    if file_kind(path) == ".txt" and path.is_file():
+    kind = file_kind(path) if path.is_file() else None
+    if kind == ".txt":
         return TextFile(path, "\n" if options.sentences == "lines" else " ")
+    if kind == ".xml":
+        return WikiDump(path)
+    # WikiExtractor gives its files no suffix that tells their two forms apart.
+    beginning = first_bytes(path, 5) if kind == "" else b""
+    if beginning.startswith((b"<doc ", b"{")):
+        return WikiExtract(path, is_json=beginning.startswith(b"{"))
     if is_table(str(path)):
         return TableRows(str(path), options.text_column)
     if path.is_dir():

@@ -1,0 +1,65 @@
+"""MediaWiki's markup to the text that a reader sees, with the library mwparserfromhell."""
+
+import mimetypes
+from collections.abc import Callable, Collection
+from typing import Any
+
+from jaxbert.errors import UserError
+
+# The library shows what stands in these; an article's running text has neither.
+_HIDDEN_TAGS = {"ref", "references", "table", "gallery"}
+
+
+def plain_text(namespaces: Collection[str]) -> Callable[[str], str]:
+    """A function from markup to text; links into these namespaces (files, categories) are left out.
+
+    Templates, tables, references and comments are left out, too; of links and headings their text
+    stays. Blank lines are taken out.
+    """
+    try:
+        import mwparserfromhell
+    except ModuleNotFoundError:
+        raise UserError(
+            "MediaWiki dumps: needs the package mwparserfromhell; install jaxbert[corpus]"
+        ) from None
+    hidden = {name.casefold() for name in namespaces}
+
+    def strip(markup: str) -> str:
+        code = mwparserfromhell.parse(markup)
+        _drop(code, hidden)
+        lines = map(str.strip, code.strip_code().split("\n"))
+        return "\n".join(line for line in lines if line)
+
+    return strip
+
+
+def _is_media(name: str) -> bool:
+    """Whether this is a file; dumps do not tell the older names of the files' namespace."""
+    kind, _ = mimetypes.guess_type(name.strip())
+    return kind is not None and kind.startswith(("image/", "audio/", "video/"))
+
+
+def _drop(code: Any, hidden: Collection[str]) -> None:
+    from mwparserfromhell.nodes import Tag, Wikilink
+
+    code.nodes = [node for node in code.nodes if not _is_hidden(node, hidden)]
+    for node in code.nodes:
+        inside = None
+        if isinstance(node, Tag):
+            inside = node.contents
+        elif isinstance(node, Wikilink):
+            inside = node.text
+        if inside is not None:
+            _drop(inside, hidden)
+
+
+def _is_hidden(node: Any, hidden: Collection[str]) -> bool:
+    from mwparserfromhell.nodes import Tag, Wikilink
+
+    if isinstance(node, Tag):
+        return str(node.tag).strip().lower() in _HIDDEN_TAGS
+    if isinstance(node, Wikilink):
+        # A link that begins with a colon shows its text instead of the file.
+        namespace, _, name = str(node.title).partition(":")
+        return namespace.strip().casefold() in hidden or bool(namespace and _is_media(name))
+    return False

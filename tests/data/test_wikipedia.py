@@ -1,0 +1,235 @@
+"""MediaWiki dumps and WikiExtractor's files, made by hand as the real ones are."""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import sys
+import tracemalloc
+
+import pyarrow
+import pytest
+
+from jaxbert.data.lines import no_advance
+from jaxbert.data.problems import Problems
+from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
+from jaxbert.errors import UserError
+
+MARKUP = """{{Infobox Berg|Name=Brocken|Höhe={{Höhe|1141}}}}
+[[Datei:Brocken.jpg|mini|Der [[Brocken]] im ''Winter'']]
+'''Der Brocken''' ist mit {{Höhe|1141}} 1141&nbsp;m<ref name="h">Amt, [http://a.org Höhe]</ref>
+der höchste [[Berg]] im [[Harz (Mittelgebirge)|Harz]].<!-- prüfen -->
+
+== Lage ==
+{| class="wikitable"
+! Jahr !! Gäste
+|-
+| 1990 || viele
+|}
+* Ein [http://example.org Punkt] mit x < y &amp; z
+[[Bild:Alt.jpg|thumb|alt]]
+<gallery>A.jpg|B</gallery>
+
+[[Kategorie:Berg]] [[:Kategorie:Harz|Harz]]
+"""
+TEXT = """Der Brocken ist mit  1141\u00a0m
+der höchste Berg im Harz.
+Lage
+Ein Punkt mit x < y & z
+Harz"""
+
+
+def page(title, text, namespace=0, extra="", model="wikitext"):
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return (
+        f"<page><title>{title}</title><ns>{namespace}</ns><id>1</id>{extra}"
+        f"<revision><id>1</id><model>{model}</model>"
+        f'<text bytes="9" xml:space="preserve">{escaped}</text></revision></page>\n'
+    )
+
+
+def dump(*pages):
+    return (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11">\n'
+        '<siteinfo><namespaces><namespace key="0" case="first-letter" />'
+        '<namespace key="6">Datei</namespace><namespace key="14">Kategorie</namespace>'
+        '<namespace key="1">Diskussion</namespace></namespaces></siteinfo>\n'
+        + "".join(pages)
+        + "</mediawiki>\n"
+    )
+
+
+def zstd(data):
+    return pyarrow.Codec("zstd").compress(data, asbytes=True)
+
+
+COMPRESS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
+
+
+def write(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(COMPRESS.get(path.suffix, bytes)(text.encode()))
+    return path
+
+
+def read(spec, **options):
+    problems = Problems()
+    sources = resolve_sources([str(spec)], SourceOptions(**options))
+    return [d for source in sources for d in source.read(problems, no_advance)], problems
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_dump_gives_the_text_of_its_articles(tmp_path, suffix):
+    redirect = '<redirect title="Brocken" />'
+    pages = (
+        page("Brocken", MARKUP),
+        page("Blocksberg", "#WEITERLEITUNG [[Brocken]]", extra=redirect),
+        page("Diskussion:Brocken", "Unsinn", namespace=1),
+        page("Nur Vorlagen", "{{Vorlage}}"),
+        page("Daten", "{}", model="json"),
+        page("Harz", "Ein Gebirge."),
+    )
+    documents, problems = read(write(tmp_path / f"dewiki.xml{suffix}", dump(*pages)))
+    assert [(document.text, document.line) for document in documents] == [
+        (TEXT, 1),
+        ("Ein Gebirge.", 6),
+    ]
+    assert [(p.kind, p.line, p.detail) for p in problems.kept] == [
+        ("empty document", 4, "Nur Vorlagen: no text")
+    ]
+
+
+def test_of_several_revisions_the_last_is_read(tmp_path):
+    history = page("A", "old").replace(
+        "</page>", "<revision><id>2</id><text>new</text></revision></page>"
+    )
+    documents, _ = read(write(tmp_path / "a.xml", dump(history)))
+    assert [document.text for document in documents] == ["new"]
+
+
+def test_bzip2_in_several_streams_is_one_dump(tmp_path):
+    text = dump(page("A", "one"), page("B", "two")).encode()
+    (tmp_path / "a.xml.bz2").write_bytes(bz2.compress(text[:400]) + bz2.compress(text[400:]))
+    assert [document.text for document in read(tmp_path / "a.xml.bz2")[0]] == ["one", "two"]
+
+
+def test_progress_adds_up_to_the_size_of_the_dump(tmp_path):
+    file = write(tmp_path / "a.xml.bz2", dump(*(page(str(i), f"text {i}") for i in range(50))))
+    seen: list[int] = []
+    (source,) = resolve_sources([str(file)], SourceOptions())
+    assert len(list(source.read(Problems(), seen.append))) == 50
+    assert sum(seen) == source.size == file.stat().st_size
+
+
+def test_reading_a_dump_keeps_no_page(tmp_path):
+
+    file = write(tmp_path / "a.xml", dump(*(page(str(i), "word " * 10**5) for i in range(30))))
+    (source,) = resolve_sources([str(file)], SourceOptions())
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.read(Problems(), no_advance)) == 30
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < file.stat().st_size / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xml", dump(page("A", "text"))[:-40], r"a.xml, after page 0: not well-formed XML"),
+        (
+            "a.xml",
+            dump(page("A", "text"), page("B", "text"))[:-40],
+            r"a.xml, after page 1: not well-formed XML",
+        ),
+        ("a.xml", "", r"not well-formed XML, or cut off \(no element found"),
+        ("a.xml", "no xml", r"after page 0: not well-formed XML"),
+        ("a.xml", "<rss><item/></rss>", r"not a MediaWiki dump: its XML begins with <rss>"),
+    ],
+)
+def test_what_is_no_whole_dump_is_refused(tmp_path, name, content, message):
+    with pytest.raises(UserError, match=message):
+        read(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_cut_off_compressed_dump_is_refused(tmp_path, suffix):
+    noise = os.urandom(200_000).hex()
+    file = write(tmp_path / f"a.xml{suffix}", dump(page("A", "text"), page("B", noise)))
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"after page \d: the compressed file is damaged or cut"):
+        read(file)
+
+
+def test_a_dump_without_pages_is_reported(tmp_path):
+    documents, problems = read(write(tmp_path / "a.xml", dump()))
+    assert not documents
+    assert problems.counts == {"empty document": 1}
+
+
+def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mwparserfromhell", None)
+    with pytest.raises(UserError, match=r"mwparserfromhell; install jaxbert\[corpus\]"):
+        read(write(tmp_path / "a.xml", dump(page("A", "text"))))
+
+
+ELEMENTS = """<doc id="1" url="https://de.wikipedia.org/wiki?curid=1" title="Harz &amp; "Brocken"">
+Harz &amp; "Brocken"
+
+Ein Gebirge, x &lt; y.
+Lage.
+Im Norden.
+
+</doc>
+<doc id="2" revid="9" url="https://de.wikipedia.org/wiki?curid=2" title="Leer">
+Leer
+
+</doc>
+stray
+<doc id="3" url="u" title="Offen">
+Offen
+<doc id="4" url="u" title="Ohne Titel">
+Erste Zeile.
+</doc>
+<doc id="5" url="u" title="Abgeschnitten">
+Abgeschnitten
+"""
+
+
+@pytest.mark.parametrize("name", ["wiki_00", "wiki_00.bz2"])
+def test_elements_of_wikiextractor_are_articles_without_titles(tmp_path, name):
+    documents, problems = read(write(tmp_path / "AA" / name, ELEMENTS))
+    assert [(document.text, document.line) for document in documents] == [
+        ("Ein Gebirge, x < y.\nLage.\nIm Norden.", 1),
+        ("Erste Zeile.", 16),
+    ]
+    assert [(problem.kind, problem.line) for problem in problems.kept] == [
+        ("empty document", 9),
+        ("text outside an article", 13),
+        ("unfinished article", 14),
+        ("unfinished article", 19),
+    ]
+
+
+def test_both_forms_of_wikiextractor_give_the_same_text(tmp_path):
+    row = {"id": "1", "revid": "9", "url": "u", "title": "Harz"}
+    text = "Ein Gebirge, x &lt; y.\nLage.\nIm Norden."
+    lines = json.dumps(row | {"text": text}) + "\n" + json.dumps(row | {"text": ""}) + "\n{\n"
+    write(tmp_path / "json" / "wiki_00.bz2", lines)
+    write(tmp_path / "doc" / "wiki_00", ELEMENTS)
+    objects, problems = read(tmp_path / "json" / "wiki_*")
+    assert [d.text for d in objects] == [read(tmp_path / "doc" / "wiki_00")[0][0].text]
+    assert problems.counts == {"empty document": 1, "invalid JSON": 1}
+
+
+def test_other_files_without_a_suffix_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"notes: unknown kind of source; expected .*wiki_NN"):
+        read(write(tmp_path / "notes", "some text"))
