@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jaxbert.config import nearest
 from jaxbert.data.assembly import Batch, assemble, make_filler
 from jaxbert.data.masking import IGNORED, mask_rows
-from jaxbert.data.masking_config import MaskingConfig, Rates
+from jaxbert.data.masking_config import MaskingConfig, PhraseUnits, Rates, Units
 from jaxbert.data.offsets import Offsets
 from jaxbert.data.order import visit
 from jaxbert.data.packing import Layout, Limits, PackedRows, plan_rows
@@ -24,6 +24,7 @@ from jaxbert.data.pairs import (
     draw_sentence_orders,
     drawn_lengths,
 )
+from jaxbert.data.phrases import Phrases
 from jaxbert.data.spans import Indices, cut_into_spans, held_out
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
@@ -123,6 +124,7 @@ class PretrainingData:
         self.seed = seed
         self._store = store
         self._vocabulary = vocabulary or _vocabulary_of(store)
+        self._phrases = _phrases_of(store, config.masking.units)
         self._corpus = _corpus(store, config, split)
 
     @property
@@ -145,7 +147,7 @@ class PretrainingData:
         epochs, rows = visit(self.seed, self.num_rows, positions)
         if self.config.masking.num_duplicates is not None:
             epochs = epochs % self.config.masking.num_duplicates
-        rates = self.config.masking.rates()
+        rates = self.config.masking.rates(step)
         if self.config.packing:
             return self._packed_rows(self.seed, epochs, rows, rates)[0]
         return self._examples(self.seed, epochs, rows, rates)[0]
@@ -157,7 +159,7 @@ class PretrainingData:
         if self.config.packing:
             batch, examples = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
             return batch | {"row_ids": examples}
-        examples = np.maximum(numbers, 0)
+        examples = numbers.clip(min=0)
         batch, _ = self._examples(_FIXED_SEED, epochs, examples, rates)
         make_filler(batch, is_filler, self._vocabulary)
         return batch | {"row_ids": numbers.astype(np.int32)}
@@ -204,6 +206,7 @@ class PretrainingData:
             seed=seed,
             config=config.masking,
             rates=rates,
+            phrases=self._phrases,
         )
         batch |= {
             "input_ids": masked.input_ids,
@@ -262,6 +265,12 @@ def _vocabulary_of(store: TokenStore) -> Vocabulary:
             f" made with {store.vocab_size}; put the tokenizer that made it back"
         )
     return vocabulary
+
+
+def _phrases_of(store: TokenStore, units: Units) -> Phrases | None:
+    if not isinstance(units, PhraseUnits):
+        return None
+    return Phrases.read(units.file, load_tokenizer(store.tokenizer_directory))
 
 
 def _corpus(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Corpus:

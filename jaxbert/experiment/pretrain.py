@@ -27,6 +27,7 @@ from jaxbert.experiment.objectives import (
 from jaxbert.experiment.pretraining_data import (
     PhaseConfig,
     StoreConfig,
+    data_fingerprint,
     data_phases,
     evaluation_rows,
     open_stores,
@@ -107,7 +108,7 @@ def pretrain(
     data = Data(
         train=training_stream(stores, phases, config.seed),
         evaluation=evaluation_rows(stores, evaluated) if evaluated.validation_fraction else None,
-        fingerprint=stores.fingerprint,
+        fingerprint=data_fingerprint(stores, config.data),
     )
     run = open_run(run_path, config)
     fitted = fit(

@@ -1,11 +1,14 @@
 """The data of pretraining: stores and phases of the configuration become a stream of batches."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt
 
+from jaxbert.data.masking_config import PhraseUnits
 from jaxbert.data.mixture import Mixture
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig, Split
 from jaxbert.data.store import TokenStore
@@ -49,11 +52,6 @@ class Stores:
     def first(self) -> TokenStore:
         """The one whose tokenizer is that of all."""
         return self.stores[0]
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with any token or boundary of any store."""
-        return " ".join(store.fingerprint for store in self.stores)
 
     @property
     def described(self) -> str:
@@ -103,6 +101,14 @@ def data_phases(
             config = replace(config, max_seq_length=length, masking=masking)
         described.append((phase.first_step, phase.batch_size or batch_size, config))
     return described
+
+
+def data_fingerprint(stores: Stores, config: PretrainingDataConfig) -> str:
+    """Changes with any token or boundary of any store, and with the phrases to be masked."""
+    parts = [store.fingerprint for store in stores.stores]
+    if isinstance(config.masking.units, PhraseUnits):
+        parts.append(hashlib.sha256(Path(config.masking.units.file).read_bytes()).hexdigest()[:16])
+    return " ".join(parts)
 
 
 def training_stream(

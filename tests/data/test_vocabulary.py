@@ -48,4 +48,4 @@ def test_pretraining_reads_the_tokenizer_that_is_in_the_store(tokenizer, tmp_pat
 def test_a_tokenizer_that_did_not_make_the_store_is_refused(tokenizer, tmp_path):
     store = write_store(tmp_path / "store", tokenizer, tokenizer.vocab_size + 1)
     with pytest.raises(UserError, match="put the tokenizer that made it back"):
-        PretrainingData(store, PretrainingDataConfig(), seed=0, )
+        PretrainingData(store, PretrainingDataConfig(), seed=0)
