@@ -34,7 +34,8 @@ import transformers
 from mrpc_training import Job, Recipe, Run, train_jaxbert, train_pytorch
 
 import jaxbert
-from jaxbert.data.rows import RowBatches
+from jaxbert.data.rows import LabelledRows
+from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.experiment.finetune import labelled_features
 from jaxbert.tasks.sentences import SentenceColumns, read_sentences
 from jaxbert.tasks.sequence_classification import SequenceClassification
@@ -120,22 +121,17 @@ def execute(run: Run, recipe: Recipe, mrpc: Mrpc, directory: Path) -> Figures:
     """Trains and evaluates; the figures of one run."""
     started = time.perf_counter()
     train, dev = (
-        RowBatches(
-            features,
-            batch_size=recipe.batch_size,
-            seed=run.seed,
-            pad_id=mrpc.pad_id,
-            length=recipe.max_seq_length,
-        )
+        LabelledRows(features, seed=run.seed, pad_id=mrpc.pad_id, length=recipe.max_seq_length)
         for features in (mrpc.train, mrpc.dev)
     )
-    steps = math.ceil(train.num_examples * recipe.epochs / recipe.batch_size)
+    steps = math.ceil(train.num_rows * recipe.epochs / recipe.batch_size)
     if not run.has_dropout:
-        steps = recipe.curve_steps or math.ceil(train.num_examples / recipe.batch_size)
+        steps = recipe.curve_steps or math.ceil(train.num_rows / recipe.batch_size)
     task = mrpc.task if run.has_dropout else replace(mrpc.task, classifier_dropout=0.0)
     model = jaxbert.from_pretrained(directory, head=task.head, seed=run.seed)
-    batches = [train.batch(step) for step in range(steps)]
-    job = Job(run, recipe, model, task, batches, list(dev.evaluation_batches()))
+    stream = Stream([Phase(train, recipe.batch_size)])
+    batches = [stream.batch(step) for step in range(steps)]
+    job = Job(run, recipe, model, task, batches, list(evaluation_batches(dev, recipe.batch_size)))
     outcome = train_jaxbert(job) if run.framework == "jaxbert" else train_pytorch(job)
     figures = {"seconds": round(time.perf_counter() - started, 1), **outcome.metrics}
     return figures if run.has_dropout else figures | {"losses": outcome.losses}

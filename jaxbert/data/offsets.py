@@ -1,6 +1,7 @@
 """Where pieces begin and end, counted over all shards of a store that each count from 0."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Offsets:
 
     def searchsorted(self, values: Indices, *, right: bool = False) -> Indices:
         """As `np.searchsorted`; values go from 0 to the last offset."""
-        side = "right" if right else "left"
+        side: Literal["left", "right"] = "right" if right else "left"
         owners = np.searchsorted(self.first_value[1:-1], values, side=side)
         found = np.empty(np.shape(values), np.int64)
         for shard in np.unique(owners):

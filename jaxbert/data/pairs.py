@@ -18,13 +18,15 @@ are exchanged where the other task takes the second from elsewhere.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.draws import below, uniforms
 from jaxbert.data.masking import IGNORED
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.spans import Indices, Spans
 
 SentencePairs = Literal["next_sentence", "sentence_order", "none"]
@@ -46,70 +48,91 @@ class Pairs:
     label: Indices
 
 
+class Sizes(NamedTuple):
+    """Tokens of each example, without special ones: int64 [examples].
+
+    The runs of sentences hold at least `wanted` tokens where their document does; what exceeds
+    `most` is cut off.
+    """
+
+    wanted: Indices
+    most: Indices
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The boundaries of a store and the spans that it was cut into."""
 
-    sentence_offsets: Indices
-    document_offsets: Indices
+    sentence_offsets: Offsets
+    document_offsets: Offsets
     spans: Spans
+
+    def document_tokens(self, documents: Indices) -> tuple[Indices, Indices]:
+        """Where the tokens of documents begin and end."""
+        first, stop = self.document_offsets[documents], self.document_offsets[documents + 1]
+        return self.sentence_offsets[first], self.sentence_offsets[stop]
+
+    @cached_property
+    def longest_first(self) -> tuple[Indices, Indices]:
+        """The documents of the split from the longest to the shortest, and minus their tokens."""
+        start, end = self.document_tokens(self.spans.documents)
+        order = np.argsort(start - end, kind="stable")
+        return self.spans.documents[order], (start - end)[order]
 
 
 def draw_next_sentences(
     corpus: Corpus,
     epochs: Indices,
     indices: Indices,
+    size: Sizes,
     *,
     seed: int,
-    max_tokens: int,
-    short_probability: float,
+    fills: bool = False,
 ) -> Pairs:
-    """Makes pairs of which half are from two documents, at most `max_tokens` long.
+    """Makes pairs of which half are from two documents.
 
-    A span of one sentence has no second part of its own: its pair is always random.
+    A span of one sentence has no second part of its own: its pair is always random. The document
+    of a random next is any; with `fills` any that has enough tokens, so that no room is left.
     """
-    drawn = uniforms(seed, "pairs", epochs, indices, 10).T
-    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=2)
-    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=2)
+    drawn = uniforms(seed, "pairs", epochs, indices, 8).T
+    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=2)
     count = stop - first
-    a_count = _sentences_of_first_part(count, drawn[3])
-    is_random = (count == 1) | (drawn[4] < 0.5)
-    takes_end = is_random & (drawn[5] < 0.5)
+    a_count = _sentences_of_first_part(count, drawn[1])
+    is_random = (count == 1) | (drawn[2] < 0.5)
+    takes_end = is_random & (drawn[3] < 0.5)
     a_first = np.where(takes_end, stop - a_count, first)
     offsets = corpus.sentence_offsets
     a_start = offsets[a_first]
     a_length = offsets[a_first + a_count] - a_start
-    other_first, other_stop = _other_document(
-        corpus, indices, target - a_length, drawn[6], drawn[7]
-    )
+    other = _enough_of_another_document if fills else _another_document
+    wanted = np.maximum(size.wanted - a_length, 1)
+    other_first, other_stop = other(corpus, indices, wanted, drawn[4], drawn[5])
     b_start = offsets[np.where(is_random, other_first, a_first + a_count)]
     b_length = offsets[np.where(is_random, other_stop, stop)] - b_start
     pairs = Pairs(a_start, a_length, b_start, b_length, is_random.astype(np.int64))
-    return _truncated(pairs, max_tokens, drawn[8:])
+    return _truncated(pairs, size.most, drawn[6:])
 
 
 def draw_sentence_orders(
     corpus: Corpus,
     epochs: Indices,
     indices: Indices,
+    size: Sizes,
     *,
     seed: int,
-    max_tokens: int,
-    short_probability: float,
 ) -> Pairs:
-    """Makes pairs of neighbours of which half are exchanged, at most `max_tokens` long.
+    """Makes pairs of neighbours of which half are exchanged.
 
     A span of one sentence has no order and is a single part; the reference puts a random next
     behind it. Parts are exchanged before they are truncated, and lose tokens at both ends, so that
     the places of the cuts do not tell the order.
     """
-    drawn = uniforms(seed, "sentence order", epochs, indices, 7).T
-    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=2)
-    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=2)
-    middle = first + _sentences_of_first_part(stop - first, drawn[3])
+    drawn = uniforms(seed, "sentence order", epochs, indices, 5).T
+    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=2)
+    middle = first + _sentences_of_first_part(stop - first, drawn[1])
     start, split, end = (corpus.sentence_offsets[edge] for edge in (first, middle, stop))
     is_pair = split < end
-    is_swapped = is_pair & (drawn[4] < 0.5)
+    is_swapped = is_pair & (drawn[2] < 0.5)
     pairs = Pairs(
         a_start=np.where(is_swapped, split, start),
         a_length=np.where(is_swapped, end - split, split - start),
@@ -117,46 +140,59 @@ def draw_sentence_orders(
         b_length=np.where(is_swapped, split - start, end - split),
         label=np.where(is_pair, is_swapped, IGNORED),
     )
-    return _truncated(pairs, max_tokens, drawn[5:])
+    return _truncated(pairs, size.most, drawn[3:])
 
 
 def draw_segments(
     corpus: Corpus,
     epochs: Indices,
     indices: Indices,
+    size: Sizes,
     *,
     seed: int,
-    max_tokens: int,
-    short_probability: float,
 ) -> Pairs:
     """Makes examples of one segment: a run of sentences of the span, cut at both ends to fit."""
-    drawn = uniforms(seed, "segments", epochs, indices, 4).T
-    target = _targets(drawn[0], drawn[1], max_tokens, short_probability, shortest=1)
-    first, stop = _windows(corpus, indices, target, drawn[2], min_sentences=1)
+    drawn = uniforms(seed, "segments", epochs, indices, 2).T
+    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=1)
     start = corpus.sentence_offsets[first]
     length = corpus.sentence_offsets[stop] - start
-    kept = np.minimum(length, max_tokens)
+    kept = np.minimum(length, size.most)
     none = np.zeros_like(start)
-    start = start + below(drawn[3], length - kept + 1)
+    start = start + below(drawn[1], length - kept + 1)
     return Pairs(start, kept, none, none, np.full_like(start, IGNORED))
 
 
-def kept_lengths(a_length: Indices, b_length: Indices, max_tokens: int) -> tuple[Indices, Indices]:
-    """Lengths after taking tokens one by one off the longer part until `max_tokens` are left.
+def drawn_lengths(
+    epochs: Indices,
+    indices: Indices,
+    *,
+    seed: int,
+    shortest: int,
+    longest: int,
+    short_probability: float,
+) -> Indices:
+    """Tokens to aim at: `longest`, or with `short_probability` a random number from `shortest`."""
+    chance, uniform = uniforms(seed, "lengths", epochs, indices, 2).T
+    short = shortest + below(uniform, longest - shortest + 1)
+    return np.where(chance < short_probability, short, longest)
+
+
+def kept_lengths(a_length: Indices, b_length: Indices, most: Indices) -> tuple[Indices, Indices]:
+    """Lengths after taking tokens one by one off the longer part until `most` are left.
 
     Of two equally long parts the second loses the token. Where in the part the kept tokens start
     is drawn uniformly by the callers: the reference's coin per token would always keep the middle
     of a very long sentence.
     """
-    half = max_tokens // 2
-    b_kept = np.minimum(b_length, np.maximum(half, max_tokens - a_length))
-    a_kept = np.minimum(a_length, max_tokens - b_kept)
+    half = most // 2
+    b_kept = np.minimum(b_length, np.maximum(half, most - a_length))
+    a_kept = np.minimum(a_length, most - b_kept)
     return a_kept, b_kept
 
 
-def _truncated(pairs: Pairs, max_tokens: int, drawn: NDArray[np.float64]) -> Pairs:
-    """Cut to `max_tokens`; `drawn` [2, examples] says where the kept tokens of A and B start."""
-    a_kept, b_kept = kept_lengths(pairs.a_length, pairs.b_length, max_tokens)
+def _truncated(pairs: Pairs, most: Indices, drawn: NDArray[np.float64]) -> Pairs:
+    """Cut to `most` tokens; `drawn` [2, examples] says where the kept ones of A and B start."""
+    a_kept, b_kept = kept_lengths(pairs.a_length, pairs.b_length, most)
     return Pairs(
         a_start=pairs.a_start + below(drawn[0], pairs.a_length - a_kept + 1),
         a_length=a_kept,
@@ -171,42 +207,30 @@ def _sentences_of_first_part(count: Indices, uniform: NDArray[np.float64]) -> In
     return np.where(count == 1, 1, 1 + below(uniform, count - 1))
 
 
-def _targets(
-    chance: NDArray[np.float64],
-    uniform: NDArray[np.float64],
-    max_tokens: int,
-    short_probability: float,
-    shortest: int,
-) -> Indices:
-    """Token counts aimed at: `max_tokens`, or a random smaller one with `short_probability`."""
-    short = shortest + below(uniform, max_tokens - shortest + 1)
-    return np.where(chance < short_probability, short, max_tokens)
-
-
 def _windows(
     corpus: Corpus,
     indices: Indices,
-    target: Indices,
+    wanted: Indices,
     uniform: NDArray[np.float64],
     min_sentences: int,
 ) -> tuple[Indices, Indices]:
-    """Runs of sentences in the spans with at least `target` tokens: first and stop sentences.
+    """Runs of sentences in the spans with at least `wanted` tokens: first and stop sentences.
 
-    The run holds the sentences that overlap `target` consecutive tokens starting at a random one,
+    The run holds the sentences that overlap `wanted` consecutive tokens starting at a random one,
     and one more if those are fewer than `min_sentences` (1 or 2) and the span has more.
     """
     offsets = corpus.sentence_offsets
     span_first, span_stop = corpus.spans.first[indices], corpus.spans.stop[indices]
     begin, end = offsets[span_first], offsets[span_stop]
-    start = begin + below(uniform, np.maximum(end - begin - target, 0) + 1)
-    first = np.searchsorted(offsets, start, side="right") - 1
-    stop = np.searchsorted(offsets, np.minimum(start + target, end))
+    start = begin + below(uniform, np.maximum(end - begin - wanted, 0) + 1)
+    first = offsets.searchsorted(start, right=True) - 1
+    stop = offsets.searchsorted(np.minimum(start + wanted, end))
     is_lone = stop - first < np.minimum(min_sentences, span_stop - span_first)
     has_following = stop < span_stop
     return first - (is_lone & ~has_following), stop + (is_lone & has_following)
 
 
-def _other_document(
+def _another_document(
     corpus: Corpus,
     indices: Indices,
     wanted: Indices,
@@ -224,5 +248,35 @@ def _other_document(
     document = spans.documents[other + (other >= owner)]
     begin, end = corpus.document_offsets[document], corpus.document_offsets[document + 1]
     first = begin + below(sentence_uniform, end - begin)
-    stop = np.searchsorted(offsets, offsets[first] + np.maximum(wanted, 1))
-    return first, np.minimum(stop, end)
+    enough = np.minimum(offsets[first] + wanted, offsets[end])
+    return first, offsets.searchsorted(enough)
+
+
+def _enough_of_another_document(
+    corpus: Corpus,
+    indices: Indices,
+    wanted: Indices,
+    document_uniform: NDArray[np.float64],
+    sentence_uniform: NDArray[np.float64],
+) -> tuple[Indices, Indices]:
+    """The same, from documents and sentences behind which there are `wanted` tokens.
+
+    Where no other document has as many it is the longest.
+    """
+    spans, offsets = corpus.spans, corpus.sentence_offsets
+    documents, minus_tokens = corpus.longest_first
+    own = spans.documents[spans.owner[indices]]
+    own_start, own_end = corpus.document_tokens(own)
+    count = np.searchsorted(minus_tokens, -wanted, side="right")
+    others = count - (own_end - own_start >= wanted)
+    chosen = documents[below(document_uniform, np.maximum(others, 1))]
+    # The last of them takes the place of the span's own, which is among them then.
+    last = documents[np.clip(count - 1, 0, None)]
+    chosen = np.where(chosen == own, last, chosen)
+    chosen = np.where(chosen == own, documents[1], chosen)
+    begin, end = corpus.document_offsets[chosen], corpus.document_offsets[chosen + 1]
+    latest = np.maximum(offsets[end] - wanted, offsets[begin])
+    choices = offsets.searchsorted(latest, right=True) - begin
+    first = begin + below(sentence_uniform, choices)
+    enough = np.minimum(offsets[first] + wanted, offsets[end])
+    return first, offsets.searchsorted(enough)

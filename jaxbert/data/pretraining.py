@@ -1,40 +1,43 @@
-"""Pretraining batches: the batch of step s is a pure function of (store, config, seed, s)."""
+"""Pretraining rows: the row at a place of the stream is a function of (store, config, seed)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.config import nearest
-from jaxbert.data.masking import IGNORED, MaskedRows, mask_rows
-from jaxbert.data.masking_config import MaskingConfig
+from jaxbert.data.assembly import Batch, assemble, make_filler
+from jaxbert.data.masking import IGNORED, mask_rows
+from jaxbert.data.masking_config import MaskingConfig, PhraseUnits, Rates, Units
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.order import visit
+from jaxbert.data.packing import Layout, Limits, PackedRows, plan_rows
 from jaxbert.data.pairs import (
     Corpus,
     Pairs,
     SentencePairs,
+    Sizes,
     draw_next_sentences,
     draw_segments,
     draw_sentence_orders,
+    drawn_lengths,
 )
+from jaxbert.data.phrases import Phrases
 from jaxbert.data.spans import Indices, cut_into_spans, held_out
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import load_tokenizer
 
-Batch = dict[str, NDArray[np.int32]]
+Split = Literal["train", "validation"]
 
-_DRAWS = {
-    "next_sentence": draw_next_sentences,
-    "sentence_order": draw_sentence_orders,
-    "none": draw_segments,
-}
-
-# Evaluation examples do not depend on the run's seed, so that runs can be compared.
-_EVALUATION_SEED = 0
+# Evaluation examples do not depend on the run's seed, so that runs can be compared. Neither do the
+# lengths of packed examples: which of them share a row is decided before any seed is looked at.
+_FIXED_SEED = 0
+_SHORTEST_REST = 8
+_TOKENS_PER_EXAMPLE = 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class PretrainingDataConfig:
     """How a corpus becomes pretraining examples; the defaults are those of the original BERT."""
 
     max_seq_length: int = 128
+    packing: bool = False
+    """Several examples in a row, so that next to nothing is padding."""
+    max_examples_per_row: int | None = None
+    """When packing; null: one for every 16 tokens."""
     short_sequence_probability: float = 0.1
     sentence_pairs: SentencePairs = "next_sentence"
     masking: MaskingConfig = field(default_factory=MaskingConfig)
@@ -57,21 +64,51 @@ class PretrainingDataConfig:
         if self.sentence_pairs not in get_args(SentencePairs):
             hint = nearest(str(self.sentence_pairs), get_args(SentencePairs))
             raise UserError(f"sentence_pairs={self.sentence_pairs!r}: {hint}")
+        if self.max_examples_per_row is not None:
+            if not self.packing:
+                raise UserError("max_examples_per_row is for packing=true, which it is not")
+            if self.max_examples_per_row < 1:
+                raise UserError(
+                    f"max_examples_per_row={self.max_examples_per_row}: must be at least 1"
+                )
         self.masking.check_length(self.max_seq_length)
 
     @property
     def max_tokens(self) -> int:
         """Tokens of text that fit an example beside [CLS] and one [SEP] per segment."""
-        return self.max_seq_length - (2 if self.sentence_pairs == "none" else 3)
+        return self.max_seq_length - self.num_special
+
+    @property
+    def num_special(self) -> int:
+        """[CLS], and one [SEP] per segment."""
+        return 2 if self.sentence_pairs == "none" else 3
+
+    @property
+    def min_tokens(self) -> int:
+        """Tokens without which there are not two parts, or not one."""
+        return 1 if self.sentence_pairs == "none" else 2
+
+    @property
+    def limits(self) -> Limits:
+        """What a packed row holds at most."""
+        examples = self.max_examples_per_row or max(1, self.max_seq_length // _TOKENS_PER_EXAMPLE)
+        predictions = self.masking.most_predictions(self.max_seq_length)
+        return Limits(self.max_seq_length, examples, predictions)
 
 
 class PretrainingData:
-    """Batches of one split of a token store; immutable, so threads and processes may share it.
+    """The rows of one split of a token store; immutable, so threads and processes may share it.
 
-    Every batch is a dict of int32 arrays: `input_ids`, `attention_mask`, `token_type_ids`
+    A batch is a dict of int32 arrays: `input_ids`, `attention_mask`, `token_type_ids`
     [batch, seq]; `masked_lm_positions` (0 where unused) and `labels` (-100 where unused)
     [batch, predictions]; `next_sentence_label` [batch] (0 next; 1 random, or with sentence_order
-    swapped; -100 where there is one part).
+    swapped; -100 where there is one part). Evaluation batches have `row_ids` [batch], the number
+    of the example, -1 where there is none.
+
+    With packing, `sequence_ids` [batch, seq] (1, 2, ... for the examples of a row; 0 for padding)
+    and `sequence_starts` [batch, examples] take the place of `attention_mask`, and
+    `next_sentence_label` and `row_ids` are [batch, examples].
+
     `vocabulary` defaults to that of the tokenizer in the store.
     """
 
@@ -80,15 +117,14 @@ class PretrainingData:
         store: TokenStore,
         config: PretrainingDataConfig,
         seed: int,
-        batch_size: int,
-        split: Literal["train", "validation"] = "train",
+        split: Split = "train",
         vocabulary: Vocabulary | None = None,
     ):
         self.config = config
         self.seed = seed
-        self.batch_size = batch_size
-        self._tokens = np.asarray(store.tokens)
+        self._store = store
         self._vocabulary = vocabulary or _vocabulary_of(store)
+        self._phrases = _phrases_of(store, config.masking.units)
         self._corpus = _corpus(store, config, split)
 
     @property
@@ -96,59 +132,71 @@ class PretrainingData:
         """Examples per epoch: every span of the split gives one."""
         return len(self._corpus.spans)
 
-    def batch(self, step: int) -> Batch:
-        """The whole training batch of a step."""
-        return self.rows(step, 0, self.batch_size)
-
-    def rows(self, step: int, start: int, stop: int) -> Batch:
-        """Rows [start, stop) of the batch of a step, without making the others."""
-        assert 0 <= start <= stop <= self.batch_size, (start, stop)
-        first = step * self.batch_size
-        positions = np.arange(first + start, first + stop)
-        epochs, indices = visit(self.seed, self.num_examples, positions)
-        if self.config.masking.num_duplicates is not None:
-            epochs = epochs % self.config.masking.num_duplicates
-        return self._examples(self.seed, epochs, indices)
+    @property
+    def num_rows(self) -> int:
+        """Rows per epoch: as many as examples, or fewer where these are packed."""
+        return len(self._packed) if self.config.packing else self.num_examples
 
     @property
-    def num_evaluation_batches(self) -> int:
-        """Batches that hold every example of the split exactly once."""
-        return -(-self.num_examples // self.batch_size)
+    def num_evaluation_rows(self) -> int:
+        """Rows that hold every example of the split exactly once."""
+        return self.num_rows
 
-    def evaluation_batch(self, number: int) -> Batch:
-        """A whole batch of the evaluation."""
-        return self.evaluation_rows(number, 0, self.batch_size)
+    def rows(self, positions: Indices, step: int) -> Batch:
+        """The rows at some positions of the stream, corrupted at the rates of `step`."""
+        epochs, rows = visit(self.seed, self.num_rows, positions)
+        if self.config.masking.num_duplicates is not None:
+            epochs = epochs % self.config.masking.num_duplicates
+        rates = self.config.masking.rates(step)
+        if self.config.packing:
+            return self._packed_rows(self.seed, epochs, rows, rates)[0]
+        return self._examples(self.seed, epochs, rows, rates)[0]
 
-    def evaluation_rows(self, number: int, start: int, stop: int) -> Batch:
-        """Rows [start, stop) of an evaluation batch: the spans in corpus order, the masks fixed.
+    def evaluation_rows(self, numbers: Indices) -> Batch:
+        """The rows in corpus order, with pairs, masks and rates that never change; -1: filler."""
+        is_filler, epochs = numbers < 0, np.zeros_like(numbers)
+        rates = self.config.masking.rates()
+        if self.config.packing:
+            batch, examples = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
+            return batch | {"row_ids": examples}
+        examples = numbers.clip(min=0)
+        batch, _ = self._examples(_FIXED_SEED, epochs, examples, rates)
+        make_filler(batch, is_filler, self._vocabulary)
+        return batch | {"row_ids": numbers.astype(np.int32)}
 
-        `row_ids` [batch] tells the span; it is -1 in the rows that fill up the last batch, where
-        all labels are -100 and only [CLS] is attended to.
-        """
-        assert 0 <= start <= stop <= self.batch_size, (start, stop)
-        first = number * self.batch_size
-        row_ids = np.arange(first + start, first + stop)
-        is_real = row_ids < self.num_examples
-        indices = np.where(is_real, row_ids, 0)
-        batch = self._examples(_EVALUATION_SEED, np.zeros_like(indices), indices)
-        _make_filler(batch, ~is_real, self._vocabulary)
-        return batch | {"row_ids": np.where(is_real, row_ids, -1).astype(np.int32)}
-
-    def evaluation_batches(self) -> Iterator[Batch]:
-        """All evaluation batches in order."""
-        return map(self.evaluation_batch, range(self.num_evaluation_batches))
-
-    def _examples(self, seed: int, epochs: Indices, indices: Indices) -> Batch:
-        config = self.config
-        pairs = _DRAWS[config.sentence_pairs](
-            self._corpus,
-            epochs,
-            indices,
-            seed=seed,
-            max_tokens=config.max_tokens,
-            short_probability=config.short_sequence_probability,
+    def _packed_rows(
+        self, seed: int, epochs: Indices, rows: Indices, rates: Rates
+    ) -> tuple[Batch, NDArray[np.int32]]:
+        """The rows, and their examples' numbers [rows, examples]; an empty row where it is -1."""
+        limits, vocabulary = self.config.limits, self._vocabulary
+        wanted = np.flatnonzero(rows >= 0)
+        examples, places = self._packed.of(rows[wanted])
+        places = wanted[places]
+        batch, lengths = self._examples(seed, epochs[places], examples, rates)
+        layout = Layout(lengths, places, len(rows), limits.tokens, limits.examples)
+        width = batch["labels"].shape[1]
+        positions, labels = layout.predictions(
+            batch["masked_lm_positions"], batch["labels"], width, IGNORED
         )
-        batch, lengths = _assemble(self._tokens, pairs, config.max_seq_length, self._vocabulary)
+        packed = {
+            "input_ids": layout.tokens(batch["input_ids"], vocabulary.pad_id),
+            "token_type_ids": layout.tokens(batch["token_type_ids"], 0),
+            "sequence_ids": layout.sequence_ids,
+            "sequence_starts": layout.sequence_starts,
+            "masked_lm_positions": positions,
+            "labels": labels,
+            "next_sentence_label": layout.examples(batch["next_sentence_label"], IGNORED),
+        }
+        return packed, layout.examples(examples.astype(np.int32), -1)
+
+    def _examples(
+        self, seed: int, epochs: Indices, indices: Indices, rates: Rates
+    ) -> tuple[Batch, Indices]:
+        """An unpacked batch, and its examples' lengths; the same examples in either form."""
+        config = self.config
+        pairs = self._pairs(seed, epochs, indices)
+        width = config.max_seq_length
+        batch, lengths = assemble(self._store.read, pairs, width, self._vocabulary)
         masked = mask_rows(
             batch["input_ids"],
             lengths,
@@ -157,8 +205,56 @@ class PretrainingData:
             indices,
             seed=seed,
             config=config.masking,
+            rates=rates,
+            phrases=self._phrases,
         )
-        return batch | _masked_columns(masked)
+        batch |= {
+            "input_ids": masked.input_ids,
+            "masked_lm_positions": masked.positions,
+            "labels": masked.labels,
+        }
+        return batch, lengths
+
+    def _pairs(self, seed: int, epochs: Indices, indices: Indices) -> Pairs:
+        corpus, sizes = self._corpus, self._sizes_of(seed, epochs, indices)
+        if self.config.sentence_pairs == "next_sentence":
+            fills = self.config.packing
+            return draw_next_sentences(corpus, epochs, indices, sizes, seed=seed, fills=fills)
+        if self.config.sentence_pairs == "sentence_order":
+            return draw_sentence_orders(corpus, epochs, indices, sizes, seed=seed)
+        return draw_segments(corpus, epochs, indices, sizes, seed=seed)
+
+    def _sizes_of(self, seed: int, epochs: Indices, indices: Indices) -> Sizes:
+        if self.config.packing:
+            # Exactly what the plan of the rows has room for.
+            return Sizes(self._sizes[indices], self._sizes[indices])
+        wanted = self._drawn_lengths(seed, epochs, indices)
+        return Sizes(wanted, np.full_like(wanted, self.config.max_tokens))
+
+    def _drawn_lengths(self, seed: int, epochs: Indices, indices: Indices) -> Indices:
+        return drawn_lengths(
+            epochs,
+            indices,
+            seed=seed,
+            shortest=self.config.min_tokens,
+            longest=self.config.max_tokens,
+            short_probability=self.config.short_sequence_probability,
+        )
+
+    @cached_property
+    def _sizes(self) -> Indices:
+        """Tokens of every packed example, the same in every epoch: int64 [examples]."""
+        spans, offsets = self._corpus.spans, self._corpus.sentence_offsets
+        indices = np.arange(len(spans))
+        drawn = self._drawn_lengths(_FIXED_SEED, np.zeros_like(indices), indices)
+        there_are = np.maximum(offsets[spans.stop] - offsets[spans.first], self.config.min_tokens)
+        return np.minimum(drawn, there_are)
+
+    @cached_property
+    def _packed(self) -> PackedRows:
+        limits = self.config.limits
+        predictions = self.config.masking.most_predictions(np.arange(limits.tokens + 1))
+        return plan_rows(self._sizes + self.config.num_special, limits, predictions)
 
 
 def _vocabulary_of(store: TokenStore) -> Vocabulary:
@@ -171,7 +267,13 @@ def _vocabulary_of(store: TokenStore) -> Vocabulary:
     return vocabulary
 
 
-def _corpus(store: TokenStore, config: PretrainingDataConfig, split: str) -> Corpus:
+def _phrases_of(store: TokenStore, units: Units) -> Phrases | None:
+    if not isinstance(units, PhraseUnits):
+        return None
+    return Phrases.read(units.file, load_tokenizer(store.tokenizer_directory))
+
+
+def _corpus(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Corpus:
     is_held_out = held_out(store.num_documents, config.validation_fraction)
     documents = np.flatnonzero(is_held_out == (split == "validation"))
     needed = 2 if config.sentence_pairs == "next_sentence" else 1
@@ -181,14 +283,16 @@ def _corpus(store: TokenStore, config: PretrainingDataConfig, split: str) -> Cor
             f" least {needed} needed; change validation_fraction={config.validation_fraction},"
             " add documents or set sentence_pairs=none"
         )
-    sentence_offsets = np.asarray(store.sentence_offsets)
-    document_offsets = np.asarray(store.document_offsets)
+    sentence_offsets = Offsets([shard.sentence_offsets for shard in store.shards])
+    document_offsets = Offsets([shard.document_offsets for shard in store.shards])
     spans = cut_into_spans(
         sentence_offsets,
         document_offsets,
         documents,
         min_tokens=config.max_tokens,
         min_sentences=1 if config.sentence_pairs == "none" else 2,
+        # Alone in its row a short rest would be mostly padding.
+        min_rest=config.max_tokens // _SHORTEST_REST if config.packing else config.max_tokens,
     )
     if config.sentence_pairs == "sentence_order" and (spans.stop - spans.first).max() < 2:
         raise UserError(
@@ -196,52 +300,3 @@ def _corpus(store: TokenStore, config: PretrainingDataConfig, split: str) -> Cor
             " set sentence_pairs=none"
         )
     return Corpus(sentence_offsets, document_offsets, spans)
-
-
-def _assemble(
-    tokens: NDArray[np.unsignedinteger],
-    pairs: Pairs,
-    max_seq_length: int,
-    vocabulary: Vocabulary,
-) -> tuple[Batch, Indices]:
-    """Lays the pairs out as [CLS] A [SEP] B [SEP]: the batch, and its rows' lengths [batch]."""
-    a_end = 1 + pairs.a_length[:, None]
-    lengths = 2 + pairs.a_length + np.where(pairs.b_length > 0, pairs.b_length + 1, 0)
-    columns = np.arange(max_seq_length)
-    is_a = (columns > 0) & (columns < a_end)
-    is_b = (columns > a_end) & (columns < lengths[:, None] - 1)
-    input_ids = np.full(is_a.shape, vocabulary.sep_id, dtype=np.int32)
-    input_ids[:, 0] = vocabulary.cls_id
-    is_real = columns < lengths[:, None]
-    input_ids[~is_real] = vocabulary.pad_id
-    a_source = pairs.a_start[:, None] + (columns - 1)
-    b_source = pairs.b_start[:, None] + (columns - 1 - a_end)
-    is_text = is_a | is_b
-    input_ids[is_text] = tokens[np.where(is_a, a_source, b_source)[is_text]]
-    batch = {
-        "input_ids": input_ids,
-        "attention_mask": is_real.astype(np.int32),
-        "token_type_ids": (is_real & (columns > a_end)).astype(np.int32),
-        "next_sentence_label": pairs.label.astype(np.int32),
-    }
-    return batch, lengths
-
-
-def _masked_columns(masked: MaskedRows) -> Batch:
-    return {
-        "input_ids": masked.input_ids,
-        "masked_lm_positions": masked.positions,
-        "labels": masked.labels,
-    }
-
-
-def _make_filler(batch: Batch, is_filler: NDArray[np.bool_], vocabulary: Vocabulary) -> None:
-    batch["labels"][is_filler] = IGNORED
-    batch["next_sentence_label"][is_filler] = IGNORED
-    batch["masked_lm_positions"][is_filler] = 0
-    batch["token_type_ids"][is_filler] = 0
-    batch["input_ids"][is_filler] = vocabulary.pad_id
-    batch["input_ids"][is_filler, 0] = vocabulary.cls_id
-    # One position stays visible: a softmax over none is not a number.
-    batch["attention_mask"][is_filler] = 0
-    batch["attention_mask"][is_filler, 0] = 1

@@ -1,6 +1,6 @@
-"""Fine-tuning batches over examples that are tokenised already, each row visited by its number."""
+"""Rows of fine-tuning: examples that are tokenised already, each visited by its number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,12 @@ def static_length(lengths: Sequence[int] | NDArray[np.int64], max_seq_length: in
     return min(-(-longest // _MULTIPLE) * _MULTIPLE, max_seq_length)
 
 
-class RowBatches:
-    """Batches of `batch_size` rows of `length` tokens; immutable, so threads may share it.
+class LabelledRows:
+    """Rows of `length` tokens, an example each; immutable, so threads may share it.
 
     `features` holds `input_ids` and optionally `token_type_ids` (zeros otherwise), each a sequence
     of rows of token ids, and any number of arrays [rows, ...] such as `labels`, which keep their
-    kind as int32 or float32. Every batch also has `attention_mask` [batch, length], `row_ids`
+    kind as int32 or float32. The batches also have `attention_mask` [batch, length], `row_ids`
     int32 [batch] and `weights` float32 [batch], which is 1 for a row that counts.
     """
 
@@ -38,7 +38,6 @@ class RowBatches:
         self,
         features: Mapping[str, Sequence[Any] | NDArray[Any]],
         *,
-        batch_size: int,
         seed: int,
         pad_id: int,
         length: int,
@@ -46,7 +45,7 @@ class RowBatches:
         rows = features["input_ids"]
         if len(rows) == 0:
             raise UserError("no examples to make batches of; check the data file and its columns")
-        self.batch_size, self.seed, self.pad_id, self.length = batch_size, seed, pad_id, length
+        self.seed, self.pad_id, self.length = seed, pad_id, length
         self._lengths = np.array([len(row) for row in rows], dtype=np.int64)
         _check_lengths(features, self._lengths, length)
         self._starts = np.cumsum(self._lengths) - self._lengths
@@ -62,47 +61,26 @@ class RowBatches:
         }
 
     @property
-    def num_examples(self) -> int:
+    def num_rows(self) -> int:
         """Number of rows, all of which every epoch visits once."""
         return len(self._lengths)
 
-    def batch(self, step: int) -> RowBatch:
-        """The training batch of a step: a pure function of (features, seed, step)."""
-        return self.rows(step, 0, self.batch_size)
-
-    def rows(self, step: int, start: int, stop: int) -> RowBatch:
-        """Rows [start, stop) of the training batch of a step, without making the others.
-
-        Batches run on from one epoch into the next, so no row is left out or doubled in an epoch.
-        """
-        assert 0 <= start <= stop <= self.batch_size, (start, stop)
-        first = step * self.batch_size
-        _, row_ids = visit(self.seed, self.num_examples, np.arange(first + start, first + stop))
-        return self._gather(row_ids)
-
     @property
-    def num_evaluation_batches(self) -> int:
-        """Batches that hold every row exactly once."""
-        return -(-self.num_examples // self.batch_size)
+    def num_evaluation_rows(self) -> int:
+        """The same rows, in input order."""
+        return self.num_rows
 
-    def evaluation_batch(self, number: int) -> RowBatch:
-        """A whole batch of the evaluation."""
-        return self.evaluation_rows(number, 0, self.batch_size)
+    def rows(self, positions: NDArray[np.int64], step: int) -> RowBatch:
+        """The rows at some positions of the shuffled stream."""
+        return self._gather(visit(self.seed, self.num_rows, positions)[1])
 
-    def evaluation_rows(self, number: int, start: int, stop: int) -> RowBatch:
-        """Rows [start, stop) of an evaluation batch, in input order.
+    def evaluation_rows(self, numbers: NDArray[np.int64]) -> RowBatch:
+        """Rows by number; -1 gives one that counts for nothing.
 
-        The last batch is filled up with rows that count for nothing: `row_ids` -1, `weights` 0,
-        integer labels -100, real-valued columns 0.0, and one visible padding token.
+        It has `row_ids` -1, `weights` 0, integer labels -100, real-valued columns 0.0, and one
+        visible padding token.
         """
-        assert 0 <= start <= stop <= self.batch_size, (start, stop)
-        first = number * self.batch_size
-        row_ids = np.arange(first + start, first + stop)
-        return self._gather(np.where(row_ids < self.num_examples, row_ids, -1))
-
-    def evaluation_batches(self) -> Iterator[RowBatch]:
-        """All evaluation batches in input order."""
-        return map(self.evaluation_batch, range(self.num_evaluation_batches))
+        return self._gather(numbers)
 
     def _gather(self, row_ids: NDArray[np.int64]) -> RowBatch:
         counts = row_ids >= 0

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.draws import uniforms
+from jaxbert.data.offsets import Offsets
 
 Indices = NDArray[np.int64]
 
@@ -43,31 +44,32 @@ def held_out(num_documents: int, fraction: float) -> NDArray[np.bool_]:
 
 
 def cut_into_spans(
-    sentence_offsets: Indices,
-    document_offsets: Indices,
+    sentence_offsets: Offsets,
+    document_offsets: Offsets,
     documents: Indices,
     *,
     min_tokens: int,
     min_sentences: int,
+    min_rest: int,
 ) -> Spans:
     """Partitions the sentences of `documents` into spans that cross no document.
 
     A span ends with the first sentence that brings it to `min_tokens` tokens and `min_sentences`
-    sentences; what is left of a document after its last such span belongs to that span. So a span
-    is smaller than either minimum only where its whole document is.
-    `sentence_offsets` is int64 [sentences + 1] in tokens, `document_offsets` int64 [documents + 1]
-    in sentences.
+    sentences. What is left of a document after its last such span is a span of its own where it
+    has `min_rest` tokens and `min_sentences` sentences, and belongs to that last span otherwise.
     """
-    first = np.asarray(document_offsets[documents], dtype=np.int64)
-    end = np.asarray(document_offsets[documents + 1], dtype=np.int64)
+    first = document_offsets[documents]
+    end = document_offsets[documents + 1]
     owner = np.arange(len(documents), dtype=np.int64)
     rounds: list[tuple[Indices, Indices, Indices]] = [(first[:0], first[:0], owner[:0])]
     # One round cuts the next span of every document that has sentences left.
     while len(first):
-        stop = np.searchsorted(sentence_offsets, sentence_offsets[first] + min_tokens)
+        total = sentence_offsets[end]
+        wanted = np.minimum(sentence_offsets[first] + min_tokens, total)
+        stop = sentence_offsets.searchsorted(wanted)
         stop = np.minimum(np.maximum(stop, first + min_sentences), end)
-        tokens_left = sentence_offsets[end] - sentence_offsets[stop]
-        is_last = (tokens_left < min_tokens) | (end - stop < min_sentences)
+        tokens_left = total - sentence_offsets[stop]
+        is_last = (tokens_left < min_rest) | (end - stop < min_sentences)
         stop = np.where(is_last, end, stop)
         rounds.append((first, stop, owner))
         first, end, owner = stop[~is_last], end[~is_last], owner[~is_last]

@@ -14,14 +14,19 @@ from jaxbert.parallel.rules import row_shards
 
 
 def check_training(
-    settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh, *, has_validation: bool
+    settings: TrainingSettings,
+    encoder: EncoderConfig,
+    mesh: Mesh,
+    batch_sizes: Collection[int],
+    *,
+    has_validation: bool,
 ) -> None:
     """Raises UserError naming the keys that do not go together."""
     if jax.process_count() > 1:
         raise UserError(
             f"{jax.process_count()} processes: training over several hosts is not implemented yet"
         )
-    _check_batch_size(settings, row_shards(mesh))
+    _check_batch_sizes(settings, batch_sizes, row_shards(mesh))
     _check_heads(encoder, mesh.shape["tensor"])
     metric = settings.checkpoint.metric
     if metric is not None and not has_validation:
@@ -48,13 +53,16 @@ def check_length(name: str, length: int, encoder: EncoderConfig) -> None:
         )
 
 
-def _check_batch_size(settings: TrainingSettings, shards: int) -> None:
+def _check_batch_sizes(
+    settings: TrainingSettings, batch_sizes: Collection[int], shards: int
+) -> None:
     accumulation = settings.step.accumulation_steps
-    if settings.batch_size % (accumulation * shards):
-        raise UserError(
-            f"batch_size={settings.batch_size} is not a multiple of step.accumulation_steps="
-            f"{accumulation} times the number of devices that split the batch, {shards}"
-        )
+    for batch_size in batch_sizes:
+        if batch_size % (accumulation * shards):
+            raise UserError(
+                f"batch_size={batch_size} is not a multiple of step.accumulation_steps="
+                f"{accumulation} times the number of devices that split the batch, {shards}"
+            )
     if settings.rows_per_evaluation() % shards:
         raise UserError(
             f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "

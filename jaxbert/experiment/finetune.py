@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt
 
-from jaxbert.data.rows import RowBatches, static_length
+from jaxbert.data.rows import LabelledRows, static_length
+from jaxbert.data.stream import Phase, Stream
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
@@ -148,25 +149,19 @@ def _data(
 ) -> Data:
     check_length("max_seq_length", config.max_seq_length, loaded.config)
 
-    def batches(sentences: Sentences, batch_size: int) -> tuple[RowBatches, str]:
+    def rows_of(sentences: Sentences) -> tuple[LabelledRows, str]:
         features = labelled_features(sentences, task, tokenizer, config.max_seq_length)
         length = static_length([len(row) for row in features["input_ids"]], config.max_seq_length)
-        rows = RowBatches(
-            features,
-            batch_size=batch_size,
-            seed=config.seed,
-            pad_id=tokenizer.pad_id,
-            length=length,
-        )
+        rows = LabelledRows(features, seed=config.seed, pad_id=tokenizer.pad_id, length=length)
         return rows, _fingerprint(features)
 
-    training, fingerprint = batches(train, config.batch_size)
+    training, fingerprint = rows_of(train)
+    stream = Stream([Phase(training, config.batch_size)])
     if config.validation is None:
-        return Data(training.batch, training.num_examples, None, fingerprint)
+        return Data(stream, None, fingerprint)
     held_out = read_sentences(config.validation, config.task.columns, labelled=True)
-    evaluation, evaluated = batches(held_out, config.rows_per_evaluation())
-    fingerprint = f"{fingerprint} {evaluated}"
-    return Data(training.batch, training.num_examples, evaluation.evaluation_batches, fingerprint)
+    evaluation, evaluated = rows_of(held_out)
+    return Data(stream, evaluation, f"{fingerprint} {evaluated}")
 
 
 def _num_steps(config: Finetune, num_rows: int) -> int:

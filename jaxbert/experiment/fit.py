@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
+from jaxbert.data.stream import Rows, Stream, evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_training
 from jaxbert.experiment.lock import sole_trainer
@@ -50,12 +52,10 @@ from jaxbert.typing import HostBatch, Params
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains and is evaluated on; batches are pure functions of the step."""
+    """What a run trains and is evaluated on."""
 
-    train_batch: Callable[[int], HostBatch]
-    num_examples: int
-    """For training: an epoch."""
-    evaluation_batches: Callable[[], Iterable[HostBatch]] | None
+    train: Stream
+    evaluation: Rows | None
     fingerprint: str
     """Changes when the data changes: a run never continues on other data."""
 
@@ -128,7 +128,13 @@ def fit(
     """Trains, or continues where the last whole checkpoint of `run` stands."""
     mesh = make_mesh(settings.mesh)
     for encoder in trainee.encoders:
-        check_training(settings, encoder, mesh, has_validation=data.evaluation_batches is not None)
+        check_training(
+            settings,
+            encoder,
+            mesh,
+            [phase.batch_size for phase in data.train.phases],
+            has_validation=data.evaluation is not None,
+        )
     apply = gathering(trainee.make_apply(settings.compute_dtype()), mesh)
     interrupted = _latched(interrupted)
     job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
@@ -186,11 +192,12 @@ def _prepare(
 def _opening(job: _Job, state: TrainState) -> str:
     """What is about to run, so that a mistake in it costs no hours."""
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    rows, examples, step = job.settings.batch_size, job.data.num_examples, int(state.step)
+    stream, step = job.data.train, int(state.step)
+    sizes = " then ".join(str(phase.batch_size) for phase in stream.phases)
     return (
         f"{f'continuing after step {step:,}: ' if step else ''}{size:,} parameters, "
-        f"{examples:,} examples, {job.num_steps:,} steps of {rows} "
-        f"({job.num_steps * rows / examples:.3g} epochs), {job.settings.compute_dtype()} "
+        f"{stream.phases[0].rows.num_rows:,} rows an epoch, {job.num_steps:,} steps of {sizes} "
+        f"({stream.epochs(job.num_steps):.3g} epochs), {job.settings.compute_dtype()} "
         f"on {job.mesh.devices.size} x {job.mesh.devices.flat[0].device_kind}"
     )
 
@@ -207,10 +214,10 @@ def _loop(
     return Loop(
         config=settings.loop,
         num_steps=job.num_steps,
-        ends_epoch=_epoch_ends(data.num_examples, settings.batch_size),
+        ends_epoch=data.train.ends_epoch,
         accumulation_steps=settings.step.accumulation_steps,
         step=step,
-        batches=lambda start, stop: iterate(data.train_batch, start, stop),
+        batches=lambda start, stop: iterate(data.train.batch, start, stop),
         evaluate=_evaluator(job, params),
         checkpoints=checkpoints,
         run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
@@ -230,9 +237,10 @@ def _loop(
 
 
 def _evaluator(job: _Job, params: Params) -> Callable[[Params], dict[str, float] | None] | None:
-    if job.data.evaluation_batches is None:
+    rows = job.data.evaluation
+    if rows is None:
         return None
-    batches: Callable[[], Iterable[HostBatch]] = job.data.evaluation_batches
+    batches = partial(evaluation_batches, rows, job.settings.rows_per_evaluation())
     step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
     if (metric := job.settings.checkpoint.metric) is not None:
         # A misspelt name should not be found out after the first hours of training.
@@ -275,11 +283,6 @@ def _restore(job: _Job, checkpoints: Checkpoints, step: int, target: TrainState)
             "trained on; put the data back, or give another --run directory"
         )
     return state
-
-
-def _epoch_ends(num_examples: int, batch_size: int) -> Callable[[int], bool]:
-    """Batches run on from one epoch into the next, so an epoch may end inside a batch."""
-    return lambda step: step * batch_size // num_examples > (step - 1) * batch_size // num_examples
 
 
 def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:

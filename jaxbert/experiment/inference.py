@@ -11,8 +11,9 @@ import scipy.special
 
 from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
-from jaxbert.data.rows import RowBatches, static_length
+from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.store import TokenStore
+from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import labelled_features
 from jaxbert.experiment.run_directory import read_run_config
@@ -86,7 +87,7 @@ def evaluate_classifier(
     task = _classification(model)
     sentences = read_sentences(data, columns, labelled=True)
     features = labelled_features(sentences, task, model.tokenizer, max_seq_length)
-    batches = _batches(model, features, max_seq_length).evaluation_batches()
+    batches = _batches(model, features, max_seq_length)
     return _evaluate(model, task, batches) | {"rows": len(sentences.rows)}
 
 
@@ -118,14 +119,16 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
         settings["validation_fraction"] = 1.0
     settings.setdefault("max_seq_length", min(128, longest_input(model.loaded.config)))
     config = parse_config(PretrainingDataConfig, settings, origin="data")
-    data = PretrainingData(store, config, 0, model.batch_size, split="validation")
+    data = PretrainingData(store, config, 0, split="validation")
     task = MaskedLanguageModelling(config.sentence_pairs)
-    return _evaluate(model, task, data.evaluation_batches()) | {"rows": data.num_examples}
+    batches = evaluation_batches(data, model.batch_size)
+    return _evaluate(model, task, batches) | {"rows": data.num_examples}
 
 
 def _is_trained_on(model: Ready, store_path: str) -> bool:
-    store = model.run_config.get("store")
-    return store is not None and Path(store).resolve() == Path(store_path).resolve()
+    stores = model.run_config.get("store", [])
+    paths = [stores] if isinstance(stores, str) else [entry["path"] for entry in stores]
+    return Path(store_path).resolve() in [Path(path).resolve() for path in paths]
 
 
 def predict_classes(
@@ -215,19 +218,15 @@ def _logits(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> I
         return run_model(apply, params, batch).logits
 
     sharding = batch_sharding(model.mesh, microbatches=False)
-    for batch in _batches(model, features, max_seq_length).evaluation_batches():
+    for batch in _batches(model, features, max_seq_length):
         logits = np.asarray(run(model.params, put_batch(batch, sharding)))
         yield from logits[batch["row_ids"] >= 0]
 
 
-def _batches(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> RowBatches:
-    return RowBatches(
-        features,
-        batch_size=model.batch_size,
-        seed=0,
-        pad_id=model.tokenizer.pad_id,
-        length=static_length([len(row) for row in features["input_ids"]], max_seq_length),
-    )
+def _batches(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> Iterator[HostBatch]:
+    length = static_length([len(row) for row in features["input_ids"]], max_seq_length)
+    rows = LabelledRows(features, seed=0, pad_id=model.tokenizer.pad_id, length=length)
+    return evaluation_batches(rows, model.batch_size)
 
 
 def _evaluate(model: Ready, task: Task, batches: Iterable[HostBatch]) -> dict[str, float]:

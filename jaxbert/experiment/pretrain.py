@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from jaxbert.config import nearest, parse_config
-from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
+from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
@@ -23,6 +23,15 @@ from jaxbert.experiment.objectives import (
     pair_of,
     trained_models,
     trainee_of,
+)
+from jaxbert.experiment.pretraining_data import (
+    PhaseConfig,
+    StoreConfig,
+    data_fingerprint,
+    data_phases,
+    evaluation_rows,
+    open_stores,
+    training_stream,
 )
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
@@ -67,11 +76,13 @@ class Pretrain(TrainingSettings):
     """A pretraining run."""
 
     kind: Literal["pretrain"] = "pretrain"
-    store: str
-    """Token store made by `jaxbert prepare`."""
+    store: StoreConfig
+    """Token store made by `jaxbert prepare`, or several: `[{path: ..., weight: ...}, ...]`."""
     model: ModelConfig
     data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     num_steps: Annotated[int, Ge(1)]
+    phases: tuple[PhaseConfig, ...] = ()
+    """Later lengths and batch sizes, such as the 512 of BERT's last 10 %."""
     objective: Objective = field(default_factory=MaskedLMConfig)
 
 
@@ -84,14 +95,21 @@ def pretrain(
 ) -> Fitted:
     """Runs or continues pretraining in a run directory."""
     check_run(run_path, config)
-    store = TokenStore.open(config.store)
-    tokenizer = load_tokenizer(store.tokenizer_directory)
-    job = _job(config, store, tokenizer)
+    stores = open_stores(config.store)
+    tokenizer = load_tokenizer(stores.first.tokenizer_directory)
+    job = _job(config, stores.first, tokenizer)
     for encoder in job.trainee.encoders:
         check_config(encoder, Head())
     check_tokenizer(tokenizer, job.encoder)
-    check_length("data.max_seq_length", config.data.max_seq_length, job.encoder)
-    data = _data(config, store)
+    phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
+    for _, _, phase in phases:
+        check_length("max_seq_length", phase.max_seq_length, job.encoder)
+    evaluated = phases[-1][2]
+    data = Data(
+        train=training_stream(stores, phases, config.seed),
+        evaluation=evaluation_rows(stores, evaluated) if evaluated.validation_fraction else None,
+        fingerprint=data_fingerprint(stores, config.data),
+    )
     run = open_run(run_path, config)
     fitted = fit(
         run,
@@ -104,11 +122,8 @@ def pretrain(
         quiet=quiet,
     )
     if fitted.outcome != "preempted":
-        described = f"{store.num_documents} documents, {store.num_tokens} tokens"
         models = job.models(fitted.params)
-        write_artifacts(
-            run, fitted.results, models, tokenizer, config, f"{config.store}: {described}"
-        )
+        write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
     return fitted
 
 
@@ -188,22 +203,7 @@ def _encoder(
         origin = "model.overrides"
     if encoder.vocab_size != store.vocab_size:
         raise UserError(
-            f"{origin}: a vocabulary of {encoder.vocab_size}, {config.store} was made with one of "
+            f"{origin}: a vocabulary of {encoder.vocab_size}, {store.path} was made with one of "
             f"{store.vocab_size}: prepare the store with the model's tokenizer"
         )
     return encoder
-
-
-def _data(config: Pretrain, store: TokenStore) -> Data:
-    train = PretrainingData(store, config.data, config.seed, config.batch_size)
-    evaluation = None
-    if config.data.validation_fraction > 0:
-        rows = config.rows_per_evaluation()
-        held_out = PretrainingData(store, config.data, config.seed, rows, split="validation")
-        evaluation = held_out.evaluation_batches
-    return Data(
-        train_batch=train.batch,
-        num_examples=train.num_examples,
-        evaluation_batches=evaluation,
-        fingerprint=store.fingerprint,
-    )

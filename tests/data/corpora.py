@@ -1,5 +1,6 @@
 """Stores whose token ids tell where each token lies, so that a batch can be traced back."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,47 @@ def unmasked(batch: dict[str, np.ndarray]) -> np.ndarray:
     rows, slots = np.nonzero(batch["labels"] != -100)
     ids[rows, batch["masked_lm_positions"][rows, slots]] = batch["labels"][rows, slots]
     return ids
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of a batch, without padding and masks."""
+
+    ids: np.ndarray
+    types: np.ndarray
+    label: int
+    """Of its sentence pair."""
+    num_masked: int
+    row_id: int | None = None
+
+
+def examples_of(batch: dict[str, np.ndarray]) -> list[Example]:
+    """The examples of a batch in order, however they lie in its rows; fillers left out."""
+    ids, is_masked = unmasked(batch), np.zeros(batch["input_ids"].shape, bool)
+    rows, slots = np.nonzero(batch["labels"] != -100)
+    is_masked[rows, batch["masked_lm_positions"][rows, slots]] = True
+    is_packed = "sequence_ids" in batch
+    owners = batch["sequence_ids"] if is_packed else batch["attention_mask"]
+    labels = batch["next_sentence_label"].reshape(len(ids), -1)
+    row_ids = batch["row_ids"].reshape(labels.shape) if "row_ids" in batch else None
+    found = []
+    for row, owner in enumerate(owners):
+        for slot in range(owner.max()):
+            mine = owner == slot + 1
+            row_id = None if row_ids is None else int(row_ids[row, slot])
+            if row_id == -1:
+                continue
+            if is_packed:
+                assert np.flatnonzero(mine)[0] == batch["sequence_starts"][row, slot]
+            assert (np.diff(np.flatnonzero(mine)) == 1).all()
+            types = batch["token_type_ids"][row, mine]
+            label, masked = int(labels[row, slot]), int(is_masked[row, mine].sum())
+            found.append(Example(ids[row, mine], types, label, masked, row_id))
+        # Where no example is, there is nothing.
+        assert (batch["input_ids"][row, owner == 0] == PAD).all()
+        assert not batch["token_type_ids"][row, owner == 0].any()
+        assert (labels[row, owner.max() :] == -100).all()
+    return found
 
 
 def parts(ids: np.ndarray) -> list[np.ndarray]:

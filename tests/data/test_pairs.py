@@ -3,12 +3,16 @@ import itertools
 import numpy as np
 import pytest
 from corpora import random_lengths
+from scipy import stats
 
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.pairs import (
     Corpus,
+    Sizes,
     draw_next_sentences,
     draw_segments,
     draw_sentence_orders,
+    drawn_lengths,
     kept_lengths,
 )
 from jaxbert.data.spans import cut_into_spans
@@ -20,12 +24,15 @@ def corpus_of(documents, max_tokens, min_sentences=2):
     lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
     sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
+    sentence_offsets = Offsets([sentence_offsets.astype(np.uint32)])
+    document_offsets = Offsets([document_offsets.astype(np.uint32)])
     spans = cut_into_spans(
         sentence_offsets,
         document_offsets,
         np.arange(len(documents)),
         min_tokens=max_tokens,
         min_sentences=min_sentences,
+        min_rest=max_tokens,
     )
     return Corpus(sentence_offsets, document_offsets, spans)
 
@@ -35,19 +42,25 @@ def draw(
 ):
     num_spans = len(corpus.spans)
     epoch, index = np.divmod(np.arange(epochs * num_spans), num_spans)
-    return index, function(
-        corpus,
+    wanted = drawn_lengths(
         epoch,
         index,
         seed=seed,
-        max_tokens=max_tokens,
+        shortest=1 if function is draw_segments else 2,
+        longest=max_tokens,
         short_probability=short_probability,
     )
+    sizes = Sizes(wanted, np.full_like(wanted, max_tokens))
+    return index, function(corpus, epoch, index, sizes, seed=seed)
+
+
+def whole(offsets):
+    return offsets[np.arange(len(offsets))]
 
 
 def document_at(corpus, token):
-    sentence = np.searchsorted(corpus.sentence_offsets, token, side="right") - 1
-    return np.searchsorted(corpus.document_offsets, sentence, side="right") - 1
+    sentence = corpus.sentence_offsets.searchsorted(token, right=True) - 1
+    return corpus.document_offsets.searchsorted(sentence, right=True) - 1
 
 
 def truncated_one_by_one(a, b, max_tokens):
@@ -113,7 +126,7 @@ def test_a_pair_that_needs_no_truncation_is_whole_adjacent_sentences(function):
     second_start = np.where(is_swapped, pairs.a_start, pairs.b_start)
     np.testing.assert_array_equal(first_end[fits], second_start[fits])
     for edge in (pairs.a_start, a_end, pairs.b_start, b_end):
-        assert np.isin(edge[fits], corpus.sentence_offsets).all()
+        assert np.isin(edge[fits], whole(corpus.sentence_offsets)).all()
 
 
 @pytest.mark.parametrize("function", PAIRS)
@@ -155,7 +168,7 @@ def test_neither_lengths_nor_cut_sentences_tell_the_order():
     corpus = corpus_of(random_lengths(1, 300, 60, 60), 125)
     _, pairs = draw(corpus, 125, epochs=30, function=draw_sentence_orders)
     is_pair = pairs.label >= 0
-    label, offsets = pairs.label[is_pair], corpus.sentence_offsets
+    label, offsets = pairs.label[is_pair], whole(corpus.sentence_offsets)
     ends = (pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length)
     edges = np.stack([np.isin(x, offsets) for x in (pairs.a_start, pairs.b_start, *ends)])
     longer = np.sign(pairs.a_length - pairs.b_length)[None]
@@ -219,7 +232,7 @@ def test_one_example_in_ten_aims_at_a_shorter_length(function):
 def test_every_token_is_seen_sooner_or_later(function):
     corpus = corpus_of([[150], [7, 60, 1], [5] * 31, [90, 2, 2]], 40, min_sentences=2)
     _, pairs = draw(corpus, 40, epochs=3_000, function=function)
-    seen = np.zeros(corpus.sentence_offsets[-1], dtype=bool)
+    seen = np.zeros(whole(corpus.sentence_offsets)[-1], dtype=bool)
     for start, length in zip(pairs.a_start, pairs.a_length, strict=True):
         seen[start : start + length] = True
     assert seen.all()
@@ -234,3 +247,36 @@ def test_a_single_segment_is_full_wherever_its_span_allows():
     assert (segments.a_start >= start).all()
     assert (segments.a_start + segments.a_length <= end).all()
     assert not segments.b_length.any()
+
+
+def test_a_random_next_that_fills_is_drawn_uniformly_from_the_documents_with_enough():
+    # 4 documents of 60 tokens and more; the others have at most 7.
+    corpus = corpus_of([[10] * 6, [5], [10] * 8, [10] * 7, [7], [10] * 9, [1, 1]], 40)
+    epochs = 3000
+    index = np.tile(np.arange(len(corpus.spans)), epochs)
+    epoch = np.repeat(np.arange(epochs), len(corpus.spans))
+    wanted = np.full(len(index), 40)
+    pairs = draw_next_sentences(corpus, epoch, index, Sizes(wanted, wanted), seed=3, fills=True)
+    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    assert (pairs.a_length + pairs.b_length == 40)[is_random].all()
+    other = document_at(corpus, pairs.b_start)
+    long = [0, 2, 3, 5]
+    for document in range(7):
+        drawn = other[is_random & (own == document) & (pairs.b_length > 7)]
+        counts = np.bincount(drawn, minlength=7)
+        others = [name for name in long if name != document]
+        assert counts.sum() == counts[others].sum()
+        assert stats.chisquare(counts[others]).pvalue > 1e-4
+
+
+def test_where_no_other_document_has_enough_the_longest_is_taken():
+    corpus = corpus_of([[30, 30], [4, 4], [3]], 40)
+    index = np.tile(np.arange(len(corpus.spans)), 200)
+    wanted = np.full(len(index), 40)
+    pairs = draw_next_sentences(
+        corpus, np.arange(len(index)), index, Sizes(wanted, wanted), seed=0, fills=True
+    )
+    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    other = document_at(corpus, pairs.b_start)
+    assert (other[is_random & (own == 0)] == 1).all()
+    assert (other[is_random & (own > 0)] == 0).all()

@@ -1,13 +1,13 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from corpora import (
     CLS,
-    PAD,
-    SEP,
+    examples_of,
     numbered_store,
     parts,
     random_lengths,
@@ -17,6 +17,7 @@ from corpora import (
 
 from jaxbert.data.masking_config import MaskingConfig, WordUnits
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
+from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
 
 KEYS = {
@@ -27,6 +28,7 @@ KEYS = {
     "labels",
     "next_sentence_label",
 }
+PACKED_KEYS = (KEYS - {"attention_mask"}) | {"sequence_ids", "sequence_starts"}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,27 @@ def store(tmp_path_factory):
     return numbered_store(tmp_path_factory.mktemp("stores") / "store", documents)
 
 
+@dataclass(frozen=True)
+class Batches:
+    """The rows of a store as batches of one size."""
+
+    data: PretrainingData
+    batch_size: int
+
+    def __getattr__(self, name):
+        return getattr(self.data, name)
+
+    def batch(self, step):
+        return Stream([Phase(self.data, self.batch_size)]).batch(step)
+
+    def evaluation_batches(self):
+        return list(evaluation_batches(self.data, self.batch_size))
+
+
 def make(store, seed=0, batch_size=16, split="train", **options):
     config = PretrainingDataConfig(**{"max_seq_length": 64, **options})
-    return PretrainingData(
-        store, config, seed, batch_size, split=split, vocabulary=vocabulary(store.vocab_size)
-    )
+    data = PretrainingData(store, config, seed, split, vocabulary(store.vocab_size))
+    return Batches(data, batch_size)
 
 
 def document_of(store, token):
@@ -60,6 +78,9 @@ OPTIONS = [
     {"sentence_pairs": "sentence_order"},
     {"sentence_pairs": "none"},
     {"masking": MaskingConfig(num_duplicates=2)},
+    {"packing": True},
+    {"packing": True, "sentence_pairs": "none", "max_seq_length": 96},
+    {"packing": True, "sentence_pairs": "sentence_order", "max_examples_per_row": 3},
     {"max_seq_length": 37, "masking": MaskingConfig(probability=0.1, max_predictions=3)},
 ]
 
@@ -76,10 +97,12 @@ def test_a_batch_does_not_depend_on_the_batches_made_before(store, options):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_hosts_that_make_only_their_rows_make_the_same_batch(store, options):
     data = make(store, **options)
-    last = data.num_evaluation_batches - 1
+    stream = Stream([Phase(data.data, 16)])
+    numbers = np.arange(data.num_rows - 12, data.num_rows + 4)
+    numbers[numbers >= data.num_rows] = -1
     for whole, part in [
-        (data.batch(7), lambda a, b: data.rows(7, a, b)),
-        (data.evaluation_batch(last), lambda a, b: data.evaluation_rows(last, a, b)),
+        (stream.batch(7), lambda a, b: stream.part(7, a, b)),
+        (data.evaluation_rows(numbers), lambda a, b: data.evaluation_rows(numbers[a:b])),
     ]:
         pieces = [part(0, 1), part(1, 1), part(1, 9), part(9, 16)]
         for name in whole:
@@ -111,65 +134,65 @@ def test_seeds_give_other_examples(store):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_row_is_cls_a_sep_b_sep_and_padding(store, options):
+def test_an_example_is_cls_a_sep_b_sep(store, options):
     data = make(store, **options)
-    width = data.config.max_seq_length
+    width, is_packed = data.config.max_seq_length, options.get("packing", False)
     for step in range(20):
         batch = data.batch(step)
-        assert set(batch) == KEYS
+        assert set(batch) == (PACKED_KEYS if is_packed else KEYS)
         assert {values.dtype for values in batch.values()} == {np.dtype(np.int32)}
         assert batch["input_ids"].shape == (16, width)
-        for row, ids in enumerate(unmasked(batch)):
-            segments = parts(ids)
-            assert len(segments) == (2 if batch["next_sentence_label"][row] >= 0 else 1)
-            length = 1 + sum(len(segment) + 1 for segment in segments)
+        examples = examples_of(batch)
+        assert len(examples) >= 16
+        for example in examples:
+            segments = parts(example.ids)
+            assert len(segments) == (2 if example.label >= 0 else 1)
+            assert len(example.ids) == 1 + sum(len(segment) + 1 for segment in segments)
             a_end = 1 + len(segments[0])
-            assert (ids[length:] == PAD).all()
-            assert batch["attention_mask"][row].tolist() == [1] * length + [0] * (width - length)
-            types = [0] * (a_end + 1) + [1] * (length - a_end - 1) + [0] * (width - length)
-            assert batch["token_type_ids"][row].tolist() == types
+            types = [0] * (a_end + 1) + [1] * (len(example.ids) - a_end - 1)
+            assert example.types.tolist() == types
             for segment in segments:
                 assert len(segment) > 0
                 assert (np.diff(segment) == 1).all()
                 assert document_of(store, segment[0]) == document_of(store, segment[-1])
 
 
-def test_the_next_sentence_label_is_true_in_the_store(store):
-    data = make(store)
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_next_sentence_label_is_true_in_the_store(store, packing):
+    data = make(store, packing=packing)
     labels = []
     for step in range(60):
-        batch = data.batch(step)
-        for ids, label in zip(unmasked(batch), batch["next_sentence_label"], strict=True):
-            a, b = parts(ids)
+        for example in examples_of(data.batch(step)):
+            a, b = parts(example.ids)
             is_same_document = document_of(store, a[0]) == document_of(store, b[0])
-            assert is_same_document == (label == 0)
-            if label == 0:
+            assert is_same_document == (example.label == 0)
+            if example.label == 0:
                 assert a[-1] < b[0]
                 between = store.sentence_offsets
                 assert ((between > a[-1]) & (between <= b[0])).any()
-            labels.append(label)
+            labels.append(example.label)
     assert set(labels) == {0, 1}
 
 
-def test_the_sentence_order_label_is_true_in_the_store(store):
-    data = make(store, sentence_pairs="sentence_order")
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_sentence_order_label_is_true_in_the_store(store, packing):
+    data = make(store, sentence_pairs="sentence_order", packing=packing)
     offsets = store.sentence_offsets
     labels = []
     for step in range(60):
-        batch = data.batch(step)
-        for ids, label in zip(unmasked(batch), batch["next_sentence_label"], strict=True):
-            labels.append(label)
-            if label == -100:
-                (lone,) = parts(ids)
+        for example in examples_of(data.batch(step)):
+            labels.append(example.label)
+            if example.label == -100:
+                (lone,) = parts(example.ids)
                 document = document_of(store, lone[0])
                 first, stop = store.document_offsets[document : document + 2]
                 assert stop - first == 1
                 continue
-            earlier, later = parts(ids)[:: 1 if label == 0 else -1]
+            earlier, later = parts(example.ids)[:: 1 if example.label == 0 else -1]
             assert document_of(store, earlier[0]) == document_of(store, later[0])
             assert earlier[-1] < later[0]
             assert ((offsets > earlier[-1]) & (offsets <= later[0])).any()
-            if len(earlier) + len(later) < data.config.max_tokens:
+            if not packing and len(earlier) + len(later) < data.config.max_tokens:
                 assert earlier[-1] + 1 == later[0]
     assert set(labels) == {0, 1, -100}
 
@@ -185,14 +208,15 @@ def test_half_of_the_pairs_of_an_epoch_are_swapped(store):
 def test_without_pairs_their_label_is_ignored(store):
     data = make(store, sentence_pairs="none")
     assert (data.batch(0)["next_sentence_label"] == -100).all()
-    assert (data.evaluation_batch(0)["next_sentence_label"] == -100).all()
+    assert (data.evaluation_batches()[0]["next_sentence_label"] == -100).all()
 
 
 def spans_seen(store, data, batches):
     """The spans that the first segments lie in, and how often each was visited."""
-    spans = data._corpus.spans
+    spans = data.data._corpus.spans
     starts = np.asarray(store.sentence_offsets)[spans.first]
-    first_tokens = [parts(ids)[0][0] for batch in batches for ids in unmasked(batch)]
+    examples = [example for batch in batches for example in examples_of(batch)]
+    first_tokens = [parts(example.ids)[0][0] for example in examples]
     index = np.searchsorted(starts, first_tokens, side="right") - 1
     return np.bincount(index, minlength=len(spans))
 
@@ -201,8 +225,10 @@ def spans_seen(store, data, batches):
 def test_an_epoch_visits_every_span_once(store, options):
     data = make(store, batch_size=1, **options)
     for epoch in range(2):
-        steps = range(epoch * data.num_examples, (epoch + 1) * data.num_examples)
+        steps = range(epoch * data.num_rows, (epoch + 1) * data.num_rows)
         counts = spans_seen(store, data, [data.batch(step) for step in steps])
+        # A swapped pair may begin with a sentence that the next span begins with.
+        assert counts.sum() == data.num_examples
         assert (counts == 1).all()
 
 
@@ -210,30 +236,41 @@ def test_static_examples_repeat_after_the_duplicates_and_dynamic_ones_do_not(sto
     for num_duplicates, repeats in [(3, True), (None, False)]:
         masking = MaskingConfig(num_duplicates=num_duplicates)
         data = make(store, batch_size=1, masking=masking)
-        num_examples = data.num_examples
+        num_rows = data.num_rows
         epochs = [
-            sorted(digest(data.batch(epoch * num_examples + i)) for i in range(num_examples))
+            sorted(digest(data.batch(epoch * num_rows + i)) for i in range(num_rows))
             for epoch in range(6)
         ]
         assert (epochs[:3] == epochs[3:]) == repeats
         assert len({epochs[0][0], epochs[1][0], epochs[2][0]}) == 3
 
 
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-def test_evaluation_covers_every_span_once_and_fills_the_last_batch(store, batch_size):
-    data = make(store, batch_size=batch_size, validation_fraction=0.3, split="validation")
-    batches = list(data.evaluation_batches())
-    assert len(batches) == data.num_evaluation_batches
-    ids = np.concatenate([batch["row_ids"] for batch in batches])
-    assert len(ids) == len(batches) * batch_size
-    assert ids[ids >= 0].tolist() == list(range(data.num_examples))
-    assert (ids[data.num_examples :] == -1).all()
-    filler = {name: np.concatenate([batch[name] for batch in batches])[ids == -1] for name in KEYS}
+def test_evaluation_covers_every_span_once_and_fills_the_last_batch(store, batch_size, packing):
+    data = make(
+        store, batch_size=batch_size, validation_fraction=0.3, split="validation", packing=packing
+    )
+    batches = data.evaluation_batches()
+    assert len(batches) == -(-data.num_rows // batch_size)
+    assert {len(batch["input_ids"]) for batch in batches} == {batch_size}
+    ids = [example.row_id for batch in batches for example in examples_of(batch)]
+    assert sorted(ids) == list(range(data.num_examples))
+    if not packing:
+        assert ids == sorted(ids)
+    rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    for values in rows.values():
+        assert len(values) == len(batches) * batch_size
+    filler = {name: values[data.num_rows :] for name, values in rows.items()}
+    assert (filler["row_ids"] == -1).all()
     assert (filler["labels"] == -100).all()
     assert (filler["next_sentence_label"] == -100).all()
-    assert (filler["attention_mask"].sum(axis=1) == 1).all()
-    assert (filler["input_ids"][:, 0] == CLS).all()
     assert not filler["masked_lm_positions"].any()
+    if packing:
+        assert not filler["sequence_ids"].any()
+    else:
+        assert (filler["attention_mask"].sum(axis=1) == 1).all()
+        assert (filler["input_ids"][:, 0] == CLS).all()
 
 
 def test_evaluation_is_the_same_every_time_and_for_every_seed(store):
@@ -247,13 +284,16 @@ def test_evaluation_is_the_same_every_time_and_for_every_seed(store):
 
 
 def documents_of(store, batches):
-    rows = [ids for batch in batches for ids in unmasked(batch) if (ids == SEP).any()]
-    return {document_of(store, segment[0]) for ids in rows for segment in parts(ids)}
+    examples = [example for batch in batches for example in examples_of(batch)]
+    return {
+        document_of(store, segment[0]) for example in examples for segment in parts(example.ids)
+    }
 
 
-def test_no_document_is_in_both_splits_not_even_as_a_random_next(store):
-    train = make(store, validation_fraction=0.3)
-    validation = make(store, validation_fraction=0.3, split="validation")
+@pytest.mark.parametrize("packing", [False, True])
+def test_no_document_is_in_both_splits_not_even_as_a_random_next(store, packing):
+    train = make(store, validation_fraction=0.3, packing=packing)
+    validation = make(store, validation_fraction=0.3, split="validation", packing=packing)
     seen = documents_of(store, (train.batch(step) for step in range(100)))
     held_out = documents_of(store, validation.evaluation_batches())
     held_out |= documents_of(store, (validation.batch(step) for step in range(50)))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxbert.data.rows import RowBatches, static_length
+from jaxbert.data.rows import LabelledRows, static_length
+from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
 
 PAD_ID = 9
@@ -15,14 +16,17 @@ def features(num_rows, labels=None):
     return {"input_ids": input_ids, "token_type_ids": types, "labels": labels}
 
 
-def batches_of(data, batch_size=4, seed=0):
-    return RowBatches(data, batch_size=batch_size, seed=seed, pad_id=PAD_ID, length=32)
+def rows_of(data, seed=0, length=32):
+    return LabelledRows(data, seed=seed, pad_id=PAD_ID, length=length)
+
+
+def stream_of(data, batch_size=4, seed=0):
+    return Stream([Phase(rows_of(data, seed), batch_size)])
 
 
 def test_a_batch_is_the_padded_rows_as_written_by_hand():
     data = {"input_ids": [[11, 12, 13], [14]], "token_type_ids": [[0, 1, 1], [0]], "labels": [1, 0]}
-    batches = RowBatches(data, batch_size=3, seed=0, pad_id=PAD_ID, length=4)
-    (batch,) = batches.evaluation_batches()
+    (batch,) = evaluation_batches(rows_of(data, length=4), 3)
     expected = {
         "input_ids": [[11, 12, 13, 9], [14, 9, 9, 9], [9, 9, 9, 9]],
         "token_type_ids": [[0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
@@ -39,7 +43,7 @@ def test_a_batch_is_the_padded_rows_as_written_by_hand():
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 1), (1, 3), (7, 3), (12, 4), (5, 8)])
 def test_every_epoch_visits_every_row_once_across_batch_borders(num_rows, batch_size):
-    batches = batches_of(features(num_rows), batch_size)
+    batches = stream_of(features(num_rows), batch_size)
     steps = 3 * num_rows
     ids = np.concatenate([batches.batch(step)["row_ids"] for step in range(steps)])
     for epoch in ids.reshape(-1, num_rows):
@@ -49,9 +53,8 @@ def test_every_epoch_visits_every_row_once_across_batch_borders(num_rows, batch_
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 1), (7, 3), (12, 4), (5, 8)])
 def test_evaluation_counts_every_row_once_in_input_order(num_rows, batch_size):
     data = features(num_rows)
-    batches = batches_of(data, batch_size)
-    seen = list(batches.evaluation_batches())
-    assert len(seen) == batches.num_evaluation_batches
+    seen = list(evaluation_batches(rows_of(data), batch_size))
+    assert len(seen) == -(-num_rows // batch_size)
     assert {len(batch["row_ids"]) for batch in seen} == {batch_size}
     ids = np.concatenate([batch["row_ids"] for batch in seen])
     labels = np.concatenate([batch["labels"] for batch in seen])
@@ -63,7 +66,7 @@ def test_evaluation_counts_every_row_once_in_input_order(num_rows, batch_size):
 
 def test_a_training_row_is_the_row_it_says_it_is():
     data = features(11)
-    batches = batches_of(data, 5)
+    batches = stream_of(data, 5)
     for step in range(6):
         batch = batches.batch(step)
         for slot, row in enumerate(batch["row_ids"]):
@@ -76,10 +79,11 @@ def test_a_training_row_is_the_row_it_says_it_is():
 
 
 def test_hosts_that_make_only_their_rows_make_the_same_batch():
-    batches = batches_of(features(13), 6)
+    stream, rows = stream_of(features(13), 6), rows_of(features(13))
+    numbers = np.array([12, 3, 0, -1, 5, -1])
     for whole, part in [
-        (batches.batch(4), lambda a, b: batches.rows(4, a, b)),
-        (batches.evaluation_batch(2), lambda a, b: batches.evaluation_rows(2, a, b)),
+        (stream.batch(4), lambda a, b: stream.part(4, a, b)),
+        (rows.evaluation_rows(numbers), lambda a, b: rows.evaluation_rows(numbers[a:b])),
     ]:
         parts = [part(0, 1), part(1, 4), part(4, 6)]
         for name in whole:
@@ -88,15 +92,15 @@ def test_hosts_that_make_only_their_rows_make_the_same_batch():
 
 
 def test_another_seed_is_another_order():
-    first = batches_of(features(50), 50).batch(0)["row_ids"]
-    second = batches_of(features(50), 50, seed=1).batch(0)["row_ids"]
+    first = stream_of(features(50), 50).batch(0)["row_ids"]
+    second = stream_of(features(50), 50, seed=1).batch(0)["row_ids"]
     assert first.tolist() != second.tolist()
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3)])
 def test_real_valued_labels_are_zero_in_filler_rows(shape):
     labels = np.random.default_rng(0).normal(size=shape)
-    batch = batches_of(features(5, labels), 8).evaluation_batch(0)
+    (batch,) = evaluation_batches(rows_of(features(5, labels)), 8)
     assert batch["labels"].dtype == np.float32
     np.testing.assert_allclose(batch["labels"][:5], labels, rtol=1e-6)
     assert not batch["labels"][5:].any()
@@ -104,7 +108,7 @@ def test_real_valued_labels_are_zero_in_filler_rows(shape):
 
 def test_features_may_lack_types_and_labels():
     data = {"input_ids": features(3)["input_ids"]}
-    batch = batches_of(data).batch(0)
+    batch = stream_of(data).batch(0)
     assert not batch["token_type_ids"].any()
     assert "labels" not in batch
 
@@ -134,4 +138,4 @@ def test_features_that_do_not_fit_together_are_refused(change, message):
         **change,
     }
     with pytest.raises(UserError, match=message):
-        batches_of(data)
+        rows_of(data)

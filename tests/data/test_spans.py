@@ -2,19 +2,21 @@ import numpy as np
 import pytest
 from corpora import random_lengths
 
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.spans import Spans, cut_into_spans, held_out
 
 
-def cut(documents, min_tokens, min_sentences, chosen=None):
+def cut(documents, min_tokens, min_sentences, chosen=None, min_rest=None):
     lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
     sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
     return cut_into_spans(
-        sentence_offsets,
-        document_offsets,
+        Offsets([sentence_offsets.astype(np.uint32)]),
+        Offsets([document_offsets.astype(np.uint32)]),
         np.arange(len(documents)) if chosen is None else np.asarray(chosen),
         min_tokens=min_tokens,
         min_sentences=min_sentences,
+        min_rest=min_tokens if min_rest is None else min_rest,
     )
 
 
@@ -39,6 +41,13 @@ def test_what_is_left_of_a_document_belongs_to_its_last_span():
     assert ranges(cut([[5, 5, 5, 4]], 10, 2)) == [(0, 4, 0)]
     assert ranges(cut([[5, 5, 50]], 10, 2)) == [(0, 3, 0)]
     assert ranges(cut([[5, 5, 50]], 10, 1)) == [(0, 2, 0), (2, 3, 0)]
+
+
+def test_a_rest_that_is_long_enough_is_a_span_of_its_own():
+    assert ranges(cut([[5, 5, 5, 4]], 10, 2, min_rest=9)) == [(0, 2, 0), (2, 4, 0)]
+    assert ranges(cut([[5, 5, 5, 4]], 10, 2, min_rest=10)) == [(0, 4, 0)]
+    assert ranges(cut([[5, 5, 9]], 10, 2, min_rest=1)) == [(0, 3, 0)]
+    assert ranges(cut([[1], [5, 5, 1]], 10, 1, min_rest=1)) == [(0, 1, 0), (1, 3, 1), (3, 4, 1)]
 
 
 @pytest.mark.parametrize("min_sentences", [1, 2])

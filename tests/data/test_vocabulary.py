@@ -40,7 +40,7 @@ def test_the_roles_of_the_ids_are_those_of_the_tokenizer(tokenizer):
 def test_pretraining_reads_the_tokenizer_that_is_in_the_store(tokenizer, tmp_path):
     store = write_store(tmp_path / "store", tokenizer, tokenizer.vocab_size)
     config = PretrainingDataConfig(max_seq_length=32)
-    ids = PretrainingData(store, config, seed=0, batch_size=4).batch(0)["input_ids"]
+    ids = PretrainingData(store, config, seed=0).rows(np.arange(4), 0)["input_ids"]
     assert (ids[:, 0] == tokenizer.cls_id).all()
     assert ((ids == tokenizer.sep_id).sum(axis=1) == 2).all()
 
@@ -48,4 +48,4 @@ def test_pretraining_reads_the_tokenizer_that_is_in_the_store(tokenizer, tmp_pat
 def test_a_tokenizer_that_did_not_make_the_store_is_refused(tokenizer, tmp_path):
     store = write_store(tmp_path / "store", tokenizer, tokenizer.vocab_size + 1)
     with pytest.raises(UserError, match="put the tokenizer that made it back"):
-        PretrainingData(store, PretrainingDataConfig(), seed=0, batch_size=4)
+        PretrainingData(store, PretrainingDataConfig(), seed=0)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxbert.data.rows import RowBatches
+from jaxbert.data.rows import LabelledRows
+from jaxbert.data.stream import evaluation_batches
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -70,8 +71,8 @@ def evaluated(
     step = jit_evaluation_step(
         make_evaluation_step(make_apply(ENCODER, task.head), task), params, mesh
     )
-    batches = RowBatches(features(task), batch_size=rows, seed=0, pad_id=0, length=LENGTH)
-    return evaluate(step, params, batches.evaluation_batches(), task, mesh)
+    data = LabelledRows(features(task), seed=0, pad_id=0, length=LENGTH)
+    return evaluate(step, params, evaluation_batches(data, rows), task, mesh)
 
 
 @pytest.mark.parametrize(("devices", "rows"), BATCHES)

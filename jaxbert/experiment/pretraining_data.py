@@ -1,0 +1,141 @@
+"""The data of pretraining: stores and phases of the configuration become a stream of batches."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from jaxbert.data.masking_config import PhraseUnits
+from jaxbert.data.mixture import Mixture
+from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig, Split
+from jaxbert.data.store import TokenStore
+from jaxbert.data.stream import Phase, Rows, Stream
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class WeightedStore:
+    """One of several stores to train on."""
+
+    path: str
+    weight: Annotated[float, Gt(0)] | None = None
+    """Its share of the rows goes by this; null for all of them: by their sizes."""
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """From a step on, other lengths or batch sizes; null: as in the phase before."""
+
+    first_step: Annotated[int, Ge(1)]
+    """How many steps come before."""
+    batch_size: Annotated[int, Ge(1)] | None = None
+    max_seq_length: Annotated[int, Ge(1)] | None = None
+    max_predictions: Annotated[int, Ge(1)] | None = None
+    """Where max_seq_length is given, null: as many as masking.probability asks for."""
+
+
+StoreConfig = str | tuple[WeightedStore, ...]
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The opened stores and their weights."""
+
+    stores: tuple[TokenStore, ...]
+    weights: tuple[float, ...] | None
+    """None: by their sizes."""
+
+    @property
+    def first(self) -> TokenStore:
+        """The one whose tokenizer is that of all."""
+        return self.stores[0]
+
+    @property
+    def described(self) -> str:
+        """For the model card."""
+        return "; ".join(
+            f"{store.path}: {store.num_documents} documents, {store.num_tokens} tokens"
+            for store in self.stores
+        )
+
+
+def open_stores(config: StoreConfig) -> Stores:
+    """Opens every store; raises UserError where they do not go together."""
+    if isinstance(config, str):
+        return Stores((TokenStore.open(config),), None)
+    if not config:
+        raise UserError("store: an empty list; name at least one token store")
+    weights = [entry.weight for entry in config]
+    given = [weight for weight in weights if weight is not None]
+    if given and len(given) < len(weights):
+        without = next(entry.path for entry in config if entry.weight is None)
+        raise UserError(f"store: {without} has no weight and others have: give all of them or none")
+    stores = tuple(TokenStore.open(entry.path) for entry in config)
+    for store in stores[1:]:
+        if store.metadata["tokenizer"] != stores[0].metadata["tokenizer"]:
+            raise UserError(
+                f"store: {store.path} was made with another tokenizer than {stores[0].path}; "
+                "prepare both with the same"
+            )
+    return Stores(stores, tuple(given) or None)
+
+
+def data_phases(
+    config: PretrainingDataConfig, batch_size: int, phases: Sequence[PhaseConfig], num_steps: int
+) -> list[tuple[int, int, PretrainingDataConfig]]:
+    """(first step, batch size, data) of every phase; raises UserError for steps out of order."""
+    described = [(0, batch_size, config)]
+    for number, phase in enumerate(phases):
+        last_step, batch_size, config = described[-1]
+        if not last_step < phase.first_step < num_steps:
+            raise UserError(
+                f"phases[{number}].first_step={phase.first_step}: must be after {last_step} and "
+                f"before num_steps={num_steps}"
+            )
+        if phase.max_seq_length is not None or phase.max_predictions is not None:
+            masking = replace(config.masking, max_predictions=phase.max_predictions)
+            length = phase.max_seq_length or config.max_seq_length
+            config = replace(config, max_seq_length=length, masking=masking)
+        described.append((phase.first_step, phase.batch_size or batch_size, config))
+    return described
+
+
+def data_fingerprint(stores: Stores, config: PretrainingDataConfig) -> str:
+    """Changes with any token or boundary of any store, and with the phrases to be masked."""
+    parts = [store.fingerprint for store in stores.stores]
+    if isinstance(config.masking.units, PhraseUnits):
+        parts.append(hashlib.sha256(Path(config.masking.units.file).read_bytes()).hexdigest()[:16])
+    return " ".join(parts)
+
+
+def training_stream(
+    stores: Stores, phases: Sequence[tuple[int, int, PretrainingDataConfig]], seed: int
+) -> Stream:
+    """A phase that differs in its batch size alone goes on with the rows of the one before."""
+    made: list[Phase] = []
+    rows: dict[PretrainingDataConfig, Rows] = {}
+    next_row: dict[PretrainingDataConfig, int] = {}
+    for index, (first_step, batch_size, config) in enumerate(phases):
+        if config not in rows:
+            rows[config] = _rows(stores, config, seed, "train")
+        phase = Phase(rows[config], batch_size, first_step, next_row.get(config, 0))
+        if index + 1 < len(phases):
+            next_row[config] = phase.row_of(phases[index + 1][0])
+        made.append(phase)
+    return Stream(made)
+
+
+def evaluation_rows(stores: Stores, config: PretrainingDataConfig) -> Rows:
+    """What is held out of every store."""
+    return _rows(stores, config, 0, "validation")
+
+
+def _rows(stores: Stores, config: PretrainingDataConfig, seed: int, split: Split) -> Rows:
+    sources = [PretrainingData(store, config, seed, split) for store in stores.stores]
+    if len(sources) == 1:
+        return sources[0]
+    weights = stores.weights or [source.num_rows for source in sources]
+    return Mixture(sources, weights, seed)
