@@ -18,7 +18,7 @@ from rich.progress import (
 class Stages:
     """A bar on standard error for each stage, with the rate of the text and the time left.
 
-    It is what `jaxbert.data.prepare.Watch` asks for.
+    It is what `jaxbert.data.watch.Watch` asks for.
     """
 
     def __init__(self) -> None:

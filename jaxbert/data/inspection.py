@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxbert.data.lines import Advance, no_advance
-from jaxbert.data.prepare import Unwatched, Watch
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.tables import read_rows
+from jaxbert.data.vocabulary_training import total_size, utf8_size
+from jaxbert.data.watch import Unwatched, Watch
 from jaxbert.errors import UserError
 from jaxbert.text.inspection.sample import Sample
 from jaxbert.text.inspection.tally import Tally
@@ -61,7 +62,7 @@ def inspect_sources(
         Tally(tokenizer, pairs=is_pairs), Sample(options.sample_characters), Problems()
     )
     # With a limit the text that was read tells how far it is, without one the files do.
-    watch.start("text", options.limit_bytes or _total(sources))
+    watch.start("text", options.limit_bytes or total_size(sources))
     advance = watch.advance if options.limit_bytes is None else no_advance
     rows = _rows(sources, options, found.problems, advance)
     for chunk, size in _chunks(rows, options.limit_bytes):
@@ -87,7 +88,7 @@ def _chunks(rows: Iterator[_Row], limit: int | None) -> Iterator[tuple[list[_Row
     for row in rows:
         chunk.append(row)
         characters += len(row.text) + len(row.pair or "")
-        size += len(row.text.encode()) + len((row.pair or "").encode())
+        size += utf8_size(row.text) + utf8_size(row.pair or "")
         is_enough = limit is not None and total + size >= limit
         if is_enough or characters >= _CHUNK_CHARACTERS or len(chunk) >= _CHUNK_ROWS:
             yield chunk, size
@@ -121,8 +122,3 @@ def _pairs(source: Source, pair: str, problems: Problems, advance: Advance) -> I
         else:
             detail = f"{' or '.join(columns)} is not a string; row left out"
             problems.add("not a string", row.file, row.line, detail)
-
-
-def _total(sources: Sequence[Source]) -> int | None:
-    sizes = [source.size for source in sources]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
