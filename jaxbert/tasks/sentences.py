@@ -54,7 +54,10 @@ class Sentences:
         value = row.values[column]
         if not isinstance(value, str):
             found = type(value).__name__
-            raise UserError(f"{row.file}:{row.line}: {column!r} is {found}, expected text")
+            raise UserError(
+                f"{row.file}:{row.line}: {column!r} is {found}, expected text; correct or remove"
+                " the row, or name another column"
+            )
         return value
 
 
@@ -93,7 +96,7 @@ def class_indices(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
         if name not in index:
             raise UserError(
                 f"{row.file}:{row.line}: label {name!r} is none of the model's: "
-                f"{nearest(name, list(labels))}"
+                f"{nearest(name, list(labels))}; correct or remove the row"
             )
         found.append(index[name])
     return np.array(found, np.int32)
@@ -109,7 +112,8 @@ def label_values(sentences: Sentences) -> np.ndarray:
             value = math.nan
         if not math.isfinite(value):
             raise UserError(
-                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number"
+                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number; "
+                "correct or remove the row (for classes set task.regression=false)"
             )
         found.append(value)
     return np.array(found, np.float32)
@@ -130,6 +134,6 @@ def _label_name(row: Row, column: str) -> str:
     if value is None or value == "" or isinstance(value, float | list | dict):
         raise UserError(
             f"{row.file}:{row.line}: {column!r} is {value!r}, expected the name or whole number of "
-            "a class (for numbers to predict set task.regression=true)"
+            "a class; correct or remove the row (for numbers to predict set task.regression=true)"
         )
     return str(value)

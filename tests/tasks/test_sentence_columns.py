@@ -96,7 +96,7 @@ def test_a_malformed_row_stops_the_reading_by_file_and_line(
 def test_text_that_is_not_text_is_named(tmp_path: Path):
     path = write(tmp_path, "t.jsonl", '{"a": "x", "b": "y"}\n{"a": 3, "b": "y"}\n')
     found = read_sentences(path, PAIRS, labelled=False)
-    with pytest.raises(UserError, match=r"t.jsonl:2: 'a' is int, expected text"):
+    with pytest.raises(UserError, match=r"t.jsonl:2: 'a' is int, expected text; correct or remove"):
         _ = found.texts
 
 
@@ -119,12 +119,46 @@ def test_labels_sort_by_value_where_all_are_whole_numbers(labels: Any, names: tu
 
 @pytest.mark.parametrize("label", [None, "", 1.0, ["a"], {"a": 1}])
 def test_what_cannot_be_a_class_is_named_with_a_remedy(label: Any):
-    with pytest.raises(UserError, match=r"t.jsonl:2: 'label' is .*task.regression=true"):
+    with pytest.raises(
+        UserError, match=r"t.jsonl:2: 'label' is .*; correct or remove the row .*regression=true"
+    ):
         label_names(labelled("a", label))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.tsv", "sentence\tlabel\na\t1\nb\t\n", r"t.tsv:3: 'label' is '', expected the name"),
+        (
+            "t.csv",
+            "sentence,label\na,1\nb\n",
+            r"t.csv:3: 1 fields, expected 2; .* correct or remove",
+        ),
+        ("t.jsonl", '{"sentence": "a", "label": 1}\n{"sentence": "b"}\n', r"t.jsonl:2: no label"),
+        ("t.jsonl", '{"sentence": "a", "label": null}\n', r"t.jsonl:1: 'label' is None"),
+        ("t.jsonl", '{"sentence": "a", "label": 0.5}\n', r"t.jsonl:1: 'label' is 0.5, expected"),
+    ],
+)
+def test_a_row_of_a_file_without_a_usable_label_is_named_with_the_remedy(
+    tmp_path: Path, name: str, content: str, message: str
+):
+    with pytest.raises(UserError, match=message) as caught:
+        label_names(
+            read_sentences(write(tmp_path, name, content), SentenceColumns(), labelled=True)
+        )
+    assert "correct or remove" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unlabelled_rows_of_a_benchmark_are_refused_by_a_model_with_labels():
+    with pytest.raises(UserError, match=r"t.jsonl:2: label '-1' is none of the model's: .*correct or remove"):
+        class_indices(labelled(0, -1), ("0", "1"))
+
+
 def test_a_label_that_the_model_lacks_is_named_with_the_nearest():
-    with pytest.raises(UserError, match=r"t.jsonl:3: label 'postive' .*did you mean 'positive'"):
+    with pytest.raises(
+        UserError, match=r"t.jsonl:3: label 'postive' .*did you mean 'positive'\?; correct"
+    ):
         class_indices(labelled("negative", "positive", "postive"), ("negative", "positive"))
 
 
@@ -142,7 +176,9 @@ def test_numbers_are_read_as_float32():
 
 @pytest.mark.parametrize("label", ["much", "", None, "nan", "inf", [1.0]])
 def test_what_is_no_finite_number_is_named(label: Any):
-    with pytest.raises(UserError, match=r"t.jsonl:2: 'label' is .*, expected a number"):
+    with pytest.raises(
+        UserError, match=r"t.jsonl:2: 'label' is .*, expected a number; correct or remove"
+    ):
         label_values(labelled(1.0, label))
 
 
