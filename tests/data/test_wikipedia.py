@@ -21,6 +21,7 @@ MARKUP = """{{Infobox Berg|Name=Brocken|Höhe={{Höhe|1141}}}}
 '''Der Brocken''' ist mit {{Höhe|1141}} 1141&nbsp;m<ref name="h">Amt, [http://a.org Höhe]</ref>
 der höchste [[Berg]] im [[Harz (Mittelgebirge)|Harz]].<!-- prüfen -->
 
+__NOTOC__
 == Lage ==
 {| class="wikitable"
 ! Jahr !! Gäste

@@ -1,6 +1,7 @@
 """MediaWiki's markup to the text that a reader sees, with the library mwparserfromhell."""
 
 import mimetypes
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -8,6 +9,8 @@ from jaxbert.errors import UserError
 
 # The library shows what stands in these; an article's running text has neither.
 _HIDDEN_TAGS = {"ref", "references", "table", "gallery"}
+# As __NOTOC__, which the library takes for text.
+_SWITCH = re.compile("__[A-Z]+__")
 
 
 def plain_text(namespaces: Collection[str]) -> Callable[[str], str]:
@@ -25,7 +28,7 @@ def plain_text(namespaces: Collection[str]) -> Callable[[str], str]:
     hidden = {name.casefold() for name in namespaces}
 
     def strip(markup: str) -> str:
-        code = mwparserfromhell.parse(markup)
+        code = mwparserfromhell.parse(_SWITCH.sub("", markup))
         _drop(code, hidden)
         lines = map(str.strip, code.strip_code().split("\n"))
         return "\n".join(line for line in lines if line)
