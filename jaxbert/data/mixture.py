@@ -32,7 +32,7 @@ class Mixture:
 
     @property
     def num_rows(self) -> int:
-        """Rows until every example of every source has been met: others are met again by then."""
+        """Rows that hold as many of every source as it has; of some sources more, by its weight."""
         sizes = np.array([source.num_rows for source in self.sources])
         return int(np.max(-(-sizes * BLOCK // self.quotas)))
 

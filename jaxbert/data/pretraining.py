@@ -157,10 +157,9 @@ class PretrainingData:
         is_filler, epochs = numbers < 0, np.zeros_like(numbers)
         rates = self.config.masking.rates()
         if self.config.packing:
-            batch, examples = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
-            return batch | {"row_ids": examples}
-        examples = numbers.clip(min=0)
-        batch, _ = self._examples(_FIXED_SEED, epochs, examples, rates)
+            batch, row_ids = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
+            return batch | {"row_ids": row_ids}
+        batch, _ = self._examples(_FIXED_SEED, epochs, np.maximum(numbers, 0), rates)
         make_filler(batch, is_filler, self._vocabulary)
         return batch | {"row_ids": numbers.astype(np.int32)}
 
