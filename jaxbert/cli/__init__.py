@@ -11,7 +11,7 @@ from jaxbert import __version__
 from jaxbert.errors import UserError
 
 VERBS = (
-    *("prepare", "pretrain", "finetune", "evaluate", "predict"),
+    *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict"),
     *("convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
 

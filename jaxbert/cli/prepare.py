@@ -5,16 +5,22 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.table import Table
 
-    from jaxbert.data.prepare import Summary
+    from jaxbert.data.filters import Filters
+    from jaxbert.data.progress import Summary
 
 HELP = "turn text into a token store to pretrain on"
 EXAMPLE = """\
 jaxbert prepare 'wiki/*.jsonl.xz' --out wiki.store --vocab-size 30000
 jaxbert prepare books.txt --out books.store --tokenizer google-bert/bert-base-uncased
-jaxbert prepare docs: --limit-mb 4 --out docs.store --vocab-size 8000"""
+jaxbert prepare docs: --limit-mb 4 --out docs.store --vocab-size 8000
+jaxbert prepare 'web/*.jsonl.gz' --out web.store --tokenizer wiki.store \\
+    --deduplicate near --quality gopher --quality min_words=20
+jaxbert prepare 'web/*.jsonl.gz' --out parts/3 --tokenizer wiki.store --shard 3/8
+    (on each of 8 hosts with its own number, then: jaxbert merge parts/* --out web.store)
+
+The same command again goes on where an interrupted one left off."""
 
 _SOURCES = (
     ".txt (a blank line between documents), .jsonl, .csv, .tsv (each also .gz or .xz), .parquet,"
@@ -53,16 +59,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="split documents into sentences, or take every line for one; default: split",
     )
     add("--limit-mb", type=float, metavar="N", help="how much text docs: gives at most")
+    _add_filters(parser)
+    add(
+        "--shard",
+        metavar="I/N",
+        help="prepare part I (from 0) of N, for `jaxbert merge`: a run of whole sources where"
+        " there are N or more, else every N-th document; duplicates are found within a part",
+    )
+    add(
+        "--shard-tokens",
+        type=int,
+        metavar="N",
+        help="tokens of a directory of the store, and of what an interruption may cost;"
+        " default: 67,108,864",
+    )
     add("--overwrite", action="store_true", help="replace an existing store")
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--deduplicate",
+        choices=("exact", "near"),
+        help="drop documents that equal an earlier one, or (near) nearly do; default: neither",
+    )
+    add(
+        "--similarity",
+        type=float,
+        metavar="X",
+        help="from which share of common word 5-grams on documents are nearly equal; default: 0.75",
+    )
+    add(
+        "--quality",
+        action="append",
+        default=[],
+        metavar="gopher|NAME=VALUE",
+        help="drop documents beyond a limit such as min_words=50, or beyond those of Gopher; may"
+        " be given several times; default: no limit",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares the store and prints what is in it."""
-    from rich.console import Console
-
+    from jaxbert.cli.stages import Stages
+    from jaxbert.data.parts import Part
     from jaxbert.data.prepare import PrepareOptions, prepare
+    from jaxbert.data.writer import SHARD_TOKENS
 
-    limit = arguments.limit_mb
+    limit, tokens = arguments.limit_mb, arguments.shard_tokens
     options = PrepareOptions(
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
@@ -72,99 +116,95 @@ def run(arguments: argparse.Namespace) -> int:
         language=arguments.language,
         sentences=arguments.sentences,
         limit_bytes=None if limit is None else int(limit * 1e6),
+        filters=_filters(arguments),
+        shard_tokens=SHARD_TOKENS if tokens is None else tokens,
+        part=None if arguments.shard is None else Part.parse(arguments.shard),
         processes=arguments.processes,
         overwrite=arguments.overwrite,
     )
     began = time.monotonic()
-    with _progress(Console(stderr=True)) as progress:
-        bars = _Bars(progress)
-        summary = prepare(arguments.sources, arguments.out, options, bars)
-        bars.finish()
+    with Stages() as stages:
+        summary = prepare(arguments.sources, arguments.out, options, stages)
     _print(summary, arguments.out, time.monotonic() - began)
     return 0
 
 
-def _progress(console: "Console") -> "Progress":
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
+def _filters(arguments: argparse.Namespace) -> "Filters":
+    from jaxbert.config import parse_config, to_values
+    from jaxbert.data.filters import Filters
+    from jaxbert.data.min_hash import NearDuplicateConfig
+    from jaxbert.data.quality import GOPHER, QualityConfig
+    from jaxbert.errors import UserError
+
+    similarity, near = arguments.similarity, arguments.deduplicate == "near"
+    if similarity is not None and not near:
+        raise UserError("--similarity is of near duplicates; add --deduplicate near")
+    limits = [word for word in arguments.quality if word != "gopher"]
+    values = to_values(GOPHER) if len(limits) < len(arguments.quality) else {}
+    return Filters(
+        parse_config(QualityConfig, values, limits, origin="--quality")
+        if arguments.quality
+        else None,
+        arguments.deduplicate is not None,
+        NearDuplicateConfig(threshold=0.75 if similarity is None else similarity) if near else None,
     )
-
-    return Progress(
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=console,
-    )
-
-
-class _Bars:
-    """A progress bar for each stage, with the rate at which text goes through it."""
-
-    def __init__(self, progress: "Progress"):
-        self._progress = progress
-        self._stage: TaskID | None = None
-
-    def start(self, stage: str, total: int | None) -> None:
-        self.finish()
-        self._stage = self._progress.add_task(stage, total=total, text="")
-        self._text_bytes, self._began = 0, time.monotonic()
-
-    def advance(self, amount: int) -> None:
-        assert self._stage is not None
-        self._progress.advance(self._stage, amount)
-
-    def took(self, text_bytes: int) -> None:
-        assert self._stage is not None
-        self._text_bytes += text_bytes
-        done = self._text_bytes / 1e6
-        rate = done / max(time.monotonic() - self._began, 1e-3)
-        self._progress.update(self._stage, text=f"{done:.1f} MB of text, {rate:.1f} MB/s")
-
-    def finish(self) -> None:
-        """Fill the bar of a stage that ended before its total, as `docs:` may."""
-        if self._stage is not None:
-            done = max(self._progress.tasks[self._stage].completed, 1)
-            self._progress.update(self._stage, completed=done, total=done)
 
 
 def _print(summary: "Summary", out: str, seconds: float) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    table = Table("what", "how much", title=Text(f"token store {out}"))
-    table.columns[1].justify = "right"
-    for name, value in _figures(summary, seconds):
-        table.add_row(name, value)
-    console.print(table)
+    console.print(_what_is_in(summary, out, seconds))
+    if summary.dropped:
+        console.print(_dropped(summary))
     if summary.problems.counts:
-        found = Table("problem", "count", "first at", "which", title="malformed input")
-        found.columns[1].justify = "right"
-        for kind, count in sorted(summary.problems.counts.items()):
-            first = summary.problems.first[kind]
-            place = Text(f"{first.file}:{first.line}", overflow="fold")
-            found.add_row(kind, f"{count:,}", place, Text(first.detail))
-        console.print(found)
+        console.print(_problems(summary))
+    if summary.dropped or summary.problems.counts:
         console.print(Text(f"all of it: {out}/problems.jsonl"), soft_wrap=True)
 
 
-def _figures(summary: "Summary", seconds: float) -> list[tuple[str, str]]:
-    return [
+def _what_is_in(summary: "Summary", out: str, seconds: float) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("what", "how much", title=Text(f"token store {out}"))
+    table.columns[1].justify = "right"
+    tokens = max(summary.tokens, 1)
+    for name, value in (
         ("documents", f"{summary.documents:,}"),
         ("sentences", f"{summary.sentences:,}"),
         ("tokens", f"{summary.tokens:,}"),
         ("vocabulary", f"{summary.vocab_size:,}"),
-        ("bytes per token", f"{summary.text_bytes / summary.tokens:.2f}"),
-        ("unknown pieces", f"{summary.unknown / summary.tokens:.4%}"),
+        ("bytes per token", f"{summary.text_bytes / tokens:.2f}"),
+        ("unknown pieces", f"{summary.unknown / tokens:.4%}"),
         ("text", f"{summary.text_bytes / 1e6:.1f} MB in {seconds:.1f} s"),
+        ("dropped", f"{sum(of.documents for of in summary.dropped.values()):,}"),
         ("malformed", f"{summary.problems.counts.total():,}"),
-    ]
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _dropped(summary: "Summary") -> "Table":
+    from rich.table import Table
+
+    table = Table("why", "documents", "text", title="dropped and why")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for reason, of in sorted(summary.dropped.items(), key=lambda entry: -entry[1].documents):
+        table.add_row(reason, f"{of.documents:,}", f"{of.text_bytes / 1e6:.1f} MB")
+    return table
+
+
+def _problems(summary: "Summary") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("problem", "count", "first at", "which", title="malformed input")
+    table.columns[1].justify = "right"
+    for kind, count in sorted(summary.problems.counts.items()):
+        first = summary.problems.first[kind]
+        place = Text(f"{first.file}:{first.line}", overflow="fold")
+        table.add_row(kind, f"{count:,}", place, Text(first.detail))
+    return table

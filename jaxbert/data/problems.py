@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+PROBLEMS = "problems.jsonl"
+"""Name of the file within a store that holds all of them."""
+
 
 @dataclass(frozen=True)
 class Problem:

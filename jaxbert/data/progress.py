@@ -13,11 +13,10 @@ from jaxbert.data.chunks import Chunk, Position
 from jaxbert.data.encode import EncodedDocuments
 from jaxbert.data.filters import Filters, Seen
 from jaxbert.data.partial import PartialStore
-from jaxbert.data.problems import Problem, Problems
+from jaxbert.data.problems import PROBLEMS, Problem, Problems
 from jaxbert.data.vocabulary_training import utf8_size
 from jaxbert.data.writer import StoreWriter
 
-PROBLEMS = "problems.jsonl"
 _COUNTS = ("documents", "sentences", "tokens", "text_bytes", "unknown")
 
 
