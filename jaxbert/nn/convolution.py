@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.nn.parts import Convolution
@@ -36,22 +37,22 @@ class EmbeddingConvolution(nnx.Module):
         self,
         embedded: Float[Array, "batch seq hidden"],
         x: Float[Array, "batch seq hidden"],
-        attention_mask: Bool[Array, "batch seq"],
+        examples: Examples,
         key: Array | None,
     ) -> Float[Array, "batch seq hidden"]:
         """What replaces `x`, the first layer's output; zero at padding."""
-        mask = attention_mask[..., None]
-        convolved = jnp.where(mask, self._convolved(embedded), 0.0).astype(self.dtype)
+        mask = examples.is_real[..., None]
+        convolved = jnp.where(mask, self._convolved(embedded, examples), 0.0).astype(self.dtype)
         convolved = ACTIVATIONS[self.activation](dropout(convolved, self.dropout_rate, key))
         return jnp.where(mask, self.norm(x + convolved), 0.0).astype(x.dtype)
 
-    def _convolved(self, x: Float[Array, "batch seq hidden"]) -> Float[Array, "batch seq hidden"]:
+    def _convolved(
+        self, x: Float[Array, "batch seq hidden"], examples: Examples
+    ) -> Float[Array, "batch seq hidden"]:
         """float32 sum of one product for every place of the kernel, which shard as any other."""
-        length, reach = x.shape[1], self.width // 2
-        padded = jnp.pad(x.astype(self.dtype), ((0, 0), (reach, reach), (0, 0)))
-        kernel = self.kernel[...].astype(self.dtype)
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
         total = self.bias[...][None, None]
         for place in range(self.width):
-            shifted = padded[:, place : place + length]
-            total += jnp.matmul(shifted, kernel[place], preferred_element_type=jnp.float32)
+            theirs = examples.neighbours(x, place - self.width // 2)
+            total += jnp.matmul(theirs, kernel[place], preferred_element_type=jnp.float32)
         return total

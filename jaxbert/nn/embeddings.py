@@ -3,11 +3,12 @@
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.linear import Linear
 from jaxbert.nn.norm import norm
 from jaxbert.typing import Array
@@ -50,37 +51,37 @@ class Embeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch seq"],
-        attention_mask: Bool[Array, "batch seq"],
+        examples: Examples,
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
     ) -> Float[Array, "batch seq hidden"]:
         """Embeds tokens; the sum and the norm run in float32.
 
-        Raises UserError for more tokens than there are positions.
+        Raises UserError for rows of more tokens than there are positions, packed or not.
         """
         config = self.config
         _check_length(input_ids.shape[1], config)
         x = self.word.embedding[...][input_ids]
         if config.position_embedding_type == "absolute":
-            x += self.position.embedding[...][None, : input_ids.shape[1]]
+            x += examples.by_position(self.position.embedding[...])
         elif config.position_embedding_type == "after_padding":
-            x += self.position.embedding[...][positions_after_padding(input_ids, config)]
+            x += self.position.embedding[...][positions_after_padding(input_ids, examples, config)]
         if config.type_vocab_size:
             x += self.token_type.embedding[...][token_type_ids]
         if config.embedding_norm:
             x = self.norm(x)
         if config.mask_embeddings:
-            x = jnp.where(attention_mask[..., None], x, 0.0)
+            x = jnp.where(examples.is_real[..., None], x, 0.0)
         x = dropout(x.astype(self.dtype), self.dropout_rate, key)
         return self.projection(x) if config.projects_embeddings else x
 
 
 def positions_after_padding(
-    input_ids: Int[Array, "batch seq"], config: EncoderConfig
+    input_ids: Int[Array, "batch seq"], examples: Examples, config: EncoderConfig
 ) -> Int[Array, "batch seq"]:
     """RoBERTa's positions: tokens count from `pad_token_id` + 1, padding has `pad_token_id`."""
     is_token = (input_ids != config.pad_token_id).astype(jnp.int32)
-    return jnp.cumsum(is_token, axis=1) * is_token + config.pad_token_id
+    return examples.counted(is_token) * is_token + config.pad_token_id
 
 
 def longest_input(config: EncoderConfig) -> int:

@@ -10,11 +10,12 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.convolution import EmbeddingConvolution
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.embeddings import Embeddings
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.norm import norm
 from jaxbert.nn.parts import LayerType
 from jaxbert.nn.relative import RelativeEmbeddings
-from jaxbert.nn.rotary import rotation
+from jaxbert.nn.rotary import Rotation, rotation
 from jaxbert.typing import Array
 
 
@@ -46,7 +47,7 @@ class Encoder(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch seq"],
-        attention_mask: Bool[Array, "batch seq"],
+        examples: Examples,
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
     ) -> tuple[
@@ -61,14 +62,14 @@ class Encoder(nnx.Module):
         embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)
         if config.convolution is not None:
             embedding_key, convolution_key = split_key(embedding_key, 2)
-        x = self.embeddings(input_ids, attention_mask, token_type_ids, embedding_key)
+        x = self.embeddings(input_ids, examples, token_type_ids, embedding_key)
         hidden_states, attentions = [x], []
-        inputs = self._inputs(attention_mask)
+        inputs = self._inputs(examples)
         for index, layer_key in enumerate(layer_keys):
             layer = self.layers[config.stored_layer(index)]
             x, weights = layer(x, inputs[config.layer_type(index)], layer_key)
             if index == 0 and config.convolution is not None:
-                x = self.convolution(hidden_states[0], x, attention_mask, convolution_key)
+                x = self.convolution(hidden_states[0], x, examples, convolution_key)
             hidden_states.append(x)
             attentions.append(weights)
         if config.norm_placement == "pre":
@@ -76,9 +77,9 @@ class Encoder(nnx.Module):
             hidden_states[-1] = self.final_norm(x).astype(self.dtype)
         return tuple(hidden_states), tuple(attentions)
 
-    def _inputs(self, attention_mask: Bool[Array, "batch seq"]) -> dict[LayerType, AttentionInputs]:
+    def _inputs(self, examples: Examples) -> dict[LayerType, AttentionInputs]:
         """What the layers of each type share."""
-        config, length = self.config, attention_mask.shape[1]
+        config, length = self.config, examples.is_real.shape[1]
         relative = None
         if config.relative_attention is not None:
             relative = self.relative(length, self.dtype)
@@ -87,16 +88,17 @@ class Encoder(nnx.Module):
         inputs = {}
         for layer_type in types:
             is_local = layer_type == "sliding_attention"
-            mask = attention_mask[:, None, None, :]
+            mask = examples.attended
             if is_local:
                 mask = mask & _window(length, config.local_attention // 2)[None, None]
             if config.mask_embeddings:
                 # DeBERTa's padding attends to nothing in particular, and so to all alike.
-                mask = mask & attention_mask[:, None, :, None]
+                mask = mask & examples.is_real[:, None, :, None]
             rotary, turns = config.rotary, None
             if rotary is not None:
                 theta = rotary.local_rope_theta if is_local else rotary.rope_theta
-                turns = rotation(length, config.hidden_size // config.num_attention_heads, theta)
+                tables = rotation(length, config.hidden_size // config.num_attention_heads, theta)
+                turns = Rotation(*map(examples.by_position, tables))
             inputs[layer_type] = AttentionInputs(mask, turns, relative)
         return inputs
 

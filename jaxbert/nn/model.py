@@ -5,12 +5,13 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Int, Shaped
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
+from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
 from jaxbert.nn.parts import HeadStyle
@@ -21,7 +22,11 @@ Capture = Literal["hidden_states", "attentions"]
 
 
 class ModelOutput(NamedTuple):
-    """What a model returns; what its head does not have is None. Logits are float32."""
+    """What a model returns; what its head does not have is None. Logits are float32.
+
+    Of packed rows, what is one a row has one an example: [batch, examples, ...]. Where a row has
+    fewer examples, the last ones are finite and mean nothing.
+    """
 
     last_hidden_state: Array
     """[batch, seq, hidden], compute dtype."""
@@ -35,7 +40,8 @@ class ModelOutput(NamedTuple):
     """[batch, 2] of the pretraining head; BERT: class 0 = B follows A, 1 = B is random; ALBERT:
     class 0 = in order, 1 = swapped."""
     start_logits: Array | None = None
-    """[batch, seq] of question answering: where the answer starts."""
+    """[batch, seq] of question answering: where the answer starts. Packed rows too: which columns
+    are an example's is the caller's to know."""
     end_logits: Array | None = None
     """[batch, seq]: its last token."""
     hidden_states: tuple[Array, ...] | None = None
@@ -87,6 +93,8 @@ class Model(nnx.Module):
         attention_mask: Shaped[ArrayOrNumpy, "*choices seq"] | None = None,
         token_type_ids: Int[ArrayOrNumpy, "*choices seq"] | None = None,
         *,
+        sequence_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
+        sequence_starts: Int[ArrayOrNumpy, "batch examples"] | None = None,
         masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
         capture: tuple[Capture, ...] = (),
         key: Array | None = None,
@@ -97,19 +105,26 @@ class Model(nnx.Module):
         True = attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`:
         the vocabulary projection runs on these positions only. `key`: dropout acts with it, and
         only with it.
+
+        Packed rows hold several examples side by side and have `sequence_ids` in place of a mask:
+        1, 2, ... in the order of the row, each a run of columns, and 0 at padding. No example
+        attends to another and positions begin anew in each, so that its outputs are those of a
+        row of its own up to rounding. Heads that take one vector of an example also need
+        `sequence_starts`, the columns of the first tokens (0 where unused). For multiple choice
+        packed rows are [batch, seq] too, and every choice is an example. Raises UserError for
+        inputs that contradict each other.
         """
         _check_capture(capture)
-        leading = _check_rank(input_ids, self.head)
+        leading = _check_rank(input_ids, self.head, is_packed=sequence_ids is not None)
         length = input_ids.shape[-1]
         input_ids = jnp.asarray(input_ids).reshape(-1, length)
-        mask = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
+        examples = lay_out(input_ids, attention_mask, sequence_ids, sequence_starts)
         types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        mask = jnp.asarray(mask, bool).reshape(-1, length)
         types = jnp.asarray(types).reshape(-1, length)
         encoder_key, head_key = split_key(key, 2)
-        hidden_states, attentions = self.encoder(input_ids, mask, types, encoder_key)
-        output = self._outputs(hidden_states, mask, types, masked_lm_positions, head_key)
-        if self.head.kind == "multiple_choice":
+        hidden_states, attentions = self.encoder(input_ids, examples, types, encoder_key)
+        output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)
+        if self.head.kind == "multiple_choice" and sequence_ids is None:
             assert output.logits is not None
             output = output._replace(logits=output.logits.reshape(leading))
         return output._replace(
@@ -120,7 +135,7 @@ class Model(nnx.Module):
     def _outputs(
         self,
         hidden_states: tuple[Array, ...],
-        mask: Bool[Array, "batch seq"],
+        examples: Examples,
         types: Int[Array, "batch seq"],
         masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None,
         key: Array | None,
@@ -133,7 +148,7 @@ class Model(nnx.Module):
         logits: Array | None = None
         next_sentence: Array | None = None
         if kind in POOLED:
-            pooled = self._pooled(read, mask, types, projection_key)
+            pooled = self._pooled(read, examples, types, projection_key)
         elif self.has_projection:
             read = self.projection(read, projection_key)
         if self.head.has_masked_lm:
@@ -149,7 +164,8 @@ class Model(nnx.Module):
         scores = self.classifier(read if pooled is None else pooled, classifier_key)
         if kind == "question_answering":
             return ModelOutput(last, start_logits=scores[..., 0], end_logits=scores[..., 1])
-        logits = scores[..., 0] if kind == "replaced_token_detection" else scores
+        is_one = kind in ("replaced_token_detection", "multiple_choice")
+        logits = scores[..., 0] if is_one else scores
         return ModelOutput(last, pooled, logits)
 
     def _vocabulary_logits(
@@ -163,11 +179,11 @@ class Model(nnx.Module):
     def _pooled(
         self,
         x: Array,
-        mask: Bool[Array, "batch seq"],
+        examples: Examples,
         types: Int[Array, "batch seq"],
         key: Array | None,
     ) -> Array | None:
-        """The vector of a row, projected where the head has a projection."""
+        """The vector of every example, projected where the head has a projection."""
         how: Pooling | Literal["late"] | None = self.head.pooling
         if how is None:
             is_plain = self.head.kind == "none" and self.head.mixture is None
@@ -175,11 +191,11 @@ class Model(nnx.Module):
                 return None
             how = head_style(self.config, self.head).pooling
         if how == "late":
-            return pool(self.pooler(x, key), mask, types, "mean", self.config.type_vocab_size)
+            return pool(self.pooler(x, key), examples, types, "mean", self.config.type_vocab_size)
         if how == "attention":
-            vector = self.attention_pooling(x, mask)
+            vector = self.attention_pooling(x, examples)
         else:
-            vector = pool(x, mask, types, how, self.config.type_vocab_size)
+            vector = pool(x, examples, types, how, self.config.type_vocab_size)
         return self.pooler(vector, key) if self.has_projection else vector
 
 
@@ -223,11 +239,14 @@ def _dropout_rates(config: EncoderConfig, head: Head, style: HeadStyle) -> tuple
     return rate if style.dense_dropout is None else style.dense_dropout, rate
 
 
-def _check_rank(input_ids: ArrayOrNumpy, head: Head) -> tuple[int, ...]:
-    rank = 3 if head.kind == "multiple_choice" else 2
+def _check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> tuple[int, ...]:
+    rank = 3 if head.kind == "multiple_choice" and not is_packed else 2
     if input_ids.ndim != rank:
         shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
-        raise UserError(f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {shape}")
+        rows = "of packed rows " if is_packed else ""
+        raise UserError(
+            f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {rows}{shape}"
+        )
     return input_ids.shape[:-1]
 
 

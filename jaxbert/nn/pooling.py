@@ -1,4 +1,4 @@
-"""How one vector comes from the tokens of a row, or from several layers."""
+"""How one vector comes from the tokens of an example, or from several layers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.head import LayerMixture, Pooling
 from jaxbert.nn.linear import Linear
 from jaxbert.nn.numerics import MASKED_SCORE
@@ -15,30 +16,31 @@ from jaxbert.typing import Array
 
 def pool(
     x: Float[Array, "batch seq features"],
-    mask: Bool[Array, "batch seq"],
+    examples: Examples,
     token_type_ids: Int[Array, "batch seq"],
     how: Pooling,
     num_types: int,
-) -> Float[Array, "batch features"]:
-    """One vector per row from the tokens where `mask` is True, computed in float32.
+) -> Float[Array, "batch *examples features"]:
+    """One vector per example from its real tokens, computed in float32.
 
-    cls: the first token, whatever the mask. segments: the mean of every sentence type, then the
-    mean of those that occur, so that a long first sentence does not drown a short second one. A
-    row without tokens gives zeros.
+    cls: the first token, real or not. segments: the mean of every sentence type, then the mean of
+    those that occur, so that a long first sentence does not drown a short second one. An example
+    without tokens gives zeros, but for cls what stands in the first column.
     """
     if how == "cls":
-        return x[:, 0]
+        return examples.first(x)
+    members = examples.members
     if how == "max":
         # In the dtype of x: its largest value needs no arithmetic.
-        largest = jnp.max(jnp.where(mask[..., None], x, -jnp.inf), axis=1)
-        return jnp.where(jnp.any(mask, axis=1, keepdims=True), largest, 0)
+        largest = jnp.max(jnp.where(members[..., None], _beside(x, members), -jnp.inf), axis=-2)
+        return jnp.where(jnp.any(members, axis=-1, keepdims=True), largest, 0)
     if how == "mean":
-        return _mean(x, mask).astype(x.dtype)
+        return _mean(x, members).astype(x.dtype)
     assert how == "segments"
-    types = jnp.arange(num_types)
-    inside = mask[:, None] & (token_type_ids[:, None] == types[None, :, None])
-    means = jax.vmap(_mean, in_axes=(None, 1), out_axes=1)(x, inside)
-    return _mean(means, jnp.any(inside, axis=2)).astype(x.dtype)
+    types = token_type_ids[:, None] == jnp.arange(num_types)[None, :, None]
+    inside = members[..., None, :] & _beside(types, members)
+    means = _mean(x, inside)
+    return _mean(means, jnp.any(inside, axis=-1)).astype(x.dtype)
 
 
 class AttentionPooling(nnx.Module):
@@ -50,14 +52,16 @@ class AttentionPooling(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "batch seq features"], mask: Bool[Array, "batch seq"]
-    ) -> Float[Array, "batch features"]:
-        """The weighted mean, in the dtype of `x`; zeros for a row without tokens."""
-        scores = self.score(x)[..., 0].astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(mask, scores, MASKED_SCORE), axis=-1)
-        weights = jnp.where(mask, weights, 0.0)
+        self, x: Float[Array, "batch seq features"], examples: Examples
+    ) -> Float[Array, "batch *examples features"]:
+        """The weighted mean, in the dtype of `x`; zeros for an example without tokens."""
+        members = examples.members
+        scores = _beside(self.score(x).astype(jnp.float32), members)[..., 0]
+        weights = jax.nn.softmax(jnp.where(members, scores, MASKED_SCORE), axis=-1)
+        weights = jnp.where(members, weights, 0.0)
         # Not a matrix product: by default those round float32 to bfloat16 on TPU.
-        return jnp.sum(weights[..., None] * x.astype(jnp.float32), axis=1).astype(x.dtype)
+        weighted = weights[..., None] * _beside(x.astype(jnp.float32), members)
+        return jnp.sum(weighted, axis=-2).astype(x.dtype)
 
 
 class Mixture(nnx.Module):
@@ -82,7 +86,16 @@ class Mixture(nnx.Module):
 
 
 def _mean(
-    x: Float[Array, "batch items features"], mask: Bool[Array, "batch items"]
-) -> Float[Array, "batch features"]:
-    total = jnp.sum(jnp.where(mask[..., None], x.astype(jnp.float32), 0.0), axis=1)
-    return total / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+    x: Float[Array, "batch *groups items features"], mask: Bool[Array, "batch *masked items"]
+) -> Float[Array, "batch *masked features"]:
+    x = _beside(x.astype(jnp.float32), mask)
+    total = jnp.sum(jnp.where(mask[..., None], x, 0.0), axis=-2)
+    return total / jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+
+
+def _beside(x: Array, members: Bool[Array, "batch *groups seq"]) -> Array:
+    """`x` [batch, ..., seq, features] with axes of size 1 for groups that only `members` has.
+
+    They are broadcast inside the sum that follows.
+    """
+    return jnp.expand_dims(x, tuple(range(1, 2 + members.ndim - x.ndim)))

@@ -10,14 +10,14 @@ from jaxbert.typing import Array
 
 
 class Rotation(NamedTuple):
-    """float32 cosines and sines, [seq, head_dim / 2] each."""
+    """float32 cosines and sines by position, [..., seq, head_dim / 2] each."""
 
     cosine: Array
     sine: Array
 
 
 def rotation(length: int, head_dim: int, theta: float) -> Rotation:
-    """Position p turns pair i by the angle p / theta^(2 i / head_dim)."""
+    """[length, head_dim / 2]: position p turns pair i by the angle p / theta^(2 i / head_dim)."""
     # The reference rounds powers, frequencies and angles to float32, which at position 8,000 is a
     # turn of 5e-4: the models were trained with it. Each function is exact before it is rounded.
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
@@ -30,8 +30,11 @@ def rotation(length: int, head_dim: int, theta: float) -> Rotation:
 def rotate(
     x: Float[Array, "batch seq heads head_dim"], by: Rotation
 ) -> Float[Array, "batch seq heads head_dim"]:
-    """Turns the pairs (i, i + head_dim / 2) of every head in float32; the dtype of `x` returns."""
+    """Turns the pairs (i, i + head_dim / 2) of every head in float32; the dtype of `x` returns.
+
+    `by` is of the tokens of every row, or one for all rows (batch 1).
+    """
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cosine, sine = by.cosine[None, :, None], by.sine[None, :, None]
+    cosine, sine = by.cosine[:, :, None], by.sine[:, :, None]
     turned = (first * cosine - second * sine, second * cosine + first * sine)
     return jnp.concatenate(turned, axis=-1).astype(x.dtype)

@@ -19,7 +19,11 @@ from jaxbert.typing import Array, Batch
 
 @dataclass(frozen=True)
 class MaskedLanguageModelling:
-    """Batch: labels [batch, predictions] at masked_lm_positions; next_sentence_label [batch]."""
+    """Batch: labels [batch, predictions] at masked_lm_positions; next_sentence_label [batch].
+
+    Packed rows: positions are columns of the row, next_sentence_label is [batch, examples]. What
+    is -100 does not count.
+    """
 
     sentence_pairs: SentencePairs = "next_sentence"
     """Also what the names of its loss and accuracy begin with."""
@@ -40,14 +44,14 @@ class MaskedLanguageModelling:
         return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
-        """Masked positions; rows that are pairs."""
+        """Masked positions; examples that are pairs."""
         weights = {"masked_lm_loss": label_count(batch["labels"])}
         if self.sentence_pairs != "none":
             weights[f"{self.sentence_pairs}_loss"] = label_count(batch["next_sentence_label"])
         return weights
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
-        """Cross-entropy over masked positions; over rows."""
+        """Cross-entropy over masked positions; over examples."""
         assert output.logits is not None
         sums = {"masked_lm_loss": cross_entropy_sum(output.logits, batch["labels"])}
         if self.sentence_pairs != "none":

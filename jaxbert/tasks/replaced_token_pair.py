@@ -96,7 +96,10 @@ class ReplacedTokenPair:
 
 @dataclass(frozen=True)
 class PairApply:
-    """apply(params, input_ids, attention_mask, token_type_ids, *, masked_lm_positions, labels)."""
+    """apply(params, input_ids, attention_mask, token_type_ids, *, masked_lm_positions, labels).
+
+    Or with `sequence_ids`, for packed rows.
+    """
 
     pair: ReplacedTokenPair
     generator: Apply
@@ -109,6 +112,8 @@ class PairApply:
         attention_mask: Int[Array, "batch seq"] | None = None,
         token_type_ids: Int[Array, "batch seq"] | None = None,
         *,
+        sequence_ids: Int[Array, "batch seq"] | None = None,
+        sequence_starts: Int[Array, "batch examples"] | None = None,
         masked_lm_positions: Int[Array, "batch predictions"],
         labels: Int[Array, "batch predictions"],
         key: Array | None = None,
@@ -119,11 +124,16 @@ class PairApply:
         dropout and the samples are a function of the batch.
         """
         generator_key, discriminator_key, sample_key = split_key(key, 3)
+        rows = {
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "sequence_ids": sequence_ids,
+            "sequence_starts": sequence_starts,
+        }
         logits = self.generator(
             self.pair.generator_params(params),
             input_ids,
-            attention_mask,
-            token_type_ids,
+            **rows,
             masked_lm_positions=masked_lm_positions,
             key=generator_key,
         ).logits
@@ -135,11 +145,7 @@ class PairApply:
         original = _placed(input_ids, masked_lm_positions, labels, labels)
         filled = _placed(input_ids, masked_lm_positions, labels, sampled)
         judged = self.discriminator(
-            self.pair.discriminator_params(params),
-            filled,
-            attention_mask,
-            token_type_ids,
-            key=discriminator_key,
+            self.pair.discriminator_params(params), filled, **rows, key=discriminator_key
         ).logits
         assert judged is not None
         return ReplacedTokenOutput(logits, judged, original, filled != original)

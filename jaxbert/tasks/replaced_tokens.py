@@ -11,7 +11,7 @@ import numpy as np
 from jaxbert.nn.head import Head
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenOutput
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
+from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums, real_tokens
 from jaxbert.typing import Array, Batch
 
 
@@ -86,4 +86,4 @@ class ReplacedTokenDetection:
     def _is_text(self, input_ids: Array, batch: Batch) -> Array:
         """True for tokens that are judged; [MASK] is no special token here."""
         is_special = jnp.isin(input_ids, jnp.asarray(self.special_ids))
-        return batch["attention_mask"].astype(bool) & ~is_special
+        return real_tokens(batch) & ~is_special

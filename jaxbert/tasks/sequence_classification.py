@@ -19,7 +19,8 @@ from jaxbert.typing import Array, Batch
 class SequenceClassification:
     """Batch: labels int32 [batch], -100 = does not count.
 
-    Regression: labels float32 [batch]; rows count where `row_ids` >= 0.
+    Regression: labels float32 [batch]; rows count where `row_ids` >= 0. Packed rows: both are
+    [batch, examples].
     """
 
     labels: tuple[str, ...]
@@ -30,7 +31,7 @@ class SequenceClassification:
 
     @property
     def head(self) -> Head:
-        """A classifier over one vector of the row; by default of [CLS] in the last layer."""
+        """A classifier over one vector of a text; by default of [CLS] in the last layer."""
         return Head(
             "sequence_classification",
             labels=self.labels,
@@ -61,7 +62,7 @@ class SequenceClassification:
         assert output.logits is not None
         if not self.is_regression:
             return {"loss": cross_entropy_sum(output.logits, batch["labels"])}
-        errors = jnp.square(output.logits[:, 0] - batch["labels"].astype(jnp.float32))
+        errors = jnp.square(output.logits[..., 0] - batch["labels"].astype(jnp.float32))
         return {"loss": jnp.sum(jnp.where(batch["row_ids"] >= 0, errors, 0.0))}
 
     def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:

@@ -1,15 +1,24 @@
 """What the training loop knows of a task."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import jax
 import numpy as np
 
 from jaxbert.nn.head import Head
 from jaxbert.typing import Array, Batch, Params
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "masked_lm_positions")
+MODEL_INPUTS = (
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "sequence_ids",
+    "sequence_starts",
+    "masked_lm_positions",
+)
 
+A = TypeVar("A", jax.Array, np.ndarray)
 WeightedSums = dict[str, tuple[Array, Array]]
 """name -> (sum, weight), both scalars; divided once, after all microbatches and devices."""
 
@@ -49,6 +58,12 @@ class Task(Protocol):
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Final metrics from the divided sums and the gathered rows (and their labels)."""
+
+
+def real_tokens(batch: Mapping[str, A]) -> A:
+    """bool [batch, seq]: False at padding. Packed rows say so by their `sequence_ids`."""
+    name = "sequence_ids" if "sequence_ids" in batch else "attention_mask"
+    return batch[name] != 0
 
 
 def run_model(

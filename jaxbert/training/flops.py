@@ -36,11 +36,11 @@ def peak_flops(device: jax.Device) -> float | None:
 def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float:
     """Model FLOPs (forward and backward) that the real tokens of a host batch need.
 
-    6 per weight and token, 12 * hidden per layer and pair of tokens of a row that attend to each
+    6 per weight and token, 12 * hidden per layer and pair of tokens that attend to each
     other, 6 per weight of the output and masked position; padding counts nothing. Counting as in
     Chowdhery et al. 2022, appendix B.
     """
-    lengths = batch["attention_mask"].sum(axis=-1, dtype=np.float64)
+    lengths = _lengths(batch)
     flops = 6.0 * _weights(config) * float(lengths.sum())
     for layer in range(config.num_hidden_layers):
         is_local = config.layer_type(layer) == "sliding_attention"
@@ -51,6 +51,17 @@ def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float
         num_masked = float((batch["labels"] != IGNORED).sum())
         flops += 6 * _output_weights(config) * num_masked
     return flops
+
+
+def _lengths(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """float64: how many tokens every example has; 0 also where a packed row has fewer examples."""
+    if "sequence_ids" not in batch:
+        return batch["attention_mask"].sum(axis=-1, dtype=np.float64)
+    ids = batch["sequence_ids"]
+    count = int(ids.max()) + 1
+    distinct = ids + count * np.arange(len(ids))[:, None]
+    lengths = np.bincount(distinct.ravel(), minlength=count * len(ids)).reshape(len(ids), count)
+    return lengths[:, 1:].astype(np.float64)
 
 
 def _weights(config: EncoderConfig) -> int:

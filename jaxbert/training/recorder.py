@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxbert.errors import UserError
+from jaxbert.tasks.task import real_tokens
 from jaxbert.training.flops import peak_flops
 from jaxbert.training.log import MetricLog, Row
 from jaxbert.training.progress import TrainingProgress
@@ -86,8 +87,9 @@ class Recorder:
         self.start_clock()
 
     def _count(self, batch: HostBatch) -> None:
-        self._tokens += int(batch["attention_mask"].sum())
-        self._positions += batch["attention_mask"].size
+        is_real = real_tokens(batch)
+        self._tokens += int(is_real.sum())
+        self._positions += is_real.size
         self._flops += self._flops_of(batch)
 
     def _throughput(self) -> Row:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.convolution import EmbeddingConvolution
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.parts import Convolution
 
 CONFIG = EncoderConfig(hidden_size=4, num_attention_heads=1, initializer_range=0.5)
@@ -37,7 +38,7 @@ def test_every_position_sees_its_neighbours_and_padding_is_zero(width: int):
     summed = X + np.tanh(total)
     centred = summed - summed.mean(-1, keepdims=True)
     normed = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-12)
-    found = convolution(jnp.asarray(EMBEDDED), jnp.asarray(X), jnp.asarray(MASK), None)
+    found = convolution(jnp.asarray(EMBEDDED), jnp.asarray(X), Examples(jnp.asarray(MASK)), None)
     np.testing.assert_allclose(found, np.where(MASK[..., None], normed, 0), atol=1e-5)
 
 
@@ -46,7 +47,7 @@ def test_it_has_gradients_in_bfloat16():
     half = jnp.asarray(EMBEDDED, jnp.bfloat16), jnp.asarray(X, jnp.bfloat16)
 
     def loss(embedded: jax.Array) -> jax.Array:
-        found = convolution(embedded, half[1], jnp.asarray(MASK), jax.random.key(0))
+        found = convolution(embedded, half[1], Examples(jnp.asarray(MASK)), jax.random.key(0))
         assert found.dtype == jnp.bfloat16
         return jnp.sum(found.astype(jnp.float32) ** 3)
 

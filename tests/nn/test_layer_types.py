@@ -12,6 +12,7 @@ from flax import nnx
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.encoder import Encoder
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.nn.parts import Convolution, RelativeAttention, RotaryPositions
@@ -65,7 +66,7 @@ def test_layer_types_begin_again_after_the_last():
 def test_what_layers_share_is_made_once_and_in_the_order_of_the_layers():
     types = ("sliding_attention", "full_attention", "sliding_attention")
     encoder = Encoder(replace(LOCAL, layer_types=types), dtype=jnp.float32, rngs=nnx.Rngs(0))
-    made = encoder._inputs(jnp.ones((1, 4), bool))
+    made = encoder._inputs(Examples(jnp.ones((1, 4), bool)))
     assert list(made) == ["sliding_attention", "full_attention"]
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.examples import Examples
 from jaxbert.nn.functional import abstract_params, init_params, make_apply
 from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind, LayerMixture, Pooling
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
@@ -42,8 +43,10 @@ def attention_pooling(kernel: np.ndarray = SCORE) -> AttentionPooling:
 
 
 def pooled(x: Any, mask: Any, types: Any, how: Pooling) -> jax.Array:
-    x, mask, types = jnp.asarray(x), jnp.asarray(mask), jnp.asarray(types)
-    return attention_pooling()(x, mask) if how == "attention" else pool(x, mask, types, how, 2)
+    x, types, examples = jnp.asarray(x), jnp.asarray(types), Examples(jnp.asarray(mask))
+    if how == "attention":
+        return attention_pooling()(x, examples)
+    return pool(x, examples, types, how, 2)
 
 
 def row_reference(

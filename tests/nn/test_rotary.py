@@ -3,22 +3,27 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.nn.rotary import rotate, rotation
+from jaxbert.nn.rotary import Rotation, rotate, rotation
 
 X = np.random.default_rng(0).normal(size=(2, 9, 3, 8)).astype(np.float32)
+
+
+def of_nine(theta: float) -> Rotation:
+    """Positions 0 to 8, the same in every row."""
+    return Rotation(*(table[None] for table in rotation(9, 8, theta)))
 
 
 def test_every_pair_is_turned_by_its_own_angle():
     pairs = X[..., :4].astype(np.float64) + 1j * X[..., 4:]
     angles = np.arange(9)[:, None] / 100.0 ** (np.arange(4) / 4)
     turned = pairs * np.exp(1j * angles)[None, :, None]
-    found = rotate(jnp.asarray(X), rotation(9, 8, 100.0))
+    found = rotate(jnp.asarray(X), of_nine(100.0))
     np.testing.assert_allclose(found[..., :4], turned.real, atol=2e-6)
     np.testing.assert_allclose(found[..., 4:], turned.imag, atol=2e-6)
 
 
 def test_products_depend_on_the_distance_alone():
-    table = rotation(9, 8, 10.0)
+    table = of_nine(10.0)
     one = np.broadcast_to(X[:, :1], X.shape)
     query, keys = rotate(jnp.asarray(one), table), rotate(jnp.asarray(one[::-1]), table)
     scores = np.asarray(jnp.einsum("bqnd,bknd->bnqk", query, keys))
@@ -31,7 +36,7 @@ def test_products_depend_on_the_distance_alone():
 
 
 def test_the_dtype_stays_and_the_angles_do_not_round_with_it():
-    found = rotate(jnp.asarray(X, jnp.bfloat16), rotation(9, 8, 100.0))
+    found = rotate(jnp.asarray(X, jnp.bfloat16), of_nine(100.0))
     assert found.dtype == jnp.bfloat16
-    exact = rotate(jnp.asarray(X, jnp.bfloat16).astype(jnp.float32), rotation(9, 8, 100.0))
+    exact = rotate(jnp.asarray(X, jnp.bfloat16).astype(jnp.float32), of_nine(100.0))
     np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
