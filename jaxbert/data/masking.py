@@ -65,24 +65,20 @@ def mask_rows(
     """
     assert (phrases is not None) == isinstance(config.units, PhraseUnits), config.units
     rates = rates or config.rates()
-    address = _Address(seed, epochs, examples)
     in_row = np.arange(input_ids.shape[1]) < lengths[:, None]
     maskable = in_row & ~vocabulary.is_special[input_ids]
     wanted = num_predictions(lengths, rates.probability, config.max_predictions)
+    draws = _Draws(seed, epochs, examples)
     if isinstance(config.units, TokenUnits):
-        chosen = choose_tokens(maskable, address.words("masking", maskable.shape[1]), wanted)
+        chosen = choose_tokens(maskable, draws.words("masking", maskable.shape[1]), wanted)
     else:
         is_start = word_starts(maskable, vocabulary.is_continuation[input_ids])
         if phrases is not None:
             is_start &= ~phrases.inside(input_ids, maskable, is_start)
-        chosen = maskable & _choose_units(maskable, is_start, wanted, config.units, address)
+        chosen = maskable & _choose_units(maskable, is_start, wanted, config.units, draws)
     positions, used = _positions(chosen, config.most_predictions(input_ids.shape[1]))
     labels = np.take_along_axis(input_ids, positions, axis=1)
-    drawn = address.words("mask replacement", 2 * positions.shape[1])
-    action, replacement = drawn[:, 0::2], drawn[:, 1::2]
-    if isinstance(config.units, SpanUnits):
-        action = np.take_along_axis(action, _first_neighbours(positions), axis=1)
-    corrupted = _corrupt(labels, action, replacement, vocabulary, rates)
+    corrupted = _corrupt(labels, positions, vocabulary, config.units, rates, draws)
     masked_ids = input_ids.copy()
     rows, _ = np.nonzero(used)
     masked_ids[rows, positions[used]] = corrupted[used]
@@ -90,8 +86,8 @@ def mask_rows(
 
 
 @dataclass(frozen=True)
-class _Address:
-    """Where the random numbers of a batch come from."""
+class _Draws:
+    """The random words of the examples of a batch: uint32 [rows, count]."""
 
     seed: int
     epochs: NDArray[np.int64]
@@ -102,16 +98,16 @@ class _Address:
 
 
 def _choose_units(
-    maskable: Marks, is_start: Marks, wanted: NDArray[np.int64], units: Units, address: _Address
+    maskable: Marks, is_start: Marks, wanted: NDArray[np.int64], units: Units, draws: _Draws
 ) -> Marks:
     layout = Layout.of(maskable, is_start)
     width = maskable.shape[1]
-    order = layout.in_random_order(address.words("masking", width)[is_start])
+    order = layout.in_random_order(draws.words("masking", width)[is_start])
     shares = run_length_shares(units)
     if len(shares) == 1:
         runs = np.ones_like(layout.sizes)
     else:
-        runs = draw_run_lengths(shares, address.words("masked runs", width)[is_start])
+        runs = draw_run_lengths(shares, draws.words("masked runs", width)[is_start])
     return choose_runs(layout, order, runs, wanted, passes=isinstance(units, SpanUnits))
 
 
@@ -135,12 +131,18 @@ def _first_neighbours(positions: Ids) -> NDArray[np.int64]:
 
 def _corrupt(
     original: Ids,
-    action: NDArray[np.uint32],
-    replacement: NDArray[np.uint32],
+    positions: Ids,
     vocabulary: Vocabulary,
+    units: Units,
     rates: Rates,
+    draws: _Draws,
 ) -> Ids:
-    """What each chosen token becomes, decided by two words of random bits per token."""
+    """What each chosen token becomes: [rows, predictions], two random words for each."""
+    drawn = draws.words("mask replacement", 2 * original.shape[1])
+    action, replacement = drawn[:, 0::2], drawn[:, 1::2]
+    if isinstance(units, SpanUnits):
+        # Spans that touch are one, as in SpanBERT's code.
+        action = np.take_along_axis(action, _first_neighbours(positions), axis=1)
     share = action * 2.0**-32
     table = vocabulary.replacements
     random_ids = table[(replacement * 2.0**-32 * len(table)).astype(np.int64)]

@@ -71,8 +71,7 @@ def rates_at(
     steps, rates = [0, *(point.step for point in points)], rates_of_points(first, points)
     if interpolation == "constant":
         return rates[bisect_right(steps, step) - 1]
-    if len(steps) > 1 and steps[1] == 0:
-        steps, rates = steps[1:], rates[1:]
+    # Of two points at step 0 np.interp takes the later one, as it should.
     shares = [[getattr(r, share.name) for r in rates] for share in fields(Rates)]
     return Rates(*(float(np.interp(step, steps, values)) for values in shares))
 

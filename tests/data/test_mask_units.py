@@ -8,6 +8,7 @@ from scipy import stats
 from jaxbert.data.mask_units import (
     Layout,
     choose_runs,
+    choose_tokens,
     draw_run_lengths,
     run_length_shares,
     word_starts,
@@ -116,6 +117,21 @@ def test_runs_are_those_of_a_walk_over_each_row(passes):
         segments = words_of(maskable[row], continues[row])
         expected = walked(segments, own, runs[first : first + count], wanted[row], passes)
         assert set(np.flatnonzero(chosen[row]).tolist()) == expected
+
+
+def test_no_run_goes_on_in_the_next_row():
+    maskable = np.array([[True, True, False, False], [False, False, True, True]])
+    layout = Layout.of(maskable, maskable)
+    order = layout.in_random_order(np.arange(4, dtype=np.uint32))
+    assert layout.room.tolist() == [2, 1, 2, 1]
+    chosen = maskable & choose_runs(layout, order, np.full(4, 9), np.array([9, 0]), passes=True)
+    assert chosen.tolist() == [[True, True, False, False], [False] * 4]
+
+
+def test_tokens_that_draw_the_same_number_do_not_exceed_what_is_wanted():
+    maskable = np.array([[False, True, True, True], [True, True, False, True]])
+    chosen = choose_tokens(maskable, np.full((2, 4), 7, np.uint32), np.array([2, 5]))
+    assert chosen.tolist() == [[False, True, True, False], maskable[1].tolist()]
 
 
 def test_span_lengths_are_geometric_below_eleven_words():

@@ -88,9 +88,9 @@ def test_masks_are_80_percent_mask_10_percent_kept_and_10_percent_random():
     became = masked.input_ids[rows, masked.positions[rows, slots]]
     # A random replacement may hit the original: 1 in 995 of a tenth.
     random = (became != MASK) & (became != original)
-    shares = [(became == MASK).mean(), (became == original).mean(), random.mean()]
-    deviation = 4 * np.sqrt([0.16, 0.09, 0.09]) / np.sqrt(len(rows))
-    assert (np.abs(np.array(shares) - [0.8, 0.1, 0.1]) < deviation + 1e-4).all()
+    counts = [(became == MASK).sum(), (became == original).sum(), random.sum()]
+    expected = len(rows) * np.array([0.8, 0.1 + 0.1 / 995, 0.1 - 0.1 / 995])
+    assert stats.chisquare(counts, expected).pvalue > 0.001
     assert (became[random] >= NUM_SPECIAL).all()
     counts = np.bincount(became[random], minlength=VOCAB_SIZE)[NUM_SPECIAL:]
     assert stats.chisquare(counts).pvalue > 0.001
