@@ -1,10 +1,14 @@
 """Rows of `datasets`, from the Hugging Face hub, its cache, or a directory of save_to_disk."""
 
 import re
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from jaxbert.data.table_files import Reading, Rows, check_columns
 from jaxbert.errors import UserError
@@ -60,14 +64,40 @@ def _load(name: str, streaming: bool) -> Any:
     if is_saved_dataset(Path(directory)):
         return _load_saved(datasets, Path(directory), split or "train")
     failures: list[Exception] = []
-    for choice in _choices(name):
-        try:
-            return datasets.load_dataset(
-                choice.path, choice.config, split=choice.split, streaming=streaming
-            )
-        except _failures() as error:
-            failures.append(error)
+    is_local = Path(directory).is_dir() or datasets.config.HF_HUB_OFFLINE
+    with nullcontext() if is_local or _is_reachable() else _offline_mode(datasets):
+        for path, config, split in _choices(name):
+            try:
+                return datasets.load_dataset(path, config, split=split, streaming=streaming)
+            except _failures() as error:
+                failures.append(error)
     raise _not_loaded(name, failures, streaming)
+
+
+def _is_reachable() -> bool:
+    """Whether the hub's name can be looked up; asking the hub itself takes a minute to give up."""
+    from huggingface_hub.constants import ENDPOINT
+
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _offline_mode(datasets: Any) -> Iterator[None]:
+    """Both libraries as HF_HUB_OFFLINE=1 would have them: what is in the cache is used."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _load_saved(datasets: Any, path: Path, split: str) -> Any:
@@ -112,7 +142,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserError:
     if any(isinstance(error, ConnectionError) for error in failures):
-        return UserError(_offline(name, streaming))
+        return UserError(_what_to_download(name, streaming))
     # That there is no such data set says less than what one that exists lacks.
     specific = [error for error in failures if not isinstance(error, OSError)]
     reason = _first_line((specific or failures)[0]) if failures else "not a name"
@@ -123,7 +153,7 @@ def _broken(name: str, number: int, error: Exception) -> UserError:
     return UserError(f"hf:{name}, after row {number}: cannot be read on: {_first_line(error)}")
 
 
-def _offline(name: str, streaming: bool) -> str:
+def _what_to_download(name: str, streaming: bool) -> str:
     choices = list(_choices(name))
     path, config, split = choices[-1]
     folder = "-".join(filter(None, (*path.split("/"), config)))

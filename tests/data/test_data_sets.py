@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 import sys
+import time
 from types import ModuleType
 
 import numpy as np
@@ -211,6 +213,26 @@ def test_a_stream_that_breaks_off_says_after_which_row(datasets, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: stream)
     with pytest.raises(UserError, match="hf:big, after row 1000: cannot be read on: reset by peer"):
         documents("hf:big")
+
+
+def test_a_hub_that_has_no_address_is_not_asked(datasets, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("jaxbert.data.table_hf.getproxies", dict)
+
+    def getaddrinfo(host, *_):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    start = time.monotonic()
+    with pytest.raises(UserError, match="hf:glue/mrpc: the hub cannot be reached"):
+        read("hf:glue/mrpc")
+    # The library would try again for half a minute.
+    assert time.monotonic() - start < 5
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_the_hub_without_the_package_names_the_extra(monkeypatch):
