@@ -124,5 +124,5 @@ class Shard:
 def _damaged(file: Path, what: str) -> UserError:
     return UserError(
         f"{file}: {what} do not match their checksum; delete the file and copy it again from where"
-        " the store came from, or prepare the store again"
+        " the store came from (a store at a URL fetches it by itself), or prepare the store again"
     )

@@ -33,15 +33,17 @@ class TokenStore:
 
     @classmethod
     def open(cls, path: str | Path) -> "TokenStore":
-        """Open a finished store; anything else raises a UserError that says what it is instead."""
+        """Open a finished store; anything else raises a UserError that says what it is instead.
+
+        A store at a URL is brought into the cache first, but for what is there already.
+        """
+        if "://" in str(path):
+            from jaxbert.data.mirror import mirror
+
+            path = mirror(str(path))
         path = Path(path)
-        store = cls(path, read_metadata(path))
-        sizes = dict(store.metadata["files"])
-        for shard in store.shards:
-            folder = shard.path.relative_to(path)
-            for name, size in shard.record.file_sizes(store.dtype).items():
-                sizes[f"{folder}/{name}"] = size
-        for name, size in sizes.items():
+        store = cls(path, _read_metadata(path))
+        for name, size in file_sizes(store.metadata).items():
             _check_size(path / name, size)
         if tokenizer_fingerprint(path) != store.metadata["tokenizer"]:
             raise UserError(
@@ -210,8 +212,17 @@ def tokenizer_fingerprint(store: Path) -> str:
     return digest.hexdigest()
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What store.json says; a UserError where there is no finished store of this version."""
+def file_sizes(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of every file of a store but store.json."""
+    sizes = dict(metadata["files"])
+    dtype = np.dtype(metadata["dtype"])
+    for number, described in enumerate(metadata["shards"]):
+        for name, size in ShardRecord(**described).file_sizes(dtype).items():
+            sizes[f"{shard_name(number)}/{name}"] = size
+    return sizes
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
     file = path / METADATA
     if not path.is_dir():
         raise UserError(f"{path}: no such token store; make it with `jaxbert prepare --out {path}`")
@@ -220,8 +231,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path}: not a token store, or one whose prepare was interrupted (it has no"
             f" {METADATA}); make it with `jaxbert prepare`"
         )
+    return parse_metadata(file.read_bytes(), file)
+
+
+def parse_metadata(text: bytes, file: str | Path) -> dict[str, Any]:
+    """What store.json says; a UserError if it is not of a store of this version."""
     try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
+        metadata = json.loads(text)
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error}); prepare the store again") from None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

@@ -4,7 +4,8 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,25 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
     It is named after the contents as the file system tells them apart, so that it is fetched again
     exactly when one has changed. Raises UserError where there is nothing, or no way to it.
     """
-    import fsspec
-
-    try:
-        system, root = fsspec.core.url_to_fs(url)
+    with reached(url) as (system, root):
         files = _matching(system, root, wanted)
         if not files:
             raise UserError(f"{url} holds none of the files wanted here, such as {wanted[0]}")
         marks = sorted((name, system.ukey(path)) for name, path in files.items())
-        directory = _cache() / hashlib.sha256(repr((url, marks)).encode()).hexdigest()[:24]
+        name = hashlib.sha256(repr((url, marks)).encode()).hexdigest()[:24]
+        directory = cache_directory() / "fetched" / name
         if not directory.is_dir():
             _download(system, files, directory)
         return directory
+
+
+@contextmanager
+def reached(url: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL and the path in it; every refusal of it is a UserError."""
+    try:
+        import fsspec
+
+        yield fsspec.core.url_to_fs(url)
     except ImportError:
         protocol = url.partition("://")[0]
         package = PACKAGES.get(protocol, "the fsspec implementation of it")
@@ -51,6 +59,12 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
         sign_in = SIGN_IN.get(url.partition("://")[0])
         advice = f"; if it is private, sign in first ({sign_in})" if sign_in else ""
         raise UserError(f"{url} cannot be read: {' '.join(str(error).split())}{advice}") from None
+
+
+def cache_directory() -> Path:
+    """Where jaxbert keeps what it has fetched."""
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "jaxbert"
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -82,8 +96,3 @@ def _download(system: Any, files: dict[str, str], directory: Path) -> None:
         except OSError:
             if not directory.is_dir():
                 raise
-
-
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "jaxbert" / "fetched"
