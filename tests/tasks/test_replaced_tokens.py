@@ -211,6 +211,30 @@ def test_two_models_joined_come_apart_as_they_were(sharing: Any):
     )
 
 
+def test_packed_rows_are_filled_and_judged_as_rows_of_their_own(shared: Any):
+    """The coldest samples are the likeliest tokens, whatever the key."""
+    pair, params = replace(shared[0], temperature=1e-9), shared[1]
+    packed = {
+        "input_ids": np.pad(IDS.ravel()[:17], (0, 3))[None],
+        "token_type_ids": np.zeros((1, 20), np.int32),
+        "sequence_ids": np.array([[1] * 12 + [2] * 5 + [0] * 3], np.int32),
+        "masked_lm_positions": np.array([[2, 4, 6, 8, 14]], np.int32),
+        "labels": np.array([[10, 12, 14, 16, 21]], np.int32),
+    }
+
+    def sums(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        given = {name: jnp.asarray(values) for name, values in batch.items()}
+        output = run_model(pair.make_apply(), params, given, inputs=TASK.model_inputs)
+        losses, weights = TASK.loss_sums(output, given), TASK.loss_weights(given)
+        return {name: (losses[name], weights[name]) for name in losses} | TASK.metric_sums(
+            output, given
+        )
+
+    found, expected = jax.jit(sums)(packed), jax.jit(sums)(BATCH)
+    assert float(expected["replaced_share"][0]) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+
+
 def test_without_a_key_the_samples_are_a_function_of_the_batch(shared: Any):
     pair, params = shared
     one, other = run(pair, params), run(pair, params)

@@ -151,7 +151,9 @@ def test_a_row_of_a_file_without_a_usable_label_is_named_with_the_remedy(
 
 
 def test_unlabelled_rows_of_a_benchmark_are_refused_by_a_model_with_labels():
-    with pytest.raises(UserError, match=r"t.jsonl:2: label '-1' is none of the model's: .*correct or remove"):
+    with pytest.raises(
+        UserError, match=r"t.jsonl:2: label '-1' is none of the model's: .*correct or remove"
+    ):
         class_indices(labelled(0, -1), ("0", "1"))
 
 

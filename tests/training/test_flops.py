@@ -78,6 +78,14 @@ def test_padding_counts_nothing():
     assert train_flops(config, padded) == train_flops(config, full)
 
 
+def test_packed_examples_count_as_in_rows_of_their_own():
+    config = replace(preset("modernbert-base"), num_hidden_layers=3, local_attention=6)
+    apart = {"attention_mask": np.arange(9) < np.array([[9], [4], [1], [7]])}
+    beside = {"sequence_ids": np.array([[1] * 9 + [2] * 4, [1] + [2] * 7 + [0] * 5])}
+    assert train_flops(config, beside) == train_flops(config, apart)
+    assert train_flops(config, {"sequence_ids": np.zeros((2, 8), np.int32)}) == 0
+
+
 def test_without_masked_positions_the_vocabulary_does_not_count():
     batch = {"attention_mask": np.ones((2, 8), np.int32), "labels": np.zeros(2, np.int32)}
     small = train_flops(EncoderConfig(vocab_size=10), batch)

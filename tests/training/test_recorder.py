@@ -81,6 +81,14 @@ def test_rate_and_padding_are_those_since_the_last_row_without_the_compilation(m
     assert log.rows[1]["padding"] == 1 - 12 / 48
 
 
+def test_padding_of_packed_rows_is_what_belongs_to_no_example(make):
+    recorder, log = make()
+    packed = {"sequence_ids": np.array([[1, 1, 2, 3], [1, 1, 1, 0]], np.int32)}
+    recorder.add(1, metrics(), packed)
+    recorder.flush()
+    assert log.rows[0]["padding"] == 1 / 8
+
+
 def test_the_first_step_which_is_compiled_has_no_rate(make):
     recorder, log = make()
     recorder.add(1, metrics(), batch(12))
