@@ -47,6 +47,11 @@ def read_error(file: Path, place: str, error: Exception) -> UserError:
     # Only the operating system numbers its errors; decompressors raise a plain OSError.
     if isinstance(error, OSError) and error.errno is not None:
         return UserError(f"{file}: cannot be read ({error.strerror or error})")
+    if "too much memory" in str(error):
+        return UserError(
+            f"{file}: compressed with a window above 128 MiB; compress it again without --long"
+            " (zstd --long=31 -dc FILE | zstd)"
+        )
     return UserError(
         f"{file}, {place}: the compressed file is damaged or cut off ({error}); fetch it again"
     )

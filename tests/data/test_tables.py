@@ -168,6 +168,13 @@ def test_what_is_not_compressed_at_all_is_refused(tmp_path):
             read(file)
 
 
+def test_a_zstandard_window_beyond_the_library_is_refused_with_the_remedy(tmp_path):
+    # A frame's header: magic number, no checksum or size, a window of 2^28 bytes.
+    frame = bytes.fromhex("28b52ffd00" + f"{(28 - 10) << 3:02x}" + "010000")
+    with pytest.raises(UserError, match=r"a.tsv.zst: .*; compress it again without --long"):
+        read(write(tmp_path / "a.tsv", frame).rename(tmp_path / "a.tsv.zst"))
+
+
 def test_parquet_reads_the_wanted_columns(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

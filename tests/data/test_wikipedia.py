@@ -7,15 +7,20 @@ import lzma
 import os
 import sys
 import tracemalloc
+from pathlib import Path
 
 import pyarrow
 import pytest
 
+from jaxbert.data.duplicates import ExactDuplicates
 from jaxbert.data.lines import no_advance
 from jaxbert.data.problems import Problems
+from jaxbert.data.quality import GOPHER, Quality
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.errors import UserError
 
+DATA = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+ARTICLES = DATA / "text_enwiki2014" / "part-00-of-08.jsonl.xz"
 MARKUP = """{{Infobox Berg|Name=Brocken|Höhe={{Höhe|1141}}}}
 [[Datei:Brocken.jpg|mini|Der [[Brocken]] im ''Winter'']]
 '''Der Brocken''' ist mit {{Höhe|1141}} 1141&nbsp;m<ref name="h">Amt, [http://a.org Höhe]</ref>
@@ -234,3 +239,13 @@ def test_both_forms_of_wikiextractor_give_the_same_text(tmp_path):
 def test_other_files_without_a_suffix_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"notes: unknown kind of source; expected .*wiki_NN"):
         read(write(tmp_path / "notes", "some text"))
+
+
+@pytest.mark.skipif(not ARTICLES.is_file(), reason="the real articles are not here (JAXBERT_DATA)")
+def test_real_articles_are_read_without_a_problem():
+    documents, problems = read(ARTICLES)
+    assert len(documents) == 5556
+    assert not problems.counts
+    quality, exact = Quality(GOPHER), ExactDuplicates()
+    assert sum(quality(document) is not None for document in documents) < 0.01 * len(documents)
+    assert all(exact(document) is None for document in documents)
