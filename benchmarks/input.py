@@ -18,7 +18,8 @@ packed      jaxbert: several examples a row, apart from each other; transformers
             leaves nothing to pad and attends across documents
 
 Of the peer every setting in input_peer.py is measured: the format of the dataset, and what the
-collator returns. Ratios are to the fastest of them. "whole batches" is no setting of the collator
+collator returns. Ratios are to the fastest of them, and to "lists, pt", which run_mlm.py and the
+Trainer use; the targets are held against the fastest. "whole batches" is no setting of the collator
 but a loop of one's own around its masking, which rows that are all full allow; it stands there for
 comparison, without a ratio. jaxbert's pairs for next-sentence prediction have no peer at all.
 """
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from input_peer import HAND_WRITTEN, Peer
+from input_peer import HAND_WRITTEN, USUAL, Peer
 
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
@@ -58,7 +59,7 @@ ONE_THREAD = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
 }
-TARGETS = {"times as fast": 10, "tokens/s at 512, packed": 500_000, "bytes per token": 2.2}
+TARGETS = {"times as fast, at least": 10, "tokens/s at 512, packed": 500_000, "bytes per token": 2.2}
 
 Figures = dict[str, list[float]]
 MakeBatch = Callable[[], tuple[int, int]]
@@ -225,11 +226,12 @@ def report(results: dict[str, Any]) -> None:
     for key, found in results["batches"].items():
         speeds, filled = found["tokens_per_second"], found["filled"]
         best = fastest_setting(speeds)
-        pair = {"jaxbert": speeds["jaxbert"], "datasets": speeds[best]}
+        against = [{"jaxbert": speeds["jaxbert"], "datasets": speeds[n]} for n in (best, USUAL)]
         for number, (name, values) in enumerate(speeds.items()):
-            note = ratio(pair) + f" {best}" if name == "jaxbert" else ""
+            note = f"{ratio(against[0])} {best}; {ratio(against[1])} {USUAL}"
+            note = note if name == "jaxbert" else ""
             title = f"{key}, tokens/s" if number == 0 else ""
-            row(title, name, values, f"{filled[name]:6.1%} filled {note}")
+            row(title, name, values, f"{filled[name]:7.1%} filled  {note}")
     print("\n" + "\n".join(targets(results)))
 
 

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 HAND_WRITTEN = "whole batches"
+USUAL = "lists, pt"
 
 torch.set_num_threads(1)
 datasets.disable_progress_bars()
@@ -59,7 +60,7 @@ class Peer:
         # What a masked LM of single texts needs; the collator makes the attention mask again.
         lean = rows.select_columns(["input_ids", "special_tokens_mask"])
         found = {
-            "lists, pt": self._loaded(rows, "pt", length),
+            USUAL: self._loaded(rows, "pt", length),
             "torch, pt": self._loaded(rows.with_format("torch"), "pt", length),
             "numpy, np": self._loaded(rows.with_format("numpy"), "np", length),
             "lists, pt, two columns": self._loaded(lean, "pt", length),
