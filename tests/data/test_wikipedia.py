@@ -112,6 +112,29 @@ def test_a_dump_gives_the_text_of_its_articles(tmp_path, suffix):
     ]
 
 
+def test_a_page_that_the_parser_fails_on_costs_that_page(tmp_path, monkeypatch):
+    import mwparserfromhell
+
+    parse = mwparserfromhell.parse
+
+    def fails(markup):
+        if "odd" in markup:
+            raise mwparserfromhell.parser.ParserError("stack is not empty")
+        return parse(markup)
+
+    monkeypatch.setattr(mwparserfromhell, "parse", fails)
+    documents, problems = read(write(tmp_path / "a.xml", dump(page("A", "odd"), page("B", "even"))))
+    assert [document.text for document in documents] == ["even"]
+    assert [(p.kind, p.line) for p in problems.kept] == [("unreadable markup", 1)]
+
+
+def test_markup_of_any_depth_is_read(tmp_path):
+    deep = "<div>" * 200 + "[[b|" * 200 + "{{a|" * 200 + "text"
+    documents, problems = read(write(tmp_path / "a.xml", dump(page("A", deep), page("B", "two"))))
+    assert documents[-1].text == "two"
+    assert len(documents) + problems.counts.total() == 2
+
+
 def test_of_several_revisions_the_last_is_read(tmp_path):
     history = page("A", "old").replace(
         "</page>", "<revision><id>2</id><text>new</text></revision></page>"

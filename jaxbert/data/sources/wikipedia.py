@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,12 +12,13 @@ from jaxbert.data.compression import UNREADABLE, decompressed, read_error
 from jaxbert.data.lines import Advance, position, read_lines
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.document import Document
-from jaxbert.data.sources.wikitext import plain_text
+from jaxbert.data.sources.wikitext import PlainText, plain_text
 from jaxbert.data.table_files import Reading, read_jsonl
 from jaxbert.errors import UserError
 
 _ARTICLES = "0"
-_FILES, _CATEGORIES = "6", "14"
+# Files and categories: what is linked there is no running text.
+_NO_TEXT = ("6", "14")
 # Every wiki understands the English names beside its own.
 _HIDDEN = ("File", "Image", "Category")
 _OPENS = re.compile(r'<doc id="[^"]*".* title="(.*)">$')
@@ -40,19 +41,13 @@ class WikiDump:
         Of several revisions the last is read. A file that is no MediaWiki dump, or is cut off, is
         a UserError.
         """
-        number = reported = 0
-        strip: Callable[[str], str] | None = None
+        number = 0
         try:
             with open(self.path, "rb", buffering=2**20) as disk:
-                stream = decompressed(disk, self.path)
-                for number, (page, hidden) in enumerate(self._pages(stream), start=1):
-                    strip = strip or plain_text(hidden)
-                    text = strip(_markup(page)) if _is_article(page) else None
-                    if text:
-                        yield Document(text, str(self.path), number)
-                    elif text is not None:
-                        title = page.findtext("{*}title")
-                        problems.add("empty document", str(self.path), number, f"{title}: no text")
+                stream, reported = decompressed(disk, self.path), 0
+                for number, page, strip in self._pages(stream):
+                    if _is_article(page):
+                        yield from self._article(page, number, strip, problems)
                     advance(position(disk) - reported)
                     reported = position(disk)
                 advance(position(disk) - reported)
@@ -66,8 +61,22 @@ class WikiDump:
         if not number:
             problems.add("empty document", str(self.path), 1, "the file holds no pages")
 
-    def _pages(self, stream: IO[bytes]) -> Iterator[tuple[ElementTree.Element, list[str]]]:
-        """Pages, and the names of the namespaces whose links show no text."""
+    def _article(
+        self, page: ElementTree.Element, number: int, strip: PlainText, problems: Problems
+    ) -> Iterator[Document]:
+        title = page.findtext("{*}title")
+        try:
+            text = strip(_markup(page))
+        except ValueError as error:
+            problems.add("unreadable markup", str(self.path), number, f"{title}: {error}; left out")
+            return
+        if text:
+            yield Document(text, str(self.path), number)
+        else:
+            problems.add("empty document", str(self.path), number, f"{title}: no text")
+
+    def _pages(self, stream: IO[bytes]) -> Iterator[tuple[int, ElementTree.Element, PlainText]]:
+        """Pages with their numbers, and what makes text of their markup."""
         events = ElementTree.iterparse(stream, ("start", "end"))
         _, root = next(events)
         if _name(root) != "mediawiki":
@@ -75,13 +84,16 @@ class WikiDump:
                 f"{self.path}: not a MediaWiki dump: its XML begins with <{_name(root)}>, expected"
                 " <mediawiki>"
             )
-        hidden = list(_HIDDEN)
+        hidden, number = list(_HIDDEN), 0
+        strip = plain_text(hidden)
         for event, element in events:
-            if event == "end" and _name(element) == "namespace":
-                if element.get("key") in (_FILES, _CATEGORIES) and element.text:
-                    hidden.append(element.text)
+            if event == "end" and _name(element) == "siteinfo":
+                names = element.iterfind("{*}namespaces/{*}namespace")
+                hidden += [name.text or "" for name in names if name.get("key") in _NO_TEXT]
+                strip = plain_text(hidden)
             elif event == "end" and _name(element) == "page":
-                yield element, hidden
+                number += 1
+                yield number, element, strip
                 # Else the whole dump would be kept.
                 root.clear()
 

@@ -13,14 +13,19 @@ _HIDDEN_TAGS = {"ref", "references", "table", "gallery"}
 _SWITCH = re.compile("__[A-Z]+__")
 
 
-def plain_text(namespaces: Collection[str]) -> Callable[[str], str]:
+PlainText = Callable[[str], str]
+
+
+def plain_text(namespaces: Collection[str]) -> PlainText:
     """A function from markup to text; links into these namespaces (files, categories) are left out.
 
     Templates, tables, references and comments are left out, too; of links and headings their text
-    stays. Blank lines are taken out.
+    stays. Blank lines are taken out. The function raises ValueError for markup that the library
+    cannot take apart.
     """
     try:
         import mwparserfromhell
+        from mwparserfromhell.parser import ParserError
     except ModuleNotFoundError:
         raise UserError(
             "MediaWiki dumps: needs the package mwparserfromhell; install jaxbert[corpus]"
@@ -28,8 +33,11 @@ def plain_text(namespaces: Collection[str]) -> Callable[[str], str]:
     hidden = {name.casefold() for name in namespaces}
 
     def strip(markup: str) -> str:
-        code = mwparserfromhell.parse(_SWITCH.sub("", markup))
-        _drop(code, hidden)
+        try:
+            code = mwparserfromhell.parse(_SWITCH.sub("", markup))
+            _drop(code, hidden)
+        except (ParserError, RecursionError) as error:
+            raise ValueError(f"mwparserfromhell: {error}") from None
         lines = map(str.strip, code.strip_code().split("\n"))
         return "\n".join(line for line in lines if line)
 
