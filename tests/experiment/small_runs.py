@@ -56,9 +56,10 @@ def write_labelled(path: Path, number: int, seed: int) -> Path:
     return path
 
 
-def make_store(directory: Path) -> Path:
+def make_store(directory: Path, vocab_size: int = 160) -> Path:
     corpus = write_corpus(directory / "corpus.txt")
-    prepare([str(corpus)], directory / "store", PrepareOptions(vocab_size=160, processes=1))
+    options = PrepareOptions(vocab_size=vocab_size, processes=1)
+    prepare([str(corpus)], directory / "store", options)
     return directory / "store"
 
 
