@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from machine import OVER, Machine
 from outcome import Outcome, judge
 
+WORKER = "python3 jaxbert/tpu/worker.py"
+LOG_OF_FAILED = f"{WORKER} log --if-failed --lines 30"
+
 
 @dataclass
 class Run:
@@ -21,6 +24,7 @@ class Run:
     is_mirrored: bool
     revision: str
     options: argparse.Namespace
+    has_started: bool = False
 
     def until_done(self) -> int:
         """Exit status 0 when the command is done; else why it is not, in print."""
@@ -73,6 +77,7 @@ class Run:
         if self.is_mirrored and output.count("jaxbert-worker") > 1:
             self._stop()
             return Outcome("failed", "--mirror serves one VM, here are several", 2, is_final=True)
+        self.has_started = True
         say(f"started; to look on: {self.machine.command('logs.sh', '--follow')}")
         return None
 
@@ -114,21 +119,22 @@ class Run:
         return Outcome(kind, reason, code, is_final)
 
     def _stop(self) -> None:
-        self.machine.on_every_worker("python3 jaxbert/tpu/worker.py stop")
+        self.machine.on_every_worker(f"{WORKER} stop")
 
     def _give_up(self, outcome: Outcome) -> int:
-        _, output = self.machine.on_every_worker(
-            "python3 jaxbert/tpu/worker.py log --if-failed --lines 30"
-        )
-        print(output, end="")
+        if self.has_started:
+            _, output = self.machine.on_every_worker(LOG_OF_FAILED)
+            print(output, end="")
+            whole = self.machine.command("logs.sh", "--worker all", "--lines 10000")
+            say(f"that was the end of the log; all of it: {whole}")
         say(f"given up: {outcome.reason}")
-        say(f"the whole log: {self.machine.command('logs.sh', '--worker all', '--lines 10000')}")
         return self._end(outcome.code or 1)
 
     def _end(self, code: int) -> int:
         if self.options.delete == "always" or (self.options.delete == "done" and code == 0):
             return self.machine.delete() or code
-        say(f"the TPU goes on costing money until: {self.machine.command('delete.sh')}")
+        deletion = self.machine.command("delete.sh")
+        say(f"what there is of {self.machine.name} costs money until: {deletion}")
         return code
 
     def _sleep(self) -> None:

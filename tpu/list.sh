@@ -32,8 +32,8 @@ done
 zone="${zone:--}"
 need_place
 
-vm_columns="value(name.basename(),name.segment(-3),acceleratorType,state)"
-request_columns="value(name.basename(),name.segment(-3),\
+vm_columns="csv[no-heading](name.basename(),name.segment(-3),acceleratorType,state)"
+request_columns="csv[no-heading](name.basename(),name.segment(-3),\
 tpu.nodeSpec[0].node.acceleratorType.basename(),state.state)"
 list_vms=(gcloud compute tpus tpu-vm list "${place[@]}" "--format=$vm_columns")
 list_requests=(gcloud compute tpus queued-resources list "${place[@]}" "--format=$request_columns")
@@ -48,22 +48,26 @@ chips_of() {
   local size="${1##*-}"
   case "$1" in
     v5litepod-* | v6e-*) echo "$size" ;;
-    *) echo $((size / 2)) ;;
+    *-[0-9]*) echo $((size / 2)) ;;
+    *) fail "$1: a type of TPU that is not known here; look at gcloud compute tpus tpu-vm list" ;;
   esac
 }
 
 vms="$("${list_vms[@]}")"
 requests="$("${list_requests[@]}")"
 chips=0
-while read -r vm where type state; do
+while IFS=, read -r vm where type state; do
   [[ -n "$vm" ]] || continue
   printf '%-10s %-24s %-16s %-14s %s\n' VM "$vm" "$where" "$type" "$state"
   case "$state" in
     PREEMPTED | TERMINATED | STOPPED | DELETING) ;;
-    *) chips=$((chips + $(chips_of "$type"))) ;;
+    *)
+      size="$(chips_of "$type")"
+      chips=$((chips + size))
+      ;;
   esac
 done <<<"$vms"
-while read -r request where type state; do
+while IFS=, read -r request where type state; do
   [[ -n "$request" ]] || continue
   printf '%-10s %-24s %-16s %-14s %s\n' request "$request" "$where" "$type" "$state"
 done <<<"$requests"

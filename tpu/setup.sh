@@ -42,9 +42,11 @@ if [[ -z "$dry_run" && -n "$(git -C "$repository" status --porcelain --untracked
 fi
 call git -C "$repository" archive --format=tar.gz "--output=$folder/jaxbert.tar.gz" "$revision"
 patiently copy_between all "$folder/jaxbert.tar.gz" "$name:jaxbert.tar.gz"
-# What a commit has removed must go; the environment may stay.
-unpack='mkdir -p jaxbert &&
-  find jaxbert -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} + &&
-  tar -xzf jaxbert.tar.gz -C jaxbert'
+# What a newer commit has no more must go; stores, runs and the environment beside it stay.
+unpack='mkdir -p jaxbert && cd jaxbert &&
+  if [ -f .archive.tar.gz ]; then
+    tar -tzf .archive.tar.gz | grep -v /$ | xargs -d "\n" rm -f
+  fi &&
+  mv ../jaxbert.tar.gz .archive.tar.gz && tar -xzf .archive.tar.gz'
 patiently ssh_to all "$unpack"
 [[ -n "$push_only" ]] || patiently ssh_to all 'python3 jaxbert/tpu/worker.py install'

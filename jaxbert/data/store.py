@@ -151,21 +151,6 @@ class TokenStore:
         return [self.sentence(shard.first_sentence + i) for i in range(start, end)]
 
     @cached_property
-    def tokens(self) -> NDArray[np.unsignedinteger]:
-        """All token ids in order: [tokens]."""
-        return self.read([s.first_token for s in self.shards], [s.num_tokens for s in self.shards])
-
-    @cached_property
-    def sentence_offsets(self) -> NDArray[np.int64]:
-        """Sentence i is tokens[offsets[i] : offsets[i + 1]]: [sentences + 1]."""
-        return _global([(s.sentence_offsets, s.first_token) for s in self.shards])
-
-    @cached_property
-    def document_offsets(self) -> NDArray[np.int64]:
-        """Document i is sentences offsets[i] to offsets[i + 1]: [documents + 1]."""
-        return _global([(s.document_offsets, s.first_sentence) for s in self.shards])
-
-    @cached_property
     def _first_tokens(self) -> NDArray[np.int64]:
         return np.array([shard.first_token for shard in self.shards], np.int64)
 
@@ -270,9 +255,3 @@ def _runs(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.i
     """Integers start, start + 1, ... of every run, one run after the other."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-
-
-def _global(parts: Sequence[tuple[NDArray[np.uint32], int]]) -> NDArray[np.int64]:
-    moved = [np.asarray(offsets[:-1], np.int64) + first for offsets, first in parts]
-    end = int(parts[-1][0][-1]) + parts[-1][1] if parts else 0
-    return np.concatenate([*moved, np.array([end], np.int64)])

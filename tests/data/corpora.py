@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.data.writer import StoreWriter
@@ -25,6 +26,18 @@ def numbered_store(path: Path, documents: list[list[int]]) -> TokenStore:
         )
         writer.finish()
     return TokenStore.open(path)
+
+
+def sentence_offsets(store: TokenStore) -> np.ndarray:
+    """Of all shards: sentence i is tokens [offsets[i], offsets[i + 1])."""
+    offsets = Offsets([shard.sentence_offsets for shard in store.shards])
+    return offsets[np.arange(len(offsets))]
+
+
+def document_offsets(store: TokenStore) -> np.ndarray:
+    """Of all shards: document i is sentences [offsets[i], offsets[i + 1])."""
+    offsets = Offsets([shard.document_offsets for shard in store.shards])
+    return offsets[np.arange(len(offsets))]
 
 
 def random_lengths(seed: int, num_documents: int, max_sentences: int, max_tokens: int):

@@ -56,6 +56,10 @@ def tokenizer(tmp_path_factory):
     return str(directory)
 
 
+def all_tokens(store):
+    return store.read([0], [store.num_tokens])
+
+
 def contents(directory):
     files = [path for path in directory.rglob("*") if path.is_file()]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
@@ -74,7 +78,7 @@ def test_a_store_holds_the_tokens_of_the_sentences(tmp_path, tokenizer):
     found = [[s.tolist() for s in store.document(i)] for i in range(store.num_documents)]
     assert found == [saved.encode_plain(sentences) for sentences in expected]
     assert (summary.documents, summary.sentences, summary.tokens) == (2, 4, store.num_tokens)
-    assert summary.unknown == np.count_nonzero(store.tokens == saved.unk_id)
+    assert summary.unknown == np.count_nonzero(all_tokens(store) == saved.unk_id)
     assert summary.text_bytes == len("Alpha beta. Gamma delta. Eta!Zeta unknownish.")
 
 
@@ -88,11 +92,11 @@ def test_a_store_holds_the_tokens_of_the_sentences(tmp_path, tokenizer):
     ],
 )
 def test_the_bytes_of_a_store_do_not_depend_on_the_processes(tmp_path, corpus, options):
-    for processes in (1, 2, 3):
+    for processes in (1, 3):
         chosen = PrepareOptions(processes=processes, **options)
         prepare([str(corpus)], tmp_path / f"s{processes}", chosen)
-    one, two, three = (contents(tmp_path / f"s{n}") for n in (1, 2, 3))
-    assert one == two == three
+    one, three = (contents(tmp_path / f"s{n}") for n in (1, 3))
+    assert one == three
     assert {
         "shards/00000/tokens.bin",
         "store.json",
@@ -144,7 +148,7 @@ def test_invalid_utf8_is_kept_and_reported(tmp_path, tokenizer):
     (problem,) = logged(tmp_path / "s")
     assert (problem["kind"], problem["line"]) == ("invalid UTF-8", 2)
     saved = load_tokenizer(tokenizer)
-    tokens = TokenStore.open(tmp_path / "s").tokens.tolist()
+    tokens = all_tokens(TokenStore.open(tmp_path / "s")).tolist()
     assert tokens == saved.encode_plain(["alpha beta. alpha caf gamma."])[0]
 
 
@@ -157,7 +161,7 @@ def test_a_line_of_ten_megabytes_takes_seconds_and_loses_nothing(tmp_path, token
     store = TokenStore.open(tmp_path / "s")
     alpha = load_tokenizer(tokenizer).encode_plain(["alpha"])[0]
     assert len(alpha) == 1
-    assert np.count_nonzero(store.tokens == alpha[0]) == count
+    assert np.count_nonzero(all_tokens(store) == alpha[0]) == count
     assert store.num_documents == 2
     (problem,) = logged(tmp_path / "s")
     assert (problem["kind"], problem["line"]) == ("long line", 3)
@@ -297,5 +301,5 @@ def test_byte_level_pieces_are_those_of_the_running_text(tmp_path):
     prepare([str(tmp_path / "corpus.txt")], tmp_path / "store", options)
     store = TokenStore.open(tmp_path / "store")
     assert store.num_sentences == 3
-    assert store.tokens.tolist() == tokenizer.encode_plain([text])[0]
+    assert all_tokens(store).tolist() == tokenizer.encode_plain([text])[0]
     assert not train_wordpiece([text] * 3, 60).tells_leading_space

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from corpora import (
     CLS,
+    document_offsets,
     examples_of,
     numbered_store,
     parts,
     random_lengths,
+    sentence_offsets,
     unmasked,
     vocabulary,
 )
@@ -63,8 +65,8 @@ def make(store, seed=0, batch_size=16, split="train", **options):
 
 
 def document_of(store, token):
-    sentence = np.searchsorted(store.sentence_offsets, token, side="right") - 1
-    return int(np.searchsorted(store.document_offsets, sentence, side="right") - 1)
+    sentence = np.searchsorted(sentence_offsets(store), token, side="right") - 1
+    return int(np.searchsorted(document_offsets(store), sentence, side="right") - 1)
 
 
 def digest(batch):
@@ -168,7 +170,7 @@ def test_the_next_sentence_label_is_true_in_the_store(store, packing):
             assert is_same_document == (example.label == 0)
             if example.label == 0:
                 assert a[-1] < b[0]
-                between = store.sentence_offsets
+                between = sentence_offsets(store)
                 assert ((between > a[-1]) & (between <= b[0])).any()
             labels.append(example.label)
     assert set(labels) == {0, 1}
@@ -177,7 +179,7 @@ def test_the_next_sentence_label_is_true_in_the_store(store, packing):
 @pytest.mark.parametrize("packing", [False, True])
 def test_the_sentence_order_label_is_true_in_the_store(store, packing):
     data = make(store, sentence_pairs="sentence_order", packing=packing)
-    offsets = store.sentence_offsets
+    offsets = sentence_offsets(store)
     labels = []
     for step in range(60):
         for example in examples_of(data.batch(step)):
@@ -185,7 +187,7 @@ def test_the_sentence_order_label_is_true_in_the_store(store, packing):
             if example.label == -100:
                 (lone,) = parts(example.ids)
                 document = document_of(store, lone[0])
-                first, stop = store.document_offsets[document : document + 2]
+                first, stop = document_offsets(store)[document : document + 2]
                 assert stop - first == 1
                 continue
             earlier, later = parts(example.ids)[:: 1 if example.label == 0 else -1]
@@ -214,7 +216,7 @@ def test_without_pairs_their_label_is_ignored(store):
 def spans_seen(store, data, batches):
     """The spans that the first segments lie in, and how often each was visited."""
     spans = data.data._corpus.spans
-    starts = np.asarray(store.sentence_offsets)[spans.first]
+    starts = sentence_offsets(store)[spans.first]
     examples = [example for batch in batches for example in examples_of(batch)]
     first_tokens = [parts(example.ids)[0][0] for example in examples]
     index = np.searchsorted(starts, first_tokens, side="right") - 1

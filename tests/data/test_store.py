@@ -47,9 +47,10 @@ def test_a_store_gives_back_what_was_written(tmp_path):
     assert (store.num_documents, store.num_sentences, store.num_tokens) == (3, 6, 10)
     assert [[s.tolist() for s in store.document(i)] for i in range(3)] == DOCUMENTS
     assert store.sentence(4).tolist() == [8, 9]
-    assert store.sentence_offsets.tolist() == [0, 2, 3, 6, 7, 9, 10]
-    assert store.document_offsets.tolist() == [0, 2, 3, 6]
-    assert store.sentence_offsets.dtype == store.document_offsets.dtype == np.int64
+    (shard,) = store.shards
+    assert shard.sentence_offsets.tolist() == [0, 2, 3, 6, 7, 9, 10]
+    assert shard.document_offsets.tolist() == [0, 2, 3, 6]
+    assert shard.sentence_offsets.dtype == shard.document_offsets.dtype == np.uint32
 
 
 @pytest.mark.parametrize("index", [-1, 6])
@@ -63,8 +64,9 @@ def test_a_sentence_outside_the_store_is_an_index_error(tmp_path, index):
 )
 def test_tokens_take_two_bytes_where_the_vocabulary_allows(tmp_path, vocab_size, dtype):
     store = write(tmp_path / "s", [[[vocab_size - 1]]], vocab_size)
-    assert store.dtype == store.tokens.dtype == dtype
-    assert store.tokens.tolist() == [vocab_size - 1]
+    tokens = store.read([0], [1])
+    assert store.dtype == tokens.dtype == dtype
+    assert tokens.tolist() == [vocab_size - 1]
 
 
 def test_arrays_are_memory_mapped_read_only(tmp_path):

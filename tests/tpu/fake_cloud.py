@@ -56,6 +56,12 @@ class Cloud:
             "JAXBERT_TPU_SLEEP": "0",
         }
 
+    def without_git(self):
+        """Archives of this repository are slow to make and, to most tests, all the same."""
+        git = self.home / "bin" / "git"
+        git.write_text("#!/bin/sh\necho $* >>$HOME/git\necho 0123abc\n")
+        git.chmod(0o755)
+
     def answers(self, *parts, replies):
         """The first rule whose parts are all in a call gives the next reply, at last the last.
 

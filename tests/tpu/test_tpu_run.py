@@ -20,6 +20,11 @@ def workers(*statuses):
     return "\n".join(f"jaxbert-worker w-{n} {status}" for n, status in enumerate(statuses))
 
 
+@pytest.fixture(autouse=True)
+def _commit_0123abc(cloud):
+    cloud.without_git()
+
+
 def play(cloud, *, states, statuses, options=(), **replies):
     cloud.answers("queued-resources describe", replies=states)
     cloud.answers("if [ -e", replies=statuses)
@@ -52,6 +57,8 @@ def test_a_run_that_nothing_interrupts(cloud):
         *("create", "status", "install", "start"),
         *("status", "status", "status", "delete"),
     ]
+    # The commit at the start, for every restart.
+    assert (cloud.home / "git").read_text().splitlines()[-1].endswith(" 0123abc")
     create = next(call for call in cloud.calls if call[4] == "create")
     assert create[5:] == [
         *("bert", *IN_PLACE, "--accelerator-type=v5litepod-8"),
@@ -79,7 +86,7 @@ def test_preempted_twice_and_then_done(cloud):
     attempt = ["create", "status", "install", "start", "status", "status"]
     assert course(cloud) == [*attempt, "delete", *attempt, "delete", *attempt]
     assert done.stdout.count("preempted: the TPU was taken back") == 2
-    assert "goes on costing money until: tpu/delete.sh bert" in done.stdout
+    assert "costs money until: tpu/delete.sh bert" in done.stdout
 
 
 def test_a_save_on_a_signal_is_continued_on_the_same_vms(cloud):
@@ -107,8 +114,8 @@ def test_a_command_that_keeps_failing_ends_with_its_log(cloud):
     assert course(cloud) == [*["status", "install", "start", "status"] * 3, "log"]
     assert "Traceback: the last words" in done.stdout
     assert "given up: w-0 ended with 1" in done.stdout
-    assert "the whole log: tpu/logs.sh bert --project=acme --zone=us-west4-a" in done.stdout
-    assert "costing money until: tpu/delete.sh bert" in done.stdout
+    assert "all of it: tpu/logs.sh bert --project=acme --zone=us-west4-a" in done.stdout
+    assert "costs money until: tpu/delete.sh bert" in done.stdout
 
 
 def test_a_mistake_is_not_tried_again(cloud):
@@ -197,7 +204,7 @@ def test_a_tpu_that_never_comes_ends_the_run(cloud):
 def test_a_request_that_fails_is_tried_again_and_given_up(cloud):
     done = play(cloud, states=["FAILED"], statuses=[""], options=("--tries", "2"))
     assert done.returncode == 3
-    assert course(cloud) == ["delete", "create", "delete", "create", "log"]
+    assert course(cloud) == ["delete", "create", "delete", "create"]
 
 
 def test_spot_capacity_that_vanishes_while_it_is_made_is_asked_for_again(cloud):
@@ -219,7 +226,7 @@ def test_a_mirror_of_several_vms_is_refused(cloud):
     done = cloud.run("run.py", "bert", *words)
     assert done.returncode == 2
     assert "--mirror serves one VM, here are several" in done.stdout
-    assert course(cloud)[-2:] == ["stop", "log"]
+    assert course(cloud)[-1] == "stop"
 
 
 def test_the_flags_reach_the_worker_and_gcloud(cloud):

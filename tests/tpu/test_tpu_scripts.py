@@ -1,5 +1,8 @@
 """Each script against a fake gcloud: the exact calls, and every way to fail."""
 
+import subprocess
+import tarfile
+
 import pytest
 from fake_cloud import IN_PLACE, PLACE, TPU
 
@@ -199,8 +202,25 @@ def test_setup_copies_a_commit_and_installs_it_everywhere(cloud):
     assert copy[6:] == ["bert:jaxbert.tar.gz", *IN_PLACE, "--recurse", "--node=all", "--worker=all"]
     everywhere = [*QUEUED, "ssh", "bert", *IN_PLACE, "--node=all", "--worker=all"]
     assert unpack[:-1] == everywhere
-    assert "tar -xzf jaxbert.tar.gz -C jaxbert" in unpack[-1]
+    assert "tar -xzf" in unpack[-1]
     assert install == [*everywhere, "--command=python3 jaxbert/tpu/worker.py install"]
+
+
+def test_newer_code_replaces_older_and_nothing_else(cloud, tmp_path):
+    cloud.run("setup.sh", "bert", *PLACE, "--push-only")
+    unpack = cloud.calls[1][-1].removeprefix("--command=")
+    for files in (["old", "both"], ["both", "new"]):
+        with tarfile.open(tmp_path / "jaxbert.tar.gz", "w:gz") as archive:
+            for name in files:
+                (tmp_path / name).write_text(f"{name} of {files}")
+                archive.add(tmp_path / name, f"folder/{name}")
+        (tmp_path / "jaxbert/runs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "jaxbert/runs/checkpoint").touch()
+        subprocess.run(["bash", "-c", unpack], cwd=tmp_path, check=True)
+    code = tmp_path / "jaxbert/folder"
+    assert {path.name for path in code.iterdir()} == {"both", "new"}
+    assert (code / "both").read_text() == "both of ['both', 'new']"
+    assert (tmp_path / "jaxbert/runs/checkpoint").exists()
 
 
 def test_setup_can_only_push(cloud):
@@ -280,14 +300,12 @@ def test_a_vm_without_queue_is_deleted(cloud):
 
 def test_the_list_says_what_costs_money(cloud):
     vms = [
-        "bert\tus-west4-a\tv5litepod-8\tREADY",
-        "old\tus-west4-a\tv5litepod-16\tPREEMPTED",
-        "big\tus-central2-b\tv4-32\tCREATING",
+        "bert,us-west4-a,v5litepod-8,READY",
+        "old,us-west4-a,v5litepod-16,PREEMPTED",
+        "big,us-central2-b,v4-32,CREATING",
     ]
     cloud.answers("tpu-vm list", replies=["\n".join(vms)])
-    requests = (
-        "bert\tus-west4-a\tv5litepod-8\tACTIVE\nnext\tus-east5-a\tv6e-8\tWAITING_FOR_RESOURCES"
-    )
+    requests = "bert,us-west4-a,v5litepod-8,ACTIVE\nnext,us-east5-a,v6e-8,WAITING_FOR_RESOURCES"
     cloud.answers("queued-resources list", replies=[requests])
     done = cloud.run("list.sh", "--project", "acme", "--price", "1.5")
     assert done.returncode == 0, done.stderr
@@ -299,6 +317,11 @@ def test_the_list_says_what_costs_money(cloud):
     # 8 chips of v5e, and 16 of v4, whose size is in TensorCores.
     assert lines[5] == "24 chips cost money now: about 36 an hour"
     assert [call[5:7] for call in cloud.calls] == [["--project=acme", "--zone=-"]] * 2
+
+
+def test_a_type_that_cannot_be_counted_is_an_error(cloud):
+    cloud.answers("tpu-vm list", replies=["bert,us-west4-a,,READY"])
+    assert cloud.run("list.sh", "--project", "acme").returncode == 2
 
 
 def test_an_empty_project_costs_nothing(cloud):
