@@ -28,8 +28,8 @@ class Examples(NamedTuple):
     def attended(self) -> Bool[Array, "batch 1 #seq seq"]:
         """[row, 0, query, key]: the keys that a token attends to, which are its own example's.
 
-        Of packed rows padding has none. It is compared inside the softmax of every layer, never
-        kept for every head.
+        Padding of packed rows has none, which makes its softmax uniform. One for all heads, from
+        comparisons that XLA does where the softmax reads them.
         """
         if self.sequence_ids is None:
             return self.is_real[:, None, None, :]

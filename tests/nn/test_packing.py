@@ -1,6 +1,7 @@
 """Several examples in a row give what they give in rows of their own, in every family."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from jaxbert.nn.functional import (
 )
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.parts import Convolution, RelativeAttention
+from jaxbert.nn.rotary import rotation
 
 LABELS = ("no", "yes", "maybe")
 SIZES: dict[str, Any] = {
@@ -60,6 +62,9 @@ ROWS = ((7, 1, 9), (11, 5), (17,), (20,))
 """Lengths of the examples of every row; the last row is full."""
 SLOTS = 4
 """Examples that a row may hold."""
+
+# LLVM's passes are most of the time that these programs take.
+quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Place(NamedTuple):
@@ -138,7 +143,7 @@ def build(config: EncoderConfig) -> Built:
     head = Head("sequence_classification", labels=LABELS)
     apply = make_apply(config, head)
 
-    @jax.jit
+    @quickly
     def call(params: Any, batch: Any) -> tuple[jax.Array, list[jax.Array]]:
         found = apply(params, **batch)
         return found.last_hidden_state, [found.pooled, found.logits]
@@ -194,7 +199,7 @@ def test_gradients_are_those_of_rows_of_their_own(name: str):
         tokens = jnp.sum(jnp.tanh(found.last_hidden_state) ** 3 * is_real[..., None])
         return tokens + jnp.sum(jax.nn.softplus(found.logits) * counts[..., None])
 
-    gradient, params = jax.jit(jax.grad(loss)), random_params(config, head)
+    gradient, params = quickly(jax.grad(loss)), random_params(config, head)
     found = gradient(params, PACKED, PACKED["sequence_ids"] > 0, count)
     mask = UNPACKED["attention_mask"]
     expected = gradient(params, UNPACKED, mask > 0, np.ones(len(mask), np.float32))
@@ -211,7 +216,7 @@ def test_every_pooling_reads_its_own_example():
     heads["next_sentence"] = Head("next_sentence")
     params = {name: random_params(BERT, head) for name, head in heads.items()}
 
-    @jax.jit
+    @quickly
     def call(params: Any, batch: Any) -> Any:
         return {
             name: make_apply(BERT, head)(
@@ -275,3 +280,14 @@ def test_what_is_where_in_a_row_of_two_examples():
     floats = numbers.astype(float)
     assert SMALL.neighbours(floats, 1)[0, :, 0].tolist() == [11, 0, 13, 14, 0, 0]
     assert SMALL.neighbours(floats, -2)[0, :, 0].tolist() == [0, 0, 0, 0, 12, 0]
+
+
+def test_rotary_positions_begin_anew():
+    """Only distances matter but for rounding, which far from the start is another model's."""
+    head = Head("masked_lm")
+    encoder = model_from_params(MODERNBERT, head, random_params(MODERNBERT, head)).encoder
+    for layer_type, inputs in encoder._inputs(SMALL).items():
+        rotary = MODERNBERT.rotary
+        theta = rotary.rope_theta if layer_type == "full_attention" else rotary.local_rope_theta
+        for found, table in zip(inputs.rotation, rotation(6, 6, theta), strict=True):
+            np.testing.assert_array_equal(found[0], table[np.array([0, 1, 0, 1, 2, 0])])
