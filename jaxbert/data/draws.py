@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_GOLDEN = np.uint32(0x9E3779B9)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _WORD_BITS = np.uint64(32)
 
@@ -53,17 +54,28 @@ def words(
     """`count` random words for every example: uint32 [examples, count].
 
     Word j of an example depends on (seed, purpose, epoch, example, j) alone, not on its
-    neighbours in the call nor on `count`.
+    neighbours in the call nor on `count`: Philox makes a key of the address, and j is mixed twice
+    with it, which takes a fifth of the time that as much Philox would.
     """
     key = hashed(seed, purpose, 8)
-    blocks = np.arange(-(-count // 4), dtype=np.uint64)[None, :]
-    address = examples.astype(np.uint64)[:, None]
-    epoch = epochs.astype(np.uint64)[:, None] & _LOW_WORD
-    counter = (blocks, epoch, address & _LOW_WORD, address >> _WORD_BITS)
-    out = np.empty((len(examples), blocks.size, 4), np.uint32)
-    for lane, values in enumerate(philox(counter, (key & 0xFFFFFFFF, key >> 32))):
-        out[:, :, lane] = values
-    return out.reshape(len(examples), 4 * blocks.size)[:, :count]
+    address = examples.astype(np.uint64)
+    epoch = epochs.astype(np.uint64) & _LOW_WORD
+    counter = (np.zeros_like(address), epoch, address & _LOW_WORD, address >> _WORD_BITS)
+    first, second, *_ = philox(counter, (key & 0xFFFFFFFF, key >> 32))
+    places = np.arange(count, dtype=np.uint32) * _GOLDEN
+    drawn = mixed(places + first.astype(np.uint32)[:, None])
+    drawn ^= second.astype(np.uint32)[:, None]
+    return mixed(drawn)
+
+
+def mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The finaliser of MurmurHash3: every bit of the result depends on all bits of the value."""
+    values = values ^ (values >> np.uint32(16))
+    values *= np.uint32(0x85EBCA6B)
+    values ^= values >> np.uint32(13)
+    values *= np.uint32(0xC2B2AE35)
+    values ^= values >> np.uint32(16)
+    return values
 
 
 def uniforms(

@@ -5,47 +5,56 @@ another never where an epoch has 4**k + 1 of them, its usual four rounds leave n
 correlated, and epochs of a few examples take it milliseconds per example.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxbert.data.draws import words
+from jaxbert.data.draws import mixed, words
 
 Indices = NDArray[np.int64]
 
-# Four rounds of a Feistel network pass for random (Luby and Rackoff 1988) where halves are long;
-# those of a small corpus have a few bits.
+# Four rounds of a Feistel network pass for random (Luby and Rackoff 1988) where halves are long.
 _ROUNDS = 8
 _MAX_EXAMPLES = 2**62
+_SORTED = 4096
+"""Up to so many examples an epoch is sorted whole: there a network's halves are a few bits."""
 
 
 def visit(seed: int, num_examples: int, positions: Indices) -> tuple[Indices, Indices]:
     """Says which examples the stream holds at some positions: their epochs and indices.
 
-    Every epoch is a permutation of [0, num_examples) of its own, computed position by position: a
-    Feistel network over the smallest 4**k numbers that suffice, applied again to what falls
-    outside (cycle walking; Black and Rogaway 2002). Nothing of the size of the corpus is held.
+    Every epoch is a permutation of [0, num_examples) of its own, computed position by position:
+    nothing of the size of the corpus is held.
     """
     assert 0 < num_examples <= _MAX_EXAMPLES, num_examples
     epochs, places = np.divmod(positions, num_examples)
+    if num_examples <= _SORTED:
+        return epochs, _sorted(seed, num_examples, epochs, places)
     keys = words(seed, "order", epochs, np.zeros_like(epochs), _ROUNDS)
-    half_bits = max(1, ((num_examples - 1).bit_length() + 1) // 2)
-    indices = _encipher(places, keys, half_bits)
+    indices = _encipher(places, keys, num_examples)
     while (outside := np.flatnonzero(indices >= num_examples)).size:
-        indices[outside] = _encipher(indices[outside], keys[outside], half_bits)
+        indices[outside] = _encipher(indices[outside], keys[outside], num_examples)
     return epochs, indices
 
 
-def _encipher(numbers: Indices, keys: NDArray[np.uint32], half_bits: int) -> Indices:
-    mask = np.uint32((1 << half_bits) - 1)
-    left = (numbers >> half_bits).astype(np.uint32)
-    right = numbers.astype(np.uint32) & mask
-    for key in keys.T:
-        left, right = right, left ^ (_mixed(right ^ key) & mask)
-    return (left.astype(np.int64) << half_bits) | right
+def _sorted(seed: int, num_examples: int, epochs: Indices, places: Indices) -> Indices:
+    """The permutation that sorts an epoch's random numbers: any is as likely as any other."""
+    found, rows = np.unique(epochs, return_inverse=True)
+    drawn = words(seed, "order", found, np.zeros_like(found), num_examples)
+    return np.argsort(drawn, axis=1, kind="stable")[rows, places]
 
 
-def _mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The finaliser of MurmurHash3: every bit of the result depends on all bits of the value."""
-    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    return values ^ (values >> np.uint32(16))
+def _encipher(numbers: Indices, keys: NDArray[np.uint32], num_examples: int) -> Indices:
+    """A permutation of the first a * b numbers, few more than the examples.
+
+    The generalised Feistel network of Black and Rogaway (2002, section 5) on two digits, one
+    below a and one below b; what falls outside the examples is enciphered again (section 4).
+    """
+    a = math.isqrt(num_examples - 1) + 1
+    b = -(-num_examples // a)
+    left, right = np.divmod(numbers.astype(np.uint64), np.uint64(b))
+    for number, key in enumerate(keys.T):
+        drawn = mixed(right.astype(np.uint32) ^ key).astype(np.uint64)
+        left, right = right, (left + drawn) % np.uint64(b if number % 2 else a)
+    return (left * np.uint64(b) + right).astype(np.int64)

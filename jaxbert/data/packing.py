@@ -128,8 +128,7 @@ def _joined(
 class Layout:
     """Where examples lie in the rows of a batch, and how their arrays get there.
 
-    `lengths` and `rows` [examples] are each example's tokens and row; examples of one row follow
-    one another. `capacity` is the rows' width in tokens, `slots` in examples.
+    `lengths` and `rows` [examples] are each example's tokens and row, the rows in ascending order. `capacity` is the rows' width in tokens, `slots` in examples.
     """
 
     lengths: Indices
@@ -139,21 +138,34 @@ class Layout:
     slots: int
 
     @cached_property
+    def _first(self) -> Indices:
+        """For every example the first one of its row."""
+        counts = np.bincount(self.rows, minlength=self.num_rows)
+        return (np.cumsum(counts) - counts)[self.rows]
+
+    @cached_property
     def _slot(self) -> Indices:
         """The place of every example among those of its row."""
-        return np.arange(len(self.rows)) - np.searchsorted(self.rows, self.rows)
+        return np.arange(len(self.rows)) - self._first
 
     @cached_property
     def _offset(self) -> Indices:
         """The column in which every example begins."""
         before = np.cumsum(self.lengths) - self.lengths
-        return before - before[np.searchsorted(self.rows, self.rows)]
+        return before - before[self._first]
+
+    @cached_property
+    def _is_filled(self) -> NDArray[np.bool_]:
+        """[rows, capacity]: where tokens are, which is at the beginning of every row."""
+        filled = np.bincount(self.rows, self.lengths, self.num_rows)
+        return np.arange(self.capacity) < filled[:, None]
 
     @cached_property
     def sequence_ids(self) -> NDArray[np.int32]:
         """int32 [rows, capacity]: 1, 2, ... for the examples of a row, 0 for its padding."""
-        ids = np.broadcast_to(self._slot[:, None] + 1, (len(self.rows), self.capacity))
-        return self.tokens(ids, 0)
+        laid = np.zeros(self._is_filled.shape, np.int32)
+        laid[self._is_filled] = np.repeat(self._slot + 1, self.lengths)
+        return laid
 
     @cached_property
     def sequence_starts(self) -> NDArray[np.int32]:
@@ -162,11 +174,10 @@ class Layout:
 
     def tokens(self, values: NDArray[Any], fill: int) -> NDArray[np.int32]:
         """[examples, width], of which the first `lengths` columns count -> [rows, capacity]."""
-        laid = np.full(self.num_rows * self.capacity, fill, np.int32)
-        is_real = np.arange(values.shape[1]) < self.lengths[:, None]
-        first = self.rows * self.capacity + self._offset
-        laid[(first[:, None] + np.arange(values.shape[1]))[is_real]] = values[is_real]
-        return laid.reshape(self.num_rows, self.capacity)
+        laid = np.full(self._is_filled.shape, fill, np.int32)
+        # Both masks go through the examples in the same order.
+        laid[self._is_filled] = values[np.arange(values.shape[1]) < self.lengths[:, None]]
+        return laid
 
     def examples(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """[examples, ...] -> [rows, slots, ...]."""

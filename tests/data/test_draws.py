@@ -59,3 +59,22 @@ def test_a_hash_fills_the_bytes_asked_for():
     assert max(values) < 2**32
     assert len(set(values)) == len(values)
     assert stats.kstest(np.array(values) / 2.0**32, "uniform").pvalue > 0.001
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 64])
+def test_the_words_of_an_example_are_as_good_as_independent(step):
+    examples = np.arange(2_000)
+    drawn = words(5, "test", np.zeros_like(examples), examples, 512)
+    assert stats.kstest(drawn.ravel()[::7] / 2.0**32, "uniform").pvalue > 0.001
+    # High and low bits of words that are `step` apart, in one example and in the next ones.
+    for bits in (drawn >> 28, drawn & 15):
+        for first, second in ((bits[:, :-step], bits[:, step:]), (bits[:-step], bits[step:])):
+            pairs = np.bincount((16 * first + second).ravel(), minlength=256)
+            assert stats.chisquare(pairs).pvalue > 1e-4
+
+
+def test_every_bit_of_a_word_is_set_half_of_the_time():
+    examples = np.arange(5_000)
+    drawn = words(6, "test", examples, np.zeros_like(examples), 64)
+    shares = [((drawn >> np.uint32(bit)) & 1).mean() for bit in range(32)]
+    assert np.abs(np.array(shares) - 0.5).max() < 5 * 0.5 / np.sqrt(drawn.size)

@@ -5,7 +5,7 @@ from scipy import stats
 from jaxbert.data.order import visit
 
 
-@pytest.mark.parametrize("num_examples", [1, 2, 3, 4, 5, 7, 1000, 2**16 - 1, 2**16, 2**16 + 1])
+@pytest.mark.parametrize("num_examples", [1, 2, 3, 4, 5, 7, 1000, 4096, 4097, 2**16 - 1, 2**16 + 1])
 def test_every_epoch_visits_every_example_once(num_examples):
     epochs, indices = visit(5, num_examples, np.arange(3 * num_examples))
     for epoch in range(3):
@@ -64,3 +64,10 @@ def test_positions_may_come_in_any_order_and_more_than_once():
     all_epochs, all_indices = visit(4, 10, np.arange(30))
     np.testing.assert_array_equal(epochs, all_epochs[positions])
     np.testing.assert_array_equal(indices, all_indices[positions])
+
+
+def test_all_orders_of_a_few_examples_are_equally_likely():
+    _, indices = visit(0, 4, np.arange(4 * 24_000))
+    _, counts = np.unique(indices.reshape(-1, 4), axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 0.001
