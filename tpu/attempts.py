@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from machine import OVER, Machine
-from outcome import Outcome, judge
+from machine import ENDING, OVER, Machine
+from outcome import EXIT_MISTAKE, EXIT_PREEMPTED, Outcome, judge
 
 WORKER = "python3 jaxbert/tpu/worker.py"
 LOG_OF_FAILED = f"{WORKER} log --if-failed --lines 30"
@@ -44,11 +44,11 @@ class Run:
                 return self._give_up(outcome)
             if restarts > self.options.restarts:
                 say(f"taken back {restarts} times: that was the last of --restarts")
-                return self._end(75)
+                return self._end(EXIT_PREEMPTED)
             self._sleep()
 
     def _attempt(self) -> Outcome:
-        state = self.machine.state()
+        state = self._settled_state()
         if state in OVER:
             say(f"{self.machine.name} is {state}: deleting what is left of it")
             if self.machine.delete():
@@ -62,6 +62,13 @@ class Run:
             return Outcome("failed", "it did not become ready", code, is_final=code == 4)
         return self._start() or self._watch()
 
+    def _settled_state(self) -> str:
+        waited = 0
+        while (state := self.machine.state()) in ENDING and waited < self.options.timeout:
+            self._sleep()
+            waited += self.options.poll
+        return state
+
     def _start(self) -> Outcome | None:
         """Sets up and starts, unless the command runs already; None where all is well."""
         if any(status == "running" for status in self.machine.statuses().values()):
@@ -70,13 +77,15 @@ class Run:
             return self._lost_or("failed", "it could not be set up")
         code, output = self.machine.on_every_worker(self.start)
         print(output, end="")
-        if code == 2:
-            return Outcome("failed", "it cannot be started", 2, is_final=True)
+        if code == EXIT_MISTAKE:
+            return Outcome("failed", "it cannot be started", code, is_final=True)
         if code:
             return self._lost_or("failed", "it could not be started")
         if self.is_mirrored and output.count("jaxbert-worker") > 1:
             self._stop()
-            return Outcome("failed", "--mirror serves one VM, here are several", 2, is_final=True)
+            return Outcome(
+                "failed", "--mirror serves one VM, here are several", EXIT_MISTAKE, is_final=True
+            )
         self.has_started = True
         say(f"started; to look on: {self.machine.command('logs.sh', '--follow')}")
         return None

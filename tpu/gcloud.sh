@@ -5,25 +5,30 @@
 # shellcheck source=flags.sh
 source "$(dirname "${BASH_SOURCE[0]}")/flags.sh"
 
+# E.g. --internal-ip or --tunnel-through-iap, where VMs have no address outside.
+read -ra ssh_flags <<<"${JAXBERT_TPU_SSH:-}"
+
 # How to reach workers (0, 1, ... of slice `node`, or all of all slices): ssh_to WORKERS COMMAND.
 ssh_to() {
   if [[ -n "$direct" ]]; then
-    call gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "--worker=$1" "--command=$2"
+    call gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "${ssh_flags[@]}" "--worker=$1" \
+      "--command=$2"
   else
     [[ "$1" != all ]] || node=all
-    call gcloud compute tpus queued-resources ssh "$name" "${place[@]}" "--node=$node" \
-      "--worker=$1" "--command=$2"
+    call gcloud compute tpus queued-resources ssh "$name" "${place[@]}" "${ssh_flags[@]}" \
+      "--node=$node" "--worker=$1" "--command=$2"
   fi
 }
 
 # Copies between here and workers: copy_between WORKERS SOURCE DESTINATION.
 copy_between() {
   if [[ -n "$direct" ]]; then
-    call gcloud compute tpus tpu-vm scp "$2" "$3" "${place[@]}" --recurse "--worker=$1"
+    call gcloud compute tpus tpu-vm scp "$2" "$3" "${place[@]}" "${ssh_flags[@]}" --recurse \
+      "--worker=$1"
   else
     [[ "$1" != all ]] || node=all
-    call gcloud compute tpus queued-resources scp "$2" "$3" "${place[@]}" --recurse \
-      "--node=$node" "--worker=$1"
+    call gcloud compute tpus queued-resources scp "$2" "$3" "${place[@]}" "${ssh_flags[@]}" \
+      --recurse "--node=$node" "--worker=$1"
   fi
 }
 

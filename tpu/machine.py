@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from outcome import EXIT_MISTAKE
+
 HERE = Path(__file__).parent
-OVER = ("PREEMPTED", "TERMINATED", "SUSPENDING", "SUSPENDED", "FAILED", "STOPPED", "DELETING")
-"""States that lead nowhere: the VMs, or what is left of them, are deleted and asked for anew."""
+ENDING = ("SUSPENDING", "DELETING", "STOPPING")
+"""States that pass into one of those below, or ABSENT; nothing can be deleted meanwhile."""
+
+OVER = (*ENDING, "PREEMPTED", "TERMINATED", "SUSPENDED", "FAILED", "STOPPED")
+"""States that lead nowhere: what is left is deleted, and the VMs are asked for anew."""
 
 STATUS = (
     "if [ -e jaxbert/tpu/worker.py ]; then python3 jaxbert/tpu/worker.py status; "
@@ -42,8 +48,10 @@ class Machine:
         return self._run("delete.sh", "--yes")
 
     def state(self) -> str:
-        """What state.sh prints."""
+        """What state.sh prints; a mistake in the call, of which it tells, ends the program."""
         done = self._call("state.sh")
+        if done.returncode == EXIT_MISTAKE:
+            sys.exit(EXIT_MISTAKE)
         return done.stdout.strip() or "UNKNOWN"
 
     def on_every_worker(self, command: str) -> tuple[int, str]:

@@ -64,10 +64,10 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     add("--zone", help="default: gcloud's configuration")
     add("--fetch", action="append", default=[], metavar="gs://B/P=DIR", help="copied to a worker")
     add("--mirror", action="append", default=[], metavar="gs://B/P=DIR", help="and kept like DIR")
-    add("--tries", type=int, default=3, help="failures within an hour before it gives up")
+    add("--tries", type=positive, default=3, help="failures within an hour before it gives up")
     add("--restarts", type=int, default=1000, help="times that the TPU may be taken back")
-    add("--timeout", type=int, default=86400, help="seconds to wait for the TPU each time")
-    add("--poll", type=int, default=60, help="seconds between two looks at the workers")
+    add("--timeout", type=positive, default=86400, help="seconds to wait for the TPU each time")
+    add("--poll", type=positive, default=60, help="seconds between two looks at the workers")
     add("--grace", type=int, default=300, help="seconds for the others when one worker failed")
     add("--delete", choices=("never", "done", "always"), default="never", help="the TPU, when?")
     add("--dry-run", action="store_true", help="print the commands, run none")
@@ -77,6 +77,13 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     if not command:
         parser.error("expected -- COMMAND")
     return options, command
+
+
+def positive(word: str) -> int:
+    """A whole number from 1."""
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"{word}: expected a whole number from 1")
+    return int(word)
 
 
 def machine_of(options: argparse.Namespace) -> Machine:

@@ -178,7 +178,8 @@ def _what_is_in(summary: "Summary", out: str, seconds: float) -> "Table":
         ("vocabulary", f"{summary.vocab_size:,}"),
         ("bytes per token", f"{summary.text_bytes / tokens:.2f}"),
         ("unknown pieces", f"{summary.unknown / tokens:.4%}"),
-        ("text", f"{summary.text_bytes / 1e6:.1f} MB in {seconds:.1f} s"),
+        ("text", f"{summary.text_bytes / 1e6:.1f} MB"),
+        ("took", f"{seconds:.1f} s"),
         ("dropped", f"{sum(of.documents for of in summary.dropped.values()):,}"),
         ("malformed", f"{summary.problems.counts.total():,}"),
     ):
@@ -189,11 +190,11 @@ def _what_is_in(summary: "Summary", out: str, seconds: float) -> "Table":
 def _dropped(summary: "Summary") -> "Table":
     from rich.table import Table
 
-    table = Table("why", "documents", "text", title="dropped and why")
+    table = Table("why", "documents", "bytes of text", title="dropped and why")
     for column in table.columns[1:]:
         column.justify = "right"
     for reason, of in sorted(summary.dropped.items(), key=lambda entry: -entry[1].documents):
-        table.add_row(reason, f"{of.documents:,}", f"{of.text_bytes / 1e6:.1f} MB")
+        table.add_row(reason, f"{of.documents:,}", f"{of.text_bytes:,}")
     return table
 
 

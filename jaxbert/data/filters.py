@@ -77,10 +77,8 @@ class Seen:
         self._exact = ExactDuplicates() if filters.exact_duplicates else None
         self._near = None if near is None else NearDuplicates(near)
         directory.mkdir(exist_ok=True)
-        self._files = [
-            _cut(directory / name, size)
-            for name, size in zip(("exact", "near"), sizes, strict=True)
-        ]
+        named = zip(_FILES, sizes, strict=True)
+        self._files = [_cut(directory / name, size) for name, size in named]
         if self._exact:
             for (digest,) in _rows(self._files[0], 1):
                 self._exact.add(digest)

@@ -64,16 +64,21 @@ def _in_order(stores: Sequence[TokenStore]) -> list[TokenStore]:
 
 
 def _check_alike(first: TokenStore, other: TokenStore) -> None:
-    one, two = ({**s.metadata, "part": s.metadata["part"]["count"]} for s in (first, other))
-    differing = [name for name in (*_COMMON, "part") if one[name] != two[name]]
-    if "options" in differing:
-        names = [k for k, v in one["options"].items() if v != two["options"].get(k)]
-        differing[differing.index("options")] = f"options ({', '.join(names)})"
+    one, two = (_comparable(store) for store in (first, other))
+    differing = [name for name in one if one[name] != two.get(name)]
     if differing:
         raise UserError(
             f"{other.path}: not a part of the same store as {first.path}: other"
             f" {', '.join(differing)}; prepare all parts by one command but for --shard and --out"
         )
+
+
+def _comparable(store: TokenStore) -> dict[str, Any]:
+    """What parts of one store have in common; each option by itself."""
+    common = {name: store.metadata[name] for name in _COMMON}
+    # The tokenizer is compared itself: on another host it may lie elsewhere.
+    options = {k: v for k, v in common.pop("options").items() if k != "tokenizer"}
+    return common | options | {"number of parts": store.metadata["part"]["count"]}
 
 
 def _described(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

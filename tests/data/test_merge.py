@@ -129,9 +129,9 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path, corpus, options
         ([zero], r"no part 1/2; give all 2 parts"),
         ([zero, one, zero], r"0: part 0/2, as .*0 is; give each part once"),
         ([zero, tmp_path / "whole"], r"whole: not a part"),
-        ([zero, tmp_path / "lines"], r"other options \(sentences, filters\); prepare all"),
+        ([zero, tmp_path / "lines"], r"other sentences, filters; prepare all"),
         ([zero, tmp_path / "twice"], r"other sources, sources_digest; prepare all"),
-        ([zero, tmp_path / "of3"], r"other part; prepare all"),
+        ([zero, tmp_path / "of3"], r"other number of parts; prepare all"),
         ([zero, tmp_path / "none"], r"no such token store"),
     ):
         with pytest.raises(UserError, match=message):

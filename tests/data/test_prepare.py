@@ -25,7 +25,9 @@ import sys
 from jaxbert.data.prepare import PrepareOptions, prepare
 if __name__ == "__main__":
     source, out, tokenizer, processes = sys.argv[1:]
-    options = PrepareOptions(tokenizer=tokenizer, processes=int(processes), overwrite=True)
+    options = PrepareOptions(
+        tokenizer=tokenizer, processes=int(processes), overwrite=True, shard_tokens=1000
+    )
     prepare([source], out, options)
 """
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()  # noqa: SIM905
@@ -178,7 +180,10 @@ def test_lines_can_be_the_sentences(tmp_path, tokenizer):
 
 
 def test_a_killed_prepare_leaves_no_store(tmp_path, corpus, tokenizer):
-    """Killed at moments spread over its work; it may have finished before the last of them."""
+    """Killed at moments spread over its work; it may have finished before the last of them.
+
+    What is left of one goes on in the next.
+    """
     out = tmp_path / "s"
     command = [sys.executable, "-c", RUN, str(corpus), str(out), tokenizer, "1"]
     began = time.monotonic()

@@ -5,7 +5,15 @@ import yaml
 from fake_cloud import IN_PLACE, PLACE
 
 APPLY = ("apply", "bert", "--image", "acme/jaxbert:1", "--tpu")
-COMMAND = ("--", "jaxbert", "pretrain", "c.yaml", 'note=a "b" \\n & ${NAME}', "--run", "gs://b/run")
+COMMAND = (
+    "--",
+    "jaxbert",
+    "pretrain",
+    "c.yaml",
+    'note=a "b" \\n & ${NAME}\nsecond line',
+    "--run",
+    "gs://b/run",
+)
 
 
 def manifest(cloud, *words):
@@ -96,6 +104,7 @@ def test_nodes_and_chips_follow_from_the_topology(cloud, tpu, topology, accelera
         (["v7", "--topology", "2x4"], "--tpu is v7"),
         (["v5e", "--topology", "4x4", "--chips", "3"], "--chips 3 do not divide the 16 chips"),
         (["v5e", "--topology", "4x4", "--slices", "0"], "--slices is 0"),
+        (["v5e", "--topology", "4x4", "--max-restarts", "x"], "--max-restarts is x"),
     ],
 )
 def test_mistakes_are_one_line(cloud, words, message):

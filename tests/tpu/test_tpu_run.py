@@ -138,6 +138,16 @@ def test_failures_of_a_tpu_that_was_taken_back_are_not_the_commands(cloud):
     assert "delete" in course(cloud)
 
 
+def test_what_is_being_suspended_is_not_deleted_before_it_is(cloud):
+    done = play(
+        cloud,
+        states=["SUSPENDING", "SUSPENDING", "SUSPENDED", "ACTIVE"],
+        statuses=[workers("absent"), workers("exited 0")],
+    )
+    assert done.returncode == 0
+    assert cloud.verbs[:5] == ["describe", "describe", "describe", "delete", "create"]
+
+
 def test_a_running_command_is_watched_and_not_started_anew(cloud):
     statuses = [workers("running"), workers("running"), workers("exited 0")]
     done = play(cloud, states=["ACTIVE"], statuses=statuses)
@@ -249,6 +259,27 @@ def test_a_dry_run_shows_every_step_and_calls_nothing(cloud):
     steps = [line.split()[4] for line in done.stdout.splitlines() if "compute" in line]
     assert steps == ["create", "describe", "scp", "ssh", "ssh", "ssh", "ssh", "delete"]
     assert cloud.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--poll", "0", *COMMAND], "0: expected a whole number from 1"),
+        (["--type", "v6e-8"], "expected -- COMMAND"),
+    ],
+)
+def test_mistakes_in_the_call_start_nothing(cloud, words, message):
+    done = cloud.run("run.py", "bert", "--type", "v4-8", *PLACE, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert cloud.calls == []
+
+
+def test_no_project_ends_a_run_at_once(cloud):
+    done = cloud.run("run.py", "bert", "--type", "v4-8", *COMMAND)
+    assert done.returncode == 2
+    assert done.stderr.startswith("state.sh: no project: give --project")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
 def test_help_has_an_example(cloud):

@@ -254,6 +254,12 @@ def test_a_command_runs_where_it_should(cloud, words, where, command):
     assert cloud.calls == [[*QUEUED, "ssh", "bert", *IN_PLACE, *where, f"--command={command}"]]
 
 
+def test_vms_without_an_address_are_reached_otherwise(cloud):
+    flag = {"JAXBERT_TPU_SSH": "--tunnel-through-iap"}
+    assert cloud.run("setup.sh", "bert", *PLACE, "--push-only", **flag).returncode == 0
+    assert [call[4] for call in cloud.calls if "--tunnel-through-iap" in call] == ["scp", "ssh"]
+
+
 def test_the_status_of_a_command_is_passed_on(cloud):
     cloud.answers("ssh", replies=[[75, ""]])
     assert cloud.run("ssh.sh", "bert", *PLACE, "--", "false").returncode == 75

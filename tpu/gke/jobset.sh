@@ -69,6 +69,7 @@ json() {
   local word text=""
   for word in "$@"; do
     word="${word//\\/\\\\}"
+    word="${word//$'\n'/\\n}"
     text+="${text:+, }\"${word//\"/\\\"}\""
   done
   echo "[$text]"
@@ -83,6 +84,7 @@ manifest() {
   [[ -n "$image" ]] || fail "expected --image; see --help"
   [[ $# -gt 0 ]] || fail "expected -- COMMAND; see --help"
   [[ "$slices" =~ ^[1-9][0-9]*$ ]] || fail "--slices is $slices: expected a whole number"
+  [[ "$restarts" =~ ^[0-9]+$ ]] || fail "--max-restarts is $restarts: expected a whole number"
   all=$((${topology//x/*}))
   [[ -n "$chips" ]] || case "$tpu-$all" in
     v5e-8 | v6e-8) chips=8 ;;
