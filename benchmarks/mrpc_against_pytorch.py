@@ -34,6 +34,8 @@ import transformers
 from mrpc_training import Job, Recipe, Run, train_jaxbert, train_pytorch
 
 import jaxbert
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.experiment.finetune import labelled_features
@@ -110,7 +112,7 @@ def read_mrpc(directory: Path, model: Path, recipe: Recipe) -> Mrpc:
             read_sentences(str(directory / name), COLUMNS, labelled=True),
             task,
             tokenizer,
-            recipe.max_seq_length,
+            Reading(recipe.max_seq_length),
         )
         for name in ("train.tsv", "dev.tsv")
     )
@@ -121,7 +123,11 @@ def execute(run: Run, recipe: Recipe, mrpc: Mrpc, directory: Path) -> Figures:
     """Trains and evaluates; the figures of one run."""
     started = time.perf_counter()
     train, dev = (
-        LabelledRows(features, seed=run.seed, pad_id=mrpc.pad_id, length=recipe.max_seq_length)
+        LabelledRows(
+            EncodedExamples(features, pad_id=mrpc.pad_id),
+            seed=run.seed,
+            length=recipe.max_seq_length,
+        )
         for features in (mrpc.train, mrpc.dev)
     )
     steps = math.ceil(train.num_rows * recipe.epochs / recipe.batch_size)

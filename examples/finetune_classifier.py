@@ -48,7 +48,7 @@ def main() -> None:
     print(finetune(config, arguments.out).results)
 
     model = ready(arguments.out)
-    predictions = predict_classes(model, arguments.validation, columns, arguments.max_seq_length)
+    predictions = predict_classes(model, arguments.validation, columns, config.reading)
     for prediction, _ in zip(predictions, range(5), strict=False):
         print(prediction)
 

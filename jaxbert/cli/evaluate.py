@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxbert.cli.inference import add_inference_arguments, max_length, write_whole
+from jaxbert.cli.inference import add_inference_arguments, reading, write_whole
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             model, arguments.text_column, arguments.text_pair_column, arguments.label_column
         )
         metrics = inference.evaluate_classifier(
-            model, arguments.data, columns, max_length(arguments, model)
+            model, arguments.data, columns, reading(arguments, model)
         )
     else:
         metrics = inference.evaluate_masked_lm(model, arguments.data)

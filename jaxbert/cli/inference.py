@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxbert.data.reading import Reading
     from jaxbert.experiment.inference import Ready
 
 
@@ -17,6 +18,15 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     parser.add_argument("--text-pair-column", help="column of the second text")
     parser.add_argument(
         "--max-seq-length", type=positive, help="longer inputs are cut (default: as in the run)"
+    )
+    parser.add_argument(
+        "--truncation", choices=["head", "tail", "head_tail"], help="what is read of longer inputs"
+    )
+    parser.add_argument(
+        "--stride", type=int, help="read longer inputs in windows that share STRIDE tokens"
+    )
+    parser.add_argument(
+        "--combine", choices=["mean", "max", "last_weighted"], help="outputs of an input's windows"
     )
     parser.add_argument(
         "--batch-size", type=positive, default=32, help="rows per batch (default 32)"
@@ -57,3 +67,16 @@ def max_length(arguments: argparse.Namespace, model: "Ready") -> int:
     if asked > limit:
         raise UserError(f"--max-seq-length {asked} exceeds the model's {limit} tokens")
     return asked
+
+
+def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":
+    """What is read of long inputs: as asked, else as in the model's run."""
+    from jaxbert.experiment.inference import reading_of
+
+    return reading_of(
+        model,
+        max_length(arguments, model),
+        truncation=arguments.truncation,
+        stride=arguments.stride,
+        combine=arguments.combine,
+    )

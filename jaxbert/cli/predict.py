@@ -5,7 +5,13 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jaxbert.cli.inference import add_inference_arguments, max_length, positive, write_whole
+from jaxbert.cli.inference import (
+    add_inference_arguments,
+    max_length,
+    positive,
+    reading,
+    write_whole,
+)
 from jaxbert.errors import UserError
 
 HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
@@ -26,15 +32,19 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.experiment import inference
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    length = max_length(arguments, model)
     if model.loaded.head.kind == "sequence_classification":
         columns = inference.columns_of(
             model, arguments.text_column, arguments.text_pair_column, None
         )
-        predictions = inference.predict_classes(model, arguments.data, columns, length)
+        predictions = inference.predict_classes(
+            model, arguments.data, columns, reading(arguments, model)
+        )
     else:
         predictions = inference.fill_masks(
-            model, _lines(Path(arguments.data)), top_k=arguments.top_k, max_seq_length=length
+            model,
+            _lines(Path(arguments.data)),
+            top_k=arguments.top_k,
+            max_seq_length=max_length(arguments, model),
         )
     lines = (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
     if arguments.out:

@@ -13,7 +13,18 @@ Indices = NDArray[np.int64]
 Batch = dict[str, NDArray[Any]]
 
 
-class Rows(Protocol):
+class EvaluationRows(Protocol):
+    """A list of rows, each of which is evaluated once; immutable, as is the stream below."""
+
+    @property
+    def num_evaluation_rows(self) -> int:
+        """Rows of the list."""
+
+    def evaluation_rows(self, numbers: Indices) -> Batch:
+        """Rows of the list by number; -1 gives one that counts for nothing."""
+
+
+class Rows(EvaluationRows, Protocol):
     """Where the rows of batches come from; immutable, so that threads and processes may share it.
 
     Training visits an endless stream of rows, evaluation every row of a list once.
@@ -25,13 +36,6 @@ class Rows(Protocol):
 
     def rows(self, positions: Indices, step: int) -> Batch:
         """The rows at some positions of the stream; `step` decides what a schedule changes."""
-
-    @property
-    def num_evaluation_rows(self) -> int:
-        """Rows of the list."""
-
-    def evaluation_rows(self, numbers: Indices) -> Batch:
-        """Rows of the list by number; -1 gives one that counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Stream:
         return total
 
 
-def evaluation_batches(rows: Rows, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(rows: EvaluationRows, batch_size: int) -> Iterator[Batch]:
     """Every row of the list once and in order; the last batch is filled up."""
     for first in range(0, rows.num_evaluation_rows, batch_size):
         numbers = np.arange(first, first + batch_size)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.data.reading import Reading
 from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig
 from jaxbert.experiment.pretrain import ModelConfig, Pretrain
 from jaxbert.optim.optimizer import OptimizerConfig
@@ -12,6 +13,7 @@ from jaxbert.tasks.sentences import SentenceColumns
 from jaxbert.training.loop import LoopConfig
 
 COLUMNS = SentenceColumns(text="text", label="label")
+READING = Reading(64)
 
 CORPUS_MB = 6.0
 VOCABULARY_SIZE = 4000
@@ -52,7 +54,7 @@ def fine_tuning(model: Path, train: Path, test: Path, seed: int) -> Finetune:
         task=SequenceClassificationConfig(columns=COLUMNS),
         train=str(train),
         validation=str(test),
-        max_seq_length=64,
+        max_seq_length=READING.max_seq_length,
         num_epochs=6,
         batch_size=32,
         seed=seed,

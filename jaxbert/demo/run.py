@@ -83,7 +83,7 @@ def run_demo(out: Path, *, num_steps: int, say: Callable[[str], None]) -> Outcom
     scratch = _accuracies(out, files, "scratch", lambda seed: _untrained(out, seed), say)
     say("5/5  the export is opened again")
     opened = ready(out / f"pretrained-{recipe.SEEDS[0]}" / "model")
-    metrics = evaluate_classifier(opened, str(files.test), recipe.COLUMNS, 64)
+    metrics = evaluate_classifier(opened, str(files.test), recipe.COLUMNS, recipe.READING)
     return Outcome(
         files=files,
         pretraining=fitted.results,
@@ -127,7 +127,7 @@ def _predict(model: Ready, texts: Sequence[str]) -> list[tuple[str, str, float]]
     rows = tuple(Row({"text": text}, "demo", line) for line, text in enumerate(texts, start=1))
     columns = dataclasses.replace(recipe.COLUMNS, label="")
     found = []
-    logits = classifier_logits(model, Sentences(rows, columns, Problems()), 64)
+    logits = classifier_logits(model, Sentences(rows, columns, Problems()), recipe.READING)
     for text, scores in zip(texts, logits, strict=True):
         probabilities = np.exp(scores - scores.max())
         best = int(scores.argmax())

@@ -3,15 +3,20 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
 
+from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.reading import Reading, WindowConfig, check_reading, usual_length
 from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.stream import Phase, Stream
+from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
@@ -20,6 +25,7 @@ from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import LayerMixture, Pooling
 from jaxbert.tasks.sentences import (
     SentenceColumns,
@@ -31,6 +37,8 @@ from jaxbert.tasks.sentences import (
     token_features,
 )
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.task import Task
+from jaxbert.tasks.windowed import WindowedClassification
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -67,13 +75,30 @@ class Finetune(TrainingSettings):
     train: str
     """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT]."""
     validation: str | None = None
-    max_seq_length: Annotated[int, Ge(3)] = 128
-    """Longer inputs are cut; shorter data make shorter batches."""
+    max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
+    """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
+    packing: bool = False
+    """Several examples in every row of max_seq_length tokens; `batch_size` counts rows."""
+    truncation: Truncation = "head"
+    """What is read of a longer text."""
+    head_share: float = 0.25
+    """Of what truncation=head_tail keeps."""
+    windows: WindowConfig | None = None
+    """Instead of truncation: longer texts are read in windows, and count as much as others."""
     num_epochs: Annotated[float, Gt(0)] = 3.0
     num_steps: Annotated[int, Ge(1)] | None = None
     """Instead of num_epochs."""
     ignore_mismatched_heads: bool = False
     """Start with a new classifier where the model has one for other labels."""
+
+    def __post_init__(self) -> None:
+        check_reading(self.truncation, self.head_share, self.windows)
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of every text, once max_seq_length is known."""
+        assert self.max_seq_length != "auto"
+        return Reading(self.max_seq_length, self.truncation, self.head_share, self.windows)
 
 
 def finetune(
@@ -84,7 +109,8 @@ def finetune(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
-    check_run(run_path, config)
+    if config.max_seq_length != "auto":
+        check_run(run_path, config)
     train = read_sentences(config.train, config.task.columns, labelled=True)
     task = _task(config, train)
     loaded = load_params(
@@ -95,15 +121,16 @@ def finetune(
     )
     tokenizer = load_tokenizer(loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
-    data = _data(config, task, train, loaded, tokenizer)
+    config = _with_length(config, train, loaded, tokenizer)
+    data = _data(config, task, train, tokenizer)
     run = open_run(run_path, config)
     fitted = fit(
         run,
         config,
         Trainee.of(loaded.config, task.head, lambda: loaded.params),
-        task,
+        per_text(task, config.windows),
         data,
-        _num_steps(config, len(train.rows)),
+        _num_steps(config, data.train.phases[0].rows.num_rows),
         interrupted=interrupted,
         quiet=quiet,
     )
@@ -115,13 +142,21 @@ def finetune(
 
 
 def labelled_features(
-    sentences: Sentences, task: SequenceClassification, tokenizer: Tokenizer, max_seq_length: int
+    sentences: Sentences, task: SequenceClassification, tokenizer: Tokenizer, reading: Reading
 ) -> dict[str, Any]:
     """Token features with `labels` as the task wants them."""
     labels = (
         label_values(sentences) if task.is_regression else class_indices(sentences, task.labels)
     )
-    return {**token_features(tokenizer, sentences, max_seq_length), "labels": labels}
+    features = token_features(tokenizer, sentences, reading)
+    if reading.windows is not None:
+        labels = labels[features["document_ids"]]
+    return {**features, "labels": labels}
+
+
+def per_text(task: SequenceClassification, windows: WindowConfig | None) -> Task:
+    """The task where texts may have several windows, or else the task itself."""
+    return task if windows is None else WindowedClassification(task, windows.combine)
 
 
 def _task(config: Finetune, train: Sentences) -> SequenceClassification:
@@ -140,28 +175,53 @@ def _task(config: Finetune, train: Sentences) -> SequenceClassification:
     )
 
 
+def _with_length(
+    config: Finetune, train: Sentences, loaded: Pretrained, tokenizer: Tokenizer
+) -> Finetune:
+    """With a max_seq_length that is a number, and fits the model."""
+    if config.max_seq_length != "auto":
+        check_length("max_seq_length", config.max_seq_length, loaded.config)
+        return config
+    longest = longest_input(loaded.config)
+    features = token_features(tokenizer, train, Reading(longest))
+    usual = usual_length([len(row) for row in features["input_ids"]])
+    return replace(config, max_seq_length=min(usual, longest))
+
+
 def _data(
-    config: Finetune,
-    task: SequenceClassification,
-    train: Sentences,
-    loaded: Pretrained,
-    tokenizer: Tokenizer,
+    config: Finetune, task: SequenceClassification, train: Sentences, tokenizer: Tokenizer
 ) -> Data:
-    check_length("max_seq_length", config.max_seq_length, loaded.config)
-
-    def rows_of(sentences: Sentences) -> tuple[LabelledRows, str]:
-        features = labelled_features(sentences, task, tokenizer, config.max_seq_length)
-        length = static_length([len(row) for row in features["input_ids"]], config.max_seq_length)
-        rows = LabelledRows(features, seed=config.seed, pad_id=tokenizer.pad_id, length=length)
-        return rows, _fingerprint(features)
-
-    training, fingerprint = rows_of(train)
-    stream = Stream([Phase(training, config.batch_size)])
+    length = config.reading.max_seq_length
+    features = labelled_features(train, task, tokenizer, config.reading)
+    examples = EncodedExamples(features, pad_id=tokenizer.pad_id)
+    fingerprint = _fingerprint(features)
+    rows: LabelledRows | PackedLabelledRows
+    if config.packing:
+        rows = PackedLabelledRows(examples, seed=config.seed, length=length)
+    else:
+        width = static_length(examples.lengths, length)
+        rows = LabelledRows(examples, seed=config.seed, length=width)
+    stream = Stream([Phase(rows, config.batch_size)])
+    notes = [f"training: {_described(rows)}"]
     if config.validation is None:
-        return Data(stream, None, fingerprint)
+        return Data(stream, None, fingerprint, tuple(notes))
     held_out = read_sentences(config.validation, config.task.columns, labelled=True)
-    evaluation, evaluated = rows_of(held_out)
-    return Data(stream, evaluation, f"{fingerprint} {evaluated}")
+    features = labelled_features(held_out, task, tokenizer, config.reading)
+    examples = EncodedExamples(features, pad_id=tokenizer.pad_id)
+    evaluation: BucketedRows | PackedLabelledRows
+    if config.packing:
+        evaluation = PackedLabelledRows(examples, seed=config.seed, length=length)
+    else:
+        batch_size = config.rows_per_evaluation()
+        evaluation = BucketedRows(examples, batch_size=batch_size, longest=length)
+    notes.append(f"evaluation: {_described(evaluation)}")
+    return Data(stream, evaluation, f"{fingerprint} {_fingerprint(features)}", tuple(notes))
+
+
+def _described(rows: LabelledRows | PackedLabelledRows | BucketedRows) -> str:
+    lengths = rows.lengths.tolist() if isinstance(rows, BucketedRows) else [rows.length]
+    widths = ", ".join(map(str, lengths))
+    return f"{len(rows.examples):,} examples in rows of {widths} tokens, {rows.padding:.0%} padding"
 
 
 def _num_steps(config: Finetune, num_rows: int) -> int:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
-from jaxbert.data.stream import Rows, Stream, evaluation_batches
+from jaxbert.data.stream import EvaluationRows, Stream, evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_training
 from jaxbert.experiment.lock import sole_trainer
@@ -55,9 +55,11 @@ class Data:
     """What a run trains and is evaluated on."""
 
     train: Stream
-    evaluation: Rows | None
+    evaluation: EvaluationRows | None
     fingerprint: str
     """Changes when the data changes: a run never continues on other data."""
+    notes: tuple[str, ...] = ()
+    """What the one who starts the run should know of it."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
         closing(MetricLog(job.run.path, first_step)) as log,
         TrainingProgress(job.num_steps, first_step, quiet=quiet) as progress,
     ):
-        progress.say(_opening(job, state))
+        for line in (_opening(job, state), *job.data.notes):
+            progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
         loop = _loop(job, step, state.params, checkpoints, log, progress)

@@ -3,19 +3,21 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import scipy.special
 
 from jaxbert.config import parse_config
+from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
-from jaxbert.data.rows import LabelledRows, static_length
+from jaxbert.data.reading import Reading
 from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import labelled_features
+from jaxbert.experiment.finetune import labelled_features, per_text
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.families import family_of
 from jaxbert.hub.load import Pretrained, load_params
@@ -29,10 +31,13 @@ from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, read_sentences, token_features
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.task import Task, run_model
+from jaxbert.tasks.windowed import combine_windows
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
 from jaxbert.typing import Array, Batch, HostBatch, Params
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,15 +85,34 @@ def columns_of(
     return SentenceColumns(**(known | {k: v for k, v in asked.items() if v is not None}))
 
 
+def reading_of(model: Ready, max_seq_length: int, **asked: Any) -> Reading:
+    """What to read of a text: as asked (where not None), else as in the model's run.
+
+    `asked`: truncation, head_share, and windows' stride and combine.
+    """
+    names = ("truncation", "head_share", "windows")
+    settings = {name: model.run_config[name] for name in names if name in model.run_config}
+    given = {name: value for name, value in asked.items() if value is not None}
+    windows = {name: given.pop(name) for name in ("stride", "combine") if name in given}
+    if windows:
+        settings["windows"] = (settings.get("windows") or {}) | windows
+        settings.pop("truncation", None)
+    elif "truncation" in given:
+        settings.pop("windows", None)
+    settings |= given | {"max_seq_length": max_seq_length}
+    return parse_config(Reading, settings, origin="options")
+
+
 def evaluate_classifier(
-    model: Ready, data: str, columns: SentenceColumns, max_seq_length: int
+    model: Ready, data: str, columns: SentenceColumns, reading: Reading
 ) -> dict[str, float]:
     """Metrics over a labelled table; every row counts once."""
     task = _classification(model)
     sentences = read_sentences(data, columns, labelled=True)
-    features = labelled_features(sentences, task, model.tokenizer, max_seq_length)
-    batches = _batches(model, features, max_seq_length)
-    return _evaluate(model, task, batches) | {"rows": len(sentences.rows)}
+    features = labelled_features(sentences, task, model.tokenizer, reading)
+    batches = _batches(model, features, reading.max_seq_length)
+    metrics = _evaluate(model, per_text(task, reading.windows), batches)
+    return metrics | {"rows": len(sentences.rows)}
 
 
 def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
@@ -132,21 +156,23 @@ def _is_trained_on(model: Ready, store_path: str) -> bool:
 
 
 def predict_classes(
-    model: Ready, data: str, columns: SentenceColumns, max_seq_length: int
+    model: Ready, data: str, columns: SentenceColumns, reading: Reading
 ) -> Iterator[dict[str, Any]]:
     """One object a row, in input order: `label` and `probabilities`, or the predicted `value`."""
     task = _classification(model)
     sentences = read_sentences(data, columns, labelled=False)
-    for logits in classifier_logits(model, sentences, max_seq_length):
+    for logits in classifier_logits(model, sentences, reading):
         yield describe_prediction(logits, task)
 
 
-def classifier_logits(
-    model: Ready, sentences: Sentences, max_seq_length: int
-) -> Iterator[np.ndarray]:
-    """float32 [classes] of every row, in input order."""
-    features = token_features(model.tokenizer, sentences, max_seq_length)
-    return _logits(model, features, max_seq_length)
+def classifier_logits(model: Ready, sentences: Sentences, reading: Reading) -> Iterator[np.ndarray]:
+    """[classes] of every row of the table, in input order; its windows are combined."""
+    features = token_features(model.tokenizer, sentences, reading)
+    found = _in_order(_logits(model, features, reading.max_seq_length))
+    if reading.windows is None:
+        return found
+    windows, how = np.stack([*found]), reading.windows.combine
+    return iter(combine_windows(windows, features["document_ids"], how))
 
 
 def describe_prediction(logits: np.ndarray, task: SequenceClassification) -> dict[str, Any]:
@@ -181,10 +207,14 @@ def fill_masks(
         "masked_lm_positions": positions,
     }
     pieces = model.tokenizer.vocab()
+
+    def described(row: int, logits: np.ndarray) -> dict[str, Any]:
+        found = [_likeliest(scores, pieces, top_k) for scores in logits[: len(masks[row])]]
+        return {"text": texts[row], "masks": found}
+
+    # Logits of a whole vocabulary are described at once: many would not fit the memory.
     rows = _logits(model, features, max_seq_length)
-    for text, found, logits in zip(texts, masks, rows, strict=True):
-        likeliest = [_likeliest(scores, pieces, top_k) for scores in logits[: len(found)]]
-        yield {"text": text, "masks": likeliest}
+    yield from _in_order((row, described(row, logits)) for row, logits in rows)
 
 
 def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:
@@ -209,8 +239,10 @@ def _classification(model: Ready) -> SequenceClassification:
     return SequenceClassification(head.labels, is_lone or head.problem_type == "regression")
 
 
-def _logits(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> Iterator[np.ndarray]:
-    """float32 logits of every row, in input order."""
+def _logits(
+    model: Ready, features: Mapping[str, Any], max_seq_length: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Every example's number and float32 logits, in the order of the buckets."""
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
 
     @jax.jit
@@ -220,12 +252,25 @@ def _logits(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> I
     sharding = batch_sharding(model.mesh, microbatches=False)
     for batch in _batches(model, features, max_seq_length):
         logits = np.asarray(run(model.params, put_batch(batch, sharding)))
-        yield from logits[batch["row_ids"] >= 0]
+        for row, scores in zip(batch["row_ids"].tolist(), logits, strict=True):
+            if row >= 0:
+                yield row, scores
+
+
+def _in_order(found: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """The values in the order of their numbers 0, 1, ..., each as soon as it can be."""
+    waiting: dict[int, T] = {}
+    due = 0
+    for number, value in found:
+        waiting[number] = value
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1
 
 
 def _batches(model: Ready, features: Mapping[str, Any], max_seq_length: int) -> Iterator[HostBatch]:
-    length = static_length([len(row) for row in features["input_ids"]], max_seq_length)
-    rows = LabelledRows(features, seed=0, pad_id=model.tokenizer.pad_id, length=length)
+    examples = EncodedExamples(features, pad_id=model.tokenizer.pad_id)
+    rows = BucketedRows(examples, batch_size=model.batch_size, longest=max_seq_length)
     return evaluation_batches(rows, model.batch_size)
 
 

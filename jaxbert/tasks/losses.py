@@ -16,7 +16,14 @@ def counts(labels: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
 def cross_entropy_sum(
     logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """Sum of -log softmax(logits)[label] over the labels that are not IGNORED.
+    """Sum of `cross_entropies`."""
+    return jnp.sum(cross_entropies(logits, labels))
+
+
+def cross_entropies(
+    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """-log softmax(logits)[label]; 0 for a label that is IGNORED.
 
     NaN where another label is no class, so that a wrong batch stops the run.
     """
@@ -31,7 +38,7 @@ def cross_entropy_sum(
     chosen = jnp.take_along_axis(logits, index[..., None], axis=-1)[..., 0]
     total = jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)
     losses = jnp.log(total) - (chosen - largest)
-    return jnp.sum(jnp.where(kept, losses, 0.0))
+    return jnp.where(kept, losses, 0.0)
 
 
 def correct_sum(

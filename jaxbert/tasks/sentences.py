@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbert.config import nearest
 from jaxbert.data.problems import Problems
+from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row, read_rows
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import Tokenizer
@@ -119,14 +120,9 @@ def label_values(sentences: Sentences) -> np.ndarray:
     return np.array(found, np.float32)
 
 
-def token_features(
-    tokenizer: Tokenizer, sentences: Sentences, max_seq_length: int
-) -> Mapping[str, Any]:
-    """Ragged `input_ids` and `token_type_ids`, one array a row, cut to `max_seq_length`."""
-    encoded = tokenizer.encode(
-        sentences.texts, sentences.pairs, max_length=max_seq_length, padding=False
-    )
-    return {name: encoded[name] for name in ("input_ids", "token_type_ids")}
+def token_features(tokenizer: Tokenizer, sentences: Sentences, reading: Reading) -> dict[str, Any]:
+    """The features that `data.reading.encode` makes: an example a row, or several with windows."""
+    return encode(tokenizer, sentences.texts, sentences.pairs, reading)
 
 
 def _label_name(row: Row, column: str) -> str:

@@ -11,6 +11,7 @@ import tokenizers
 
 from jaxbert.errors import UserError
 from jaxbert.text.classes import has_token_types
+from jaxbert.text.encoded_text import EncodedText
 from jaxbert.text.files import read_tokenizer, write_tokenizer
 from jaxbert.text.pieces import BatchEncoder
 from jaxbert.text.special_tokens import BERT_TOKENS, content
@@ -194,6 +195,17 @@ class Tokenizer:
             "token_type_ids": _pad(types, width, 0),
             "attention_mask": _pad(ones, width, 0),
         }
+
+    def encode_whole(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> list[EncodedText]:
+        """As `encode` without any limit of length, every token with its place in the text."""
+        self._check_inputs(texts, pairs, None, False)
+        rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with self._lock:
+            encodings = self.backend.encode_batch(rows)
+        typed = has_token_types(self.config)
+        return [EncodedText.of(encoding, has_types=typed) for encoding in encodings]
 
     def _check_inputs(
         self,

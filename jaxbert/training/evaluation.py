@@ -15,6 +15,8 @@ from jaxbert.typing import HostBatch, Params
 
 T = TypeVar("T")
 
+_ROW_COLUMNS = ("row_ids", "labels", "document_ids")
+
 
 def evaluate(
     step: EvaluationStep,
@@ -23,9 +25,9 @@ def evaluate(
     task: Task,
     mesh: Mesh,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Metrics, and the per-row outputs with labels and row_ids, in the order of the batches.
+    """Metrics, and the outputs of every example with labels and row_ids, in the order of these.
 
-    Rows with row_ids = -1 only fill the last batch and are dropped.
+    Those with row_ids = -1 only fill a batch or a packed row and are dropped.
     """
     sums, rows = Sums(), []
     sharding = batch_sharding(mesh, microbatches=False)
@@ -35,12 +37,15 @@ def evaluate(
         if outputs:
             real = batch["row_ids"] >= 0
             gathered = jax.device_get(outputs) | {
-                name: batch[name] for name in ("row_ids", "labels") if name in batch
+                name: batch[name] for name in _ROW_COLUMNS if name in batch
             }
             rows.append({name: values[real] for name, values in gathered.items()})
     together = (
         {name: np.concatenate([part[name] for part in rows]) for name in rows[0]} if rows else {}
     )
+    if together:
+        order = np.argsort(together["row_ids"], kind="stable")
+        together = {name: values[order] for name, values in together.items()}
     return task.metrics(sums.means(), together), together
 
 

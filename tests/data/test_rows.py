@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
@@ -17,7 +18,7 @@ def features(num_rows, labels=None):
 
 
 def rows_of(data, seed=0, length=32):
-    return LabelledRows(data, seed=seed, pad_id=PAD_ID, length=length)
+    return LabelledRows(EncodedExamples(data, pad_id=PAD_ID), seed=seed, length=length)
 
 
 def stream_of(data, batch_size=4, seed=0):
@@ -126,7 +127,10 @@ def test_the_static_length_is_the_longest_example_up_to_a_multiple_of_32(lengths
     [
         ({"input_ids": []}, "no examples"),
         ({"labels": [1]}, "labels: 1 rows, but input_ids has 3"),
-        ({"input_ids": [[1], [2] * 33, [3]]}, "row 1 has 33 tokens, more than length=32"),
+        (
+            {"input_ids": (tokens := [[1], [2] * 33, [3]]), "token_type_ids": tokens},
+            "row 1 has 33 tokens, more than length=32",
+        ),
         ({"token_type_ids": [[0]] * 3}, "1 token_type_ids for"),
     ],
 )

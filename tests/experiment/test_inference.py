@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxbert.data.problems import Problems
+from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import SequenceClassificationConfig
@@ -73,16 +74,16 @@ def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
     table = tmp_path / "a.tsv"
     table.write_text("sentence\n" + "\n".join(TEXTS) + "\n")
     columns = SentenceColumns()
-    values = [row["value"] for row in predict_classes(model, str(table), columns, 32)]
+    values = [row["value"] for row in predict_classes(model, str(table), columns, Reading(32))]
     rows = tuple(Row({"sentence": text}, "a", line) for line, text in enumerate(TEXTS))
-    logits = list(classifier_logits(model, Sentences(rows, columns, Problems()), 32))
+    logits = list(classifier_logits(model, Sentences(rows, columns, Problems()), Reading(32)))
     assert values == [float(row[0]) for row in logits]
 
 
 def test_a_model_of_several_labels_a_row_is_refused(model_with):
     head = Head("sequence_classification", ("a", "b"), "multi_label_classification")
     with pytest.raises(UserError, match=r"multi_label_classification.*not implemented"):
-        evaluate_classifier(ready(model_with(head)), "a.tsv", SentenceColumns(), 32)
+        evaluate_classifier(ready(model_with(head)), "a.tsv", SentenceColumns(), Reading(32))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model_with):

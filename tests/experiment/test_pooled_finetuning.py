@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from experiment.small_runs import fine_tuning
 
+from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.inference import columns_of, evaluate_classifier, predict_classes, ready
@@ -41,11 +42,11 @@ def test_it_learns(run: Path):
 def test_evaluation_and_prediction_agree_with_the_run(run: Path, tables: tuple[Path, Path]):
     model, data = ready(run), str(tables[1])
     columns = columns_of(model, None, None, None)
-    metrics = evaluate_classifier(model, data, columns, 32)
+    metrics = evaluate_classifier(model, data, columns, Reading(32))
     for name in ("loss", "accuracy", "f1"):
         np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
     labels = [line.split("\t")[1] for line in tables[1].read_text().splitlines()[1:]]
-    found = [row["label"] for row in predict_classes(model, data, columns, 32)]
+    found = [row["label"] for row in predict_classes(model, data, columns, Reading(32))]
     accuracy = np.mean([a == b for a, b in zip(found, labels, strict=True)])
     assert accuracy == pytest.approx(metrics["accuracy"])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbert.data.problems import Problems
+from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import (
@@ -188,7 +189,7 @@ def test_features_are_cut_to_length_and_tell_the_two_sentences_apart(tmp_path: P
     path = write(tmp_path, "t.tsv", "a\tb\nred green\tblue\nred\t" + "blue " * 20 + "\n")
     found = read_sentences(path, PAIRS, labelled=False)
     tokenizer = train_wordpiece(found.texts + (found.pairs or []), 100, min_frequency=1)
-    features = token_features(tokenizer, found, max_seq_length=10)
+    features = token_features(tokenizer, found, Reading(max_seq_length=10))
     assert [len(ids) for ids in features["input_ids"]] == [6, 10]
     assert features["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
     first = tokenizer.decode(features["input_ids"][0].tolist())

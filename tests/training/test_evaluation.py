@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.nn.config import EncoderConfig
@@ -71,7 +72,7 @@ def evaluated(
     step = jit_evaluation_step(
         make_evaluation_step(make_apply(ENCODER, task.head), task), params, mesh
     )
-    data = LabelledRows(features(task), seed=0, pad_id=0, length=LENGTH)
+    data = LabelledRows(EncodedExamples(features(task), pad_id=0), seed=0, length=LENGTH)
     return evaluate(step, params, evaluation_batches(data, rows), task, mesh)
 
 

@@ -1,0 +1,87 @@
+"""Evaluation in a few static lengths: rows of like length together, a compilation a length."""
+
+import numpy as np
+
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.rows import check_fits
+from jaxbert.data.stream import Batch, Indices
+
+_MULTIPLE = 8
+_MOST_LENGTHS = 8
+_BATCHES_SORTED = 64
+# Tokens that a model of base size goes through in the time of its compilation, roughly, on a CPU;
+# on an accelerator they are many more, and both are over soon.
+_COMPILATION = 2**14
+
+
+class BucketedRows:
+    """Every example once, in batches of `batch_size` rows that are as wide as their longest needs.
+
+    Examples are sorted by length, the longest first, 64 batches' worth at a time, so that whoever
+    wants them in input order (by their `row_ids`) need not wait for all. `lengths` are those
+    widths, multiples of 8 up to `longest`: at most eight, and fewer where another compilation would
+    cost more than the padding.
+    """
+
+    def __init__(
+        self,
+        examples: EncodedExamples,
+        *,
+        batch_size: int,
+        longest: int,
+        compilation: int = _COMPILATION,
+    ):
+        check_fits(examples, longest)
+        self.examples, self.batch_size = examples, batch_size
+        parts = np.arange(len(examples)) // (_BATCHES_SORTED * batch_size)
+        self._order = np.lexsort((-examples.lengths, parts))
+        firsts = np.arange(0, len(examples), batch_size)
+        needed = np.maximum.reduceat(examples.lengths[self._order], firsts)
+        needed = np.minimum(-(-needed // _MULTIPLE) * _MULTIPLE, longest)
+        self.lengths = best_lengths(needed, _MOST_LENGTHS, compilation // batch_size)
+        self._widths = self.lengths[np.searchsorted(self.lengths, needed)]
+
+    @property
+    def num_evaluation_rows(self) -> int:
+        """Number of examples."""
+        return len(self.examples)
+
+    @property
+    def padding(self) -> float:
+        """The share of positions that hold no token."""
+        positions = int(self._widths.sum()) * self.batch_size
+        return 1 - float(self.examples.lengths.sum()) / positions
+
+    def evaluation_rows(self, numbers: Indices) -> Batch:
+        """Rows of one batch by their place in the order; -1 gives one that counts for nothing."""
+        is_real = numbers >= 0
+        # Fillers are in the last batch; a host may have none but them.
+        batches = np.unique(numbers[is_real] // self.batch_size)
+        assert len(batches) <= 1, "rows of several batches"
+        width = self._widths[batches[0] if len(batches) else -1]
+        return self.examples.padded(np.where(is_real, self._order[numbers], -1), int(width))
+
+
+def best_lengths(needed: Indices, most: int, price: int = 0) -> Indices:
+    """The lengths, ascending, to which `needed` lengths are rounded up at the least total.
+
+    At most `most` of them, each of which costs `price` besides.
+    """
+    values, counts = np.unique(needed, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    totals = np.full(len(values) + 1, np.inf)
+    totals[0] = 0
+    found: list[tuple[float, list[int]]] = []
+    cuts: list[Indices] = []
+    for number in range(1, min(most, len(values)) + 1):
+        # [first, last]: a length more, that of `last`, for the values from `first` on.
+        cost = totals[:-1, None] + values * (before[1:] - before[:-1, None])
+        cost[np.tril_indices(len(values), -1)] = np.inf
+        cuts.append(cost.argmin(axis=0))
+        totals = np.concatenate([[np.inf], cost.min(axis=0)])
+        chosen, stop = [], len(values)
+        for cut in cuts[::-1]:
+            chosen.append(stop - 1)
+            stop = int(cut[stop - 1])
+        found.append((totals[-1] + number * price, chosen[::-1]))
+    return values[min(found)[1]]

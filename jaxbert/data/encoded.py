@@ -1,0 +1,109 @@
+"""A table of tokenised examples, from which every layout of rows is made."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxbert.data.masking import IGNORED
+from jaxbert.data.stream import Batch, Indices
+from jaxbert.errors import UserError
+
+Features = Mapping[str, Sequence[Any] | NDArray[Any]]
+
+_TOKENS = ("input_ids", "token_type_ids")
+_ROW_IDS, _WEIGHTS = "row_ids", "weights"
+
+
+class EncodedExamples:
+    """Examples by number; immutable, so that threads and processes may share it.
+
+    `features` holds columns of two kinds. Per token: `input_ids`, `token_type_ids` (zeros where
+    missing) and the columns named in `per_token`, each a sequence of rows with a whole number for
+    every token. Per example: everything else, arrays [examples, ...], kept as int32 or float32;
+    one that speaks of tokens counts them from the start of its example. `weights` are 1 where the
+    features have none. What is filled up has -100 for integer `labels`, per token or example, and
+    0 in every other column.
+    """
+
+    def __init__(self, features: Features, *, pad_id: int, per_token: Sequence[str] = ()):
+        if len(features["input_ids"]) == 0:
+            raise UserError("no examples to make batches of; check the data file and its columns")
+        self.lengths: Indices = np.array([len(row) for row in features["input_ids"]], np.int64)
+        """Tokens of every example."""
+        names = [name for name in (*_TOKENS, *per_token) if name in features]
+        _check(features, names, self.lengths)
+        self._starts = np.cumsum(self.lengths) - self.lengths
+        self._tokens = {
+            name: np.concatenate([np.asarray(row, dtype=np.int32) for row in features[name]])
+            for name in names
+        }
+        self._tokens.setdefault("token_type_ids", np.zeros(self.lengths.sum(), np.int32))
+        self._columns = {
+            name: _column(values)
+            for name, values in features.items()
+            if name not in (*names, "attention_mask")
+        }
+        self._columns.setdefault(_WEIGHTS, np.ones(len(self.lengths), np.float32))
+        self._columns[_ROW_IDS] = np.arange(len(self.lengths), dtype=np.int32)
+        self._fills = {"input_ids": pad_id, _ROW_IDS: -1}
+        if self._kind("labels") == "i":
+            self._fills["labels"] = IGNORED
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def _kind(self, name: str) -> str:
+        column = self._tokens.get(name, self._columns.get(name))
+        return "" if column is None else column.dtype.kind
+
+    @property
+    def token_columns(self) -> tuple[str, ...]:
+        """Names of the columns with a value for every token."""
+        return tuple(self._tokens)
+
+    def fill(self, name: str) -> int:
+        """What a column holds where there is no token or no example."""
+        return self._fills.get(name, 0)
+
+    def padded(self, numbers: Indices, width: int) -> Batch:
+        """An example a row: token columns [rows, width], `attention_mask`, and the others [rows].
+
+        With `row_ids` and `weights`. The number -1 gives a row that counts for nothing: it has
+        row_ids -1, weights 0 and one visible padding token.
+        """
+        counts = numbers >= 0
+        lengths = np.where(counts, self.lengths[numbers], 0)
+        assert lengths.max(initial=0) <= width, (lengths.max(), width)
+        is_real = np.arange(width) < lengths[:, None]
+        source = (self._starts[numbers, None] + np.arange(width))[is_real]
+        batch: Batch = {"attention_mask": is_real.astype(np.int32)}
+        # One position of a filler row stays visible: a softmax over none is not a number.
+        batch["attention_mask"][~counts, 0] = 1
+        for name, values in self._tokens.items():
+            batch[name] = np.full(is_real.shape, self.fill(name), np.int32)
+            batch[name][is_real] = values[source]
+        for name, column in self._columns.items():
+            batch[name] = column[numbers]
+            batch[name][~counts] = self.fill(name)
+        return batch
+
+
+def _column(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(values)
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+
+
+def _check(features: Features, per_token: Sequence[str], lengths: Indices) -> None:
+    for name, values in features.items():
+        if len(values) != len(lengths):
+            raise UserError(f"{name}: {len(values)} rows, but input_ids has {len(lengths)}")
+    if not lengths.all():
+        row = int(np.argmin(lengths))
+        raise UserError(f"row {row} has no tokens; expected [CLS] and [SEP] at least")
+    for name in per_token:
+        found = np.array([len(row) for row in features[name]])
+        if (found != lengths).any():
+            row = int(np.argmax(found != lengths))
+            raise UserError(f"row {row}: {found[row]} {name} for {lengths[row]} input_ids")
