@@ -118,6 +118,13 @@ def test_a_command_that_keeps_failing_ends_with_its_log(cloud):
     assert "costs money until: tpu/delete.sh bert" in done.stdout
 
 
+def test_failures_before_a_preemption_are_forgotten(cloud):
+    ends = ["exited 1", "exited 75", "exited 1", "exited 0"]
+    statuses = [workers(end) for end in ends for _ in ("before the start", "after it")]
+    done = play(cloud, states=["ACTIVE"], statuses=statuses, options=("--tries", "2"))
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_mistake_is_not_tried_again(cloud):
     done = play(cloud, states=["ACTIVE"], statuses=[workers("exited 2")])
     assert done.returncode == 2

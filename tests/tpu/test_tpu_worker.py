@@ -1,9 +1,17 @@
 """worker.py for real, on this machine, with a fake gcloud for the bucket."""
 
+import os
 import re
+import shutil
+import signal
+import sys
 import time
 
 import pytest
+from fake_cloud import TPU
+
+sys.path.insert(0, str(TPU))
+from supervision import Forwarded
 
 
 def wait_until(cloud, status):
@@ -18,8 +26,11 @@ def start(cloud, *words, **environment):
 
 
 def test_a_command_runs_on_after_its_start_and_leaves_its_status(cloud):
-    started = start(cloud, "--", "sh", "-c", "sleep 0.3; echo hello; exit 7")
+    go = cloud.home / "go"
+    script = f"until [ -e {go} ]; do sleep 0.02; done; echo hello; exit 7"
+    started = start(cloud, "--", "sh", "-c", script)
     assert re.fullmatch(r"jaxbert-worker \S+ running\n", started.stdout)
+    go.touch()
     wait_until(cloud, "exited 7")
     log = cloud.run("worker.py", "log").stdout.splitlines()
     assert log[1] == "hello"
@@ -41,6 +52,17 @@ def test_stopping_lets_the_command_save(cloud):
     cloud.run("worker.py", "stop")
     wait_until(cloud, "exited 75")
     assert "\nsaved\n" in cloud.run("worker.py", "log").stdout
+
+
+def test_a_signal_before_the_command_prevents_it(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        forwarded = Forwarded()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert forwarded.run(["touch", str(tmp_path / "ran")]) == 75
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_same_command_is_not_started_twice_and_another_not_beside_it(cloud):
@@ -123,10 +145,10 @@ def test_a_bucket_that_cannot_be_asked_starts_nothing(cloud, tmp_path):
 def test_the_mirror_is_kept_while_the_command_runs(cloud, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/step").touch()
-    words = [f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "sleep", "0.5"]
+    script = f"until [ $(cat {cloud.home}/calls.jsonl | wc -l) -ge 3 ]; do sleep 0.02; done"
+    words = [f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "sh", "-c", script]
     start(cloud, *words, JAXBERT_TPU_MIRROR="0.05")
     wait_until(cloud, "exited 0")
-    assert len(cloud.calls) > 2
 
 
 def test_a_pair_needs_a_bucket_and_a_directory(cloud):
@@ -136,13 +158,19 @@ def test_a_pair_needs_a_bucket_and_a_directory(cloud):
 
 
 def test_installing_makes_an_environment_with_the_tpu_extra(cloud, tmp_path):
+    # Not in this checkout, whose environment is a developer's.
+    shutil.copytree(TPU, tmp_path / "jaxbert/tpu")
     uv = tmp_path / "bin/uv"
-    uv.write_text("#!/bin/sh\necho uv $* >>$HOME/uv\nexit 9\n")
+    uv.write_text("#!/bin/sh\necho uv $* >>$HOME/uv\n")
     uv.chmod(0o755)
-    assert cloud.run("worker.py", "install").returncode == 9
-    asked = (tmp_path / "uv").read_text()
-    # The checkout of a developer has its own environment already.
-    assert asked.splitlines()[-1] in (
-        "uv pip install --python .venv/bin/python --editable .[tpu,gcs]",
+    jaxbert = tmp_path / "jaxbert/.venv/bin/jaxbert"
+    jaxbert.parent.mkdir(parents=True)
+    jaxbert.write_text("#!/bin/sh\necho jaxbert $*\n")
+    jaxbert.chmod(0o755)
+    done = cloud.run(tmp_path / "jaxbert/tpu/worker.py", "install")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "jaxbert --version\n"
+    assert (tmp_path / "uv").read_text().splitlines() == [
         "uv venv --python 3.12 .venv",
-    )
+        "uv pip install --python .venv/bin/python --editable .[tpu,gcs]",
+    ]
