@@ -17,8 +17,8 @@ EOF
   cat <<'EOF'
 
 example:
-  fetch.sh gs://my-bucket/runs/base128/model base128
-  fetch.sh bert:jaxbert/runs/base128/model . --zone us-west4-a
+  fetch.sh gs://my-bucket/runs/base/model base
+  fetch.sh bert:jaxbert/runs/base/model . --zone us-west4-a
 EOF
 }
 

@@ -22,8 +22,8 @@ from machine import HERE, STATUS, Machine
 EXAMPLE = """example:
   run.py bert --type v5litepod-8 --spot --zone us-west4-a --delete done \\
       --fetch gs://my-bucket/stores/wiki=stores/wiki \\
-      --mirror gs://my-bucket/runs/base128=runs/base128 -- \\
-      jaxbert pretrain configs/pretrain/bert_base_128.yaml --run runs/base128"""
+      --mirror gs://my-bucket/runs/base=runs/base -- \\
+      jaxbert pretrain configs/pretrain/bert_base.yaml --run runs/base"""
 
 
 def main() -> int:

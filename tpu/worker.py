@@ -29,7 +29,7 @@ STATE = Path(os.environ.get("JAXBERT_TPU_STATE", Path.home() / "jaxbert-run"))
 
 EXAMPLE = """example:
   worker.py start --fetch gs://b/stores/wiki=stores/wiki --mirror gs://b/runs/base=runs/base -- \\
-      jaxbert pretrain configs/pretrain/bert_base_128.yaml store=stores/wiki --run runs/base"""
+      jaxbert pretrain configs/pretrain/bert_base.yaml store=stores/wiki --run runs/base"""
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from jaxbert.cli.training import Experiment, add_training_arguments, run_trainin
 
 HELP = "pretrain an encoder on a token store; the same command again resumes"
 EXAMPLE = """
-jaxbert pretrain configs/pretrain/bert_base_128.yaml store=stores/wiki --run runs/base
+jaxbert pretrain configs/pretrain/bert_base.yaml store=stores/wiki --run runs/base
 """
 
 

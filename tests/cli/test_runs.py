@@ -127,7 +127,7 @@ def test_a_run_says_first_what_is_about_to_run_and_where_it_continues(command, p
     process = command.start(pretrained)
     _, said = process.communicate(timeout=240)
     assert "continuing after step 40: " in said
-    assert " examples, 40 steps of 8 (" in said
+    assert " rows an epoch, 40 steps of 8 (" in said
 
 
 def test_the_figures_are_printed_on_standard_output(pretrained):

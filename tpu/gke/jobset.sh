@@ -24,8 +24,8 @@ JobSet controller and one node pool of that TYPE and topology for each slice.
 
 example:
   jobset.sh apply bert --image us-docker.pkg.dev/my-project/jaxbert/jaxbert:1 --tpu v5e \
-      --topology 2x4 -- jaxbert pretrain configs/pretrain/bert_base_128.yaml \
-      store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base128
+      --topology 2x4 -- jaxbert pretrain configs/pretrain/bert_base.yaml \
+      store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base
 EOF
 }
 

@@ -24,8 +24,8 @@ EOF
 example:
   xpk.sh create bert --cluster tpus --type v5litepod-16 --zone us-west4-a \
       --image us-docker.pkg.dev/my-project/jaxbert/jaxbert:1 -- \
-      jaxbert pretrain configs/pretrain/bert_base_128.yaml \
-      store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base128
+      jaxbert pretrain configs/pretrain/bert_base.yaml \
+      store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base
 EOF
 }
 
