@@ -1,7 +1,8 @@
 """The array vocabulary.
 
 Dimension words in shapes: batch, seq, hidden, heads, head_dim, mlp, vocab, layer, classes, types,
-predictions (masked positions per row), examples (of a packed row). One letter stands only inside an einsum:
+predictions (masked positions per row), examples (of a packed row). One letter stands only inside
+an einsum:
 b batch, q query position, k key position, n heads, d head_dim, h hidden, p predictions, v vocab,
 o relative position.
 """

@@ -128,7 +128,8 @@ def _joined(
 class Layout:
     """Where examples lie in the rows of a batch, and how their arrays get there.
 
-    `lengths` and `rows` [examples] are each example's tokens and row, the rows in ascending order. `capacity` is the rows' width in tokens, `slots` in examples.
+    `lengths` and `rows` [examples] are each example's tokens and row, the rows in ascending order.
+    `capacity` is the rows' width in tokens, `slots` in examples.
     """
 
     lengths: Indices

@@ -36,8 +36,10 @@ Split = Literal["train", "validation"]
 # Evaluation examples do not depend on the run's seed, so that runs can be compared. Neither do the
 # lengths of packed examples: which of them share a row is decided before any seed is looked at.
 _FIXED_SEED = 0
-_SHORTEST_REST = 8
-_TOKENS_PER_EXAMPLE = 16
+_SHORTEST_REST = 16
+_TOKENS_PER_EXAMPLE = 8
+# Numbers of predictions are rounded for every example, in a row of short ones always upwards.
+_MORE_PREDICTIONS = 1.1
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class PretrainingDataConfig:
     packing: bool = False
     """Several examples in a row, so that next to nothing is padding."""
     max_examples_per_row: int | None = None
-    """When packing; null: one for every 16 tokens."""
+    """When packing; null: one for every 8 tokens."""
     short_sequence_probability: float = 0.1
     sentence_pairs: SentencePairs = "next_sentence"
     masking: MaskingConfig = field(default_factory=MaskingConfig)
@@ -92,7 +94,9 @@ class PretrainingDataConfig:
     def limits(self) -> Limits:
         """What a packed row holds at most."""
         examples = self.max_examples_per_row or max(1, self.max_seq_length // _TOKENS_PER_EXAMPLE)
-        predictions = self.masking.most_predictions(self.max_seq_length)
+        predictions = 1 + int(
+            _MORE_PREDICTIONS * self.masking.most_predictions(self.max_seq_length)
+        )
         return Limits(self.max_seq_length, examples, predictions)
 
 
@@ -173,9 +177,9 @@ class PretrainingData:
         places = wanted[places]
         batch, lengths = self._examples(seed, epochs[places], examples, rates)
         layout = Layout(lengths, places, len(rows), limits.tokens, limits.examples)
-        width = batch["labels"].shape[1]
+        assert limits.predictions is not None
         positions, labels = layout.predictions(
-            batch["masked_lm_positions"], batch["labels"], width, IGNORED
+            batch["masked_lm_positions"], batch["labels"], limits.predictions, IGNORED
         )
         packed = {
             "input_ids": layout.tokens(batch["input_ids"], vocabulary.pad_id),
@@ -253,7 +257,10 @@ class PretrainingData:
     def _packed(self) -> PackedRows:
         limits = self.config.limits
         predictions = self.config.masking.most_predictions(np.arange(limits.tokens + 1))
-        return plan_rows(self._sizes + self.config.num_special, limits, predictions)
+        spans, pairs = self._corpus.spans, self.config.sentence_pairs
+        has_order = (pairs == "sentence_order") & (spans.stop - spans.first > 1)
+        num_special = 2 + ((pairs == "next_sentence") | has_order)
+        return plan_rows(self._sizes + num_special, limits, predictions)
 
 
 def _vocabulary_of(store: TokenStore) -> Vocabulary:

@@ -17,7 +17,7 @@ from corpora import (
     vocabulary,
 )
 
-from jaxbert.data.masking_config import MaskingConfig, WordUnits
+from jaxbert.data.masking_config import MaskingConfig, SpanUnits, WordUnits
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
@@ -81,6 +81,7 @@ OPTIONS = [
     {"sentence_pairs": "none"},
     {"masking": MaskingConfig(num_duplicates=2)},
     {"packing": True},
+    {"packing": True, "masking": MaskingConfig(units=SpanUnits(), probability=0.3)},
     {"packing": True, "sentence_pairs": "none", "max_seq_length": 96},
     {"packing": True, "sentence_pairs": "sentence_order", "max_examples_per_row": 3},
     {"max_seq_length": 37, "masking": MaskingConfig(probability=0.1, max_predictions=3)},
