@@ -18,7 +18,7 @@ def static_length(lengths: Sequence[int] | NDArray[np.int64], max_seq_length: in
 
     At most `max_seq_length`, which need not be such a multiple.
     """
-    longest = int(max(lengths))
+    longest = int(np.max(lengths))
     return min(-(-longest // _MULTIPLE) * _MULTIPLE, max_seq_length)
 
 

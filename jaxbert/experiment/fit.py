@@ -149,7 +149,14 @@ def fit(
 
 def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
     started, make_params = time.perf_counter(), job.trainee.make_params
-    optimizer, target, step = _prepare(job, jax.eval_shape(make_params))
+    optimizer, target, step = training_step(
+        job.settings,
+        job.task,
+        job.apply,
+        jax.eval_shape(make_params),
+        num_steps=job.num_steps,
+        mesh=job.mesh,
+    )
     if (latest := checkpoints.latest_step()) is None:
         state = new_state(make_params(), optimizer, job.mesh)
     else:
@@ -177,19 +184,22 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
     return Fitted(jax.device_get(state.params), outcome, int(state.step), results)
 
 
-def _prepare(
-    job: _Job, params: Params
+def training_step(
+    settings: TrainingSettings,
+    task: Task,
+    apply: Callable[..., Any],
+    params: Params,
+    *,
+    num_steps: int,
+    mesh: Mesh,
 ) -> tuple[optax.GradientTransformation, TrainState, TrainStep]:
-    """The optimiser, the abstract state and the compiled step for abstract `params`."""
-    settings = job.settings
-    schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, job.num_steps)
+    """The optimiser, the abstract state and the jitted step for abstract `params`."""
+    schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
     optimizer = make_optimizer(settings.optimizer, schedule, params)
     labels = group_labels(params, settings.optimizer.freeze)
-    target = abstract_state(params, optimizer, job.mesh)
-    step = make_train_step(
-        job.apply, job.task, optimizer, schedule, labels, settings.step, settings.seed
-    )
-    return optimizer, target, jit_train_step(step, target, job.mesh)
+    target = abstract_state(params, optimizer, mesh)
+    step = make_train_step(apply, task, optimizer, schedule, labels, settings.step, settings.seed)
+    return optimizer, target, jit_train_step(step, target, mesh)
 
 
 def _opening(job: _Job, state: TrainState) -> str:

@@ -1,0 +1,230 @@
+"""Packed rows, buckets and windows give what every text alone gives."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import yaml
+from experiment.small_runs import fine_tuning, sentences
+
+from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.reading import Reading, WindowConfig
+from jaxbert.data.rows import LabelledRows
+from jaxbert.data.stream import EvaluationRows, evaluation_batches
+from jaxbert.errors import UserError
+from jaxbert.experiment import inference
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.inference import (
+    columns_of,
+    evaluate_classifier,
+    predict_classes,
+    reading_of,
+    ready,
+)
+from jaxbert.hub.load import from_pretrained
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params, make_apply
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.training.evaluation import evaluate
+from jaxbert.training.log import read_metrics
+from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
+
+ENCODER = EncoderConfig(
+    vocab_size=50,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
+    max_position_embeddings=48,
+    initializer_range=0.5,
+)
+CLASSES = SequenceClassification(("a", "b", "c"))
+REGRESSION = SequenceClassification(("LABEL_0",), is_regression=True)
+LONGEST, BATCH_SIZE = 44, 4
+
+
+def examples_of(number: int, task: SequenceClassification) -> EncodedExamples:
+    generator = np.random.default_rng(number)
+    lengths = generator.integers(2, LONGEST + 1, number)
+    ids = [generator.integers(5, 50, length) for length in lengths]
+    labels = (
+        generator.normal(size=number) if task.is_regression else generator.integers(3, size=number)
+    )
+    return EncodedExamples({"input_ids": ids, "labels": labels}, pad_id=0)
+
+
+class Evaluation:
+    """Evaluates an untrained model, and counts how often it is compiled."""
+
+    def __init__(self, task: SequenceClassification):
+        self.task, self.widths = task, []
+        self.mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+        self.params = jax.device_put(init_params(ENCODER, task.head, 0), jax.devices()[0])
+        apply = make_apply(ENCODER, task.head)
+
+        def counting(params: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+            self.widths.append(input_ids.shape[1])
+            return apply(params, input_ids, *args, **kwargs)
+
+        step = make_evaluation_step(counting, task)
+        self.step = jit_evaluation_step(step, self.params, self.mesh)
+
+    def __call__(self, rows: EvaluationRows) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        batches = evaluation_batches(rows, BATCH_SIZE)
+        return evaluate(self.step, self.params, batches, self.task, self.mesh)
+
+
+def layouts(examples: EncodedExamples) -> Iterator[EvaluationRows]:
+    yield LabelledRows(examples, seed=0, length=LONGEST)
+    yield PackedLabelledRows(examples, seed=0, length=LONGEST)
+    yield BucketedRows(examples, batch_size=BATCH_SIZE, longest=LONGEST, compilation=300)
+
+
+@pytest.mark.parametrize("task", [CLASSES, REGRESSION], ids=["classes", "regression"])
+def test_rows_packed_or_in_buckets_give_the_outputs_of_every_example_in_input_order(task):
+    evaluation = Evaluation(task)
+    for number in (1, 23):
+        examples = examples_of(number, task)
+        (metrics, outputs), *others = map(evaluation, layouts(examples))
+        np.testing.assert_array_equal(outputs["row_ids"], np.arange(number))
+        for other, found in others:
+            np.testing.assert_array_equal(found["row_ids"], np.arange(number))
+            np.testing.assert_array_equal(found["labels"], outputs["labels"])
+            np.testing.assert_allclose(found["logits"], outputs["logits"], atol=1e-5)
+            np.testing.assert_allclose(other["loss"], metrics["loss"], atol=1e-5)
+
+
+def test_every_bucket_is_compiled_once():
+    evaluation, examples = Evaluation(CLASSES), examples_of(60, CLASSES)
+    rows = BucketedRows(examples, batch_size=BATCH_SIZE, longest=LONGEST, compilation=300)
+    for _ in range(2):
+        evaluation(rows)
+    assert sorted(evaluation.widths) == rows.lengths.tolist()
+    assert 1 < len(rows.lengths) < 8
+
+
+@pytest.fixture(scope="module")
+def windowed_run(pretrained: Path, tables: tuple[Path, Path], tmp_path_factory) -> Path:
+    """Windows of at most 6 tokens of text, several of them in a row."""
+    directory = tmp_path_factory.mktemp("windowed") / "run"
+    overrides = ("windows={stride: 1}", "max_seq_length=8", "packing=true", "num_epochs=2")
+    finetune(fine_tuning(pretrained, *tables, *overrides), directory, quiet=True)
+    return directory
+
+
+def test_a_run_on_packed_windows_is_evaluated_text_by_text(windowed_run, tables):
+    results = json.loads((windowed_run / "all_results.json").read_text())
+    model = ready(windowed_run)
+    metrics = evaluate_classifier(
+        model, str(tables[1]), columns_of(model, None, None, None), reading_of(model, 8)
+    )
+    assert metrics.pop("rows") == 13
+    for name, value in metrics.items():
+        np.testing.assert_allclose(results[f"eval_{name}"], value, rtol=1e-5)
+
+
+def test_an_epoch_of_packed_rows_has_fewer_steps(windowed_run, tables):
+    tokenizer = load_tokenizer(windowed_run / "model")
+    texts = [line.split("\t")[0] for line in tables[0].read_text().splitlines()[1:]]
+    tokens = [len(ids) - 2 for ids in tokenizer.encode(texts, padding=False)["input_ids"]]
+    windows = [1 + max(0, -(-(n - 6) // 5)) for n in tokens]
+    assert min(windows) > 1
+    last = [row["step"] for row in read_metrics(windowed_run / "metrics.jsonl")][-1]
+    num_tokens = sum(n + 3 * w - 1 for n, w in zip(tokens, windows, strict=True))
+    assert num_tokens / 8 <= last * 8 / 2 <= sum(windows) + 4
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_predictions_combine_the_windows_of_every_text(windowed_run, tmp_path, how):
+    texts = [" ".join(sentences(3, seed=5)), "", "The cat.", " ".join(sentences(2, seed=6))]
+    table = tmp_path / "a.csv"
+    table.write_text("sentence\n" + "".join(f'"{text}"\n' for text in texts))
+    model = ready(windowed_run)
+    reading = Reading(8, windows=WindowConfig(2, how))
+    columns = columns_of(model, None, None, None)
+    found = list(predict_classes(model, str(table), columns, reading))
+    rows, owners = [], []
+    tokenizer = load_tokenizer(windowed_run / "model")
+    for number, ids in enumerate(tokenizer.encode(texts, padding=False)["input_ids"]):
+        content = ids[1:-1]
+        for start in range(0, max(1, len(content) - 2), 4):
+            rows.append([ids[0], *content[start : start + 6], ids[-1]])
+            owners.append(number)
+    mask = np.array([[1] * len(row) + [0] * (8 - len(row)) for row in rows])
+    ids = np.array([[*row, *[0] * (8 - len(row))] for row in rows])
+    logits = np.asarray(from_pretrained(windowed_run)(ids, attention_mask=mask).logits)
+    assert len(found) == len(texts)
+    for number, prediction in enumerate(found):
+        combined = getattr(np, how)(logits[np.array(owners) == number], axis=0)
+        chances = jax.nn.softmax(combined)
+        np.testing.assert_allclose([*prediction["probabilities"].values()], chances, rtol=1e-4)
+
+
+def test_predictions_in_buckets_are_those_in_one(windowed_run, tmp_path, monkeypatch):
+    texts = [" ".join(sentences(1 + number % 3, seed=number)) for number in range(12)]
+    table = tmp_path / "a.tsv"
+    table.write_text("sentence\n" + "".join(f"{text}\n" for text in texts))
+    model = ready(windowed_run, batch_size=2)
+    columns = columns_of(model, None, None, None)
+    plain = list(predict_classes(model, str(table), columns, Reading(32)))
+    monkeypatch.setattr(inference, "BucketedRows", _in_many_buckets)
+    for one, other in zip(
+        plain, predict_classes(model, str(table), columns, Reading(32)), strict=True
+    ):
+        assert one["label"] == other["label"]
+        chances = [[*row["probabilities"].values()] for row in (one, other)]
+        np.testing.assert_allclose(*chances, atol=1e-5)
+
+
+def _in_many_buckets(*args: Any, **kwargs: Any) -> BucketedRows:
+    rows = BucketedRows(*args, **kwargs, compilation=0)
+    assert len(rows.lengths) > 1
+    return rows
+
+
+def test_the_length_is_that_of_the_data_and_the_same_command_goes_on(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path
+):
+    unevaluated = ("validation=null", "loop.evaluate_every=null", "checkpoint.metric=null")
+    options = ("max_seq_length=auto", "truncation=head_tail", "num_steps=1", *unevaluated)
+    config = fine_tuning(pretrained, *tables, *options)
+    for _ in range(2):
+        finetune(config, tmp_path / "run", quiet=True)
+    values = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    tokenizer = load_tokenizer(pretrained / "model")
+    texts = [line.split("\t")[0] for line in tables[0].read_text().splitlines()[1:]]
+    lengths = sorted(len(ids) for ids in tokenizer.encode(texts, padding=False)["input_ids"])
+    assert values["max_seq_length"] == -(-lengths[56] // 8) * 8
+    reading = reading_of(ready(tmp_path / "run"), 16)
+    assert reading == Reading(16, "head_tail")
+
+
+def test_what_is_asked_for_goes_before_what_the_run_had(windowed_run):
+    model = ready(windowed_run)
+    assert reading_of(model, 8).windows == WindowConfig(1)
+    assert reading_of(model, 8, combine="max").windows == WindowConfig(1, "max")
+    assert reading_of(model, 8, truncation="tail") == Reading(8, "tail")
+    with pytest.raises(UserError, match="truncation=tail a part: drop one"):
+        reading_of(model, 8, truncation="tail", stride=2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["truncation=middle"], "'truncation': Input should be 'head', 'tail' or 'head_tail'"),
+        (["truncation=tail", "windows={}"], "truncation=tail a part: drop one"),
+        (["windows={strid: 3}"], "did you mean 'stride'"),
+        (["max_seq_length=some"], "max_seq_length"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(pretrained, tables, overrides, message):
+    with pytest.raises(UserError, match=message):
+        fine_tuning(pretrained, *tables, *overrides)

@@ -1,0 +1,77 @@
+"""Texts in several windows: combined by hand, and weighed as one."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbert.nn.model import ModelOutput
+from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.windowed import WindowedClassification, combine_windows
+
+CLASSES = SequenceClassification(("a", "b"))
+REGRESSION = SequenceClassification(("LABEL_0",), is_regression=True)
+
+LOGITS = np.array([[1.0, 2.0], [4.0, 0.0], [7.0, 1.0], [3.0, 5.0]], np.float32)
+DOCUMENTS = np.array([0, 0, 0, 1], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("mean", [[4.0, 1.0], [3.0, 5.0]]),
+        ("max", [[7.0, 2.0], [3.0, 5.0]]),
+        # (1 * 1 + 2 * 4 + 3 * 7) / 6 and (1 * 2 + 2 * 0 + 3 * 1) / 6
+        ("last_weighted", [[5.0, 5 / 6], [3.0, 5.0]]),
+    ],
+)
+def test_windows_of_a_text_become_one(how: Any, expected: Any):
+    np.testing.assert_allclose(combine_windows(LOGITS, DOCUMENTS, how), expected)
+
+
+def log_chances(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def batch(labels: np.ndarray, shape: tuple[int, ...]) -> dict[str, jax.Array]:
+    """Weights of a document in three windows, of one in one, and a filler's."""
+    weights = np.array([2 / 3, 2 / 3, 2 / 3, 2, 0], np.float32)
+    row_ids = np.array([0, 1, 2, 3, -1], np.int32)
+    arrays = {"labels": labels, "weights": weights, "row_ids": row_ids}
+    return {name: jnp.asarray(values).reshape(shape) for name, values in arrays.items()}
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 5)])
+def test_the_loss_of_an_epoch_is_the_mean_over_texts_of_the_mean_over_windows(shape):
+    logits = np.concatenate([LOGITS, [[9.0, -9.0]]]).astype(np.float32)
+    labels = np.array([1, 1, 1, 0, -100], np.int32)
+    output = ModelOutput(None, logits=jnp.asarray(logits).reshape(*shape, 2))
+    task = WindowedClassification(CLASSES)
+    found = batch(labels, shape)
+    loss = task.loss_sums(output, found)["loss"] / task.loss_weights(found)["loss"]
+    losses = -log_chances(logits[:4])[range(4), labels[:4]]
+    np.testing.assert_allclose(loss, (losses[:3].mean() + losses[3]) / 2, rtol=1e-6)
+
+
+def test_the_squared_error_likewise():
+    labels = np.array([0.5, 0.5, 0.5, 3.0, 0.0], np.float32)
+    logits = np.concatenate([LOGITS[:, :1], [[9.0]]]).astype(np.float32)
+    task = WindowedClassification(REGRESSION)
+    found = batch(labels, (5,))
+    output = ModelOutput(None, logits=jnp.asarray(logits))
+    loss = task.loss_sums(output, found)["loss"] / task.loss_weights(found)["loss"]
+    errors = np.square(logits[:4, 0] - labels[:4])
+    np.testing.assert_allclose(loss, (errors[:3].mean() + errors[3]) / 2, rtol=1e-6)
+
+
+def test_metrics_count_every_text_once():
+    rows = {"logits": LOGITS, "labels": np.array([1, 1, 1, 1]), "document_ids": DOCUMENTS}
+    metrics = WindowedClassification(CLASSES).metrics({"loss": 99.0}, rows)
+    assert metrics["accuracy"] == 0.5
+    chances = log_chances(np.array([[4.0, 1.0], [3.0, 5.0]]))
+    np.testing.assert_allclose(metrics["loss"], -chances[:, 1].mean())
+    rows = {"logits": LOGITS[:, :1], "labels": np.array([2.0] * 4), "document_ids": DOCUMENTS}
+    metrics = WindowedClassification(REGRESSION, "max").metrics({}, rows)
+    assert metrics["loss"] == (5.0**2 + 1.0**2) / 2
