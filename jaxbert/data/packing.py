@@ -20,9 +20,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Every example in exactly one row: row r holds examples[starts[r] : starts[r + 1]]."""
+    """Every example in exactly one row: row r holds examples[starts[r] : starts[r + 1]].
 
-    examples: Indices
+    `examples` are uint32 where that is enough: there may be billions.
+    """
+
+    examples: NDArray[np.integer]
     starts: Indices
 
     def __len__(self) -> int:
@@ -33,7 +36,7 @@ class PackedRows:
         first, counts = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         places = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.examples[first[places] + within], places
+        return self.examples[first[places] + within].astype(np.int64), places
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def plan_rows(lengths: Indices, limits: Limits, predictions: Indices | None = No
     by_length = np.argsort(lengths, kind="stable")
     ends = np.cumsum(np.bincount(lengths, minlength=limits.tokens + 1))
     taken = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-    examples = np.empty(len(lengths), np.int64)
+    kind: type[np.integer] = np.uint32 if len(lengths) <= 2**32 else np.int64
+    examples: NDArray[np.integer] = np.empty(len(lengths), kind)
     sizes, filled = [], 0
     for pattern in patterns:
         rows = examples[filled : filled + pattern.count * len(pattern.lengths)]

@@ -220,7 +220,7 @@ def _windows(
     and one more if those are fewer than `min_sentences` (1 or 2) and the span has more.
     """
     offsets = corpus.sentence_offsets
-    span_first, span_stop = corpus.spans.first[indices], corpus.spans.stop[indices]
+    span_first, span_stop = corpus.spans.sentences(indices)
     begin, end = offsets[span_first], offsets[span_stop]
     start = begin + below(uniform, np.maximum(end - begin - wanted, 0) + 1)
     first = offsets.searchsorted(start, right=True) - 1
@@ -243,7 +243,7 @@ def _another_document(
     with its document; it has at least one sentence.
     """
     spans, offsets = corpus.spans, corpus.sentence_offsets
-    owner = spans.owner[indices]
+    owner = spans.owners(indices, corpus.document_offsets)
     other = below(document_uniform, len(spans.documents) - 1)
     document = spans.documents[other + (other >= owner)]
     begin, end = corpus.document_offsets[document], corpus.document_offsets[document + 1]
@@ -265,7 +265,7 @@ def _enough_of_another_document(
     """
     spans, offsets = corpus.spans, corpus.sentence_offsets
     documents, minus_tokens = corpus.longest_first
-    own = spans.documents[spans.owner[indices]]
+    own = spans.documents[spans.owners(indices, corpus.document_offsets)]
     own_start, own_end = corpus.document_tokens(own)
     count = np.searchsorted(minus_tokens, -wanted, side="right")
     others = count - (own_end - own_start >= wanted)

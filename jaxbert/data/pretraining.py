@@ -230,7 +230,8 @@ class PretrainingData:
     def _sizes_of(self, seed: int, epochs: Indices, indices: Indices) -> Sizes:
         if self.config.packing:
             # Exactly what the plan of the rows has room for.
-            return Sizes(self._sizes[indices], self._sizes[indices])
+            sizes = self._sizes[indices].astype(np.int64)
+            return Sizes(sizes, sizes)
         wanted = self._drawn_lengths(seed, epochs, indices)
         return Sizes(wanted, np.full_like(wanted, self.config.max_tokens))
 
@@ -245,20 +246,21 @@ class PretrainingData:
         )
 
     @cached_property
-    def _sizes(self) -> Indices:
-        """Tokens of every packed example, the same in every epoch: int64 [examples]."""
+    def _sizes(self) -> NDArray[np.int32]:
+        """Tokens of every packed example, the same in every epoch: int32 [examples]."""
         spans, offsets = self._corpus.spans, self._corpus.sentence_offsets
         indices = np.arange(len(spans))
+        first, stop = spans.sentences(indices)
         drawn = self._drawn_lengths(_FIXED_SEED, np.zeros_like(indices), indices)
-        there_are = np.maximum(offsets[spans.stop] - offsets[spans.first], self.config.min_tokens)
-        return np.minimum(drawn, there_are)
+        there_are = np.maximum(offsets[stop] - offsets[first], self.config.min_tokens)
+        return np.minimum(drawn, there_are).astype(np.int32)
 
     @cached_property
     def _packed(self) -> PackedRows:
         limits = self.config.limits
         predictions = self.config.masking.most_predictions(np.arange(limits.tokens + 1))
         spans, pairs = self._corpus.spans, self.config.sentence_pairs
-        has_order = (pairs == "sentence_order") & (spans.stop - spans.first > 1)
+        has_order = (pairs == "sentence_order") & (spans.counts > 1)
         num_special = 2 + ((pairs == "next_sentence") | has_order)
         return plan_rows(self._sizes + num_special, limits, predictions)
 
@@ -300,7 +302,7 @@ def _corpus(store: TokenStore, config: PretrainingDataConfig, split: Split) -> C
         # Alone in its row a short rest would be mostly padding.
         min_rest=config.max_tokens // _SHORTEST_REST if config.packing else config.max_tokens,
     )
-    if config.sentence_pairs == "sentence_order" and (spans.stop - spans.first).max() < 2:
+    if config.sentence_pairs == "sentence_order" and spans.counts.max() < 2:
         raise UserError(
             f"sentence_pairs=sentence_order: no document of the {split} split has two sentences;"
             " set sentence_pairs=none"

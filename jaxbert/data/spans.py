@@ -20,17 +20,26 @@ _BLOCK = 1 << 20
 class Spans:
     """Spans of the documents of one split, in corpus order.
 
-    `first` and `stop` are sentence indices [spans] (half-open); `owner` [spans] is the position in
-    `documents` [documents of the split] of the document that the span lies in.
+    `first` [spans] is the first sentence of each, `counts` [spans] its sentences (uint32, as there
+    may be billions of spans); `documents` [documents] are those of the split.
     """
 
     first: Indices
-    stop: Indices
-    owner: Indices
+    counts: NDArray[np.uint32]
     documents: Indices
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def sentences(self, spans: Indices) -> tuple[Indices, Indices]:
+        """The first sentences of some spans and those after their last ones."""
+        first = self.first[spans]
+        return first, first + self.counts[spans]
+
+    def owners(self, spans: Indices, document_offsets: Offsets) -> Indices:
+        """The places in `documents` of the documents that some spans lie in."""
+        documents = document_offsets.searchsorted(self.first[spans], right=True) - 1
+        return np.searchsorted(self.documents, documents)
 
 
 def held_out(num_documents: int, fraction: float) -> NDArray[np.bool_]:
@@ -60,8 +69,7 @@ def cut_into_spans(
     """
     first = document_offsets[documents]
     end = document_offsets[documents + 1]
-    owner = np.arange(len(documents), dtype=np.int64)
-    rounds: list[tuple[Indices, Indices, Indices]] = [(first[:0], first[:0], owner[:0])]
+    rounds: list[tuple[Indices, NDArray[np.uint32]]] = [(first[:0], first[:0].astype(np.uint32))]
     # One round cuts the next span of every document that has sentences left.
     while len(first):
         total = sentence_offsets[end]
@@ -71,8 +79,8 @@ def cut_into_spans(
         tokens_left = total - sentence_offsets[stop]
         is_last = (tokens_left < min_rest) | (end - stop < min_sentences)
         stop = np.where(is_last, end, stop)
-        rounds.append((first, stop, owner))
-        first, end, owner = stop[~is_last], end[~is_last], owner[~is_last]
-    first, stop, owner = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
-    order = np.argsort(first)
-    return Spans(first[order], stop[order], owner[order], documents)
+        rounds.append((first, (stop - first).astype(np.uint32)))
+        first, end = stop[~is_last], end[~is_last]
+    firsts, counts = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+    order = np.argsort(firsts)
+    return Spans(firsts[order], counts[order], documents)

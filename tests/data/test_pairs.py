@@ -54,6 +54,16 @@ def draw(
     return index, function(corpus, epoch, index, sizes, seed=seed)
 
 
+def tokens_of(corpus, index):
+    """Where the tokens of spans begin and end."""
+    first, stop = corpus.spans.sentences(index)
+    return corpus.sentence_offsets[first], corpus.sentence_offsets[stop]
+
+
+def owners(corpus, index):
+    return corpus.spans.owners(index, corpus.document_offsets)
+
+
 def whole(offsets):
     return offsets[np.arange(len(offsets))]
 
@@ -84,10 +94,8 @@ def test_kept_lengths_equal_those_of_taking_tokens_off_one_by_one(max_tokens):
 def test_the_label_says_where_the_second_part_comes_from(max_tokens):
     corpus = corpus_of(random_lengths(1, 40, 30, 40), max_tokens)
     index, pairs = draw(corpus, max_tokens)
-    spans = corpus.spans
-    own = spans.documents[spans.owner[index]]
-    span_start = corpus.sentence_offsets[spans.first[index]]
-    span_end = corpus.sentence_offsets[spans.stop[index]]
+    own = corpus.spans.documents[owners(corpus, index)]
+    span_start, span_end = tokens_of(corpus, index)
     a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
     assert ((span_start <= pairs.a_start) & (a_end <= span_end)).all()
     is_next = pairs.label == 0
@@ -103,12 +111,12 @@ def test_the_label_says_where_the_second_part_comes_from(max_tokens):
 def test_both_parts_are_of_one_span_in_the_order_that_the_label_says(max_tokens):
     corpus = corpus_of(random_lengths(1, 40, 30, 40), max_tokens)
     index, pairs = draw(corpus, max_tokens, function=draw_sentence_orders)
-    spans, offsets = corpus.spans, corpus.sentence_offsets
+    span_start, span_end = tokens_of(corpus, index)
     a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
     is_pair, is_swapped = pairs.label >= 0, pairs.label == 1
     for start, end in ((pairs.a_start, a_end), (pairs.b_start, b_end)):
-        assert (offsets[spans.first[index]] <= start)[is_pair].all()
-        assert (end <= offsets[spans.stop[index]])[is_pair].all()
+        assert (span_start <= start)[is_pair].all()
+        assert (end <= span_end)[is_pair].all()
     gap = np.where(is_swapped, pairs.a_start - b_end, pairs.b_start - a_end)[is_pair]
     assert (gap >= 0).all()
     assert (gap == 0).any()
@@ -187,7 +195,7 @@ def test_a_document_of_one_sentence_has_no_order():
 def test_the_other_document_is_drawn_uniformly_from_all_others():
     corpus = corpus_of([[10] * 60] * 5, 125)
     index, pairs = draw(corpus, 125, epochs=400)
-    own = corpus.spans.owner[index][pairs.label == 1]
+    own = owners(corpus, index)[pairs.label == 1]
     other = document_at(corpus, pairs.b_start)[pairs.label == 1]
     counts = np.zeros((5, 5))
     np.add.at(counts, (own, other), 1)
@@ -241,8 +249,7 @@ def test_every_token_is_seen_sooner_or_later(function):
 def test_a_single_segment_is_full_wherever_its_span_allows():
     corpus = corpus_of(random_lengths(5, 40, 30, 40), 62, min_sentences=1)
     index, segments = draw(corpus, 62, short_probability=0.0, function=draw_segments)
-    offsets, spans = corpus.sentence_offsets, corpus.spans
-    start, end = offsets[spans.first[index]], offsets[spans.stop[index]]
+    start, end = tokens_of(corpus, index)
     np.testing.assert_array_equal(segments.a_length, np.minimum(end - start, 62))
     assert (segments.a_start >= start).all()
     assert (segments.a_start + segments.a_length <= end).all()
@@ -257,7 +264,7 @@ def test_a_random_next_that_fills_is_drawn_uniformly_from_the_documents_with_eno
     epoch = np.repeat(np.arange(epochs), len(corpus.spans))
     wanted = np.full(len(index), 40)
     pairs = draw_next_sentences(corpus, epoch, index, Sizes(wanted, wanted), seed=3, fills=True)
-    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    own, is_random = owners(corpus, index), pairs.label == 1
     assert (pairs.a_length + pairs.b_length == 40)[is_random].all()
     other = document_at(corpus, pairs.b_start)
     long = [0, 2, 3, 5]
@@ -276,7 +283,7 @@ def test_where_no_other_document_has_enough_the_longest_is_taken():
     pairs = draw_next_sentences(
         corpus, np.arange(len(index)), index, Sizes(wanted, wanted), seed=0, fills=True
     )
-    own, is_random = corpus.spans.owner[index], pairs.label == 1
+    own, is_random = owners(corpus, index), pairs.label == 1
     other = document_at(corpus, pairs.b_start)
     assert (other[is_random & (own == 0)] == 1).all()
     assert (other[is_random & (own > 0)] == 0).all()

@@ -3,30 +3,32 @@ import pytest
 from corpora import random_lengths
 
 from jaxbert.data.offsets import Offsets
-from jaxbert.data.spans import Spans, cut_into_spans, held_out
+from jaxbert.data.spans import cut_into_spans, held_out
 
 
 def cut(documents, min_tokens, min_sentences, chosen=None, min_rest=None):
+    """First sentence, stop and owner of every span."""
     lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
     sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
-    return cut_into_spans(
+    offsets = Offsets([document_offsets.astype(np.uint32)])
+    spans = cut_into_spans(
         Offsets([sentence_offsets.astype(np.uint32)]),
-        Offsets([document_offsets.astype(np.uint32)]),
+        offsets,
         np.arange(len(documents)) if chosen is None else np.asarray(chosen),
         min_tokens=min_tokens,
         min_sentences=min_sentences,
         min_rest=min_tokens if min_rest is None else min_rest,
     )
-
-
-def ranges(spans: Spans):
-    return list(zip(spans.first.tolist(), spans.stop.tolist(), spans.owner.tolist(), strict=True))
+    indices = np.arange(len(spans))
+    first, stop = spans.sentences(indices)
+    owners = spans.owners(indices, offsets)
+    return list(zip(first.tolist(), stop.tolist(), owners.tolist(), strict=True))
 
 
 def test_a_small_corpus_is_cut_as_by_hand():
     documents = [[6, 6, 6, 6, 2, 10], [4], [3, 3], [50, 1, 50, 1]]
-    assert ranges(cut(documents, 10, 2)) == [
+    assert cut(documents, 10, 2) == [
         (0, 2, 0),
         (2, 4, 0),
         (4, 6, 0),
@@ -38,16 +40,16 @@ def test_a_small_corpus_is_cut_as_by_hand():
 
 
 def test_what_is_left_of_a_document_belongs_to_its_last_span():
-    assert ranges(cut([[5, 5, 5, 4]], 10, 2)) == [(0, 4, 0)]
-    assert ranges(cut([[5, 5, 50]], 10, 2)) == [(0, 3, 0)]
-    assert ranges(cut([[5, 5, 50]], 10, 1)) == [(0, 2, 0), (2, 3, 0)]
+    assert cut([[5, 5, 5, 4]], 10, 2) == [(0, 4, 0)]
+    assert cut([[5, 5, 50]], 10, 2) == [(0, 3, 0)]
+    assert cut([[5, 5, 50]], 10, 1) == [(0, 2, 0), (2, 3, 0)]
 
 
 def test_a_rest_that_is_long_enough_is_a_span_of_its_own():
-    assert ranges(cut([[5, 5, 5, 4]], 10, 2, min_rest=9)) == [(0, 2, 0), (2, 4, 0)]
-    assert ranges(cut([[5, 5, 5, 4]], 10, 2, min_rest=10)) == [(0, 4, 0)]
-    assert ranges(cut([[5, 5, 9]], 10, 2, min_rest=1)) == [(0, 3, 0)]
-    assert ranges(cut([[1], [5, 5, 1]], 10, 1, min_rest=1)) == [(0, 1, 0), (1, 3, 1), (3, 4, 1)]
+    assert cut([[5, 5, 5, 4]], 10, 2, min_rest=9) == [(0, 2, 0), (2, 4, 0)]
+    assert cut([[5, 5, 5, 4]], 10, 2, min_rest=10) == [(0, 4, 0)]
+    assert cut([[5, 5, 9]], 10, 2, min_rest=1) == [(0, 3, 0)]
+    assert cut([[1], [5, 5, 1]], 10, 1, min_rest=1) == [(0, 1, 0), (1, 3, 1), (3, 4, 1)]
 
 
 @pytest.mark.parametrize("min_sentences", [1, 2])
@@ -59,10 +61,9 @@ def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(
     spans = cut(documents, min_tokens, min_sentences)
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
     lengths = np.concatenate(documents)
-    assert spans.first[0] == 0
-    np.testing.assert_array_equal(spans.stop[:-1], spans.first[1:])
-    assert spans.stop[-1] == len(lengths)
-    for first, stop, owner in ranges(spans):
+    assert [stop for _, stop, _ in spans[:-1]] == [first for first, _, _ in spans[1:]]
+    assert (spans[0][0], spans[-1][1]) == (0, len(lengths))
+    for first, stop, owner in spans:
         start, end = document_offsets[owner], document_offsets[owner + 1]
         assert start <= first < stop <= end
         is_whole_document = (first, stop) == (start, end)
@@ -72,9 +73,8 @@ def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(
 
 def test_only_the_documents_asked_for_are_cut():
     spans = cut([[5, 5], [5, 5], [5, 5, 5]], 10, 2, chosen=[2])
-    assert ranges(spans) == [(4, 7, 0)]
-    assert spans.documents.tolist() == [2]
-    assert len(cut([[5, 5]], 10, 2, chosen=np.zeros(0, np.int64))) == 0
+    assert spans == [(4, 7, 0)]
+    assert cut([[5, 5]], 10, 2, chosen=np.zeros(0, np.int64)) == []
 
 
 def test_the_held_out_share_of_documents_is_the_one_asked_for():
