@@ -9,9 +9,9 @@ from jaxbert.data.stream import Batch, Indices
 _MULTIPLE = 8
 _MOST_LENGTHS = 8
 _BATCHES_SORTED = 64
-# Tokens that a model of base size goes through in the time of its compilation, roughly, on a CPU;
-# on an accelerator they are many more, and both are over soon.
-_COMPILATION = 2**14
+# Tokens that a model of base size goes through in the time of its compilation on a few CPU cores;
+# on an accelerator it would be many more, but there eight compilations are over soon.
+_COMPILATION = 2**12
 
 
 class BucketedRows:
