@@ -12,6 +12,7 @@ from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.families import preset
+from jaxbert.nn.execution import PLAIN
 from jaxbert.nn.functional import abstract_params, init_params
 from jaxbert.nn.head import Head
 from jaxbert.optim.optimizer import make_optimizer
@@ -61,11 +62,13 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     where = jax.ShapeDtypeStruct((rows, config.data.masking.most_predictions(length)), "int32")
     batch = {"input_ids": ids, "masked_lm_positions": where}
     if isinstance(config.objective, ReplacedTokenConfig):
-        output = jax.eval_shape(trainee.make_apply("bfloat16"), params, **batch, labels=where)
+        output = jax.eval_shape(
+            trainee.make_apply("bfloat16", PLAIN), params, **batch, labels=where
+        )
         assert output.logits.shape == ids.shape
         assert output.generator_logits.shape == (*where.shape, encoder.vocab_size)
     else:
-        output = jax.eval_shape(trainee.make_apply("bfloat16"), params, **batch)
+        output = jax.eval_shape(trainee.make_apply("bfloat16", PLAIN), params, **batch)
         assert output.logits.shape == (*where.shape, encoder.vocab_size)
 
 

@@ -25,6 +25,7 @@ from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
 from jaxbert.optim.groups import group_labels
@@ -67,8 +68,8 @@ class Trainee:
     """What is trained: a model, or several that are trained together, as functions."""
 
     encoders: tuple[EncoderConfig, ...]
-    make_apply: Callable[[jnp.dtype], Callable[..., Any]]
-    """Compute dtype -> the pure function that the task calls."""
+    make_apply: Callable[[jnp.dtype, Execution], Callable[..., Any]]
+    """Compute dtype and execution -> the pure function that the task calls."""
     make_params: Callable[[], Params]
     flops: Callable[[HostBatch], float]
     """Model FLOPs of a training step on a batch."""
@@ -78,7 +79,7 @@ class Trainee:
         """One encoder with its head."""
         return cls(
             (encoder,),
-            lambda dtype: make_apply(encoder, head, dtype),
+            lambda dtype, execution: make_apply(encoder, head, dtype, execution),
             make_params,
             lambda batch: train_flops(encoder, batch),
         )
@@ -137,7 +138,7 @@ def fit(
             [phase.batch_size for phase in data.train.phases],
             has_validation=data.evaluation is not None,
         )
-    apply = gathering(trainee.make_apply(settings.compute_dtype()), mesh)
+    apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     interrupted = _latched(interrupted)
     job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
     with (

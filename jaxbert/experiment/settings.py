@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
+from jaxbert.nn.execution import Execution
 from jaxbert.optim.optimizer import OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig
@@ -27,6 +28,7 @@ class TrainingSettings:
     """null: `batch_size`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32."""
+    execution: Execution = field(default_factory=Execution)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     step: StepConfig = field(default_factory=StepConfig)

@@ -1,5 +1,7 @@
 """Embeddings and a stack of layers."""
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -11,6 +13,7 @@ from jaxbert.nn.convolution import EmbeddingConvolution
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.embeddings import Embeddings
 from jaxbert.nn.examples import Examples
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.norm import norm
 from jaxbert.nn.parts import LayerType
@@ -22,7 +25,14 @@ from jaxbert.typing import Array
 class Encoder(nnx.Module):
     """The encoder of every family. Layers are stored one by one: depth is what users address."""
 
-    def __init__(self, config: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        dtype: DTypeLike,
+        execution: Execution = PLAIN,
+        rngs: nnx.Rngs,
+    ):
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
         is_pre_norm = config.norm_placement == "pre"
         self.layers = nnx.List(
@@ -42,7 +52,7 @@ class Encoder(nnx.Module):
             self.convolution = EmbeddingConvolution(
                 config, config.convolution, dtype=dtype, rngs=rngs
             )
-        self.config, self.dtype = config, dtype
+        self.config, self.dtype, self.execution = config, dtype, execution
 
     def __call__(
         self,
@@ -67,7 +77,10 @@ class Encoder(nnx.Module):
         inputs = self._inputs(examples)
         for index, layer_key in enumerate(layer_keys):
             layer = self.layers[config.stored_layer(index)]
-            x, weights = layer(x, inputs[config.layer_type(index)], layer_key)
+            run = self.execution.rematerialised(
+                partial(layer, inputs=inputs[config.layer_type(index)])
+            )
+            x, weights = run(x, key=layer_key)
             if index == 0 and config.convolution is not None:
                 x = self.convolution(hidden_states[0], x, examples, convolution_key)
             hidden_states.append(x)

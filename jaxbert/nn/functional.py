@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
@@ -33,9 +34,14 @@ def functional(model: Model) -> tuple[Apply, Params]:
     return _apply(graph, state), _with_string_keys(nnx.to_pure_dict(state))
 
 
-def make_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
+def make_apply(
+    config: EncoderConfig,
+    head: Head,
+    dtype: DTypeLike = jnp.float32,
+    execution: Execution = PLAIN,
+) -> Apply:
     """The pure function of an architecture, without making any parameter."""
-    return _apply(*_structure(config, head, jnp.dtype(dtype)))
+    return _apply(*_structure(config, head, jnp.dtype(dtype), execution))
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
@@ -75,9 +81,15 @@ def _init(config: EncoderConfig, head: Head, key: jax.Array) -> Params:
 
 
 @cache
-def _structure(config: EncoderConfig, head: Head, dtype: jnp.dtype) -> tuple[Any, Any]:
+def _structure(
+    config: EncoderConfig, head: Head, dtype: jnp.dtype, execution: Execution = PLAIN
+) -> tuple[Any, Any]:
     """Graph and abstract state of an architecture; tracing a deep one takes a while."""
-    return nnx.split(nnx.eval_shape(lambda: Model(config, head, dtype=dtype, rngs=_OneKey(0))))
+
+    def make() -> Model:
+        return Model(config, head, dtype=dtype, execution=execution, rngs=_OneKey(0))
+
+    return nnx.split(nnx.eval_shape(make))
 
 
 class _OneKey(nnx.Rngs):

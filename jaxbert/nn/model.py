@@ -12,6 +12,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
 from jaxbert.nn.examples import Examples, lay_out
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
 from jaxbert.nn.parts import HeadStyle
@@ -59,11 +60,12 @@ class Model(nnx.Module):
         head: Head | None = None,
         *,
         dtype: DTypeLike = jnp.float32,
+        execution: Execution = PLAIN,
         rngs: nnx.Rngs,
     ):
         head = Head() if head is None else head
         self.config, self.head = config, head
-        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(config, dtype=dtype, execution=execution, rngs=rngs)
         features, style = _features(config, head), head_style(config, head)
         if head.mixture is not None:
             self.mixture = Mixture(head.mixture)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.functional import Apply, init_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.typing import Array, Params
@@ -84,13 +85,15 @@ class ReplacedTokenPair:
             theirs[_WORD] = jax.lax.stop_gradient(generators) + theirs[_WORD]
         return _sorted(theirs)
 
-    def make_apply(self, dtype: DTypeLike = jnp.float32) -> "PairApply":
+    def make_apply(
+        self, dtype: DTypeLike = jnp.float32, execution: Execution = PLAIN
+    ) -> "PairApply":
         """The pure function of both; see `PairApply`."""
         dtype = jnp.dtype(dtype)
         return PairApply(
             self,
-            make_apply(self.generator, GENERATOR, dtype),
-            make_apply(self.discriminator, DISCRIMINATOR, dtype),
+            make_apply(self.generator, GENERATOR, dtype, execution),
+            make_apply(self.discriminator, DISCRIMINATOR, dtype, execution),
         )
 
 
