@@ -27,7 +27,7 @@ class Shape:
     dtype: str
     dimensions: tuple[int, ...]
     is_in_hbm: bool
-    """Or in the chip's vector memory (memory space 1)."""
+    """Memory space 0; others are vector memory (1) and places for scalars."""
 
     @property
     def num_bytes(self) -> float:
@@ -196,6 +196,6 @@ def _closing(text: str, opening: int) -> int:
 
 def _shapes(text: str) -> tuple[Shape, ...]:
     return tuple(
-        Shape(dtype, tuple(int(size) for size in sizes.split(",") if size), "S(1)" not in layout)
+        Shape(dtype, tuple(int(size) for size in sizes.split(",") if size), "S(" not in layout)
         for dtype, sizes, layout in _SHAPE.findall(text)
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.config import parse_config
+from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.experiment.checks import check_length
@@ -46,7 +47,7 @@ class Phase:
     """None: the configuration does not say."""
     batch_size: int
     make_batch: Callable[[int], HostBatch]
-    """Rows -> a batch of full rows: all places hold tokens, all predictions are made."""
+    """Rows -> a batch of full rows, with as many predictions as a row's length asks for."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,16 @@ def _described(name: str) -> tuple[EncoderConfig, list[str]]:
 
 def _pretraining_batch(data: PretrainingDataConfig, rows: int) -> HostBatch:
     """As `data/pretraining.py` makes them."""
-    limits = data.limits
-    predictions = (rows, limits.predictions or 0)
-    batch = _tokens(rows, data.max_seq_length, limits.examples if data.packing else None)
-    per_example = (rows, limits.examples) if data.packing else (rows,)
-    return batch | {
-        "masked_lm_positions": np.zeros(predictions, np.int32),
-        "labels": np.zeros(predictions, np.int32),
+    limits, made = data.limits, data.masking.most_predictions(data.max_seq_length)
+    width = made if limits.predictions is None or not data.packing else limits.predictions
+    labels = np.full((rows, width), IGNORED, np.int32)
+    # The places beyond these are room for rows of many short examples.
+    labels[:, :made] = 0
+    examples = limits.examples if data.packing else None
+    per_example = (rows,) if examples is None else (rows, examples)
+    return _tokens(rows, data.max_seq_length, examples) | {
+        "masked_lm_positions": np.zeros((rows, width), np.int32),
+        "labels": labels,
         "next_sentence_label": np.zeros(per_example, np.int32),
     }
 
