@@ -1,0 +1,103 @@
+"""jaxbert plan."""
+
+import argparse
+import re
+from typing import TYPE_CHECKING
+
+from jaxbert.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxbert.experiment.finetune import Finetune
+    from jaxbert.experiment.pretrain import Pretrain
+    from jaxbert.plan.report import Plan
+    from jaxbert.plan.search import Trial
+
+HELP = "compile a run for a TPU that is not here: does it fit, how fast may it be, at what cost"
+EXAMPLE = """
+jaxbert plan configs/pretrain/bert_base.yaml --topology v5e:2x4 --json plan.json
+jaxbert plan configs/finetune/classification.yaml batch_size=64 --topology v5e:2x2 --search
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("config", help="YAML file of a pretraining or fine-tuning run")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="e.g. mesh.fsdp=4 batch_size=512"
+    )
+    parser.add_argument("--topology", required=True, help="e.g. v5e:2x4, v4:2x2x1, v6e:16x16")
+    parser.add_argument("--json", metavar="FILE", help="also write every figure, with its origin")
+    parser.add_argument(
+        "--search", action="store_true", help="try other ways to run the same updates"
+    )
+    parser.add_argument(
+        "--price-per-chip-hour", type=float, metavar="X", help="in any currency, for the cost"
+    )
+    parser.add_argument("--texts", metavar="DIR", help="also write the compiled programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    import sys
+    from functools import partial
+    from pathlib import Path
+
+    from jaxbert.cli.plan_tables import print_plan, print_trials
+    from jaxbert.plan.planning import plan
+    from jaxbert.plan.search import search
+
+    config = _config(arguments)
+    texts = None if arguments.texts is None else Path(arguments.texts)
+    if texts is not None:
+        texts.mkdir(parents=True, exist_ok=True)
+    compiled = partial(
+        plan,
+        topology=arguments.topology,
+        price_per_chip_hour=arguments.price_per_chip_hour,
+        texts=texts,
+        say=partial(print, file=sys.stderr),
+    )
+    trials = search(config, compiled) if arguments.search else []
+    found = trials[0].plan if trials else compiled(config)
+    assert found is not None, "a search that finds nothing raises"
+    print_plan(found)
+    print_trials(trials)
+    if arguments.json:
+        _write(Path(arguments.json), found, trials)
+    return 0 if found.fits else 1
+
+
+def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
+    """The configuration of whichever kind it is; the two have no file in common."""
+    from jaxbert.config import load_config
+    from jaxbert.experiment.finetune import Finetune
+    from jaxbert.experiment.pretrain import Pretrain
+
+    for word in arguments.overrides:
+        if not re.match(r"[\w.]+=", word):
+            raise UserError(f"expected one CONFIG.yaml and key=value words, found {word!r}")
+    try:
+        with open(arguments.config, encoding="utf-8") as file:
+            keys = re.findall(r"^(\w+):", file.read(), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        keys = []
+    words = [word.partition("=")[0] for word in arguments.overrides]
+    if "train" in (*keys, *words):
+        return load_config(Finetune, arguments.config, arguments.overrides)
+    return load_config(Pretrain, arguments.config, arguments.overrides)
+
+
+def _write(path: "Path", found: "Plan", trials: "list[Trial]") -> None:
+    import dataclasses
+    import json
+
+    values = dataclasses.asdict(found)
+    if trials:
+        values["trials"] = [dataclasses.asdict(trial) for trial in trials]
+    text = json.dumps(values, indent=2) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json {path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,106 @@
+"""Plans as tables on standard output."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxbert.plan.report import Figure, PhaseReport, Plan
+from jaxbert.plan.search import Trial
+
+_SCALES = {
+    "bytes": ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")),
+    "flops": ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")),
+    "seconds": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")),
+    "cycles": ((1e6, "M cycles"),),
+}
+
+
+def print_plan(plan: Plan) -> None:
+    """Every phase, then hours and cost."""
+    console = Console()
+    versions = ", ".join(f"{name} {version}" for name, version in plan.versions.items())
+    console.print(f"{plan.topology}, {plan.num_chips} chips; {versions}", highlight=False)
+    for assumption in plan.assumptions:
+        console.print(f"assumed: {assumption}", highlight=False)
+    for phase in plan.phases:
+        _print_phase(console, phase)
+    if plan.totals:
+        _print_figures(console, plan.totals)
+
+
+def print_trials(trials: Sequence[Trial]) -> None:
+    """What was tried, the best first; nothing where nothing was."""
+    if not trials:
+        return
+    table = Table("settings", "fits", "peak", "step", "tokens/s")
+    for trial in trials:
+        settings = " ".join(trial.overrides) or "as configured"
+        if trial.plan is None:
+            table.add_row(settings, trial.refusal)
+            continue
+        figures = trial.plan.phases[0].figures
+        names = ("peak_memory", "step_time", "tokens_per_second")
+        shown = (value(figures[name]) if name in figures else "" for name in names)
+        table.add_row(settings, "yes" if trial.plan.fits else "no", *shown)
+    console = Console()
+    console.print(table)
+    best = trials[0]
+    if best.plan is None or not best.plan.fits:
+        console.print("nothing that was tried fits")
+    elif best.overrides:
+        console.print(f"the fastest that fits: {' '.join(best.overrides)}", soft_wrap=True)
+    else:
+        console.print("the fastest that fits is the configuration as it is")
+
+
+def value(figure: Figure) -> str:
+    """A number for people, with its unit."""
+    if figure.unit == "share":
+        return f"{figure.value:.3f}"
+    for scale, name in _SCALES.get(figure.unit, ()):
+        if figure.value >= scale:
+            return f"{figure.value / scale:,.2f} {name}"
+    places = 0 if figure.value >= 100 else 2
+    return f"{figure.value:,.{places}f} {figure.unit}"
+
+
+def _print_phase(console: Console, phase: PhaseReport) -> None:
+    mesh = " ".join(f"{axis}={size}" for axis, size in phase.mesh.items() if size > 1) or "1 device"
+    steps = "" if phase.num_steps is None else f", {phase.num_steps:,} steps"
+    console.print(
+        f"\nfrom step {phase.first_step:,}{steps}: {phase.batch_size:,} rows of {phase.tokens} "
+        f"tokens, {phase.rows} a chip and microbatch; {mesh}; "
+        f"{'fits' if phase.fits else 'does not fit'}",
+        highlight=False,
+    )
+    for note in phase.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    _print_figures(console, phase.figures)
+    if phase.collectives:
+        table = Table("exchange", "along", "times", "bytes", "sent by a chip")
+        for each in phase.collectives:
+            sizes = (value(Figure(size, "bytes", "")) for size in (each.num_bytes, each.sent_bytes))
+            table.add_row(each.kind, " + ".join(each.axes), f"{each.count:g}", *sizes)
+        console.print(table)
+    if phase.most_expensive:
+        table = Table("most estimated cycles", "pass", "times", "share", "operation")
+        total = phase.figures["estimated_cycles"].value
+        for operation in phase.most_expensive:
+            table.add_row(
+                operation.source or "unknown",
+                operation.pass_,
+                f"{operation.count:g}",
+                f"{operation.cycles / total:.1%}",
+                operation.op_name.rpartition("/")[2],
+            )
+        console.print(table)
+
+
+def _print_figures(console: Console, figures: dict[str, Figure]) -> None:
+    table = Table("figure")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("how")
+    for name, figure in figures.items():
+        table.add_row(name, value(figure), figure.how)
+    console.print(table)

@@ -1,0 +1,87 @@
+"""What is known of every TPU generation, and the names of its topologies."""
+
+import re
+from dataclasses import dataclass
+
+from jaxbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One chip; of a generation whose chips JAX shows as two devices, half of one."""
+
+    name: str
+    memory: float
+    """Bytes of HBM that a program may use."""
+    memory_bandwidth: float
+    """Bytes per second."""
+    peak_flops: float
+    """bfloat16, per second."""
+    link_bandwidth: float
+    """Bytes per second that it can send to its neighbours, over all links."""
+    clock: float
+    """Cycles per second."""
+    dimensions: int
+    """Of a topology."""
+    examples: tuple[str, ...]
+    devices_per_chip: int = 1
+    chip_config: str = "default"
+
+
+_GIB = 2.0**30
+
+# Memory: what the compiler of libtpu 0.0.51 says is available when a program does not fit.
+# Bandwidths and peaks: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links from
+# the pages of JAX's scaling book (jax-ml.github.io/scaling-book/tpus), all in one direction.
+# Clocks: the peak over what the matrix units do in a cycle: 4 of 128 x 128 a TensorCore, from v6e
+# on as many as 4 of 256 x 256, which is what the compiler's cycles of an 8192^3 product allow.
+CHIPS = {
+    "v4": Chip(
+        *("v4", 30.75 * _GIB, 1200e9, 275e12, 300e9, 1.05e9, 3),
+        examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
+        # Two TensorCores that JAX shows as one device.
+        chip_config="megacore",
+    ),
+    "v5e": Chip(
+        *("v5e", 15.75 * _GIB, 819e9, 197e12, 200e9, 1.50e9, 2),
+        examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
+    ),
+    "v5p": Chip(
+        *("v5p", 95.73 * _GIB, 2765e9, 459e12, 600e9, 1.75e9, 3),
+        examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
+        chip_config="megacore",
+    ),
+    "v6e": Chip(
+        *("v6e", 31.24 * _GIB, 1640e9, 918e12, 400e9, 1.75e9, 2),
+        examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
+    ),
+    "tpu7x": Chip(
+        *("tpu7x", 94.74 * _GIB, 3690e9, 1153.5e12, 300e9, 2.2e9, 3),
+        examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
+        devices_per_chip=2,
+    ),
+}
+
+
+def chip_of(topology: str) -> Chip:
+    """The chip of a topology such as `v5e:2x4`; raises UserError naming those that are known."""
+    name, _, shape = topology.partition(":")
+    if name not in CHIPS:
+        raise UserError(f"--topology {topology}: no such TPU: {_known()}")
+    chip = CHIPS[name]
+    if not re.fullmatch(r"[1-9]\d*" + r"x[1-9]\d*" * (chip.dimensions - 1), shape):
+        raise UserError(f"--topology {topology}: {chip.name} is {_listed(chip)}")
+    return chip
+
+
+def no_such_topology(topology: str, reason: str) -> UserError:
+    """For a shape that the compiler does not take."""
+    return UserError(f"--topology {topology}: {reason}; {_listed(chip_of(topology))}")
+
+
+def _known() -> str:
+    return "; ".join(_listed(chip) for chip in CHIPS.values())
+
+
+def _listed(chip: Chip) -> str:
+    return f"{chip.name}:{{{','.join(chip.examples)}}}{'' if chip.dimensions == 2 else ' and more'}"

@@ -1,0 +1,73 @@
+"""From what a step does to how long it may take, and what the run may cost."""
+
+from collections.abc import Sequence
+
+from jaxbert.plan.chips import Chip
+from jaxbert.plan.collectives import Collective
+from jaxbert.plan.report import Figure, PhaseReport
+
+
+def time_figures(
+    figures: dict[str, Figure],
+    collectives: Sequence[Collective],
+    chip: Chip,
+    *,
+    tokens: float,
+) -> dict[str, Figure]:
+    """Bounds and estimates of a step of `tokens` places on all chips, side by side."""
+    matrix = figures["matrix_flops"].value / chip.peak_flops
+    memory = figures["memory_traffic"].value / chip.memory_bandwidth
+    cycles = figures["estimated_cycles"].value / chip.clock
+    links = sum(each.sent_bytes for each in collectives) / chip.link_bandwidth
+    seconds = max(matrix, memory, cycles) + links
+    model = figures["model_flops"].value
+    return {
+        "matrix_bound": Figure(
+            matrix, "seconds", f"matrix_flops at {chip.peak_flops / 1e12:,.0f} TFLOP/s"
+        ),
+        "memory_bound": Figure(
+            memory, "seconds", f"memory_traffic at {chip.memory_bandwidth / 1e9:,.0f} GB/s"
+        ),
+        "cycles_estimate": Figure(
+            cycles, "seconds", f"estimated_cycles at {chip.clock / 1e9:.2f} GHz"
+        ),
+        "link_bound": Figure(
+            links,
+            "seconds",
+            f"bytes that a chip must send at {chip.link_bandwidth / 1e9:,.0f} GB/s; between "
+            "slices it takes longer",
+        ),
+        "step_time": Figure(
+            seconds,
+            "seconds",
+            "estimate: the largest of matrix_bound, memory_bound and cycles_estimate, and "
+            "link_bound as if nothing overlapped it",
+        ),
+        "model_flops_utilization": Figure(
+            model / seconds / chip.peak_flops, "share", "model_flops over step_time and peak"
+        ),
+        "flops_ratio": Figure(
+            figures["matrix_flops"].value / model, "share", "matrix_flops over model_flops"
+        ),
+        "tokens_per_second": Figure(
+            tokens / seconds, "tokens/s", "all chips, every place of every row holding a token"
+        ),
+    }
+
+
+def totals(
+    phases: Sequence[PhaseReport], num_chips: int, price_per_chip_hour: float | None
+) -> dict[str, Figure]:
+    """Hours and cost of all steps; nothing where a phase has no time or no number of steps."""
+    hours = 0.0
+    for phase in phases:
+        if phase.num_steps is None or "step_time" not in phase.figures:
+            return {}
+        hours += phase.num_steps * phase.figures["step_time"].value / 3600
+    how = "num_steps times step_time, without compilation, evaluation, checkpoints and stops"
+    found = {"hours": Figure(hours, "hours", how)}
+    if price_per_chip_hour is not None:
+        cost = hours * num_chips * price_per_chip_hour
+        how = f"hours x {num_chips} chips x {price_per_chip_hour:g}"
+        found["cost"] = Figure(cost, "money", how)
+    return found

@@ -1,0 +1,108 @@
+"""Figures of a compiled step."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxbert.plan.chips import Chip
+from jaxbert.plan.collectives import Collective, collectives_of
+from jaxbert.plan.compilation import Step
+from jaxbert.plan.hlo import Program
+from jaxbert.plan.products import custom_calls, product_flops
+from jaxbert.plan.report import Figure
+from jaxbert.plan.sources import Operation, most_expensive
+from jaxbert.plan.subject import Phase, Subject
+from jaxbert.plan.traffic import hbm_bytes
+
+_SHOWN = 10
+# Marks in the program that cost nothing, or whose cost the compiler's model includes elsewhere.
+_NO_KERNELS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "GatherScatterIndicesBitpacked")
+_BITS = ("X64Combine", "X64SplitLow", "X64SplitHigh", "Sharding")
+
+
+def memory_figures(step: Step, chip: Chip) -> dict[str, Figure]:
+    """What the compiler reserves."""
+    found: Any = step.compiled.memory_analysis()
+    how = "memory_analysis of the compiled step"
+    available = f"what the compiler may use of a {chip.name}'s HBM"
+    return {
+        **state_figures(step.state),
+        "temporaries": Figure(found.temp_size_in_bytes, "bytes", f"{how}: activations, mostly"),
+        "peak_memory": Figure(found.peak_memory_in_bytes, "bytes", how),
+        "memory": Figure(chip.memory, "bytes", available),
+    }
+
+
+def state_figures(state: Any) -> dict[str, Figure]:
+    """What a checkpoint holds, from shapes and shardings."""
+    how = "shapes and shardings, without the padding of tiles"
+    return {
+        "parameters": Figure(_bytes_on_a_chip(state.params), "bytes", how),
+        "optimizer_state": Figure(_bytes_on_a_chip(state.opt_state), "bytes", how),
+    }
+
+
+def model_figures(subject: Subject, phase: Phase, num_chips: int) -> dict[str, Figure]:
+    """What the model needs, whatever the program does."""
+    flops = subject.trainee.flops(phase.make_batch(phase.batch_size)) / num_chips
+    how = "analytic (Chowdhery et al. 2022, appendix B), all rows full, one example a row"
+    return {"model_flops": Figure(flops, "flops", how)}
+
+
+def program_figures(program: Program) -> dict[str, Figure]:
+    """What the compiled program does."""
+    how = "compiled text, loops as often as they run"
+    cycles = sum(
+        times * (instruction.estimated_cycles or 0) for _, instruction, times in program.scheduled()
+    )
+    return {
+        "matrix_flops": Figure(product_flops(program), "flops", f"products in the {how}"),
+        "memory_traffic": Figure(
+            hbm_bytes(program), "bytes", f"operands and results in HBM, {how}; each read once"
+        ),
+        "estimated_cycles": Figure(
+            cycles,
+            "cycles",
+            f"the compiler's cost model, summed over the {how}; without collectives, kernels, "
+            "random bits and waits for memory",
+        ),
+    }
+
+
+def exchanges(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
+    """Collectives of the step."""
+    return collectives_of(program, mesh)
+
+
+def operations(program: Program) -> list[Operation]:
+    """The ten most expensive source lines."""
+    return most_expensive(program, _SHOWN)
+
+
+def notes(program: Program) -> list[str]:
+    """What the figures of the program leave out."""
+    found = []
+    kernels = {
+        name: int(times)
+        for name, times in custom_calls(program).items()
+        if name not in (*_NO_KERNELS, *_BITS)
+    }
+    if kernels:
+        listed = ", ".join(f"{times} x {name}" for name, times in kernels.items())
+        found.append(f"kernels that no figure of the program includes: {listed}")
+    if program.unknown_loops:
+        found.append(
+            f"{len(program.unknown_loops)} loops with unknown trip counts are counted once"
+        )
+    return found
+
+
+def _bytes_on_a_chip(tree: Any) -> float:
+    return float(
+        sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            for leaf in jax.tree.leaves(tree)
+        )
+    )

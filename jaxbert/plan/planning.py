@@ -1,0 +1,71 @@
+"""Plans of a configuration: every phase compiled in a process of its own."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxbert.config import to_values
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.plan.chips import chip_of
+from jaxbert.plan.compilation import ENVIRONMENT, check_libtpu
+from jaxbert.plan.estimate import totals
+from jaxbert.plan.report import Plan
+
+Watch = Callable[[str], None]
+"""Takes a line about what is being done."""
+
+
+def plan(
+    config: Pretrain | Finetune,
+    topology: str,
+    *,
+    price_per_chip_hour: float | None = None,
+    texts: Path | None = None,
+    say: Watch = lambda line: None,
+) -> Plan:
+    """Compiles the step of every phase for a topology that is not here.
+
+    `texts` is a directory for the compiled programs. Raises UserError where the compiler is not
+    installed, and where configuration and topology do not go together.
+    """
+    chip_of(topology)
+    check_libtpu()
+    number = 1 + len(config.phases) if isinstance(config, Pretrain) else 1
+    plans = []
+    for phase in range(number):
+        say(f"compiling phase {phase + 1} of {number} for {topology}: minutes for a large model")
+        plans.append(_compiled(config, topology, phase, texts))
+    phases = [phase for each in plans for phase in each.phases]
+    found = totals(phases, plans[0].num_chips, price_per_chip_hour)
+    return dataclasses.replace(plans[0], phases=phases, totals=found)
+
+
+def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Path | None) -> Plan:
+    text = None if texts is None else str(texts / f"phase_{phase}.hlo.txt")
+    request = {"config": to_values(config), "topology": topology, "phase": phase, "text": text}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "report.json"
+        process = subprocess.run(
+            [sys.executable, "-m", "jaxbert.plan.worker", str(path)],
+            input=json.dumps(request),
+            env=os.environ | ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if values is None:
+        lines = process.stderr.strip().splitlines() or ["it said nothing"]
+        raise UserError(f"the compiler ended with status {process.returncode}: {lines[-1]}")
+    if "error" in values:
+        raise UserError(values["error"])
+    import pydantic
+
+    return pydantic.TypeAdapter(Plan).validate_python(values)

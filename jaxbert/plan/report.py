@@ -1,0 +1,62 @@
+"""What `jaxbert plan` says: figures that each know how they were obtained."""
+
+from dataclasses import dataclass, field
+
+from jaxbert.plan.collectives import Collective
+from jaxbert.plan.sources import Operation
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number."""
+
+    value: float
+    unit: str
+    """bytes, flops, cycles, seconds, share, tokens/s, hours or money."""
+    how: str
+    """Where it comes from."""
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """The compiled step of one phase; figures are of one chip and one step unless they say more."""
+
+    first_step: int
+    num_steps: int | None
+    batch_size: int
+    """Rows per update, over all chips."""
+    rows: int
+    """Of one chip and microbatch."""
+    tokens: int
+    """Places of a row."""
+    mesh: dict[str, int]
+    fits: bool
+    figures: dict[str, Figure] = field(default_factory=dict)
+    collectives: list[Collective] = field(default_factory=list)
+    most_expensive: list[Operation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is missing in the figures."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run on a topology."""
+
+    topology: str
+    num_chips: int
+    versions: dict[str, str]
+    assumptions: list[str]
+    phases: list[PhaseReport]
+    totals: dict[str, Figure] = field(default_factory=dict)
+    """Of all phases and chips."""
+
+    @property
+    def fits(self) -> bool:
+        """All phases do."""
+        return all(phase.fits for phase in self.phases)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the first phase; 0 where nothing is known."""
+        found = self.phases[0].figures.get("tokens_per_second")
+        return 0.0 if found is None else found.value

@@ -1,0 +1,206 @@
+"""What a configuration would train, without its data: model, task, and the shapes of batches."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxbert.config import parse_config
+from jaxbert.data.masking import IGNORED
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.data.store import TokenStore
+from jaxbert.experiment.checks import check_length
+from jaxbert.experiment.finetune import Finetune, per_text
+from jaxbert.experiment.fit import Trainee
+from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.pretraining_data import data_phases
+from jaxbert.families import FAMILIES, preset
+from jaxbert.hub.config_file import read_description
+from jaxbert.hub.source import SMALL, find_model
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
+from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.task import Task
+from jaxbert.text.download import download
+from jaxbert.typing import HostBatch, Params
+
+_TOKENS_PER_EXAMPLE = 16
+_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps whose batches have the same shapes."""
+
+    first_step: int
+    num_steps: int | None
+    """None: the configuration does not say."""
+    batch_size: int
+    make_batch: Callable[[int], HostBatch]
+    """Rows -> a batch of full rows, with as many predictions as a row's length asks for."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compiled."""
+
+    settings: Pretrain | Finetune
+    trainee: Trainee
+    task: Task
+    phases: tuple[Phase, ...]
+    num_steps: int
+    assumptions: tuple[str, ...]
+    """What the configuration leaves open, and how it was taken."""
+
+
+def subject_of(config: Pretrain | Finetune) -> Subject:
+    """Raises UserError where the configuration could not be trained with any data."""
+    return _pretraining(config) if isinstance(config, Pretrain) else _fine_tuning(config)
+
+
+def _pretraining(config: Pretrain) -> Subject:
+    encoder, assumptions = _pretrained_encoder(config)
+    described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
+    ends = [*(first for first, _, _ in described[1:]), config.num_steps]
+    for _, _, data in described:
+        check_length("max_seq_length", data.max_seq_length, encoder)
+    phases = tuple(
+        Phase(first, end - first, batch_size, partial(_pretraining_batch, data))
+        for (first, batch_size, data), end in zip(described, ends, strict=True)
+    )
+    if isinstance(config.objective, ReplacedTokenConfig):
+        pair = pair_of(config.objective, encoder)
+        trainee = trainee_of(pair, lambda: pair.init(config.seed))
+        # Which ids are special changes no shape.
+        special_ids = (encoder.pad_token_id, 1, 2)
+        task: Task = ReplacedTokenDetection(special_ids, config.objective.discriminator_weight)
+    else:
+        task = MaskedLanguageModelling(config.data.sentence_pairs)
+        trainee = _trainee(encoder, task.head, config.seed)
+    return Subject(config, trainee, task, phases, config.num_steps, tuple(assumptions))
+
+
+def _fine_tuning(config: Finetune) -> Subject:
+    encoder, assumptions = _described(config.model)
+    labels = config.task.labels or ("LABEL_0", "LABEL_1")
+    if config.task.regression:
+        labels = ("LABEL_0",)
+    elif config.task.labels is None:
+        assumptions.append("task.labels: two classes")
+    inner = SequenceClassification(
+        labels,
+        config.task.regression,
+        config.task.classifier_dropout,
+        config.task.pooling,
+        config.task.mixture,
+    )
+    longest = longest_input(encoder)
+    length = longest if config.max_seq_length == "auto" else config.max_seq_length
+    check_length("max_seq_length", length, encoder)
+    assumptions.append(f"rows of {length} tokens; shorter data make shorter rows")
+    if config.packing:
+        assumptions.append(f"packed rows of at most {length // _TOKENS_PER_EXAMPLE} examples")
+    if config.num_steps is None:
+        assumptions.append("num_steps: epochs depend on the data, so there are no hours")
+    make_batch = partial(_labelled_batch, config, length)
+    phase = Phase(0, config.num_steps, config.batch_size, make_batch)
+    return Subject(
+        config,
+        _trainee(encoder, inner.head, config.seed),
+        per_text(inner, config.windows),
+        (phase,),
+        config.num_steps or _STEPS,
+        tuple(assumptions),
+    )
+
+
+def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
+    def make_params() -> Params:
+        return init_params(encoder, head, seed)
+
+    return Trainee.of(encoder, head, make_params)
+
+
+def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
+    name = config.model.from_pretrained
+    if name is not None:
+        return _described(name)
+    assert config.model.preset is not None
+    values = dataclasses.asdict(preset(config.model.preset))
+    assumptions = []
+    store = config.store if isinstance(config.store, str) else config.store[0].path
+    if (Path(store) / "store.json").is_file():
+        values["vocab_size"] = TokenStore.open(store).vocab_size
+    elif "vocab_size" not in config.model.overrides:
+        assumptions.append(f"{store} is not here: a vocabulary of {values['vocab_size']:,}")
+    values |= config.model.overrides
+    return parse_config(EncoderConfig, values, origin="model.overrides"), assumptions
+
+
+def _described(name: str) -> tuple[EncoderConfig, list[str]]:
+    """From config.json alone; of a published model that is not here, the preset of that name."""
+    short = name.rpartition("/")[2]
+    if not Path(name).is_dir() and any(short in family.presets for family in FAMILIES.values()):
+        return preset(short), [f"{name} is not here: its published architecture"]
+    here = find_model(name).directory if Path(name).is_dir() else download(name, SMALL)
+    return read_description(here, head=Head()).config, []
+
+
+def _pretraining_batch(data: PretrainingDataConfig, rows: int) -> HostBatch:
+    """As `data/pretraining.py` makes them."""
+    limits, made = data.limits, data.masking.most_predictions(data.max_seq_length)
+    width = made if limits.predictions is None or not data.packing else limits.predictions
+    labels = np.full((rows, width), IGNORED, np.int32)
+    # The places beyond these are room for rows of many short examples.
+    labels[:, :made] = 0
+    examples = limits.examples if data.packing else None
+    per_example = (rows,) if examples is None else (rows, examples)
+    return _tokens(rows, data.max_seq_length, examples) | {
+        "masked_lm_positions": np.zeros((rows, width), np.int32),
+        "labels": labels,
+        "next_sentence_label": np.zeros(per_example, np.int32),
+    }
+
+
+def _labelled_batch(config: Finetune, length: int, rows: int) -> HostBatch:
+    """As `data/encoded.py` and `data/packed_rows.py` make them."""
+    examples = max(1, length // _TOKENS_PER_EXAMPLE) if config.packing else None
+    per_example = (rows,) if examples is None else (rows, examples)
+    batch = _tokens(rows, length, examples) | {
+        "labels": np.zeros(per_example, np.float32 if config.task.regression else np.int32),
+        "row_ids": np.zeros(per_example, np.int32),
+        "weights": np.ones(per_example, np.float32),
+    }
+    if config.windows is not None:
+        batch["document_ids"] = np.zeros(per_example, np.int32)
+    return batch
+
+
+def _tokens(rows: int, length: int, examples: int | None) -> dict[str, NDArray[Any]]:
+    """Full rows, packed ones of a single example: the most that a row can ask for."""
+    batch: dict[str, NDArray[Any]] = {
+        name: np.zeros((rows, length), np.int32) for name in ("input_ids", "token_type_ids")
+    }
+    if examples is None:
+        return batch | {"attention_mask": np.ones((rows, length), np.int32)}
+    return batch | {
+        "sequence_ids": np.ones((rows, length), np.int32),
+        "sequence_starts": np.zeros((rows, examples), np.int32),
+    }
+
+
+def for_tpu(config: Pretrain | Finetune) -> Pretrain | Finetune:
+    """With what `auto` means on a TPU; the machine that plans has none."""
+    dtype = "bfloat16" if config.dtype == "auto" else config.dtype
+    rng = "rbg" if config.step.dropout_rng == "auto" else config.step.dropout_rng
+    return replace(config, dtype=dtype, step=replace(config.step, dropout_rng=rng))

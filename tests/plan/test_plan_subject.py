@@ -1,0 +1,124 @@
+"""What is planned without data has the shapes of what is trained with them."""
+
+import jax
+import numpy as np
+import pytest
+from experiment.small_runs import MODEL, fine_tuning, make_store, pretraining, write_labelled
+
+from jaxbert.config import parse_config, to_values
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.rows import LabelledRows
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import Finetune, labelled_features
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.pretraining_data import data_phases, open_stores, training_stream
+from jaxbert.nn.functional import abstract_params
+from jaxbert.plan.subject import for_tpu, subject_of
+from jaxbert.tasks.sentences import read_sentences
+from jaxbert.text.tokenizer import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("planned"))
+
+
+def described(batch):
+    return {name: (array.shape, array.dtype) for name, array in batch.items()}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("data.packing=true", "data.sentence_pairs=none"),
+        ("data.packing=true", "data.max_examples_per_row=3"),
+        ("data.masking.max_predictions=9",),
+        ("phases=[{first_step: 4, max_seq_length: 16, batch_size: 16}]",),
+    ],
+)
+def test_every_phase_of_pretraining_has_the_shapes_of_its_batches(store, overrides):
+    config = pretraining(store, *overrides)
+    phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
+    stream = training_stream(open_stores(config.store), phases, config.seed)
+    planned = subject_of(config).phases
+    assert len(planned) == len(phases)
+    for phase in planned:
+        trained = stream.batch(phase.first_step)
+        assert described(phase.make_batch(phase.batch_size)) == described(trained)
+    assert sum(phase.num_steps for phase in planned) == config.num_steps
+
+
+@pytest.mark.parametrize("overrides", [(), ("windows.stride=2",), ("packing=true",)])
+def test_fine_tuning_has_the_entries_of_its_batches(store, tmp_path, overrides):
+    table = write_labelled(tmp_path / "train.tsv", 40, seed=1)
+    config = fine_tuning("bert-tiny", table, table, *overrides)
+    subject = subject_of(config)
+    planned = subject.phases[0].make_batch(8)
+    tokenizer = load_tokenizer(store / "tokenizer")
+    sentences = read_sentences(config.train, config.task.columns, labelled=True)
+    task = getattr(subject.task, "task", subject.task)
+    task = type(task)(labels=("animal", "thing"))
+    features = labelled_features(sentences, task, tokenizer, config.reading)
+    examples = EncodedExamples(features, pad_id=0)
+    make = PackedLabelledRows if config.packing else LabelledRows
+    trained = make(examples, seed=0, length=32).rows(np.arange(8), 0)
+    assert {name: array.dtype for name, array in planned.items()} == {
+        name: array.dtype for name, array in trained.items()
+    }
+    for name, array in planned.items():
+        # How many examples share a row is left to the data.
+        same = array.ndim if not config.packing or array.shape[1] == 32 else 1
+        assert array.shape[:same] == trained[name].shape[:same], name
+
+
+def test_the_architecture_is_that_of_the_configuration(store):
+    config = pretraining(store)
+    subject = subject_of(config)
+    encoder = subject.trainee.encoders[0]
+    assert encoder.vocab_size == open_stores(config.store).first.vocab_size
+    assert jax.eval_shape(subject.trainee.make_params) == abstract_params(
+        encoder, subject.task.head
+    )
+    assert not subject.assumptions
+
+
+def test_what_is_not_here_is_assumed_and_said(tmp_path):
+    config = pretraining(tmp_path / "no store")
+    assert any("is not here" in line for line in subject_of(config).assumptions)
+    config = fine_tuning("bert-tiny", tmp_path / "no.tsv", tmp_path / "no.tsv")
+    said = " ".join(subject_of(config).assumptions)
+    for word in ("published architecture", "two classes", "epochs"):
+        assert word in said
+
+
+def test_replaced_token_detection_is_planned_with_both_models():
+    values = {
+        "store": "nowhere",
+        "model": {**MODEL, "preset": "electra-small-discriminator"},
+        "objective": {"kind": "replaced_token_detection", "generator_size": 0.5},
+        "data": {"max_seq_length": 32, "sentence_pairs": "none"},
+        "num_steps": 10,
+    }
+    subject = subject_of(parse_config(Pretrain, values))
+    assert set(jax.eval_shape(subject.trainee.make_params)) == {"generator", "discriminator"}
+
+
+def test_rows_longer_than_the_model_are_refused(store):
+    with pytest.raises(UserError, match="max_seq_length=64"):
+        subject_of(pretraining(store, "data.max_seq_length=64"))
+
+
+def test_auto_means_what_it_means_on_a_tpu(store):
+    config = for_tpu(pretraining(store))
+    assert (config.dtype, config.step.dropout_rng) == ("bfloat16", "rbg")
+    chosen = pretraining(store, "dtype=float32", "step.dropout_rng=threefry2x32")
+    assert for_tpu(chosen) == chosen
+
+
+def test_a_configuration_goes_to_another_process_and_back(store):
+    config = pretraining(store, "phases=[{first_step: 4, max_seq_length: 16}]")
+    assert parse_config(Pretrain, to_values(config)) == config
+    tuned = fine_tuning("bert-tiny", "a.tsv", "b.tsv")
+    assert parse_config(Finetune, to_values(tuned)) == tuned
