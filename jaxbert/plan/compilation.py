@@ -91,7 +91,7 @@ def compile_step(subject: Subject, phase: int, topology: str) -> Step:
     _, state, step = training_step(
         settings,
         subject.task,
-        gathering(trainee.make_apply(settings.compute_dtype()), mesh),
+        gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh),
         jax.eval_shape(trainee.make_params),
         num_steps=subject.num_steps,
         mesh=mesh,
