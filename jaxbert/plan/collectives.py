@@ -58,6 +58,8 @@ def collectives_of(program: Program, mesh: Mapping[str, int]) -> list[Collective
 
 
 def _payload(kind: str, computation: Computation, instruction: Instruction, size: int) -> float:
+    # Not the result's type: an all-reduce to bfloat16 sends float32 where it is given that, and
+    # rounds in the end (as its schedule shows).
     operands = [computation[name] for name in instruction.operands if name in computation]
     given = sum(shape.num_bytes for operand in operands for shape in operand.results)
     return given * size if kind == "all-gather" else given

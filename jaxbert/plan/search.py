@@ -11,9 +11,14 @@ from jaxbert.plan.report import Plan
 
 Overrides = tuple[str, ...]
 
+_LADDER = (
+    *((1, "none"), (1, "products"), (2, "none"), (2, "products")),
+    *((1, "full"), (4, "none"), (4, "products"), (8, "none")),
+)
+
 CHOICES: tuple[tuple[Overrides, ...], ...] = (
-    # Rows that a chip has at a time.
-    tuple((f"step.accumulation_steps={parts}",) for parts in (1, 2, 4, 8)),
+    # Rows that a chip has at a time, and what it computes again: ever less memory.
+    tuple((f"step.accumulation_steps={n}", f"execution.remat={remat}") for n, remat in _LADDER),
     # How state and work are split.
     (
         ("mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"),
@@ -49,7 +54,7 @@ def search(
     """Trials, the best first; each choice is tried with the best of those before it.
 
     Of a choice the values are tried in order, until one fits and is slower than the best so far:
-    with more microbatches, say, nothing becomes faster again. Raises UserError where the
+    what saves memory costs time, and more of it more. Raises UserError where the
     configuration as it is can be compiled for no mesh.
     """
     trials = [_trial(config, (), compiled)]

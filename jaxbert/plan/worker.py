@@ -93,7 +93,7 @@ def _measure(
     if text is not None:
         Path(text).write_text(compiled, encoding="utf-8")
     program = Program.parse(compiled)
-    figures |= measure.program_figures(program)
+    figures |= measure.program_figures(program) | measure.cost_figures(step)
     collectives = measure.exchanges(program, report.mesh)
     tokens = report.batch_size * report.tokens
     figures |= time_figures(figures, collectives, chip, tokens=tokens)

@@ -1,0 +1,171 @@
+"""A small model compiled for eight chips of a v5e: every figure against a count of its own."""
+
+import importlib.util
+import json
+import math
+
+import pytest
+import yaml
+
+from jaxbert.cli import main
+from jaxbert.plan.compilation import DoesNotFit
+
+HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
+needs_libtpu = pytest.mark.skipif(
+    not HAS_LIBTPU, reason="libtpu, the compiler for TPUs, is not installed (extra `plan`)"
+)
+
+HIDDEN, MLP, HEADS, VOCAB, POSITIONS = 128, 256, 2, 1024, 64
+LENGTH, PREDICTIONS, ROWS, CHIPS = 64, 10, 4, 8
+VALUES = {
+    "store": "stores/nowhere",
+    "model": {
+        "preset": "bert-tiny",
+        "overrides": {
+            "vocab_size": VOCAB,
+            "hidden_size": HIDDEN,
+            "num_hidden_layers": 1,
+            "num_attention_heads": HEADS,
+            "intermediate_size": MLP,
+            "max_position_embeddings": POSITIONS,
+        },
+    },
+    "data": {"max_seq_length": LENGTH, "masking": {"max_predictions": PREDICTIONS}},
+    "num_steps": 3600,
+    "batch_size": ROWS * CHIPS,
+}
+
+KERNELS = 4 * HIDDEN**2 + 2 * HIDDEN * MLP + 2 * HIDDEN**2 + 2 * HIDDEN
+"""Of the layer, the pooler, the masked LM and the next sentence."""
+BIASES = 5 * HIDDEN + MLP + 2 * HIDDEN + VOCAB + 2
+NORMS = 4 * 2 * HIDDEN
+EMBEDDINGS = (VOCAB + POSITIONS + 2) * HIDDEN
+PARAMETERS = KERNELS + BIASES + NORMS + EMBEDDINGS
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plan") / "small.yaml"
+    path.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def planned(configuration):
+    out = configuration.with_name("plan.json")
+    words = ["plan", str(configuration), "--topology", "v5e:2x4", "--price-per-chip-hour", "1.5"]
+    assert main([*words, "--json", str(out)]) == 0
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def phase(planned):
+    [only] = planned["phases"]
+    return only
+
+
+@pytest.fixture(scope="module")
+def figures(phase):
+    return {name: figure["value"] for name, figure in phase["figures"].items()}
+
+
+@needs_libtpu
+def test_the_state_is_counted_and_fits(phase, figures):
+    assert phase["fits"]
+    assert figures["parameters"] == 4 * PARAMETERS
+    moments = figures["optimizer_state"] - 2 * 4 * PARAMETERS
+    assert 0 < moments <= 64, "two moments, and a few counts"
+    held = figures["parameters"] + figures["optimizer_state"]
+    assert held < figures["peak_memory"] < figures["memory"] == 15.75 * 2**30
+
+
+@needs_libtpu
+def test_the_products_that_run_are_those_of_the_model(figures):
+    tokens = ROWS * LENGTH
+    layer = 6 * (4 * HIDDEN**2 + 2 * HIDDEN * MLP) * tokens + 12 * HIDDEN * LENGTH * tokens
+    masked = 6 * (HIDDEN**2 + HIDDEN * VOCAB) * ROWS * PREDICTIONS
+    sentences = 6 * (HIDDEN**2 + 2 * HIDDEN) * ROWS
+    assert figures["model_flops"] == layer + masked
+    assert figures["matrix_flops"] == layer + masked + sentences
+    assert figures["flops_ratio"] == pytest.approx(1 + sentences / (layer + masked))
+
+
+@needs_libtpu
+def test_gradients_are_reduced_once_and_that_of_a_tied_table_twice(phase):
+    [reduced] = phase["collectives"]
+    assert (reduced["kind"], reduced["axes"]) == ("all-reduce", ["data"])
+    assert reduced["count"] <= 5
+    # Of the word embedding that of the lookup and that of the output, which are added afterwards.
+    gradients = 4 * (PARAMETERS + VOCAB * HIDDEN)
+    assert 0 <= reduced["num_bytes"] - gradients <= 64, "and a few scalars"
+    assert reduced["sent_bytes"] == reduced["num_bytes"] * 2 * (CHIPS - 1) / CHIPS
+
+
+@needs_libtpu
+def test_estimates_follow_from_the_counts(planned, phase, figures):
+    assert figures["estimated_cycles"] > 0
+    assert figures["cycles_estimate"] == pytest.approx(figures["estimated_cycles"] / 1.5e9)
+    assert figures["matrix_bound"] == pytest.approx(figures["matrix_flops"] / 197e12)
+    assert figures["memory_bound"] == pytest.approx(figures["memory_traffic"] / 819e9)
+    # A step reads and writes its whole state.
+    held = figures["parameters"] + figures["optimizer_state"]
+    assert 2 * held < figures["memory_traffic"] < 20 * held
+    tokens = ROWS * CHIPS * LENGTH
+    assert figures["tokens_per_second"] == pytest.approx(tokens / figures["step_time"])
+    assert 0 < figures["model_flops_utilization"] < 1
+    totals = {name: figure["value"] for name, figure in planned["totals"].items()}
+    assert totals["hours"] == pytest.approx(figures["step_time"])
+    assert totals["cost"] == pytest.approx(totals["hours"] * CHIPS * 1.5)
+    assert all(figure["how"] for figure in phase["figures"].values())
+
+
+@needs_libtpu
+def test_costs_are_told_by_source_line(phase, figures):
+    costs = phase["most_expensive"]
+    assert len(costs) == 10
+    assert costs == sorted(costs, key=lambda cost: -cost["cycles"])
+    assert sum(cost["cycles"] for cost in costs) <= figures["estimated_cycles"]
+    files = {cost["source"].partition(":")[0] for cost in costs}
+    assert {"jaxbert/nn/linear.py", "jaxbert/training/step.py"} <= files
+    assert {cost["pass_"] for cost in costs} >= {"forward", "backward", "update"}
+
+
+@needs_libtpu
+def test_a_mesh_that_does_not_divide_the_chips_is_one_line(configuration, capsys):
+    assert main(["plan", str(configuration), "mesh.fsdp=3", "--topology", "v5e:2x4"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("jaxbert plan: mesh: replica=1, data=-1, fsdp=3, tensor=1 needs")
+
+
+@pytest.mark.parametrize(
+    ("topology", "said"),
+    [
+        ("v9:2x2", "no such TPU: v4:{2x2x1,"),
+        ("v5e", "v5e is v5e:{1x1,2x2,2x4,"),
+        ("v5p:2x4", "v5p is v5p:{2x2x1,"),
+    ],
+)
+def test_an_unknown_topology_is_answered_with_the_known_ones(configuration, topology, said, capsys):
+    assert main(["plan", str(configuration), "--topology", topology]) == 2
+    assert said in capsys.readouterr().err
+
+
+@needs_libtpu
+def test_a_shape_that_the_compiler_refuses_is_answered_with_others(configuration, capsys):
+    assert main(["plan", str(configuration), "--topology", "v5e:3x3"]) == 2
+    assert "v5e:{1x1,2x2,2x4," in capsys.readouterr().err
+
+
+def test_without_the_compiler_the_extra_is_named(configuration, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["plan", str(configuration), "--topology", "v5e:2x4"]) == 2
+    assert capsys.readouterr().err.endswith("pip install 'jaxbert[plan]'\n")
+
+
+def test_the_refusal_of_the_compiler_says_how_much_is_needed():
+    refusal = DoesNotFit(
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (27.39G) exceeds available HBM (15.75G)."
+    )
+    assert refusal.needed is not None
+    assert math.isclose(refusal.needed, 27.39 * 2**30)
