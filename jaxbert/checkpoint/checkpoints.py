@@ -4,24 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from jaxbert.checkpoint.manifest import set_damaged_aside, write_manifest
 from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation, ranked
+from jaxbert.parallel.processes import in_first
 
 STATE, RUN = "state", "run"
+
+_CHUNK_BYTES = 32 * 2**20
+"""Of an array at most this much is read at once, so that a process reads little but its part."""
 
 
 class Checkpoints:
     """Saved asynchronously; a checkpoint counts only once it is whole (Orbax renames it last).
 
-    `damaged` are those that a crash left incomplete all the same, now under another name.
+    Every process writes and reads what its devices hold, and the first one the rest. `damaged` are
+    those that a crash left incomplete all the same, now under another name.
     """
 
     def __init__(self, directory: Path, config: CheckpointConfig):
         self.config = config
         self._directory = directory.absolute()
-        self.damaged = set_damaged_aside(self._directory)
+        damaged = in_first(lambda: [str(path) for path in set_damaged_aside(self._directory)])
+        self.damaged = [Path(path) for path in damaged]
         self._preservation = Preservation(config, {})
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._preservation,
@@ -53,9 +60,9 @@ class Checkpoints:
             return
         self._manager.wait_until_finished()
         self._saving, self._preservation.scores = step, dict(scores)
-        items = ocp.args.Composite(
-            **{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(dict(run))}
-        )
+        chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), state)
+        saved = ocp.args.StandardSave(state, save_args=chunks)
+        items = ocp.args.Composite(**{STATE: saved, RUN: ocp.args.JsonSave(dict(run))})
         self._manager.save(step, args=items)
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
@@ -76,6 +83,7 @@ class Checkpoints:
         self._manager.close()
 
     def _list_files(self) -> None:
-        # Called by Orbax when all is written, before the folder gets its final name.
+        # Called by Orbax, in the first process, when all is written and before the folder gets its
+        # final name.
         unfinished = next(self._directory.glob(f"{self._saving}.orbax*"), None)
         write_manifest(unfinished or self._directory / str(self._saving), (STATE, RUN))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
+from jaxbert.cli.processes import Processes, add_process_arguments
 from jaxbert.errors import UserError
 
 Experiment = tuple[type, Callable[..., Any]]
@@ -24,22 +26,31 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema of the configuration and end"
     )
+    add_cache_arguments(parser)
+    add_process_arguments(parser)
 
 
 def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) -> int:
-    """Loads the configuration, trains until done or preempted, prints the figures."""
+    """Loads the configuration, trains until done or preempted, prints the figures.
+
+    Of several processes the first one prints; all of them end with one status.
+    """
     from jaxbert.cli.figures import print_figures
     from jaxbert.training.signals import EXIT_PREEMPTED, Preemption
 
     preemption = Preemption()
     # Before the imports that `load` does: they take seconds, in which SIGTERM may come.
     preemption.install()
-    config_class, train = load()
     if arguments.schema:
-        _print_schema(config_class)
+        _print_schema(load()[0])
         return 0
-    config = _load_config(config_class, arguments)
-    fitted = train(config, arguments.run, interrupted=preemption.requested)
+    with Processes(arguments) as processes:
+        config_class, train = load()
+        config = _load_config(config_class, arguments)
+        keep_programs(arguments)
+        fitted = train(config, arguments.run, interrupted=preemption.requested)
+    if not processes.is_first:
+        return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
         print(f"preempted: saved at step {fitted.step}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED

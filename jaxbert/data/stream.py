@@ -71,10 +71,13 @@ class Stream:
 
     def part(self, step: int, start: int, stop: int) -> Batch:
         """Rows [start, stop) of the batch of a step, without making the others."""
+        return self.some(step, np.arange(start, stop))
+
+    def some(self, step: int, numbers: Indices) -> Batch:
+        """Rows of the batch of a step by number, without making the others."""
         phase = self.phase(step)
-        assert 0 <= start <= stop <= phase.batch_size, (start, stop)
-        first = phase.row_of(step)
-        return phase.rows.rows(np.arange(first + start, first + stop), step)
+        assert ((numbers >= 0) & (numbers < phase.batch_size)).all(), numbers
+        return phase.rows.rows(phase.row_of(step) + numbers, step)
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the first count of steps after which an epoch more has been seen.
@@ -94,8 +97,14 @@ class Stream:
         return total
 
 
-def evaluation_batches(rows: EvaluationRows, batch_size: int) -> Iterator[Batch]:
-    """Every row of the list once and in order; the last batch is filled up."""
+def evaluation_batches(
+    rows: EvaluationRows, batch_size: int, numbers: Indices | None = None
+) -> Iterator[Batch]:
+    """Every row of the list once and in order; the last batch is filled up.
+
+    `numbers`: which rows of every batch are made; None: all.
+    """
+    numbers = np.arange(batch_size) if numbers is None else numbers
     for first in range(0, rows.num_evaluation_rows, batch_size):
-        numbers = np.arange(first, first + batch_size)
-        yield rows.evaluation_rows(np.where(numbers < rows.num_evaluation_rows, numbers, -1))
+        wanted = first + numbers
+        yield rows.evaluation_rows(np.where(wanted < rows.num_evaluation_rows, wanted, -1))

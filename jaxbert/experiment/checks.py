@@ -1,15 +1,17 @@
 """Settings that are each valid, but not together or not on these devices or data."""
 
+import hashlib
 from collections.abc import Collection
+from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
-from jaxbert.config import nearest
+from jaxbert.config import nearest, to_yaml
 from jaxbert.errors import UserError
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
+from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
 
 
@@ -22,10 +24,6 @@ def check_training(
     has_validation: bool,
 ) -> None:
     """Raises UserError naming the keys that do not go together."""
-    if jax.process_count() > 1:
-        raise UserError(
-            f"{jax.process_count()} processes: training over several hosts is not implemented yet"
-        )
     _check_batch_sizes(settings, batch_sizes, row_shards(mesh))
     _check_heads(encoder, mesh.shape["tensor"])
     metric = settings.checkpoint.metric
@@ -33,6 +31,18 @@ def check_training(
         raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")
     if settings.loop.early_stopping_patience and metric is None:
         raise UserError("loop.early_stopping_patience needs checkpoint.metric")
+
+
+def check_same_run(settings: Any, fingerprint: str) -> None:
+    """Raises UserError where processes have different configurations or data."""
+    text = to_yaml(settings) + fingerprint
+    digests = of_all(hashlib.sha256(text.encode()).hexdigest())
+    for process, digest in enumerate(digests):
+        if digest != digests[0]:
+            raise UserError(
+                f"process {process} has another configuration or other data than process 0: start "
+                "all of them with the same command, on the same files"
+            )
 
 
 def check_is_metric(name: str, metrics: Collection[str]) -> None:

@@ -134,7 +134,7 @@ def finetune(
         interrupted=interrupted,
         quiet=quiet,
     )
-    if fitted.outcome != "preempted":
+    if fitted.params is not None:
         described = f"{config.train}: {len(train.rows)} rows"
         made = TrainedModel(fitted.params, loaded.config, task.head)
         write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)

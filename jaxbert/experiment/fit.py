@@ -20,7 +20,7 @@ from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.data.stream import EvaluationRows, Stream, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.checks import check_is_metric, check_training
+from jaxbert.experiment.checks import check_is_metric, check_same_run, check_training
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
@@ -32,6 +32,8 @@ from jaxbert.optim.groups import group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
 from jaxbert.parallel.mesh import make_mesh
+from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
+from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.flops import train_flops
@@ -89,8 +91,11 @@ class Trainee:
 class Fitted:
     """A run that has ended."""
 
-    params: Params
-    """Of the best checkpoint where a metric says which that is, else the last; host arrays."""
+    params: Params | None
+    """Of the best checkpoint where a metric says which that is, else the last; host arrays.
+
+    None where there is nothing to export: after a preemption, and in all processes but the first.
+    """
     outcome: Outcome
     step: int
     """The step of `params`."""
@@ -139,7 +144,8 @@ def fit(
             has_validation=data.evaluation is not None,
         )
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    interrupted = _latched(interrupted)
+    check_same_run(settings, data.fingerprint)
+    interrupted = _latched(Agreement(interrupted))
     job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
     with (
         sole_trainer(run.path),
@@ -165,7 +171,7 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
     first_step = int(state.step)
     with (
         closing(MetricLog(job.run.path, first_step)) as log,
-        TrainingProgress(job.num_steps, first_step, quiet=quiet) as progress,
+        TrainingProgress(job.num_steps, first_step, quiet=quiet or not is_first()) as progress,
     ):
         for line in (_opening(job, state), *job.data.notes):
             progress.say(line)
@@ -181,8 +187,9 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
             state = _restore(job, checkpoints, best, target)
     results = _results(log, int(state.step), time.perf_counter() - started)
     if last_step == first_step:
-        results |= _first_runtime(job.run)
-    return Fitted(jax.device_get(state.params), outcome, int(state.step), results)
+        results |= in_first(lambda: _first_runtime(job.run))
+    params = None if outcome == "preempted" else to_first(state.params)
+    return Fitted(params, outcome, int(state.step), results)
 
 
 def training_step(
@@ -213,6 +220,7 @@ def _opening(job: _Job, state: TrainState) -> str:
         f"{stream.phases[0].rows.num_rows:,} rows an epoch, {job.num_steps:,} steps of {sizes} "
         f"({stream.epochs(job.num_steps):.3g} epochs), {job.settings.compute_dtype()} "
         f"on {job.mesh.devices.size} x {job.mesh.devices.flat[0].device_kind}"
+        f"{f' in {jax.process_count()} processes' if jax.process_count() > 1 else ''}"
     )
 
 
@@ -231,7 +239,7 @@ def _loop(
         ends_epoch=data.train.ends_epoch,
         accumulation_steps=settings.step.accumulation_steps,
         step=step,
-        batches=lambda start, stop: iterate(data.train.batch, start, stop),
+        batches=partial(iterate, _rows_of(job)),
         evaluate=_evaluator(job, params),
         checkpoints=checkpoints,
         run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
@@ -244,17 +252,26 @@ def _loop(
             num_steps=job.num_steps,
             stop_on_nonfinite=settings.step.nonfinite == "stop",
             directory=job.run.path,
+            copies=RowPlacement(job.mesh).copies,
         ),
         mesh=job.mesh,
         interrupted=job.interrupted,
     )
 
 
+def _rows_of(job: _Job) -> Callable[[int], HostBatch]:
+    """Step -> the rows of its batch that this process makes."""
+    placement, stream = RowPlacement(job.mesh, job.settings.step.accumulation_steps), job.data.train
+    return lambda step: stream.some(step, placement.numbers(stream.phase(step).batch_size))
+
+
 def _evaluator(job: _Job, params: Params) -> Callable[[Params], dict[str, float] | None] | None:
     rows = job.data.evaluation
     if rows is None:
         return None
-    batches = partial(evaluation_batches, rows, job.settings.rows_per_evaluation())
+    batch_size = job.settings.rows_per_evaluation()
+    numbers = RowPlacement(job.mesh).numbers(batch_size)
+    batches = partial(evaluation_batches, rows, batch_size, numbers)
     step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
     if (metric := job.settings.checkpoint.metric) is not None:
         # A misspelt name should not be found out after the first hours of training.

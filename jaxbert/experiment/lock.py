@@ -1,4 +1,4 @@
-"""One process at a time may train in a run directory."""
+"""One command at a time may train in a run directory."""
 
 import fcntl
 import os
@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.parallel.processes import in_first
 
 
 @contextmanager
 def sole_trainer(directory: Path) -> Iterator[None]:
-    """Holds the directory for this process; UserError where another trains in it now.
+    """Holds the directory for this command; UserError where another trains in it now.
 
-    The kernel drops the lock with the process, however it ends.
+    Of several processes the first one holds it. The kernel drops the lock with the process,
+    however it ends.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
-        _lock(handle, directory)
+        in_first(lambda: _lock(handle, directory))
         yield
     finally:
         os.close(handle)

@@ -121,7 +121,7 @@ def pretrain(
         interrupted=interrupted,
         quiet=quiet,
     )
-    if fitted.outcome != "preempted":
+    if fitted.params is not None:
         models = job.models(fitted.params)
         write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
     return fitted

@@ -1,13 +1,17 @@
 """A run is a directory that describes itself."""
 
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import yaml
 
 from jaxbert.config import to_values, to_yaml
 from jaxbert.errors import UserError
+from jaxbert.parallel.processes import in_first, is_first, of_all
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class RunDirectory:
         return self.path / "model"
 
     @property
+    def compiled(self) -> Path:
+        """Compiled programs, for the one who continues."""
+        return self.path / "compiled"
+
+    @property
     def results(self) -> Path:
         """The final figures as flat JSON, named as transformers names them."""
         return self.path / "all_results.json"
@@ -50,6 +59,7 @@ class RunDirectory:
 MAY_CHANGE = (
     *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
     *("checkpoint.keep_last", "checkpoint.keep_best"),
+    *("mesh.replica", "mesh.data", "mesh.fsdp", "mesh.tensor"),
 )
 """Keys that a run may be continued with other values of: no update depends on them."""
 
@@ -60,25 +70,58 @@ def check_run(path: str | Path, config: Any) -> None:
     if run.config.exists():
         if _has_checkpoint(run):
             _check_same(run, to_values(config))
-    elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+    elif run.path.exists() and (not run.path.is_dir() or any(_foreign(run))):
         raise UserError(
             f"{run.path} is neither empty nor a run (it has no config.yaml): give another --run"
         )
+
+
+def _foreign(run: RunDirectory) -> Iterator[Path]:
+    """What is there besides programs that were compiled before the run began."""
+    return (entry for entry in run.path.iterdir() if entry != run.compiled)
 
 
 def open_run(path: str | Path, config: Any) -> RunDirectory:
     """Makes the directory of a run, or opens it to continue.
 
     Raises UserError where it holds something else, or a run of another configuration that has
-    checkpoints already: the message names the keys that differ.
+    checkpoints already: the message names the keys that differ. Of several processes the first
+    one writes, and all have to see it.
     """
-    check_run(path, config)
     run = RunDirectory(Path(path))
+    in_first(lambda: _write_config(run, config))
+    _check_shared(run.path)
+    return run
+
+
+def _write_config(run: RunDirectory, config: Any) -> None:
+    check_run(run.path, config)
     run.path.mkdir(parents=True, exist_ok=True)
     temporary = run.config.with_suffix(".tmp")
     temporary.write_text(to_yaml(config), encoding="utf-8")
     temporary.replace(run.config)
-    return run
+
+
+def _check_shared(directory: Path) -> None:
+    """Raises UserError where processes have different directories of one name."""
+    if jax.process_count() == 1:
+        return
+    mark = directory / ".processes"
+    text = in_first(lambda: _marked(mark))
+    is_seen = of_all(mark.is_file() and mark.read_text() == text)
+    if is_first():
+        mark.unlink()
+    if not all(is_seen):
+        raise UserError(
+            f"{directory}: process {is_seen.index(False)} does not see what process 0 writes "
+            "there: give a --run directory on storage that all processes share"
+        )
+
+
+def _marked(path: Path) -> str:
+    text = secrets.token_hex()
+    path.write_text(text)
+    return text
 
 
 def read_run_config(path: str | Path) -> dict[str, Any] | None:

@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxbert.errors import UserError
 from jaxbert.tree import map_with_path
+from jaxbert.typing import ArrayOrNumpy
 
 LogicalAxes = tuple[str | None, ...]
 
@@ -89,6 +91,14 @@ def row_shards(mesh: Mesh) -> int:
 def put_batch(batch: Any, sharding: NamedSharding) -> Any:
     """Host arrays (this process's rows) to global device arrays."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def put_whole(x: ArrayOrNumpy, sharding: NamedSharding) -> jax.Array:
+    """What every process has whole as one global array, of which each places its part."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:

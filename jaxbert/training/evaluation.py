@@ -8,14 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.metrics.sums import Sums
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import EvaluationStep
 from jaxbert.typing import HostBatch, Params
 
 T = TypeVar("T")
-
-_ROW_COLUMNS = ("row_ids", "labels", "document_ids")
 
 
 def evaluate(
@@ -27,18 +25,17 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics, and the outputs of every example with labels and row_ids, in the order of these.
 
-    Those with row_ids = -1 only fill a batch or a packed row and are dropped.
+    `batches` are this process's rows; what is returned is of all. Those with row_ids = -1 only
+    fill a batch or a packed row and are dropped.
     """
     sums, rows = Sums(), []
-    sharding = batch_sharding(mesh, microbatches=False)
-    dispatched = ((batch, step(params, put_batch(dict(batch), sharding))) for batch in batches)
-    for batch, (device_sums, outputs) in _one_behind(dispatched):
+    placement = RowPlacement(mesh)
+    dispatched = (step(params, placement.put(batch)) for batch in batches)
+    for device_sums, outputs in _one_behind(dispatched):
         sums.add(jax.device_get(device_sums))
         if outputs:
-            real = batch["row_ids"] >= 0
-            gathered = jax.device_get(outputs) | {
-                name: batch[name] for name in _ROW_COLUMNS if name in batch
-            }
+            gathered = jax.device_get(outputs)
+            real = gathered["row_ids"] >= 0
             rows.append({name: values[real] for name, values in gathered.items()})
     together = (
         {name: np.concatenate([part[name] for part in rows]) for name in rows[0]} if rows else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import UserError
+from jaxbert.parallel.processes import in_first, is_first
 
 Row = dict[str, Any]
 
@@ -16,28 +17,19 @@ class MetricLog:
     """Appends rows, one JSON object each, floats in full precision; what is not finite as null.
 
     Opened at step n it drops what a killed run wrote after its last checkpoint, so that every
-    step stands in the file once.
+    step stands in the file once. Every process has the rows, the first one writes them.
     """
 
     def __init__(self, directory: Path, resumed_step: int):
-        from tensorboardX import SummaryWriter
-
-        self._path = directory / "metrics.jsonl"
-        self.rows = [row for row in read_metrics(self._path) if row["step"] <= resumed_step]
-        _replace(self._path, self.rows)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_step + 1)
+        path = directory / "metrics.jsonl"
+        self.rows = in_first(lambda: _rows_until(path, resumed_step))
+        self._files = _Files(directory, path, resumed_step) if is_first() else None
 
     def write(self, row: Row) -> None:
         """Writes one row; it has an integer `step`."""
         self.rows.append(row)
-        self._file.write(to_json(row) + "\n")
-        self._file.flush()
-        for name, value in row.items():
-            if name != "step":
-                self._events.add_scalar(
-                    name if "/" in name else f"train/{name}", value, row["step"]
-                )
+        if self._files is not None:
+            self._files.write(row)
 
     def series(self, name: str) -> dict[int, float]:
         """Every value written under a name by its step, oldest first."""
@@ -45,11 +37,37 @@ class MetricLog:
 
     def sync(self) -> None:
         """Forces what is written to disk: a checkpoint must not outlive the rows before it."""
+        if self._files is not None:
+            self._files.sync()
+
+    def close(self) -> None:
+        """Closes both files."""
+        if self._files is not None:
+            self._files.close()
+
+
+class _Files:
+    """metrics.jsonl and the events, open to be appended to."""
+
+    def __init__(self, directory: Path, path: Path, resumed_step: int):
+        from tensorboardX import SummaryWriter
+
+        self._file = path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_step + 1)
+
+    def write(self, row: Row) -> None:
+        self._file.write(to_json(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if name != "step":
+                tag = name if "/" in name else f"train/{name}"
+                self._events.add_scalar(tag, value, row["step"])
+
+    def sync(self) -> None:
         os.fsync(self._file.fileno())
         self._events.flush()
 
     def close(self) -> None:
-        """Closes both files."""
         self._file.close()
         self._events.close()
 
@@ -82,6 +100,13 @@ def read_metrics(path: Path) -> list[Row]:
                 raise UserError(
                     f"{path}:{number}: not JSON: put the line right or remove it"
                 ) from None
+    return rows
+
+
+def _rows_until(path: Path, step: int) -> list[Row]:
+    """The rows up to a step, which are all that the file holds from now on."""
+    rows = [row for row in read_metrics(path) if row["step"] <= step]
+    _replace(path, rows)
     return rows
 
 

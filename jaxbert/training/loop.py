@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.log import MetricLog
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState
@@ -44,7 +43,7 @@ class Loop:
     accumulation_steps: int
     step: TrainStep
     batches: Callable[[int, int], Iterator[HostBatch]]
-    """(start, stop) -> the batches of those steps, a pure function of the step."""
+    """(start, stop) -> this process's rows of those steps, a pure function of the step."""
     evaluate: Callable[[Params], Mapping[str, float] | None] | None
     """None returned: interrupted."""
     checkpoints: Checkpoints
@@ -54,13 +53,13 @@ class Loop:
     recorder: Recorder
     mesh: Mesh
     interrupted: Callable[[], bool]
-    """Once true it stays true."""
+    """Once true it stays true; alike in all processes."""
 
 
 def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
     """Runs from the state's step to `num_steps`, an early stop, or a preemption."""
     step = int(state.step)
-    sharding = batch_sharding(loop.mesh, microbatches=True)
+    placement = RowPlacement(loop.mesh, loop.accumulation_steps)
     if step and _evaluation_is_due(loop, step) and not _is_evaluated(loop, step):
         _evaluate_and_save(loop, step, state)
     if _is_over(loop):
@@ -68,8 +67,7 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
     for batch in loop.batches(step, loop.num_steps):
         if loop.interrupted():
             break
-        microbatches = _split(batch, loop.accumulation_steps)
-        state, metrics = loop.step(state, put_batch(microbatches, sharding))
+        state, metrics = loop.step(state, placement.put(batch))
         step += 1
         loop.recorder.add(step, metrics, batch)
         if _evaluation_is_due(loop, step):
@@ -137,7 +135,3 @@ def _is_over(loop: Loop) -> bool:
         return False
     best = ranked(by_step, loop.checkpoints.config.mode)[0]
     return sum(step > best for step in by_step) >= patience
-
-
-def _split(batch: HostBatch, parts: int) -> dict[str, np.ndarray]:
-    return {name: x.reshape(parts, len(x) // parts, *x.shape[1:]) for name, x in batch.items()}

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxbert.errors import UserError
+from jaxbert.parallel.processes import Total
 from jaxbert.tasks.task import real_tokens
 from jaxbert.training.flops import peak_flops
 from jaxbert.training.log import MetricLog, Row
@@ -20,7 +21,8 @@ from jaxbert.typing import HostBatch
 class Recorder:
     """Takes the metrics of every step, one step late, so that the device never waits for it.
 
-    `flops` counts those that a batch needs, for the utilisation.
+    In every process: what it logs is of the rows of all. `flops` counts those that a batch needs,
+    for the utilisation; `copies`: in how many processes each row is.
     """
 
     def __init__(
@@ -33,23 +35,32 @@ class Recorder:
         num_steps: int,
         stop_on_nonfinite: bool,
         directory: Path,
+        copies: int = 1,
     ):
         self._log, self._progress, self._flops_of = log, progress, flops
         self._log_every, self._num_steps = log_every, num_steps
         self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
+        self._copies = copies
         peak = peak_flops(jax.devices()[0])
         self._peak = None if peak is None else peak * jax.device_count()
+        self._total = Total()
         self._pending: tuple[int, Metrics, HostBatch] | None = None
         self._is_finite, self._is_compiled = True, False
         self.start_clock()
 
     def start_clock(self) -> None:
         """Throughput is measured from here (also after evaluation, which is not training)."""
-        self._since, self._tokens, self._positions, self._flops = time.perf_counter(), 0, 0, 0.0
+        self._since = time.perf_counter()
+        # Real tokens, positions and FLOPs.
+        self._counted = np.zeros(3)
 
     def add(self, step: int, metrics: Metrics, batch: HostBatch) -> None:
-        """Step `step` is dispatched: records the one before."""
+        """Step `step` is dispatched: records the one before. `batch`: this process's rows."""
         self.flush()
+        is_real = real_tokens(batch)
+        self._counted += [is_real.sum(), is_real.size, self._flops_of(batch)]
+        if self._is_logged(step):
+            self._totals = self._total(self._counted / self._copies)
         self._pending = (step, metrics, batch)
         self._progress.advance(step)
 
@@ -61,12 +72,11 @@ class Recorder:
         self._pending = None
         values = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         row: Row = {"step": step, "loss": values["loss"]} | values
-        self._count(batch)
         is_finite = bool(np.isfinite(row["loss"]) and np.isfinite(row["grad_norm"]))
         if self._is_finite and not is_finite:
             self._nonfinite(row, batch)
         self._is_finite = is_finite
-        if step % self._log_every == 0 or step == self._num_steps:
+        if self._is_logged(step):
             row |= self._throughput()
             self._log.write(row)
             self._progress.show(row)
@@ -86,26 +96,26 @@ class Recorder:
         self._progress.say(f"step {step}  evaluation: {shown}")
         self.start_clock()
 
-    def _count(self, batch: HostBatch) -> None:
-        is_real = real_tokens(batch)
-        self._tokens += int(is_real.sum())
-        self._positions += is_real.size
-        self._flops += self._flops_of(batch)
+    def _is_logged(self, step: int) -> bool:
+        return step % self._log_every == 0 or step == self._num_steps
 
     def _throughput(self) -> Row:
-        row: Row = {"padding": 1 - self._tokens / self._positions}
+        tokens, positions, flops = np.asarray(self._totals, np.float64).tolist()
+        row: Row = {"padding": 1 - tokens / positions}
         if not self._is_compiled:
             # The first step of a process is mostly compilation.
             return row
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        row["tokens_per_second"] = self._tokens / seconds
+        row["tokens_per_second"] = tokens / seconds
         if self._peak is not None:
-            row["model_flops_utilization"] = self._flops / seconds / self._peak
+            row["model_flops_utilization"] = flops / seconds / self._peak
         return row
 
     def _nonfinite(self, row: Row, batch: HostBatch) -> None:
         """The first of a series of such steps: the others would fill the disk with batches."""
-        path = self._directory / f"nonfinite_step_{row['step']}.npz"
+        alone = jax.process_count() == 1
+        rows = "" if alone else f"_rows_of_process_{jax.process_index()}"
+        path = self._directory / f"nonfinite_step_{row['step']}{rows}.npz"
         arrays: dict[str, Any] = dict(batch)
         np.savez(path, **arrays)
         found = f"loss {row['loss']}, gradient norm {row['grad_norm']} at step {row['step']}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxbert.parallel.rules import replicated, shardings
+from jaxbert.parallel.rules import put_whole, replicated, shardings
 from jaxbert.typing import Array, Params
 
 
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
 def new_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The state before the first step, placed on the mesh."""
     placement = jax.tree.map(lambda x: x.sharding, abstract_state(params, optimizer, mesh))
-    params = jax.device_put(params, placement.params)
+    params = jax.tree.map(put_whole, params, placement.params)
     return jax.jit(partial(_create, optimizer), out_shardings=placement)(params)
 
 

@@ -20,6 +20,9 @@ Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvaluationStep = Callable[[Params, Batch], tuple[WeightedSums, dict[str, Array]]]
 
+ROW_COLUMNS = ("row_ids", "labels", "document_ids")
+"""What evaluation needs of a batch besides its outputs, where the batch has it."""
+
 
 @dataclass(frozen=True)
 class StepConfig:
@@ -117,14 +120,20 @@ def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 
 
 def make_evaluation_step(apply: Callable[..., Any], task: Task) -> EvaluationStep:
-    """(params, batch) -> (sums and weights of losses and metrics, per-row outputs)."""
+    """(params, batch) -> (sums and weights of losses and metrics, per-row outputs).
+
+    With the outputs come the columns that say which rows they are of: a process makes only some.
+    """
 
     def evaluation_step(params: Params, batch: Batch) -> tuple[WeightedSums, dict[str, Array]]:
         output = run_model(apply, params, batch, inputs=task.model_inputs)
         weights = task.loss_weights(batch)
         losses = task.loss_sums(output, batch)
         sums = {name: (losses[name], weights[name]) for name in losses}
-        return sums | task.metric_sums(output, batch), task.row_outputs(output)
+        rows = task.row_outputs(output)
+        if rows:
+            rows |= {name: batch[name] for name in ROW_COLUMNS if name in batch}
+        return sums | task.metric_sums(output, batch), rows
 
     return evaluation_step
 

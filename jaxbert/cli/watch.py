@@ -1,0 +1,96 @@
+"""A thread that ends this process when another one of the run has ended or fallen silent."""
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+_ENDED, _ALIVE = "jaxbert/ended", "jaxbert/alive"
+_GRACE, _LINGER = 1.0, 3.0
+
+
+class Watch:
+    """Tells the others that this process is alive, and hears from them when one has ended.
+
+    Through the key-value store of JAX's coordination service, which process 0 runs. JAX's own
+    heartbeat finds the same later, and aborts with a stack trace.
+    """
+
+    def __init__(self, verb: str, timeout: float):
+        import jax
+        from jax._src import distributed
+
+        self._client: Any = distributed.global_state.client
+        self._verb, self._timeout = verb, timeout
+        self._process, self._count = jax.process_index(), jax.process_count()
+        self._stopped = threading.Event()
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def start(self) -> None:
+        """Begins to watch."""
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the watch; what others do no longer matters."""
+        self._stopped.set()
+
+    def meet(self, name: str, timeout: float) -> None:
+        """Waits until every process has come here."""
+        self._client.wait_at_barrier(f"jaxbert/{name}", int(1000 * timeout))
+
+    def end_all(self, reason: str, status: int) -> None:
+        """Ends all processes; this one has said why already."""
+        self._publish(f"process {self._process} ended: {reason}", status)
+        self._leave(status)
+
+    def _run(self) -> None:
+        from jax.errors import JaxRuntimeError
+
+        period, beats = max(0.5, self._timeout / 10), 0
+        while not self._stopped.is_set():
+            try:
+                beats += 1
+                self._client.key_value_set(f"{_ALIVE}/{self._process}", str(beats), True)
+                if self._process == 0:
+                    self._look_for_silent()
+                # Returns at once when the key is set.
+                self._hear(self._client.blocking_key_value_get(_ENDED, int(1000 * period)))
+            except JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error) and not self._stopped.is_set():
+                    self._end("process 0, the coordinator, is gone", 1)
+
+    def _look_for_silent(self) -> None:
+        now = time.monotonic()
+        for key, beats in self._client.key_value_dir_get(_ALIVE):
+            process = key.rpartition("/")[2]
+            if self._seen.get(process, ("", 0.0))[0] != beats:
+                self._seen[process] = (beats, now)
+            elif now - self._seen[process][1] > self._timeout:
+                reason = f"process {process} has been silent for {self._timeout:.0f} s"
+                self._publish(reason, 1)
+
+    def _publish(self, reason: str, status: int) -> None:
+        text = json.dumps({"reason": reason, "status": status})
+        self._client.key_value_set(_ENDED, text, True)
+
+    def _hear(self, text: str) -> None:
+        ended = json.loads(text)
+        # What the user can put right is mostly found by all, each of which says so itself.
+        if not self._stopped.wait(_GRACE):
+            self._end(ended["reason"], ended["status"])
+
+    def _end(self, reason: str, status: int) -> None:
+        hint = "" if status == 2 else "; the same command continues from the last checkpoint"
+        text = f"jaxbert {self._verb}: {reason}: this process ends too{hint}"
+        print(text, file=sys.stderr, flush=True)
+        self._leave(status)
+
+    def _leave(self, status: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self._process == 0:
+            # The service goes with this process: first the others have to hear of it.
+            time.sleep(_LINGER)
+        os._exit(status)
