@@ -165,7 +165,8 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
         mesh=job.mesh,
     )
     if (latest := checkpoints.latest_step()) is None:
-        state = new_state(make_params(), optimizer, job.mesh)
+        shards = job.settings.step.shard_optimizer
+        state = new_state(make_params(), optimizer, job.mesh, shard_optimizer=shards)
     else:
         state = _restore(job, checkpoints, latest, target)
     first_step = int(state.step)
@@ -205,8 +206,11 @@ def training_step(
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
     optimizer = make_optimizer(settings.optimizer, schedule, params)
     labels = group_labels(params, settings.optimizer.freeze)
-    target = abstract_state(params, optimizer, mesh)
-    step = make_train_step(apply, task, optimizer, schedule, labels, settings.step, settings.seed)
+    shards = settings.step.shard_optimizer
+    target = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
+    step = make_train_step(
+        apply, task, optimizer, schedule, labels, settings.step, settings.seed, mesh
+    )
     return optimizer, target, jit_train_step(step, target, mesh)
 
 

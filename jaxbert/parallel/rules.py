@@ -70,6 +70,28 @@ def gathered_shardings(params: Any, mesh: Mesh) -> Any:
     return jax.tree.map(whole, shardings(params, mesh))
 
 
+def update_shardings(tree: Any, mesh: Mesh) -> Any:
+    """As `shardings`, and split over `data` besides, along the largest dimension that allows it.
+
+    ZeRO-1 (Rajbhandari et al. 2020, section 5.1): every device holds and updates its part of the
+    moments. Small leaves that do not divide stay whole.
+    """
+
+    def split(leaf: Any, sharding: NamedSharding) -> NamedSharding:
+        spec = [*sharding.spec, *(None,) * (leaf.ndim - len(sharding.spec))]
+        held = [
+            n // (mesh.shape[axis] if axis else 1) for n, axis in zip(leaf.shape, spec, strict=True)
+        ]
+        free = [i for i, size in enumerate(held) if size % mesh.shape["data"] == 0]
+        if not free:
+            return sharding
+        widest = max(free, key=lambda i: held[i])
+        spec[widest] = (spec[widest], "data") if spec[widest] else "data"
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(split, tree, shardings(tree, mesh))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())

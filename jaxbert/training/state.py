@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxbert.parallel.rules import put_whole, replicated, shardings
+from jaxbert.parallel.rules import put_whole, replicated, shardings, update_shardings
 from jaxbert.typing import Array, Params
 
 
@@ -21,32 +21,42 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-def new_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The state before the first step, placed on the mesh."""
-    placement = jax.tree.map(lambda x: x.sharding, abstract_state(params, optimizer, mesh))
+def new_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    shard_optimizer: bool = False,
+) -> TrainState:
+    """The state before the first step, placed on the mesh as `abstract_state` says."""
+    target = abstract_state(params, optimizer, mesh, shard_optimizer=shard_optimizer)
+    placement = jax.tree.map(lambda x: x.sharding, target)
     params = jax.tree.map(put_whole, params, placement.params)
     return jax.jit(partial(_create, optimizer), out_shardings=placement)(params)
 
 
 def abstract_state(
-    params: Params, optimizer: optax.GradientTransformation, mesh: Mesh
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    shard_optimizer: bool = False,
 ) -> TrainState:
-    """Shapes, dtypes and shardings of `new_state`, nothing allocated: the target of a restore.
+    """Shapes, dtypes and shardings of a state, nothing allocated: the target of a restore.
 
-    `params` may be abstract.
+    `shard_optimizer` splits the optimiser's state over `data` too. `params` may be abstract.
     """
     shapes = jax.eval_shape(partial(_create, optimizer), params)
+    place = update_shardings if shard_optimizer else shardings
+    placement = TrainState(
+        replicated(mesh),  # type: ignore[arg-type]
+        shardings(shapes.params, mesh),
+        place(shapes.opt_state, mesh),
+    )
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,
-        state_shardings(shapes, mesh),
-    )
-
-
-def state_shardings(state: TrainState, mesh: Mesh) -> Any:
-    """A TrainState of shardings, for a (possibly abstract) state."""
-    return TrainState._make(
-        (replicated(mesh), shardings(state.params, mesh), shardings(state.opt_state, mesh))
+        placement,
     )
 
 

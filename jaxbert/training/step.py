@@ -11,9 +11,14 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.optim.groups import FROZEN
-from jaxbert.parallel.rules import batch_sharding, gathered_shardings, replicated
+from jaxbert.parallel.rules import (
+    batch_sharding,
+    gathered_shardings,
+    replicated,
+    update_shardings,
+)
 from jaxbert.tasks.task import Task, WeightedSums, run_model
-from jaxbert.training.state import TrainState, state_shardings
+from jaxbert.training.state import TrainState
 from jaxbert.typing import Array, Batch, Params
 
 Metrics = dict[str, Array]
@@ -32,6 +37,8 @@ class StepConfig:
     """Microbatches per update; the update is that of the whole batch."""
     dropout_rng: Literal["auto", "threefry2x32", "rbg", "unsafe_rbg"] = "auto"
     """Generator of dropout bits; auto: rbg on TPU (cheaper), threefry2x32 elsewhere."""
+    shard_optimizer: bool = False
+    """Every device keeps and updates its part of the optimiser's state (ZeRO-1)."""
     nonfinite: Literal["stop", "skip"] = "stop"
     """A loss or gradient that is not finite: stop the run, or leave that update out."""
 
@@ -44,8 +51,11 @@ def make_train_step(
     labels: Any,
     config: StepConfig,
     seed: int,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """One update as a pure function (state, batch) -> (state, metrics).
+
+    `mesh` is asked for with `config.shard_optimizer` only.
 
     Batch leaves are [accumulation_steps, rows, ...]. `labels` is the tree of group labels:
     gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
@@ -88,14 +98,20 @@ def make_train_step(
     def _updated(
         state: TrainState, grads: Params, losses: dict[str, Array]
     ) -> tuple[TrainState, Metrics]:
+        old = state.params
+        if config.shard_optimizer:
+            # What a device needs of the sum of the gradients is the part that it updates.
+            assert mesh is not None
+            split = update_shardings(old, mesh)
+            old, grads = (jax.lax.with_sharding_constraint(x, split) for x in (old, grads))
         loss, norm = _total(losses, task), optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = optimizer.update(grads, state.opt_state, old)
+        params = optax.apply_updates(old, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
+            lambda new, before: jnp.where(finite, new, before),
             (params, opt_state),
-            (state.params, state.opt_state),
+            (old, state.opt_state),
         )
         # The optimiser's own count: it stands still when an update is left out.
         _, updates_done = optax.tree.get_all_with_path(state.opt_state, "count")[0]
@@ -139,8 +155,8 @@ def make_evaluation_step(apply: Callable[..., Any], task: Task) -> EvaluationSte
 
 
 def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
-    """Compiles with the state sharded by the rules and donated, the batch split by rows."""
-    placement = state_shardings(state, mesh)
+    """Compiles with the state as it lies (it may be abstract) and donated, the batch by rows."""
+    placement = jax.tree.map(lambda x: x.sharding, state)
     return jax.jit(
         step,
         in_shardings=(placement, batch_sharding(mesh, microbatches=True)),

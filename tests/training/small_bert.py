@@ -68,11 +68,11 @@ def make_training(
     mesh = one_device() if mesh is None else mesh
     rate = make_schedule(schedule, optimizer.learning_rate, num_steps)
     transformation = make_optimizer(optimizer, rate, params)
-    state = new_state(params, transformation, mesh)
+    config = StepConfig() if step is None else step
+    state = new_state(params, transformation, mesh, shard_optimizer=config.shard_optimizer)
     labels = group_labels(params, optimizer.freeze)
     apply = gathering(make_apply(encoder, task.head), mesh)
-    config = StepConfig() if step is None else step
-    function = make_train_step(apply, task, transformation, rate, labels, config, seed=0)
+    function = make_train_step(apply, task, transformation, rate, labels, config, 0, mesh)
     return Training(jit_train_step(function, state, mesh), state, mesh)
 
 

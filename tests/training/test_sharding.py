@@ -33,7 +33,7 @@ class Run(NamedTuple):
     """On its devices."""
 
 
-def run_on(mesh: Any) -> Run:
+def run_on(mesh: Any, *, shard_optimizer: bool = False) -> Run:
     assert ENCODER.hidden_dropout_prob == ENCODER.attention_probs_dropout_prob == 0.1
     training = make_training(
         ENCODER,
@@ -42,7 +42,7 @@ def run_on(mesh: Any) -> Run:
         NUM_STEPS,
         optimizer=OptimizerConfig(2e-3),
         schedule=ScheduleConfig("linear", warmup_steps=2),
-        step=StepConfig(dropout_rng="threefry2x32"),
+        step=StepConfig(dropout_rng="threefry2x32", shard_optimizer=shard_optimizer),
         mesh=mesh,
     )
     compiled: list[str] = []
@@ -62,10 +62,11 @@ def single() -> Run:
     return run_on(one_device())
 
 
-@pytest.fixture(scope="module", params=["data=8", "data=2,fsdp=2,tensor=2"])
+@pytest.fixture(scope="module", params=["data=8", "data=2,fsdp=2,tensor=2", "data=4,fsdp=2,zero"])
 def split(request: pytest.FixtureRequest) -> Run:
-    sizes = dict(part.split("=") for part in request.param.split(","))
-    return run_on(make_mesh(MeshConfig(**{axis: int(size) for axis, size in sizes.items()})))
+    sizes = dict(part.split("=") for part in request.param.split(",") if "=" in part)
+    mesh = make_mesh(MeshConfig(**{axis: int(size) for axis, size in sizes.items()}))
+    return run_on(mesh, shard_optimizer="zero" in request.param)
 
 
 def test_the_losses_are_those_of_one_device(single: Run, split: Run):
@@ -105,6 +106,17 @@ def test_parameters_and_moments_are_really_split_and_stay_so(split: Run):
     held = sum(leaf.addressable_shards[0].data.size for leaf in moments)
     # The matrices four ways, which are nearly all of the moments; norms and some biases not.
     assert held < 0.32 * sum(leaf.size for leaf in moments)
+
+
+@pytest.mark.parametrize("split", ["data=4,fsdp=2,zero"], indirect=True)
+def test_every_device_holds_an_eighth_of_the_moments(split: Run):
+    moments = [leaf for leaf in jax.tree.leaves(split.state.opt_state) if leaf.ndim]
+    held = sum(leaf.addressable_shards[0].data.size for leaf in moments)
+    whole = sum(leaf.size for leaf in moments)
+    # Biases and norms that do not divide stay whole.
+    assert whole / 8 <= held < 1.1 * whole / 8
+    devices = split.state.params["encoder"]["layers"]["1"]["mlp"]["up"]["bias"].sharding
+    assert devices.is_fully_replicated
 
 
 def test_devices_exchange_split_parameters_and_not_activations():
