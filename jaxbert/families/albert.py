@@ -183,7 +183,6 @@ def _canonical_key(key: str) -> str:
 
 ALBERT = Family(
     model_type="albert",
-    tokenizer_class="AlbertTokenizer",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

@@ -206,7 +206,6 @@ def _canonical_key(key: str) -> str:
 
 BERT = Family(
     model_type="bert",
-    tokenizer_class="BertTokenizer",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

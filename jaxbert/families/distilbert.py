@@ -158,7 +158,6 @@ def _canonical_key(key: str) -> str:
 
 DISTILBERT = Family(
     model_type="distilbert",
-    tokenizer_class="DistilBertTokenizer",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

@@ -172,7 +172,6 @@ def _tied(config: EncoderConfig) -> Mapping[str, str]:
 
 ELECTRA = Family(
     model_type="electra",
-    tokenizer_class="ElectraTokenizer",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

@@ -195,7 +195,6 @@ def _canonical_key(key: str) -> str:
 
 EUROBERT = Family(
     model_type="eurobert",
-    tokenizer_class="PreTrainedTokenizerFast",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

@@ -16,7 +16,6 @@ class Family:
 
     model_type: str
     """The name in config.json."""
-    tokenizer_class: str
     presets: Mapping[str, EncoderConfig]
     architectures: Mapping[str, HeadKind]
     """Hugging Face's class name for every kind of head that has one."""

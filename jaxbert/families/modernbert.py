@@ -282,7 +282,6 @@ def _canonical_key(key: str) -> str:
 
 MODERNBERT = Family(
     model_type="modernbert",
-    tokenizer_class="PreTrainedTokenizerFast",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,

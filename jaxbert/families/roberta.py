@@ -121,13 +121,10 @@ def _canonical_key(key: str) -> str:
     return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
 
 
-def _family(
-    name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderConfig], *, tokenizer: str
-) -> Family:
+def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderConfig]) -> Family:
     """RoBERTa under the name that a family's classes begin with; also its tensors' prefix."""
     return Family(
         model_type=defaults.model_type,
-        tokenizer_class=tokenizer,
         presets=presets,
         architectures={f"{name}{rest}": kind for rest, kind in ARCHITECTURES.items()},
         config_from_hf=partial(config_from_hf, defaults),
@@ -151,7 +148,6 @@ ROBERTA = _family(
         # Sanh et al. 2019: every second layer of base.
         "distilroberta-base": replace(BASE, num_hidden_layers=6),
     },
-    tokenizer="RobertaTokenizer",
 )
 # Conneau et al. 2019.
 XLM_ROBERTA = _family(
@@ -161,12 +157,10 @@ XLM_ROBERTA = _family(
         "xlm-roberta-base": replace(BASE, model_type="xlm-roberta", vocab_size=250002),
         "xlm-roberta-large": replace(LARGE, model_type="xlm-roberta", vocab_size=250002),
     },
-    tokenizer="XLMRobertaTokenizer",
 )
 # Martin et al. 2019.
 CAMEMBERT = _family(
     "Camembert",
     replace(DEFAULTS, model_type="camembert", vocab_size=30522),
     {"camembert-base": replace(BASE, model_type="camembert", vocab_size=32005)},
-    tokenizer="CamembertTokenizer",
 )
