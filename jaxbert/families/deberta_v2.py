@@ -299,7 +299,6 @@ def _tied(config: EncoderConfig) -> Mapping[str, str]:
 
 DEBERTA_V2 = Family(
     model_type="deberta-v2",
-    tokenizer_class="DebertaV2Tokenizer",
     presets=PRESETS,
     architectures=ARCHITECTURES,
     config_from_hf=config_from_hf,
