@@ -12,7 +12,7 @@ from jaxbert.errors import UserError
 
 VERBS = (
     *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict"),
-    *("plan", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
+    *("plan", "goodput", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
 
 

@@ -26,6 +26,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema of the configuration and end"
     )
+    parser.add_argument(
+        "--profile",
+        metavar="FIRST:STOP",
+        help="trace these steps for TensorBoard's profiler (RUN/profile), e.g. 10:13",
+    )
     add_cache_arguments(parser)
     add_process_arguments(parser)
 
@@ -48,7 +53,8 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         config_class, train = load()
         config = _load_config(config_class, arguments)
         keep_programs(arguments)
-        fitted = train(config, arguments.run, interrupted=preemption.requested)
+        profile = _steps(arguments.profile)
+        fitted = train(config, arguments.run, interrupted=preemption.requested, profile=profile)
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
@@ -71,6 +77,15 @@ def _load_config(config_class: type, arguments: argparse.Namespace) -> Any:
             f"{'' if arguments.run else ' and no --run'}"
         )
     return load_config(config_class, files[0], overrides)
+
+
+def _steps(text: str | None) -> range:
+    if text is None:
+        return range(0)
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UserError(f"--profile {text}: expected FIRST:STOP, such as 10:13 for three steps")
+    return range(int(found[1]), int(found[2]))
 
 
 def _print_schema(config_class: type) -> None:

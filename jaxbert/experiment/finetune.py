@@ -40,6 +40,7 @@ from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.task import Task
 from jaxbert.tasks.windowed import WindowedClassification
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.training.profile import NO_STEPS
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def finetune(
     run_path: str | Path,
     *,
     interrupted: Callable[[], bool] = lambda: False,
+    profile: range = NO_STEPS,
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
@@ -132,6 +134,7 @@ def finetune(
         data,
         _num_steps(config, data.train.phases[0].rows.num_rows),
         interrupted=interrupted,
+        profile=profile,
         quiet=quiet,
     )
     if fitted.params is not None:

@@ -37,8 +37,10 @@ from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.flops import train_flops
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
+from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, abstract_state, new_state
@@ -131,6 +133,7 @@ def fit(
     num_steps: int,
     *,
     interrupted: Callable[[], bool] = lambda: False,
+    profile: range = NO_STEPS,
     quiet: bool = False,
 ) -> Fitted:
     """Trains, or continues where the last whole checkpoint of `run` stands."""
@@ -149,12 +152,16 @@ def fit(
     job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
     with (
         sole_trainer(run.path),
+        Ledger(run.path) as ledger,
         closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
+        closing(Profile(profile, run.path)) as trace,
     ):
-        return _fit(job, checkpoints, quiet=quiet)
+        return _fit(job, checkpoints, ledger, trace, quiet=quiet)
 
 
-def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
+def _fit(
+    job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
+) -> Fitted:
     started, make_params = time.perf_counter(), job.trainee.make_params
     optimizer, target, step = training_step(
         job.settings,
@@ -168,7 +175,8 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
         shards = job.settings.step.shard_optimizer
         state = new_state(make_params(), optimizer, job.mesh, shard_optimizer=shards)
     else:
-        state = _restore(job, checkpoints, latest, target)
+        with ledger.spent("restore"):
+            state = _restore(job, checkpoints, latest, target)
     first_step = int(state.step)
     with (
         closing(MetricLog(job.run.path, first_step)) as log,
@@ -178,9 +186,10 @@ def _fit(job: _Job, checkpoints: Checkpoints, *, quiet: bool) -> Fitted:
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
-        loop = _loop(job, step, state.params, checkpoints, log, progress)
+        loop = _loop(job, step, state.params, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
-        checkpoints.wait()
+        with ledger.spent("save"):
+            checkpoints.wait()
         last_step, best = int(state.step), checkpoints.best_step(scores(loop))
         if outcome != "preempted" and best is not None and best != last_step:
             # Two states may be more than the devices hold.
@@ -235,6 +244,8 @@ def _loop(
     checkpoints: Checkpoints,
     log: MetricLog,
     progress: TrainingProgress,
+    ledger: Ledger,
+    profile: Profile,
 ) -> Loop:
     settings, data = job.settings, job.data
     return Loop(
@@ -251,6 +262,7 @@ def _loop(
         recorder=Recorder(
             log,
             progress,
+            ledger,
             job.trainee.flops,
             log_every=settings.loop.log_every,
             num_steps=job.num_steps,
@@ -258,6 +270,8 @@ def _loop(
             directory=job.run.path,
             copies=RowPlacement(job.mesh).copies,
         ),
+        ledger=ledger,
+        profile=profile,
         mesh=job.mesh,
         interrupted=job.interrupted,
     )

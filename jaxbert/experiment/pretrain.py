@@ -46,6 +46,7 @@ from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
 
 
@@ -91,6 +92,7 @@ def pretrain(
     run_path: str | Path,
     *,
     interrupted: Callable[[], bool] = lambda: False,
+    profile: range = NO_STEPS,
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues pretraining in a run directory."""
@@ -119,6 +121,7 @@ def pretrain(
         data,
         config.num_steps,
         interrupted=interrupted,
+        profile=profile,
         quiet=quiet,
     )
     if fitted.params is not None:

@@ -10,7 +10,9 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
 from jaxbert.parallel.rows import RowPlacement
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
+from jaxbert.training.profile import Profile
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState
 from jaxbert.training.step import TrainStep
@@ -51,6 +53,8 @@ class Loop:
     """Goes into every checkpoint."""
     log: MetricLog
     recorder: Recorder
+    ledger: Ledger
+    profile: Profile
     mesh: Mesh
     interrupted: Callable[[], bool]
     """Once true it stays true; alike in all processes."""
@@ -64,12 +68,16 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
         _evaluate_and_save(loop, step, state)
     if _is_over(loop):
         return state, "stopped_early"
-    for batch in loop.batches(step, loop.num_steps):
+    loop.ledger.begin(step)
+    for batch in loop.ledger.waiting(loop.batches(step, loop.num_steps)):
         if loop.interrupted():
             break
-        state, metrics = loop.step(state, placement.put(batch))
+        loop.profile.before(step)
+        with loop.ledger.spent("dispatch"):
+            state, metrics = loop.step(state, placement.put(batch))
         step += 1
         loop.recorder.add(step, metrics, batch)
+        loop.profile.after(step, metrics)
         if _evaluation_is_due(loop, step):
             _evaluate_and_save(loop, step, state)
             if _is_over(loop):
@@ -86,7 +94,8 @@ def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
     loop.recorder.flush()
     if loop.evaluate:
         loop.recorder.evaluating(step)
-    metrics = loop.evaluate(state.params) if loop.evaluate else {}
+    with loop.ledger.spent("evaluate"):
+        metrics = loop.evaluate(state.params) if loop.evaluate else {}
     if metrics is None:
         return
     if metrics:
@@ -97,8 +106,10 @@ def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
 def _save(loop: Loop, step: int, state: TrainState) -> None:
     # Only a state whose loss is known to be finite is worth keeping.
     loop.recorder.flush()
-    loop.log.sync()
-    loop.checkpoints.save(step, state, loop.run, scores(loop))
+    with loop.ledger.spent("save"):
+        loop.log.sync()
+        loop.checkpoints.save(step, state, loop.run, scores(loop))
+    loop.ledger.note(step)
 
 
 def scores(loop: Loop) -> dict[int, float]:

@@ -12,6 +12,7 @@ from jaxbert.errors import UserError
 from jaxbert.parallel.processes import Total
 from jaxbert.tasks.task import real_tokens
 from jaxbert.training.flops import peak_flops
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, Row
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.step import Metrics
@@ -21,7 +22,9 @@ from jaxbert.typing import HostBatch
 class Recorder:
     """Takes the metrics of every step, one step late, so that the device never waits for it.
 
-    In every process: what it logs is of the rows of all. `flops` counts those that a batch needs,
+    In every process: what it logs is of the rows of all. Of the time that steps take, `data_share`
+    is spent waiting for batches and `dispatch_share` handing them to the device; where both are
+    small the device sets the pace. `flops` counts those that a batch needs,
     for the utilisation; `copies`: in how many processes each row is.
     """
 
@@ -29,6 +32,7 @@ class Recorder:
         self,
         log: MetricLog,
         progress: TrainingProgress,
+        ledger: Ledger,
         flops: Callable[[HostBatch], float],
         *,
         log_every: int,
@@ -38,6 +42,7 @@ class Recorder:
         copies: int = 1,
     ):
         self._log, self._progress, self._flops_of = log, progress, flops
+        self._ledger = ledger
         self._log_every, self._num_steps = log_every, num_steps
         self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
         self._copies = copies
@@ -51,6 +56,7 @@ class Recorder:
     def start_clock(self) -> None:
         """Throughput is measured from here (also after evaluation, which is not training)."""
         self._since = time.perf_counter()
+        self._spent = dict(self._ledger.seconds)
         # Real tokens, positions and FLOPs.
         self._counted = np.zeros(3)
 
@@ -80,6 +86,7 @@ class Recorder:
             row |= self._throughput()
             self._log.write(row)
             self._progress.show(row)
+            self._ledger.note(step)
             self.start_clock()
         elif not self._is_compiled:
             self.start_clock()
@@ -107,6 +114,8 @@ class Recorder:
             return row
         seconds = max(time.perf_counter() - self._since, 1e-9)
         row["tokens_per_second"] = tokens / seconds
+        for name in ("data", "dispatch"):
+            row[f"{name}_share"] = (self._ledger.seconds[name] - self._spent[name]) / seconds
         if self._peak is not None:
             row["model_flops_utilization"] = flops / seconds / self._peak
         return row

@@ -107,7 +107,7 @@ def after_polls(number: int) -> Callable[[], bool]:
 
 def trajectory(run: Path) -> list[dict[str, Any]]:
     """Every row of metrics.jsonl without what is measured by the clock."""
-    timed = ("tokens_per_second", "padding")
+    timed = ("tokens_per_second", "padding", "data_share", "dispatch_share")
     return [
         {name: value for name, value in row.items() if name not in timed}
         for row in read_metrics(run / "metrics.jsonl")

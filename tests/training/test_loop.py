@@ -11,8 +11,10 @@ import pytest
 
 from jaxbert.checkpoint.preservation import CheckpointConfig, ranked
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.loop import Loop, LoopConfig, train
+from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.state import TrainState
 
 NUM_STEPS, NUM_EVALUATION_BATCHES, EXAMPLES, BATCH = 10, 2, 20, 8
@@ -113,6 +115,8 @@ class Session:
             run={},
             log=log,
             recorder=Records(log),
+            ledger=Ledger(self.directory),
+            profile=Profile(NO_STEPS, self.directory),
             mesh=make_mesh(MeshConfig(), jax.devices()[:1]),
             interrupted=polls,
         )

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.training import recorder as module
 from jaxbert.training.flops import train_flops
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
@@ -35,6 +38,7 @@ def make(tmp_path):
         recorder = Recorder(
             log,
             progress,
+            Ledger(tmp_path),
             lambda batch: train_flops(ENCODER, batch),
             log_every=log_every,
             num_steps=100,
@@ -69,7 +73,7 @@ def test_only_every_nth_step_and_the_last_are_logged(make):
 
 def test_rate_and_padding_are_those_since_the_last_row_without_the_compilation(make, monkeypatch):
     now = iter([0.0, 50.0, 54.0, 54.0, 60.0, 60.0])
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(now)))
     recorder, log = make(log_every=3)
     # The clock is set when the recorder is made, after step 1, and after every row.
     for step, tokens in enumerate([16, 8, 12, 4, 4, 4], 1):

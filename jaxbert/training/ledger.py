@@ -1,0 +1,149 @@
+"""Where the time of a run goes, over all the processes that one after another worked on it."""
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, get_args
+
+import jax
+
+from jaxbert.parallel.processes import is_first
+
+Activity = Literal["start", "restore", "compile", "data", "dispatch", "train", "evaluate", "save"]
+"""start: from the configuration to the first batch; data: waiting for a batch; dispatch: handing
+steps to the device; train: the device at work on them, and whatever has no other name."""
+
+FILE = "goodput.json"
+# Tracing is left out: an inner function's is part of the outer one's, and would count twice.
+_COMPILED = (
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+T = TypeVar("T")
+
+
+class Ledger:
+    """Gives every second since it was opened to one activity, and keeps the sums in goodput.json.
+
+    A context manager, of the first process of several. A session is what one process did from
+    its start to its end, however it ended; the file is rewritten at every `note`.
+    """
+
+    def __init__(self, directory: Path):
+        self.seconds: dict[str, float] = dict.fromkeys(get_args(Activity), 0.0)
+        self._path = directory / FILE
+        self._earlier = read_sessions(directory) if is_first() else []
+        now = datetime.datetime.now(datetime.UTC)
+        self._session: dict[str, Any] = {"started": now.isoformat(timespec="seconds")}
+        self._activity: Activity = "start"
+        self._since = time.perf_counter()
+
+    def __enter__(self) -> "Ledger":
+        jax.monitoring.register_event_duration_secs_listener(self._compiled)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._compiled)
+        self._write()
+
+    @contextmanager
+    def spent(self, activity: Activity) -> Iterator[None]:
+        """What is done inside is `activity`; what comes after is again what was before."""
+        before = self._switch(activity)
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def waiting(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches; the time until each is there goes to `data`."""
+        iterator = iter(batches)
+        while True:
+            with self.spent("data"):
+                found = next(iterator, None)
+            if found is None:
+                return
+            yield found
+
+    def begin(self, step: int) -> None:
+        """Training begins after `step` steps."""
+        self._session["first_step"] = self._session["last_step"] = step
+        self._switch("train")
+
+    def note(self, step: int) -> None:
+        """`step` steps are done: what is known until now goes to the file."""
+        self._session["last_step"] = step
+        self._write()
+
+    def _switch(self, activity: Activity) -> Activity:
+        now = time.perf_counter()
+        self.seconds[self._activity] += now - self._since
+        before, self._activity, self._since = self._activity, activity, now
+        return before
+
+    def _compiled(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event in _COMPILED:
+            self.seconds[self._activity] -= duration_secs
+            self.seconds["compile"] += duration_secs
+
+    def _write(self) -> None:
+        if not is_first():
+            return
+        self._switch(self._activity)
+        rounded = {name: round(max(value, 0.0), 3) for name, value in self.seconds.items()}
+        sessions = [*self._earlier, self._session | {"seconds": rounded}]
+        fresh = self._path.with_suffix(".partial")
+        fresh.write_text(json.dumps({"sessions": sessions}, indent=1) + "\n", encoding="utf-8")
+        os.replace(fresh, self._path)
+
+
+def read_sessions(directory: Path) -> list[dict[str, Any]]:
+    """The sessions in goodput.json, oldest first; [] where there is none."""
+    path = directory / FILE
+    if not path.is_file():
+        return []
+    sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    return sessions
+
+
+def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds by activity over all sessions, and what follows from them.
+
+    `lost`: training after the last checkpoint of a session that was killed, at the session's mean
+    time per step. `down`: between sessions. `goodput`: the share of all this time in which the
+    devices worked on steps that count.
+    """
+    total = dict.fromkeys((*get_args(Activity), "lost", "down"), 0.0)
+    for session in sessions:
+        for name, seconds in session["seconds"].items():
+            total[name] += seconds
+    for session, following in pairwise(sessions):
+        total["lost"] += _lost(session, following)
+        ended = _started(session) + sum(session["seconds"].values())
+        total["down"] += max(0.0, _started(following) - ended)
+    total["train"] -= total["lost"]
+    whole = sum(total.values())
+    return total | {"whole": whole, "goodput": total["train"] / whole if whole else 0.0}
+
+
+def _lost(session: dict[str, Any], following: dict[str, Any]) -> float:
+    if "first_step" not in session or "first_step" not in following:
+        return 0.0
+    done = session["last_step"] - session["first_step"]
+    again = max(0, session["last_step"] - following["first_step"])
+    return session["seconds"]["train"] * min(again, done) / done if done else 0.0
+
+
+def _started(session: dict[str, Any]) -> float:
+    return datetime.datetime.fromisoformat(session["started"]).timestamp()

@@ -1,0 +1,144 @@
+"""Every second is someone's, and what restarts cost is told."""
+
+import json
+
+import jax
+import pytest
+
+from jaxbert.training import ledger as module
+from jaxbert.training.ledger import Ledger, goodput, read_sessions
+from jaxbert.training.profile import Profile
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+    def pass_(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def run_a_session(tmp_path, clock, first_step, steps, *, killed=False):
+    ledger = Ledger(tmp_path)
+    ledger.__enter__()
+    clock.pass_(5)
+    with ledger.spent("restore"):
+        clock.pass_(2)
+    ledger.begin(first_step)
+    for step in ledger.waiting(slow(clock, range(first_step, first_step + steps))):
+        with ledger.spent("dispatch"):
+            clock.pass_(1)
+        clock.pass_(9)
+        ledger.note(step + 1)
+    with ledger.spent("save"):
+        clock.pass_(4)
+    if not killed:
+        ledger.__exit__(None, None, None)
+
+
+def slow(clock, items):
+    for item in items:
+        clock.pass_(0.5)
+        yield item
+
+
+def test_every_second_belongs_to_one_activity(tmp_path, clock):
+    run_a_session(tmp_path, clock, 0, 10)
+    (session,) = read_sessions(tmp_path)
+    assert (session["first_step"], session["last_step"]) == (0, 10)
+    used = {name: seconds for name, seconds in session["seconds"].items() if seconds}
+    assert used == {
+        "start": 5.0,
+        "restore": 2.0,
+        "data": 5.0,
+        "dispatch": 10.0,
+        "train": 90.0,
+        "save": 4.0,
+    }
+    assert sum(used.values()) == clock.now - 100
+
+
+def test_what_was_compiled_is_taken_from_what_it_interrupted(tmp_path, clock):
+    with Ledger(tmp_path) as ledger:
+        with ledger.spent("dispatch"):
+            clock.pass_(30)
+            ledger._compiled("/jax/core/compile/backend_compile_duration", 20.0)
+            ledger._compiled("/jax/something/else", 5.0)
+        assert ledger.seconds["compile"] == 20
+        assert ledger.seconds["dispatch"] == 10
+
+
+def test_compilations_are_heard_of(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        jax.jit(lambda x: x * 17.25 + 3)(2.0)
+        assert ledger.seconds["compile"] > 0
+    before = ledger.seconds["compile"]
+    jax.jit(lambda x: x * 18.25 + 3)(2.0)
+    assert ledger.seconds["compile"] == before
+
+
+def test_a_killed_session_costs_what_is_done_again(tmp_path, clock):
+    run_a_session(tmp_path, clock, 0, 10, killed=True)
+    run_a_session(tmp_path, clock, 6, 10)
+    sessions = read_sessions(tmp_path)
+    # The first one ended, as far as is known, 4 steps after what the second one began with.
+    figures = goodput(sessions)
+    assert figures["lost"] == pytest.approx(4 * 9.0)
+    assert figures["train"] == pytest.approx(16 * 9.0)
+    assert figures["whole"] == pytest.approx(sum(sum(s["seconds"].values()) for s in sessions))
+    assert figures["goodput"] == pytest.approx(144 / figures["whole"])
+
+
+def test_the_time_between_sessions_is_down(tmp_path):
+    sessions = [
+        {"started": "2026-01-01T00:00:00+00:00", "seconds": {"train": 60.0}},
+        {"started": "2026-01-01T00:03:00+00:00", "seconds": {"train": 60.0}},
+    ]
+    assert goodput(sessions)["down"] == 120
+    assert goodput(sessions)["goodput"] == 0.5
+    assert goodput([])["goodput"] == 0
+
+
+def test_the_file_is_json_at_every_note(tmp_path, clock):
+    ledger = Ledger(tmp_path)
+    ledger.begin(0)
+    for step in range(3):
+        clock.pass_(1)
+        ledger.note(step + 1)
+        found = json.loads((tmp_path / "goodput.json").read_text())
+        assert found["sessions"][0]["last_step"] == step + 1
+
+
+def test_only_the_chosen_steps_are_traced(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda path: calls.append(("start", path)))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append(("stop",)))
+    profile, at = Profile(range(3, 5), tmp_path), []
+    for step in range(8):
+        profile.before(step)
+        at.append(len(calls))
+        profile.after(step + 1, {})
+    assert calls == [("start", tmp_path / "profile"), ("stop",)]
+    # Begun before step 3, ended after step 4.
+    assert at == [0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_trace_is_closed_with_the_run(tmp_path):
+    profile = Profile(range(5), tmp_path)
+    profile.before(0)
+    jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))
+    profile.close()
+    profile.close()
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
