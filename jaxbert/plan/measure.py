@@ -28,11 +28,19 @@ def memory_figures(step: Step, chip: Chip) -> dict[str, Figure]:
     """What the compiler reserves."""
     found: Any = step.compiled.memory_analysis()
     how = "memory_analysis of the compiled step"
+    # Its own peak also counts buffers in vector memory.
+    results = found.output_size_in_bytes - found.alias_size_in_bytes
+    held = found.argument_size_in_bytes + results + found.temp_size_in_bytes
     available = f"what the compiler may use of a {chip.name}'s HBM"
     return {
         **state_figures(step.state),
         "temporaries": Figure(found.temp_size_in_bytes, "bytes", f"{how}: activations, mostly"),
-        "peak_memory": Figure(found.peak_memory_in_bytes, "bytes", how),
+        "program": Figure(found.generated_code_size_in_bytes, "bytes", f"{how}: its code"),
+        "peak_memory": Figure(
+            held + found.generated_code_size_in_bytes,
+            "bytes",
+            f"{how}: state, batch, temporaries and program",
+        ),
         "memory": Figure(chip.memory, "bytes", available),
     }
 

@@ -88,7 +88,9 @@ def _measure(
         return
     figures = measure.memory_figures(step, chip) | report.figures
     ended = "the compiler ended before it gave the program's text: its figures are missing"
-    write(dataclasses.replace(report, figures=figures, notes=[ended]))
+    fits = figures["peak_memory"].value <= chip.memory
+    report = dataclasses.replace(report, fits=fits, figures=figures)
+    write(dataclasses.replace(report, notes=[ended]))
     compiled = str(step.compiled.as_text())
     if text is not None:
         Path(text).write_text(compiled, encoding="utf-8")

@@ -76,7 +76,10 @@ def test_the_state_is_counted_and_fits(phase, figures):
     moments = figures["optimizer_state"] - 2 * 4 * PARAMETERS
     assert 0 < moments <= 64, "two moments, and a few counts"
     held = figures["parameters"] + figures["optimizer_state"]
-    assert held < figures["peak_memory"] < figures["memory"] == 15.75 * 2**30
+    beside = figures["temporaries"] + figures["program"]
+    # The tiles of some arrays are padded, and there is a batch.
+    assert held + beside < figures["peak_memory"] < 1.05 * (held + beside)
+    assert figures["memory"] == 15.75 * 2**30
 
 
 @needs_libtpu
