@@ -23,9 +23,10 @@ jaxbert prepare 'web/*.jsonl.gz' --out parts/3 --tokenizer wiki.store --shard 3/
 The same command again goes on where an interrupted one left off."""
 
 _SOURCES = (
-    ".txt (a blank line between documents), .jsonl, .csv, .tsv (each also .gz or .xz), .parquet,"
-    " a pattern of such files, a directory of datasets' save_to_disk, hub:NAME[:CONFIG[:SPLIT]],"
-    " tfds:NAME[:SPLIT], or docs:[PACKAGE,...] for the docstrings of the installed packages"
+    ".txt (a blank line between documents), .jsonl, .csv, .tsv, .parquet, .xml (a MediaWiki dump),"
+    " wiki_NN (WikiExtractor), each also .gz, .xz, .bz2 or .zst, a pattern of such files, a"
+    " directory of datasets' save_to_disk, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT], or"
+    " docs:[PACKAGE,...] for the docstrings of the installed packages; see docs/sources.md"
 )
 
 

@@ -97,7 +97,7 @@ def prepare(
 
 def _check(specs: Sequence[str], options: PrepareOptions) -> None:
     if not specs:
-        raise UserError("prepare: no source given; name at least one file, hub:NAME or docs:")
+        raise UserError("prepare: no source given; name at least one file, hf:NAME or docs:")
     if (options.tokenizer is None) == (options.vocab_size is None):
         state = "neither" if options.tokenizer is None else "both"
         raise UserError(

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Collection
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -13,6 +15,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
+from jaxbert.text.files import TOKENIZER_FILES
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 
 
 def check_training(
@@ -50,6 +54,22 @@ def check_is_metric(name: str, metrics: Collection[str]) -> None:
     if name not in metrics:
         hint = nearest(name, [*metrics])
         raise UserError(f"checkpoint.metric: {name!r} is no metric of this task: {hint}")
+
+
+def check_vocabulary(store: Path, made_with: Tokenizer, model: Path) -> None:
+    """Raises UserError where the ids of a store do not mean what a model learnt of them.
+
+    A directory without a tokenizer is taken at the user's word.
+    """
+    if not any((model / name).is_file() for name in TOKENIZER_FILES):
+        return
+    theirs = load_tokenizer(model).vocab()
+    for number, (made, known) in enumerate(zip_longest(made_with.vocab(), theirs)):
+        if made != known:
+            raise UserError(
+                f"{store} was made with another vocabulary than that of {model}: token {number} "
+                f"is {made!r} there and {known!r} here; prepare the store with --tokenizer {model}"
+            )
 
 
 def check_length(name: str, length: int, encoder: EncoderConfig) -> None:

@@ -17,6 +17,7 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.finetune import labelled_features, per_text
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.families import family_of
@@ -135,6 +136,8 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
             f"{store_path} has a vocabulary of {store.vocab_size}, the model one of "
             f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
         )
+    made_with = load_tokenizer(store.tokenizer_directory)
+    check_vocabulary(store.path, made_with, model.loaded.directory)
     settings = dict(model.run_config.get("data", {}))
     if not head.has_next_sentence:
         settings["sentence_pairs"] = "none"

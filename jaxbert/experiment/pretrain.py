@@ -13,7 +13,7 @@ from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
-from jaxbert.experiment.checks import check_length
+from jaxbert.experiment.checks import check_length, check_vocabulary
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
@@ -209,4 +209,6 @@ def _encoder(
             f"{origin}: a vocabulary of {encoder.vocab_size}, {store.path} was made with one of "
             f"{store.vocab_size}: prepare the store with the model's tokenizer"
         )
+    if loaded is not None:
+        check_vocabulary(store.path, tokenizer, loaded.directory)
     return encoder

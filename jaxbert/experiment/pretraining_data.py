@@ -55,11 +55,8 @@ class Stores:
 
     @property
     def described(self) -> str:
-        """For the model card."""
-        return "; ".join(
-            f"{store.path}: {store.num_documents} documents, {store.num_tokens} tokens"
-            for store in self.stores
-        )
+        """For the model card: how much there is, and what was left out of it."""
+        return "; ".join(map(_described, self.stores))
 
 
 def open_stores(config: StoreConfig) -> Stores:
@@ -131,6 +128,15 @@ def training_stream(
 def evaluation_rows(stores: Stores, config: PretrainingDataConfig) -> Rows:
     """What is held out of every store."""
     return _rows(stores, config, 0, "validation")
+
+
+def _described(store: TokenStore) -> str:
+    dropped = store.metadata.get("dropped", {})
+    counts = {reason: of["documents"] for reason, of in dropped.items()}
+    counts |= {kind: n for kind, n in store.metadata["problems"].items() if kind != "dropped"}
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    noted = f" (noted in {store.path / 'problems.jsonl'}: {found})" if found else ""
+    return f"{store.path}: {store.num_documents} documents, {store.num_tokens} tokens{noted}"
 
 
 def _rows(stores: Stores, config: PretrainingDataConfig, seed: int, split: Split) -> Rows:

@@ -10,10 +10,13 @@ import pytest
 from experiment.small_runs import after_polls, make_store, pretraining, trajectory, weights
 
 from jaxbert.data.mixture import BLOCK, Mixture
+from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import Stream
 from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.pretrain import Pretrain, pretrain
-from jaxbert.experiment.pretraining_data import data_phases, open_stores, training_stream
+from jaxbert.experiment.pretraining_data import Stores, data_phases, open_stores, training_stream
+from jaxbert.text.tokenizer import load_tokenizer
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 PHASED = [
@@ -144,3 +147,23 @@ def test_only_the_first_step_of_a_shape_compiles(store, tmp_path):
         jax.monitoring.unregister_event_duration_listener(listener)
     by_step = np.diff(before_steps)[: config.num_steps - 1]
     assert np.flatnonzero(by_step).tolist() == [0, 4, 7]
+
+
+def test_a_store_of_another_vocabulary_of_the_same_size_is_refused(store, tmp_path):
+    tokenizer = load_tokenizer(store / "tokenizer")
+    words = tokenizer.vocab()
+    words[-1], words[-2] = words[-2], words[-1]
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    other = load_tokenizer(tmp_path / "vocab.txt", lowercase=True)
+    with pytest.raises(UserError, match=f"token {len(words) - 2} is .* prepare the store with"):
+        check_vocabulary(store, other, store / "tokenizer")
+    check_vocabulary(store, tokenizer, store / "tokenizer")
+    check_vocabulary(store, tokenizer, tmp_path / "nothing")
+
+
+def test_what_was_left_out_of_a_store_is_in_the_card(store, tmp_path):
+    metadata = json.loads((store / "store.json").read_text())
+    dropped = {"near duplicate": {"documents": 3, "text_bytes": 100}}
+    metadata |= {"problems": {"invalid JSON": 2, "dropped": 3}, "dropped": dropped}
+    stores = Stores((TokenStore(store, metadata),), None)
+    assert "2 invalid JSON, 3 near duplicate" in stores.described
