@@ -14,6 +14,7 @@ from jaxbert.nn.dropout import split_key
 from jaxbert.nn.embeddings import Embeddings
 from jaxbert.nn.examples import Examples
 from jaxbert.nn.execution import PLAIN, Execution
+from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.norm import norm
 from jaxbert.nn.parts import LayerType
@@ -60,13 +61,16 @@ class Encoder(nnx.Module):
         examples: Examples,
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
+        *,
+        wants_weights: bool = True,
     ) -> tuple[
         tuple[Float[Array, "batch seq hidden"], ...],
-        tuple[Float[Array, "batch heads seq seq"], ...],
+        tuple[Float[Array, "batch heads seq seq"] | None, ...],
     ]:
         """Hidden states (embeddings, then every layer) and attention weights of every layer.
 
-        What the caller does not use costs nothing under `jax.jit`.
+        Weights that are not wanted may be None. What the caller does not use costs nothing under
+        `jax.jit`.
         """
         config = self.config
         embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)
@@ -74,7 +78,7 @@ class Encoder(nnx.Module):
             embedding_key, convolution_key = split_key(embedding_key, 2)
         x = self.embeddings(input_ids, examples, token_type_ids, embedding_key)
         hidden_states, attentions = [x], []
-        inputs = self._inputs(examples)
+        inputs = self._inputs(examples, drops_out=key is not None, wants_weights=wants_weights)
         for index, layer_key in enumerate(layer_keys):
             layer = self.layers[config.stored_layer(index)]
             run = self.execution.rematerialised(
@@ -90,9 +94,12 @@ class Encoder(nnx.Module):
             hidden_states[-1] = self.final_norm(x).astype(self.dtype)
         return tuple(hidden_states), tuple(attentions)
 
-    def _inputs(self, examples: Examples) -> dict[LayerType, AttentionInputs]:
+    def _inputs(
+        self, examples: Examples, *, drops_out: bool = False, wants_weights: bool = True
+    ) -> dict[LayerType, AttentionInputs]:
         """What the layers of each type share."""
         config, length = self.config, examples.is_real.shape[1]
+        head_dim = config.hidden_size // config.num_attention_heads
         relative = None
         if config.relative_attention is not None:
             relative = self.relative(length, self.dtype)
@@ -101,18 +108,28 @@ class Encoder(nnx.Module):
         inputs = {}
         for layer_type in types:
             is_local = layer_type == "sliding_attention"
-            mask = examples.attended
-            if is_local:
-                mask = mask & _window(length, config.local_attention // 2)[None, None]
+            mask, reach = examples.attended, config.local_attention // 2 if is_local else None
+            if reach is not None:
+                mask = mask & _window(length, reach)[None, None]
             if config.mask_embeddings:
                 # DeBERTa's padding attends to nothing in particular, and so to all alike.
                 mask = mask & examples.is_real[:, None, :, None]
             rotary, turns = config.rotary, None
             if rotary is not None:
                 theta = rotary.local_rope_theta if is_local else rotary.rope_theta
-                tables = rotation(length, config.hidden_size // config.num_attention_heads, theta)
+                tables = rotation(length, head_dim, theta)
                 turns = Rotation(*map(examples.by_position, tables))
-            inputs[layer_type] = AttentionInputs(mask, turns, relative)
+            call = AttentionCall(
+                length,
+                head_dim,
+                self.dtype,
+                is_local=is_local,
+                is_disentangled=relative is not None,
+                drops_weights=drops_out and config.attention_probs_dropout_prob > 0,
+                wants_weights=wants_weights,
+            )
+            kernel = choose_kernel(self.execution.attention, call)
+            inputs[layer_type] = AttentionInputs(mask, turns, relative, kernel, examples, reach)
         return inputs
 
 

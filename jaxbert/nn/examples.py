@@ -37,6 +37,17 @@ class Examples(NamedTuple):
         return (ids[..., :, None] == ids[..., None, :]) & self.is_real[:, None, None, :]
 
     @property
+    def attended_ids(self) -> tuple[Int[Array, "batch seq"], Int[Array, "batch seq"]]:
+        """Of queries and of keys: `attended` is where they are equal.
+
+        But for padding of packed rows, which attends to padding.
+        """
+        if self.sequence_ids is None:
+            return jnp.ones(self.is_real.shape, jnp.int32), self.is_real.astype(jnp.int32)
+        ids = self.sequence_ids.astype(jnp.int32)
+        return ids, ids
+
+    @property
     def members(self) -> Bool[Array, "batch *examples seq"]:
         """The tokens of every example; without the axis `examples` where a row is one."""
         if self.sequence_ids is None:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import jax
 
 Remat = Literal["none", "products", "full"]
+Kernel = Literal["xla", "splash", "cudnn"]
+AttentionSetting = Literal["auto", "xla", "splash", "cudnn"]
 
 _POLICIES = {
     # Products with a batch dimension are attention's, quadratic in the length.
@@ -17,11 +19,16 @@ _POLICIES = {
 
 @dataclass(frozen=True)
 class Execution:
-    """What trades time for memory."""
+    """What trades time for memory, and by which code attention is computed."""
 
     remat: Remat = "none"
     """What the backward pass computes again. products: in every layer all but the matrix products
     with parameters, attention's weights among it; full: whole layers, of which the input is kept.
+    """
+    attention: AttentionSetting = "auto"
+    """xla: products and softmax as XLA fuses them; splash: JAX's kernels for TPUs; cudnn: fused
+    attention on GPUs. auto: by platform, length and head (docs/attention.md); never a kernel where
+    attention weights are dropped out, as none can.
     """
 
     def rematerialised(self, layer: Callable[..., Any]) -> Callable[..., Any]:

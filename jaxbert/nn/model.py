@@ -124,14 +124,17 @@ class Model(nnx.Module):
         types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         types = jnp.asarray(types).reshape(-1, length)
         encoder_key, head_key = split_key(key, 2)
-        hidden_states, attentions = self.encoder(input_ids, examples, types, encoder_key)
+        hidden_states, attentions = self.encoder(
+            input_ids, examples, types, encoder_key, wants_weights="attentions" in capture
+        )
+        captured = tuple(weights for weights in attentions if weights is not None)
         output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)
         if self.head.kind == "multiple_choice" and sequence_ids is None:
             assert output.logits is not None
             output = output._replace(logits=output.logits.reshape(leading))
         return output._replace(
             hidden_states=hidden_states if "hidden_states" in capture else None,
-            attentions=attentions if "attentions" in capture else None,
+            attentions=captured if "attentions" in capture else None,
         )
 
     def _outputs(

@@ -10,8 +10,11 @@ import optax
 from annotated_types import Ge
 from jax.sharding import Mesh
 
+from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
 from jaxbert.parallel.rules import (
+    MESH_AXES,
+    ROWS,
     batch_sharding,
     gathered_shardings,
     replicated,
@@ -126,11 +129,16 @@ def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """`apply` that first gathers the parameters over `fsdp`, so that rows alone split activations.
 
     Left to itself, XLA splits activations as the parameters lie and exchanges them in every layer.
+    Kernels, which XLA does not split, are told the mesh.
     """
+    heads = MESH_AXES["heads"]
+    assert heads is not None
+    placement = Placement(mesh, ROWS, heads)
 
     def gathered(params: Params, *args: Any, **kwargs: Any) -> Any:
         whole = jax.lax.with_sharding_constraint(params, gathered_shardings(params, mesh))
-        return apply(whole, *args, **kwargs)
+        with placed(placement):
+            return apply(whole, *args, **kwargs)
 
     return gathered
 

@@ -1,0 +1,94 @@
+"""Which code computes attention: XLA's own, or kernels that never write the weights to memory."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from jaxbert.errors import UserError
+from jaxbert.nn.execution import AttentionSetting, Kernel
+from jaxbert.nn.placement import current_placement, current_platform
+from jaxbert.typing import Array
+
+SPLASH_FROM = {"full": 2048, "local": 1024}
+"""Tokens of a row from which `auto` takes splash on a TPU; docs/attention.md has the figures."""
+_SPLASH_HEADS = (64, 128)
+"""Widths of heads for which it was measured."""
+_PLATFORMS = {"splash": ("tpu", "cpu"), "cudnn": ("gpu",)}
+"""On a CPU splash is interpreted, which is for tests."""
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What decides, of the layers of one type in one call of a model."""
+
+    length: int
+    head_dim: int
+    dtype: DTypeLike
+    is_local: bool = False
+    is_disentangled: bool = False
+    drops_weights: bool = False
+    """Dropout acts on attention weights."""
+    wants_weights: bool = False
+    """The caller is to have the weights."""
+
+
+def choose_kernel(setting: AttentionSetting, call: AttentionCall) -> Kernel:
+    """What computes attention, decided while tracing; UserError where `setting` cannot.
+
+    Weights that the caller wants exist in XLA's alone, which then computes them.
+    """
+    if setting == "xla" or call.wants_weights:
+        return "xla"
+    if setting == "auto":
+        return _best(call)
+    _check(setting, call)
+    return setting
+
+
+def _best(call: AttentionCall) -> Kernel:
+    # Only a placement says how to split a kernel over devices. cuDNN's is not measured yet.
+    if current_placement() is None or current_platform() != "tpu":
+        return "xla"
+    if call.is_disentangled or call.drops_weights or call.head_dim not in _SPLASH_HEADS:
+        return "xla"
+    from_length = SPLASH_FROM["local" if call.is_local else "full"]
+    return "splash" if call.length >= from_length else "xla"
+
+
+def _check(setting: Kernel, call: AttentionCall) -> None:
+    platform = current_platform()
+    if call.is_disentangled:
+        raise UserError(
+            f"execution.attention={setting!r}: no kernel computes the scores of disentangled "
+            "attention (DeBERTa); set execution.attention=auto"
+        )
+    if call.drops_weights:
+        raise UserError(
+            f"execution.attention={setting!r} has no dropout of attention weights: set "
+            "attention_probs_dropout_prob=0, which is another recipe, or execution.attention=auto"
+        )
+    if platform not in _PLATFORMS[setting]:
+        raise UserError(
+            f"execution.attention={setting!r} runs on {_PLATFORMS[setting][0]}, and this is "
+            f"{platform}: set execution.attention=auto"
+        )
+    if setting == "cudnn" and (call.dtype != jnp.bfloat16 or call.head_dim % 8):
+        raise UserError(
+            f"execution.attention='cudnn' takes bfloat16 and heads whose width is a multiple of 8, "
+            f"found {jnp.dtype(call.dtype)} and {call.head_dim}: set execution.attention=auto"
+        )
+
+
+def cudnn_attention(
+    query: Float[Array, "batch seq heads head_dim"],
+    keys: Float[Array, "batch seq shared head_dim"],
+    value: Float[Array, "batch seq shared head_dim"],
+    mask: Bool[Array, "batch 1 #seq seq"],
+) -> Float[Array, "batch seq heads head_dim"]:
+    """cuDNN's fused attention; JAX makes a dense bias, [batch, 1, seq, seq], of the mask."""
+    batch, length, *_ = query.shape
+    whole = jnp.broadcast_to(mask, (batch, 1, length, length))
+    return jax.nn.dot_product_attention(query, keys, value, mask=whole, implementation="cudnn")
