@@ -8,6 +8,7 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -34,6 +35,9 @@ ENVIRONMENT = {
     "TPU_WORKER_ID": "0",
 }
 """What the compiler needs to find in its environment before it is loaded."""
+
+STEP_NAME = "jit_train_step"
+"""What XLA calls the program."""
 
 _OUT_OF_MEMORY = re.compile(r"required for (.*?) \(([\d.]+)([KMGT])\)")
 
@@ -104,6 +108,18 @@ def compile_step(subject: Subject, phase: int, topology: str) -> Step:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise DoesNotFit(" ".join(str(error).split())) from None
+
+
+def text_of(step: Step, dump: Path) -> str:
+    """The compiled program as text, which is in `dump` where jaxlib cannot write it down itself.
+
+    Of v6e and 7x jaxlib 0.10.2 refuses programs with asynchronous operations.
+    """
+    try:
+        return str(step.compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        [written] = dump.glob(f"*{STEP_NAME}*.after_codegen.txt")
+        return written.read_text(encoding="utf-8")
 
 
 def _abstract_batch(subject: Subject, phase: int) -> Mapping[str, Any]:

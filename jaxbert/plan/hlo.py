@@ -13,11 +13,13 @@ _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
 _HEADER = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _NAME = re.compile(r"%([\w.\-]+)")
 _CALLED = re.compile(
-    r"(?:calls|body|condition|to_apply|branch_computations|\w+_computation)="
+    r"(?:calls|called_computations|body|condition|to_apply|branch_computations|\w+_computation)="
     r"\{?(%[^,}]+(?:, %[^,}]+)*)"
 )
+# How the cost model says that it knows nothing.
+_INFINITE = 2**63 - 1
 # Of a reduction, say, what it calls is a detail of the arithmetic.
-_CALLERS = {"fusion", "while", "call", "conditional", "async-start"}
+_CALLERS = {"fusion", "custom-call", "while", "call", "conditional", "async-start"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Instruction:
     def estimated_cycles(self) -> int | None:
         """What the compiler's cost model says of it; None: it says nothing."""
         found = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
-        return None if found is None else int(found.group(1))
+        cycles = None if found is None else int(found.group(1))
+        return None if cycles == _INFINITE else cycles
 
     @property
     def op_name(self) -> str:
@@ -110,7 +113,7 @@ class Program:
     @cached_property
     def scheduled_runs(self) -> dict[str, float]:
         """The same of those whose instructions run one by one: not the inside of fusions."""
-        return self._count(lambda instruction: instruction.opcode != "fusion")
+        return self._count(lambda instruction: instruction.opcode not in ("fusion", "custom-call"))
 
     @cached_property
     def unknown_loops(self) -> tuple[str, ...]:
@@ -119,7 +122,7 @@ class Program:
         return tuple(loop.name for loop in loops if self._trips(loop) is None)
 
     def scheduled(self) -> Iterator[tuple[Computation, Instruction, float]]:
-        """(computation, instruction, times) of everything that runs by itself."""
+        """(computation, instruction, times) of what runs by itself."""
         for name, times in self.scheduled_runs.items():
             computation = self.computations[name]
             for instruction in computation.values():

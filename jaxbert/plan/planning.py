@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.chips import chip_of
-from jaxbert.plan.compilation import ENVIRONMENT, check_libtpu
+from jaxbert.plan.compilation import ENVIRONMENT, STEP_NAME, check_libtpu
 from jaxbert.plan.estimate import totals
 from jaxbert.plan.report import Plan
 
@@ -49,23 +50,42 @@ def plan(
 
 def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Path | None) -> Plan:
     text = None if texts is None else str(texts / f"phase_{phase}.hlo.txt")
-    request = {"config": to_values(config), "topology": topology, "phase": phase, "text": text}
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "report.json"
+        path, dump = Path(directory) / "report.json", f"{directory}/dump"
+        request = {
+            "config": to_values(config),
+            "topology": topology,
+            "phase": phase,
+            "dump": dump,
+            "text": text,
+        }
         process = subprocess.run(
             [sys.executable, "-m", "jaxbert.plan.worker", str(path)],
             input=json.dumps(request),
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | {"XLA_FLAGS": _flags(dump)},
             capture_output=True,
             text=True,
             check=False,
         )
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     if values is None:
-        lines = process.stderr.strip().splitlines() or ["it said nothing"]
-        raise UserError(f"the compiler ended with status {process.returncode}: {lines[-1]}")
+        raise UserError(
+            f"the compiler ended with status {process.returncode}: {_reason(process.stderr)}"
+        )
     if "error" in values:
         raise UserError(values["error"])
     import pydantic
 
     return pydantic.TypeAdapter(Plan).validate_python(values)
+
+
+def _flags(dump: str) -> str:
+    """Those that there are, and that the compiler writes its programs down itself."""
+    dumped = f"--xla_dump_to={dump} --xla_dump_hlo_as_text --xla_dump_hlo_module_re={STEP_NAME}"
+    return f"{os.environ.get('XLA_FLAGS', '')} {dumped}"
+
+
+def _reason(printed: str) -> str:
+    """The line that names an error, or else the last one."""
+    lines = printed.strip().splitlines() or ["it said nothing"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+Error\b", line)), lines[-1])

@@ -61,18 +61,25 @@ def test_bytes_of_every_kind_of_exchange():
   ROOT %a = f32[8]{0} all-reduce(%p), replica_groups=[4,2]<=[8], to_apply=%add
 }
 
+%offloaded (q: f32[8]) -> f32[8] {
+  %q = f32[8]{0} parameter(0)
+  ROOT %b = f32[8]{0} all-reduce(%q), replica_groups={{0,2},{1,3},{4,6},{5,7}}, to_apply=%add
+}
+
 ENTRY %main (p0: bf16[100], p1: f32[8]) -> bf16[100] {
   %p0 = bf16[100]{0} parameter(0)
   %p1 = f32[8]{0} parameter(1)
   %r = bf16[100]{0} all-reduce(%p0), replica_groups=[2,4]<=[4,2]T(1,0), to_apply=%add
   %g = (bf16[100]{0}, bf16[200]{0}) all-gather-start(%r), replica_groups=[4,2]<=[8]
   %d = bf16[200]{0} all-gather-done(%g)
+  %o = f32[8]{0} custom-call(%p1), custom_call_target="x", called_computations={%offloaded}
   ROOT %s = f32[4]{0} fusion(%p1), kind=kCustom, calls=%all-reduce-scatter
 }
 """
     found = {(each.kind, each.axes): each for each in collectives_of(Program.parse(text), MESH)}
     assert set(found) == {
         ("all-reduce", ("data", "fsdp")),
+        ("all-reduce", ("fsdp",)),
         ("all-gather", ("tensor",)),
         ("reduce-scatter", ("tensor",)),
     }

@@ -72,6 +72,17 @@ def test_products_written_as_convolutions(body, flops):
     assert product_flops(Program.parse(text)) == flops
 
 
+def test_cycles_of_which_the_cost_model_knows_nothing_are_not_counted():
+    text = """ENTRY %main (p0: f32[8]) -> f32[8] {
+  %p0 = f32[8]{0} parameter(0)
+  %a = f32[8]{0} add(%p0, %p0), backend_config={"estimated_cycles":"9223372036854775807"}
+  ROOT %b = f32[8]{0} add(%a, %a), backend_config={"estimated_cycles":"12"}
+}
+"""
+    program = Program.parse(text)
+    assert [each.estimated_cycles for _, each, _ in program.scheduled()] == [None, None, 12]
+
+
 def test_kernels_that_are_not_looked_into_are_listed():
     text = """ENTRY %main (p0: f32[8]) -> f32[8] {
   %p0 = f32[8]{0} parameter(0)
