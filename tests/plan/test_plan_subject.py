@@ -1,11 +1,13 @@
 """What is planned without data has the shapes of what is trained with them."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 from experiment.small_runs import MODEL, fine_tuning, make_store, pretraining, write_labelled
 
-from jaxbert.config import parse_config, to_values
+from jaxbert.config import load_config, parse_config, to_values
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.rows import LabelledRows
@@ -122,3 +124,15 @@ def test_a_configuration_goes_to_another_process_and_back(store):
     assert parse_config(Pretrain, to_values(config)) == config
     tuned = fine_tuning("bert-tiny", "a.tsv", "b.tsv")
     assert parse_config(Finetune, to_values(tuned)) == tuned
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_can_be_planned_where_nothing_is(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    kind = {"pretrain": Pretrain, "finetune": Finetune}[path.parent.name]
+    subject = subject_of(load_config(kind, path))
+    for phase in subject.phases:
+        assert subject.trainee.flops(phase.make_batch(2)) > 0
