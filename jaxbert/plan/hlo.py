@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -108,7 +108,7 @@ class Program:
     @cached_property
     def runs(self) -> dict[str, float]:
         """How often every computation runs in one execution; those that never do are missing."""
-        return self._count(self._all_callers)
+        return self._count(lambda instruction: True)
 
     @cached_property
     def scheduled_runs(self) -> dict[str, float]:
@@ -135,12 +135,7 @@ class Program:
             for instruction in computation.values():
                 yield computation, instruction, times
 
-    @staticmethod
-    def _all_callers(instruction: Instruction) -> bool:
-        return True
-
-    def _count(self, follows: object) -> dict[str, float]:
-        assert callable(follows)
+    def _count(self, follows: Callable[[Instruction], bool]) -> dict[str, float]:
         runs: dict[str, float] = defaultdict(float)
         runs[self.entry] = 1.0
         # A computation is written after those that it calls.

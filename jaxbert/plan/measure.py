@@ -1,22 +1,18 @@
 """Figures of a compiled step."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from jaxbert.plan.chips import Chip
-from jaxbert.plan.collectives import Collective, collectives_of
 from jaxbert.plan.compilation import Step
 from jaxbert.plan.hlo import Program
 from jaxbert.plan.products import custom_calls, product_flops
 from jaxbert.plan.report import Figure
-from jaxbert.plan.sources import Operation, most_expensive
 from jaxbert.plan.subject import Phase, Subject
 from jaxbert.plan.traffic import hbm_bytes
 
-_SHOWN = 10
 # Marks in the program that move and compute nothing.
 _NO_KERNELS = (
     *("AllocateBuffer", "AssumeGatherIndicesInBound", "GatherScatterIndicesBitpacked"),
@@ -86,16 +82,6 @@ def program_figures(program: Program) -> dict[str, Figure]:
             "random bits and waits for memory",
         ),
     }
-
-
-def exchanges(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
-    """Collectives of the step."""
-    return collectives_of(program, mesh)
-
-
-def operations(program: Program) -> list[Operation]:
-    """The ten most expensive source lines."""
-    return most_expensive(program, _SHOWN)
 
 
 def notes(program: Program) -> list[str]:

@@ -17,12 +17,15 @@ from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.parallel.rules import row_shards
 from jaxbert.plan import measure
 from jaxbert.plan.chips import Chip, chip_of
+from jaxbert.plan.collectives import collectives_of
 from jaxbert.plan.compilation import DoesNotFit, Step, compile_step, text_of, tpu_mesh
 from jaxbert.plan.estimate import time_figures
 from jaxbert.plan.hlo import Program
 from jaxbert.plan.report import Figure, PhaseReport, Plan
+from jaxbert.plan.sources import most_expensive
 from jaxbert.plan.subject import Subject, for_tpu, subject_of
 
+_SHOWN = 10
 _ENDED = "the compiler ended before it gave the program's text: its figures are missing"
 
 
@@ -102,13 +105,13 @@ def _refused(report: PhaseReport, error: DoesNotFit, chip: Chip) -> PhaseReport:
 
 def _with_program(report: PhaseReport, program: Program, step: Step, chip: Chip) -> PhaseReport:
     figures = report.figures | measure.program_figures(program) | measure.cost_figures(step)
-    collectives = measure.exchanges(program, report.mesh)
+    collectives = collectives_of(program, report.mesh)
     tokens = report.batch_size * report.tokens
     return replace(
         report,
         figures=figures | time_figures(figures, collectives, chip, tokens=tokens),
         collectives=collectives,
-        most_expensive=measure.operations(program),
+        most_expensive=most_expensive(program, _SHOWN),
         notes=measure.notes(program),
     )
 
