@@ -13,7 +13,7 @@ from jaxbert.parallel.processes import in_first
 
 STATE, RUN = "state", "run"
 
-_CHUNK_BYTES = 32 * 2**20
+_CHUNK_BYTES = 8 * 2**20
 """Of an array at most this much is read at once, so that a process reads little but its part."""
 
 

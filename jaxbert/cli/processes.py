@@ -12,7 +12,6 @@ from typing import Any
 from jaxbert.cli.watch import Watch
 from jaxbert.errors import UserError
 
-_DAY = 24 * 3600
 _PEERS = ("Gloo", "NCCL", "UNAVAILABLE", "CoordinationService", "Barrier")
 """What errors speak of that come from another process having ended."""
 
@@ -82,9 +81,7 @@ class Processes:
             self._fail(self._watch, error)
         import jax
 
-        # The first process still writes the model while the others have nothing left to do.
-        self._watch.meet("done", _DAY)
-        self._watch.stop()
+        self._watch.finish()
         jax.distributed.shutdown()
 
     def _fail(self, watch: Watch, error: BaseException) -> None:
@@ -92,7 +89,7 @@ class Processes:
         if not isinstance(error, UserError) and any(word in str(error) for word in _PEERS):
             # Most likely another process is gone: the watch finds out which, and says so.
             time.sleep(2 * self._arguments.heartbeat_timeout)
-        watch.stop()
+        watch.ignore()
         if isinstance(error, UserError | KeyboardInterrupt):
             text = str(error) or "interrupted"
             print(f"jaxbert {self._arguments.verb}: {text}", file=sys.stderr)

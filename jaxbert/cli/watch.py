@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 _ENDED, _ALIVE = "jaxbert/ended", "jaxbert/alive"
-_GRACE, _LINGER = 1.0, 3.0
+_GRACE, _LINGER = 2.0, 4.0
+_LONGEST_EXPORT = 24 * 3600
 
 
 class Watch:
@@ -27,18 +28,24 @@ class Watch:
         self._process, self._count = jax.process_index(), jax.process_count()
         self._stopped = threading.Event()
         self._seen: dict[str, tuple[str, float]] = {}
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
         """Begins to watch."""
-        threading.Thread(target=self._run, name="watch", daemon=True).start()
+        self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the watch; what others do no longer matters."""
+    def ignore(self) -> None:
+        """What the others do no longer matters."""
         self._stopped.set()
 
-    def meet(self, name: str, timeout: float) -> None:
-        """Waits until every process has come here."""
-        self._client.wait_at_barrier(f"jaxbert/{name}", int(1000 * timeout))
+    def finish(self) -> None:
+        """Waits until every process has come here, and ends the watch."""
+        # The first process still writes the model while the others have nothing left to do.
+        self._client.wait_at_barrier("jaxbert/finished", 1000 * _LONGEST_EXPORT)
+        self._stopped.set()
+        # Python may not end while a thread is in the client, and this wakes the threads of all.
+        self._publish(None, 0)
+        self._thread.join()
 
     def end_all(self, reason: str, status: int) -> None:
         """Ends all processes; this one has said why already."""
@@ -71,12 +78,15 @@ class Watch:
                 reason = f"process {process} has been silent for {self._timeout:.0f} s"
                 self._publish(reason, 1)
 
-    def _publish(self, reason: str, status: int) -> None:
+    def _publish(self, reason: str | None, status: int) -> None:
         text = json.dumps({"reason": reason, "status": status})
         self._client.key_value_set(_ENDED, text, True)
 
     def _hear(self, text: str) -> None:
         ended = json.loads(text)
+        if ended["reason"] is None:
+            self._stopped.wait()
+            return
         # What the user can put right is mostly found by all, each of which says so itself.
         if not self._stopped.wait(_GRACE):
             self._end(ended["reason"], ended["status"])

@@ -1,0 +1,142 @@
+"""A pretraining run of two real processes against that of one, with dropout and accumulation."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as orbax
+import pytest
+import yaml
+from experiment.small_runs import MODEL, after_polls, make_store, trajectory
+from launching import start
+from safetensors.numpy import load_file
+
+from jaxbert.checkpoint.manifest import is_whole
+from jaxbert.config import load_config
+from jaxbert.experiment.pretrain import Pretrain, pretrain
+
+NUM_STEPS, BATCH, ACCUMULATION = 8, 16, 2
+
+
+class Runs(NamedTuple):
+    """All of one configuration."""
+
+    alone: Path
+    together: Path
+    mixed: Path
+    """Begun by one process, continued by two, ended by one."""
+    seen: list[dict[str, Any]]
+    """By each of the two processes."""
+    logs: list[str]
+    interrupted: list[dict[str, Any]]
+    """The rows of `mixed` when the two processes had ended."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Runs:
+    directory = tmp_path_factory.mktemp("two")
+    values = {
+        "store": str(make_store(directory)),
+        "model": MODEL,
+        "num_steps": NUM_STEPS,
+        "batch_size": BATCH,
+        "evaluation_batch_size": 8,
+        "data": {"max_seq_length": 32, "validation_fraction": 0.3},
+        "optimizer": {"learning_rate": 1e-3},
+        "step": {"accumulation_steps": ACCUMULATION},
+        "mesh": {"fsdp": 2},
+        "loop": {"log_every": 1, "evaluate_every": 4, "checkpoint_every": 3},
+    }
+    path = directory / "pretrain.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    config = load_config(Pretrain, path)
+    mixed, alone = directory / "begun_alone", directory / "alone"
+    assert pretrain(config, mixed, interrupted=after_polls(2), quiet=True).step == 2
+    started = start("training_run.py", directory, 2, path, directory, devices=2)
+    pretrain(config, alone, quiet=True)
+    statuses = started.wait(300)
+    logs = [started.log(process) for process in (0, 1)]
+    assert statuses == [75, 75], started.printed()
+    interrupted = trajectory(mixed)
+    assert pretrain(config, mixed, quiet=True).outcome == "finished"
+    seen = [json.loads((directory / f"process_{i}.json").read_text()) for i in (0, 1)]
+    return Runs(alone, directory / "together", mixed, seen, logs, interrupted)
+
+
+def assert_close(run: Path, other: Path, atol: float) -> None:
+    rows, others = trajectory(run), trajectory(other)
+    assert [[*row] for row in rows] == [[*row] for row in others]
+    for row, theirs in zip(rows, others, strict=True):
+        np.testing.assert_allclose([*row.values()], [*theirs.values()], rtol=atol, atol=atol)
+
+
+def test_losses_and_evaluations_are_those_of_one_process(runs: Runs):
+    assert sum("loss" in row for row in trajectory(runs.together)) == NUM_STEPS
+    assert sum("eval/masked_lm_loss" in row for row in trajectory(runs.together)) == 2
+    assert_close(runs.together, runs.alone, 1e-5)
+
+
+def test_no_process_makes_the_rows_of_another(runs: Runs):
+    for step in range(NUM_STEPS):
+        parts = [[p for s, rows in seen["asked"] if s == step for p in rows] for seen in runs.seen]
+        assert [len(part) for part in parts] == [BATCH // 2, BATCH // 2]
+        assert sorted(parts[0] + parts[1]) == list(range(step * BATCH, (step + 1) * BATCH))
+        # A half of each microbatch.
+        first = [p - step * BATCH for p in parts[0]]
+        assert first == [0, 1, 2, 3, 8, 9, 10, 11]
+
+
+def test_every_row_is_evaluated_by_one_process(runs: Runs):
+    made = [[n for rows in seen["evaluated"] for n in rows if n >= 0] for seen in runs.seen]
+    assert set(made[0]) & set(made[1]) == set()
+    counted = sorted(made[0] + made[1])
+    # Two evaluations.
+    assert counted == sorted([*range(max(counted) + 1)] * 2)
+
+
+def test_only_the_first_process_gets_the_model_and_it_is_that_of_one_process(runs: Runs):
+    assert [seen["has_params"] for seen in runs.seen] == [True, False]
+    assert [seen["outcome"] for seen in runs.seen] == ["finished", "finished"]
+    found, expected = (
+        load_file(run / "model" / "model.safetensors") for run in (runs.together, runs.alone)
+    )
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor, rtol=0, atol=1e-6, err_msg=name)
+    names = [sorted(path.name for path in run.iterdir()) for run in (runs.together, runs.alone)]
+    assert names[0] == names[1]
+
+
+def placed(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+
+
+def test_a_checkpoint_of_two_processes_is_that_of_one(runs: Runs):
+    states = []
+    for run in (runs.together, runs.alone):
+        checkpoint = run / "checkpoints" / str(NUM_STEPS)
+        assert is_whole(checkpoint)
+        with orbax.StandardCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(checkpoint / "state").item_metadata.tree
+            target = jax.tree.map(lambda x: placed(x.shape, x.dtype), shapes)
+            states.append(checkpointer.restore(checkpoint / "state", target))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *states)
+
+
+def test_a_signal_to_one_process_stops_both_at_the_same_step(runs: Runs):
+    steps = [seen["stopped_at"] for seen in runs.seen]
+    assert steps[0] == steps[1]
+    assert 2 < steps[0] < NUM_STEPS
+    assert f"preempted: saved at step {steps[0]}" in runs.logs[0]
+    assert "preempted: saved" not in runs.logs[1]
+    assert max(row["step"] for row in runs.interrupted) == steps[0]
+
+
+def test_a_run_goes_on_with_other_processes_and_another_mesh(runs: Runs):
+    assert "continuing after step 2" in runs.logs[0]
+    assert "in 2 processes" in runs.logs[0]
+    assert_close(runs.mixed, runs.alone, 1e-5)

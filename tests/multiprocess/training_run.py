@@ -1,0 +1,78 @@
+"""One process of several: a whole run, then a run of one process continued until SIGTERM.
+
+Words: configuration, directory. Writes what this process saw to process_<i>.json there.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launching import HEARTBEAT
+
+from jaxbert.cli.training import add_training_arguments, run_training
+
+POLLS_BEFORE_SIGNAL = 2
+
+
+def main(config: str, directory: Path) -> int:
+    parser = argparse.ArgumentParser()
+    add_training_arguments(parser)
+    words = [config, "--run", str(directory / "begun_alone"), "--join-timeout", "120"]
+    arguments = parser.parse_args([*words, "--heartbeat-timeout", str(HEARTBEAT)])
+    arguments.verb = "pretrain"
+
+    def load() -> tuple[type, Callable[..., Any]]:
+        from jaxbert.experiment.pretrain import Pretrain
+
+        return Pretrain, lambda *given, **named: both(directory, *given, **named)
+
+    return run_training(arguments, load)
+
+
+def both(
+    directory: Path, config: Any, run: str, *, interrupted: Callable[[], bool], **options: Any
+) -> Any:
+    """Trains in `together` from first to last step, and in `run` until a signal comes."""
+    import jax
+
+    from jaxbert.data.pretraining import PretrainingData
+    from jaxbert.experiment.pretrain import pretrain
+
+    seen: dict[str, Any] = {"asked": [], "evaluated": []}
+    make, evaluate = PretrainingData.rows, PretrainingData.evaluation_rows
+
+    def rows(data: PretrainingData, positions: Any, step: int) -> Any:
+        seen["asked"].append([step, positions.tolist()])
+        return make(data, positions, step)
+
+    def evaluation_rows(data: PretrainingData, numbers: Any) -> Any:
+        seen["evaluated"].append(numbers.tolist())
+        return evaluate(data, numbers)
+
+    PretrainingData.rows, PretrainingData.evaluation_rows = rows, evaluation_rows
+    fitted = pretrain(config, directory / "together", quiet=True)
+    PretrainingData.rows, PretrainingData.evaluation_rows = make, evaluate
+    seen["outcome"], seen["has_params"] = fitted.outcome, fitted.params is not None
+
+    polls, process = 0, jax.process_index()
+
+    def then_a_signal() -> bool:
+        nonlocal polls
+        polls += 1
+        if process == 1 and polls == POLLS_BEFORE_SIGNAL:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return interrupted()
+
+    fitted = pretrain(config, run, interrupted=then_a_signal, **options)
+    seen["stopped_at"] = fitted.step
+    (directory / f"process_{process}.json").write_text(json.dumps(seen))
+    return fitted
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
