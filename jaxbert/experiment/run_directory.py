@@ -60,6 +60,7 @@ MAY_CHANGE = (
     *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
     *("checkpoint.keep_last", "checkpoint.keep_best"),
     *("mesh.replica", "mesh.data", "mesh.fsdp", "mesh.tensor"),
+    *("step.shard_optimizer", "execution.remat"),
 )
 """Keys that a run may be continued with other values of: no update depends on them."""
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from jaxbert.errors import UserError
 from jaxbert.hub.mapped_file import MappedFile
@@ -74,11 +74,34 @@ def write_safetensors(
             f"max_shard_size={max_shard_size!r}: expected a number of bytes, or one such as '5GB'"
         ) from None
     for name, keys in split.filename_to_tensors.items():
-        # safetensors writes the memory of a transposed view as it lies: other numbers, no error.
-        whole = {key: np.ascontiguousarray(tensors[key]) for key in keys}
-        save_file(whole, directory / name, metadata={"format": "pt"})
+        _write_file({key: tensors[key] for key in keys}, directory / name)
     if len(split.filename_to_tensors) > 1:
         _write_index(tensors, split.tensor_to_filename, directory)
+
+
+def _write_file(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """The file that safetensors' own writer makes, which holds all of it in memory once more.
+
+    Here views, such as transposed kernels, are copied one at a time.
+    """
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    keys = sorted(tensors, key=lambda key: (-tensors[key].dtype.itemsize, key))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for key in keys:
+        tensor, start = tensors[key], end
+        end += tensor.nbytes
+        header[key] = {
+            "dtype": names[tensor.dtype],
+            "shape": tensor.shape,
+            "data_offsets": (start, end),
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for key in keys:
+            file.write(np.ascontiguousarray(tensors[key]).view(np.uint8).data)
 
 
 def _write_index(
