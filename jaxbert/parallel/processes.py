@@ -59,6 +59,7 @@ class Total:
 
     def __init__(self) -> None:
         self._devices = np.array(jax.devices())
+        self._nothing: dict[tuple[int, ...], list[Array]] = {}
         mesh = Mesh(self._devices, ("devices",))
         self._split = NamedSharding(mesh, PartitionSpec("devices"))
         self._sum = jax.jit(
@@ -69,10 +70,13 @@ class Total:
         """The sum, float32 and not waited for where there are several processes."""
         if jax.process_count() == 1:
             return values
-        # One device speaks for its process.
-        first = jax.local_devices()[0]
-        own = {d: values if d == first else np.zeros_like(values) for d in jax.local_devices()}
-        parts = [jax.device_put(x.astype(np.float32)[None], d) for d, x in own.items()]
+        # One device speaks for its process, the others always say nothing.
+        first, *others = jax.local_devices()
+        row = values.astype(np.float32)[None]
+        if row.shape not in self._nothing:
+            zeros = np.zeros_like(row)
+            self._nothing[row.shape] = [jax.device_put(zeros, device) for device in others]
+        parts = [jax.device_put(row, first), *self._nothing[row.shape]]
         shape = (len(self._devices), *values.shape)
         return self._sum(jax.make_array_from_single_device_arrays(shape, self._split, parts))
 
