@@ -68,12 +68,13 @@ def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Pat
             check=False,
         )
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    ended = f"the compiler ended with status {process.returncode}: {_reason(process.stderr)}"
     if values is None:
-        raise UserError(
-            f"the compiler ended with status {process.returncode}: {_reason(process.stderr)}"
-        )
+        raise UserError(ended)
     if "error" in values:
         raise UserError(values["error"])
+    if process.returncode:
+        values["phases"][0]["notes"].append(f"figures of the program are missing: {ended}")
     import pydantic
 
     return pydantic.TypeAdapter(Plan).validate_python(values)
