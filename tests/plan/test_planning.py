@@ -1,0 +1,50 @@
+"""What is said of a compiler that does not come to its end."""
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_plan_search import CONFIG, answer
+
+from jaxbert.errors import UserError
+from jaxbert.plan import planning
+
+PRINTED = "Traceback:\njax.errors.JaxRuntimeError: INTERNAL: no\nmore words\n"
+    "Traceback (most recent call last):\njax.errors.JaxRuntimeError: INTERNAL: no\nmore words\n"
+)
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """Gives the worker a way to end: a report or none, a status, and what it prints."""
+
+    def make(report, status, printed):
+        def run(words, **_):
+            if report is not None:
+                Path(words[-1]).write_text(json.dumps(report), encoding="utf-8")
+            return subprocess.CompletedProcess(words, status, "", printed)
+
+        monkeypatch.setattr(planning.subprocess, "run", run)
+        monkeypatch.setattr(planning, "check_libtpu", lambda: None)
+        return planning.plan(CONFIG, "v5e:2x4")
+
+    return make
+
+
+def test_what_was_reported_before_the_end_is_kept_with_the_reason(ends):
+    [phase] = ends(dataclasses.asdict(answer(1.0)), -6, PRINTED).phases
+    assert phase.fits
+    [note] = phase.notes
+    assert note.endswith("status -6: jax.errors.JaxRuntimeError: INTERNAL: no")
+
+
+def test_an_end_before_any_report_is_one_line(ends):
+    with pytest.raises(UserError, match="status -11: it said nothing"):
+        ends(None, -11, "")
+
+
+def test_the_mistake_of_a_user_comes_through(ends):
+    with pytest.raises(UserError, match=r"^mesh: no$"):
+        ends({"error": "mesh: no"}, 0, "")
