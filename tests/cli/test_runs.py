@@ -99,7 +99,7 @@ def assert_agree(metrics: dict[str, float], run: Path) -> None:
 def test_a_run_directory_describes_itself(pretrained):
     assert {path.name for path in pretrained.iterdir()} == {
         *("config.yaml", "metrics.jsonl", "checkpoints", "model", "tensorboard"),
-        *("all_results.json", "loss.png"),
+        *("all_results.json", "loss.png", "goodput.json"),
     }
     config = yaml.safe_load((pretrained / "config.yaml").read_text())
     assert config["optimizer"]["learning_rate"] == 3e-3
