@@ -123,7 +123,6 @@ class Encoder(nnx.Module):
                 length,
                 head_dim,
                 self.dtype,
-                is_local=is_local,
                 is_disentangled=relative is not None,
                 drops_weights=drops_out and config.attention_probs_dropout_prob > 0,
                 wants_weights=wants_weights,

@@ -12,10 +12,10 @@ from jaxbert.nn.execution import AttentionSetting, Kernel
 from jaxbert.nn.placement import current_placement, current_platform
 from jaxbert.typing import Array
 
-SPLASH_FROM = {"full": 2048, "local": 1024}
+SPLASH_FROM = 1024
 """Tokens of a row from which `auto` takes splash on a TPU; docs/attention.md has the figures."""
-_SPLASH_HEADS = (64, 128)
-"""Widths of heads for which it was measured."""
+_SPLASH_HEAD = 64
+"""Width of the heads for which it was compiled and compared."""
 _PLATFORMS = {"splash": ("tpu", "cpu"), "cudnn": ("gpu",)}
 """On a CPU splash is interpreted, which is for tests."""
 
@@ -27,7 +27,6 @@ class AttentionCall:
     length: int
     head_dim: int
     dtype: DTypeLike
-    is_local: bool = False
     is_disentangled: bool = False
     drops_weights: bool = False
     """Dropout acts on attention weights."""
@@ -52,10 +51,9 @@ def _best(call: AttentionCall) -> Kernel:
     # Only a placement says how to split a kernel over devices. cuDNN's is not measured yet.
     if current_placement() is None or current_platform() != "tpu":
         return "xla"
-    if call.is_disentangled or call.drops_weights or call.head_dim not in _SPLASH_HEADS:
+    if call.is_disentangled or call.drops_weights or call.head_dim != _SPLASH_HEAD:
         return "xla"
-    from_length = SPLASH_FROM["local" if call.is_local else "full"]
-    return "splash" if call.length >= from_length else "xla"
+    return "splash" if call.length >= SPLASH_FROM else "xla"
 
 
 def _check(setting: Kernel, call: AttentionCall) -> None:

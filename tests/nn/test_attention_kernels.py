@@ -195,7 +195,7 @@ def test_a_kernel_asked_for_by_name_never_drops_an_option():
     ("platform", "call", "kernel"),
     [
         ("tpu", AttentionCall(512, 64, jnp.bfloat16), "xla"),
-        ("tpu", AttentionCall(2048, 64, jnp.bfloat16), "splash"),
+        ("tpu", AttentionCall(1024, 64, jnp.bfloat16), "splash"),
         ("tpu", AttentionCall(8192, 64, jnp.bfloat16, drops_weights=True), "xla"),
         ("tpu", AttentionCall(8192, 64, jnp.bfloat16, wants_weights=True), "xla"),
         ("tpu", AttentionCall(8192, 64, jnp.bfloat16, is_disentangled=True), "xla"),
