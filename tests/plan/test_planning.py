@@ -12,8 +12,6 @@ from jaxbert.errors import UserError
 from jaxbert.plan import planning
 
 PRINTED = "Traceback:\njax.errors.JaxRuntimeError: INTERNAL: no\nmore words\n"
-    "Traceback (most recent call last):\njax.errors.JaxRuntimeError: INTERNAL: no\nmore words\n"
-)
 
 
 @pytest.fixture
