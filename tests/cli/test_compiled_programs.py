@@ -63,12 +63,23 @@ def test_a_second_process_compiles_nothing_that_the_first_one_did(
     assert second == {"status": 0, "hits": first["misses"] + first["hits"], "misses": 0}
 
 
-def test_a_directory_that_was_chosen_stays_and_none_may_be_wanted(monkeypatch, tmp_path):
+@pytest.fixture
+def chosen_directory(tmp_path):
+    """A cache that was chosen before, such as by JAX_COMPILATION_CACHE_DIR."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "chosen"))
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_directory_that_was_chosen_stays_and_none_may_be_wanted(
+    chosen_directory, monkeypatch, tmp_path
+):
     changed = {}
     monkeypatch.setattr(jax.config, "update", changed.__setitem__)
     keep_programs(Namespace(run=str(tmp_path), no_compilation_cache=True))
     assert changed == {"jax_enable_compilation_cache": False}
     changed.clear()
-    assert jax.config.jax_compilation_cache_dir is not None, "chosen by these tests"
     keep_programs(Namespace(run=str(tmp_path), no_compilation_cache=False))
     assert changed == {}
+    monkeypatch.undo()
