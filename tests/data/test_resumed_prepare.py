@@ -30,7 +30,7 @@ RUN = """
 import os, signal, sys
 from jaxbert.data.partial import PartialStore
 from jaxbert.data.prepare import prepare
-import test_resume
+import test_resumed_prepare
 note = PartialStore.note
 def note_and_die(self, shards, state):
     note(self, shards, state)
@@ -38,7 +38,7 @@ def note_and_die(self, shards, state):
         os.kill(os.getpid(), signal.SIGKILL)
 PartialStore.note = note_and_die
 if __name__ == "__main__":
-    prepare([sys.argv[1]], sys.argv[2], test_resume.options(sys.argv[3]))
+    prepare([sys.argv[1]], sys.argv[2], test_resumed_prepare.options(sys.argv[3]))
 """
 
 
