@@ -4,7 +4,6 @@ import json
 import shutil
 import socket
 import sys
-import time
 from types import ModuleType
 
 import numpy as np
@@ -222,15 +221,17 @@ def test_a_hub_that_has_no_address_is_not_asked(datasets, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("jaxbert.data.table_hf.getproxies", dict)
 
+    asked = []
+
     def getaddrinfo(host, *_):
+        asked.append(host)
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    start = time.monotonic()
     with pytest.raises(UserError, match="hf:glue/mrpc: the hub cannot be reached"):
         read("hf:glue/mrpc")
-    # The library would try again for half a minute.
-    assert time.monotonic() - start < 5
+    # The library would ask again and again for half a minute.
+    assert len(asked) == 1
     assert not datasets.config.HF_HUB_OFFLINE
     assert not constants.HF_HUB_OFFLINE
 
