@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxbert.cli import prepare as verb
+from jaxbert.data.partial import NOTES
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
@@ -65,6 +67,10 @@ def all_tokens(store):
 def contents(directory):
     files = [path for path in directory.rglob("*") if path.is_file()]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def without_notes(files):
+    return {name: data for name, data in files.items() if not name.startswith(f"{NOTES}/")}
 
 
 def logged(store):
@@ -154,12 +160,10 @@ def test_invalid_utf8_is_kept_and_reported(tmp_path, tokenizer):
     assert tokens == saved.encode_plain(["alpha beta. alpha caf gamma."])[0]
 
 
-def test_a_line_of_ten_megabytes_takes_seconds_and_loses_nothing(tmp_path, tokenizer):
+def test_a_line_of_ten_megabytes_loses_nothing(tmp_path, tokenizer):
     count = 1_000_000
     (tmp_path / "a.txt").write_text("x " * 5 + "\n\n" + "alpha, x é. " * count + "\n")
-    began = time.monotonic()
     prepare([str(tmp_path / "a.txt")], tmp_path / "s", PrepareOptions(tokenizer, processes=1))
-    assert time.monotonic() - began < 30
     store = TokenStore.open(tmp_path / "s")
     alpha = load_tokenizer(tokenizer).encode_plain(["alpha"])[0]
     assert len(alpha) == 1
@@ -179,10 +183,11 @@ def test_lines_can_be_the_sentences(tmp_path, tokenizer):
     assert store.sentence(0).tolist() == saved.encode_plain(["alpha. beta."])[0]
 
 
-def test_a_killed_prepare_leaves_no_store(tmp_path, corpus, tokenizer):
+def test_what_a_killed_prepare_leaves_is_refused_or_whole(tmp_path, corpus, tokenizer):
     """Killed at moments spread over its work; it may have finished before the last of them.
 
-    What is left of one goes on in the next.
+    Between its last write and the rename a store is whole beside its path already. What is left of
+    one goes on in the next.
     """
     out = tmp_path / "s"
     command = [sys.executable, "-c", RUN, str(corpus), str(out), tokenizer, "1"]
@@ -196,8 +201,9 @@ def test_a_killed_prepare_leaves_no_store(tmp_path, corpus, tokenizer):
             time.sleep(whole * share)
             child.send_signal(signal.SIGKILL)
         for left in set(tmp_path.iterdir()) - {out}:
-            with pytest.raises(UserError, match="interrupted"):
+            with suppress(UserError):
                 TokenStore.open(left)
+                assert without_notes(contents(left)) == reference
         assert not out.exists() or contents(out) == reference
         subprocess.run(command, check=True)
         assert contents(out) == reference
