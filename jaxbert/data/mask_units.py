@@ -1,7 +1,7 @@
 """Which tokens of a batch are masked: single ones, or runs of whole words, in a random order.
 
-A unit is what is never split: a word, or a phrase. Everything works on all rows at once, and what
-is drawn for a row depends on its own columns only, so that padding changes nothing.
+A unit is what is never split: a word, or a phrase. Everything works on all examples at once, in
+the flat arrays of `Ragged`, and what is drawn for an example depends on its own columns only.
 """
 
 from dataclasses import dataclass
@@ -10,28 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.masking_config import NgramUnits, SpanUnits, Units
+from jaxbert.data.ragged import Ragged
 
 Marks = NDArray[np.bool_]
 Words = NDArray[np.uint32]
 Counts = NDArray[np.int64]
 
 
-def choose_tokens(maskable: Marks, drawn: Words, wanted: Counts) -> Marks:
-    """Of each row's maskable tokens `wanted` random ones, or all where there are not so many."""
-    count = np.minimum(wanted, maskable.sum(axis=1))
-    ordered = np.sort(np.where(maskable, drawn, np.uint32(0xFFFFFFFF)), axis=1)
-    last = np.take_along_axis(ordered, np.maximum(count - 1, 0)[:, None], axis=1)
-    chosen = maskable & (drawn <= last) & (count > 0)[:, None]
-    for row in np.flatnonzero(chosen.sum(axis=1) > count):
-        # Two tokens drew the same number, once in a million rows.
-        chosen[row, np.flatnonzero(chosen[row])[count[row] :]] = False
+def choose_tokens(maskable: Marks, drawn: Words, wanted: Counts, examples: Ragged) -> Counts:
+    """Of each example's maskable tokens `wanted` random ones, or all where there are not so many.
+
+    Their places in the flat array, ascending.
+    """
+    ordered = examples.padded(np.where(maskable, drawn, np.uint32(0xFFFFFFFF)), 0xFFFFFFFF)
+    ordered.sort(axis=1)
+    last = ordered[np.arange(len(wanted)), np.minimum(wanted, examples.lengths) - 1]
+    chosen = np.flatnonzero(maskable & (drawn <= examples.spread(last)))
+    count = np.diff(np.searchsorted(chosen, np.append(examples.starts, len(drawn))))
+    if (count > wanted).any():
+        # Two tokens drew the same number, once in a million examples.
+        rank = Ragged(count).columns
+        chosen = chosen[rank < np.repeat(wanted, count)]
     return chosen
 
 
 def word_starts(maskable: Marks, continues: Marks) -> Marks:
     """Where words start: also at a continuation piece with nothing before it to continue."""
     follows_piece = np.zeros_like(maskable)
-    follows_piece[:, 1:] = maskable[:, :-1]
+    follows_piece[..., 1:] = maskable[..., :-1]
     return maskable & ~(continues & follows_piece)
 
 
@@ -54,11 +60,11 @@ def draw_run_lengths(shares: NDArray[np.float64], drawn: Words) -> Counts:
 
 @dataclass(frozen=True)
 class Layout:
-    """The units of a batch from row to row, left to right; all counts are int64.
+    """The units of a batch from example to example, left to right; all counts are int64.
 
     `sizes` [units] count the tokens of each unit, `room` [units] the units from it to the next
-    special token; `first` and `count` [rows] tell which units are in a row; `owner` [rows, seq]
-    is the unit of each maskable token.
+    special token; `first` and `count` [examples] tell which units are in an example; `owner`
+    [tokens] is the unit of each maskable token.
     """
 
     sizes: Counts
@@ -68,20 +74,23 @@ class Layout:
     owner: Counts
 
     @classmethod
-    def of(cls, maskable: Marks, is_start: Marks) -> "Layout":
+    def of(cls, maskable: Marks, is_start: Marks, examples: Ragged) -> "Layout":
         """Reads it off the marks of tokens and of the first tokens of units."""
-        count = is_start.sum(axis=1)
-        owner = np.cumsum(is_start).reshape(is_start.shape) - 1
-        rows, columns = np.nonzero(is_start)
-        sizes = np.bincount(owner[maskable], minlength=len(rows))
-        is_last = np.ones(len(rows), dtype=bool)
-        is_last[:-1] = (np.diff(rows) != 0) | (columns[:-1] + sizes[:-1] != columns[1:])
-        units, ends = np.arange(len(rows)), np.flatnonzero(is_last)
+        count = examples.sums(is_start)
+        owner = np.cumsum(is_start) - 1
+        starts = np.flatnonzero(is_start)
+        sizes = np.bincount(owner[maskable], minlength=len(starts))
+        is_last = np.ones(len(starts), dtype=bool)
+        is_last[:-1] = starts[:-1] + sizes[:-1] != starts[1:]
+        # Where no special token is between two examples either.
+        is_last[np.cumsum(count)[count > 0] - 1] = True
+        units, ends = np.arange(len(starts)), np.flatnonzero(is_last)
         room = ends[np.searchsorted(ends, units)] - units + 1
         return cls(sizes, room, np.cumsum(count) - count, count, owner)
 
     def in_random_order(self, drawn: Words) -> Counts:
-        """Every row's units in the order of a random word for each, then anything: [rows, rank]."""
+        """Every example's units in the order of a random word for each, then anything: int64
+        [examples, rank]."""
         rows = np.repeat(np.arange(len(self.count)), self.count)
         place = (np.arange(len(rows)) - self.first[rows]).astype(np.uint64)
         keys = np.full((len(self.count), self.count.max(initial=0)), np.iinfo(np.uint64).max)
@@ -92,8 +101,8 @@ class Layout:
 
 
 def choose_runs(layout: Layout, order: Counts, runs: Counts, wanted: Counts, passes: bool) -> Marks:
-    """Runs of units until each row has `wanted` tokens or nothing more fits: bool [rows, seq],
-    which says nothing of tokens that are not maskable.
+    """Runs of units until each example has `wanted` tokens or nothing more fits: bool [tokens],
+    which says nothing of those that are not maskable.
 
     A unit that is not chosen yet starts a run of `runs` [units] units, shortened where its segment
     ends or to the whole units that fit. A run that meets a chosen unit goes on behind it where it
@@ -106,7 +115,7 @@ def choose_runs(layout: Layout, order: Counts, runs: Counts, wanted: Counts, pas
     left, smallest = wanted.copy(), _smallest(layout)
     active = np.arange(len(wanted))
     for rank in range(order.shape[1]):
-        # Rows that are full leave, so that the last ones cost little.
+        # Examples that are full leave, so that the last ones cost little.
         active = active[(rank < layout.count[active]) & (smallest[active] <= left[active])]
         if not len(active):
             break
@@ -125,7 +134,7 @@ def choose_runs(layout: Layout, order: Counts, runs: Counts, wanted: Counts, pas
 
 
 def _smallest(layout: Layout) -> Counts:
-    """The size of the smallest unit of each row; 1 where there is none."""
+    """The size of the smallest unit of each example; 1 where there is none."""
     smallest = np.ones_like(layout.count)
     has_units = layout.count > 0
     if has_units.any():

@@ -25,6 +25,8 @@ class Offsets:
         return int(self.first_piece[-1]) + 1
 
     def __getitem__(self, pieces: Indices) -> Indices:
+        if len(self.shards) == 1:
+            return self.shards[0][pieces].astype(np.int64)
         # The last offset of a shard is the first of the next one.
         owners = np.searchsorted(self.first_piece[1:-1], pieces, side="right")
         found = np.empty(np.shape(pieces), np.int64)
@@ -37,6 +39,8 @@ class Offsets:
     def searchsorted(self, values: Indices, *, right: bool = False) -> Indices:
         """As `np.searchsorted`; values go from 0 to the last offset."""
         side: Literal["left", "right"] = "right" if right else "left"
+        if len(self.shards) == 1:
+            return np.searchsorted(self.shards[0], values.astype(self.shards[0].dtype), side=side)
         owners = np.searchsorted(self.first_value[1:-1], values, side=side)
         found = np.empty(np.shape(values), np.int64)
         for shard in np.unique(owners):

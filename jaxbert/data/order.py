@@ -31,7 +31,8 @@ def visit(seed: int, num_examples: int, positions: Indices) -> tuple[Indices, In
     epochs, places = np.divmod(positions, num_examples)
     if num_examples <= _SORTED:
         return epochs, _sorted(seed, num_examples, epochs, places)
-    keys = words(seed, "order", epochs, np.zeros_like(epochs), _ROUNDS)
+    found, rows = np.unique(epochs, return_inverse=True)
+    keys = words(seed, "order", found, np.zeros_like(found), _ROUNDS)[rows]
     indices = _encipher(places, keys, num_examples)
     while (outside := np.flatnonzero(indices >= num_examples)).size:
         indices[outside] = _encipher(indices[outside], keys[outside], num_examples)

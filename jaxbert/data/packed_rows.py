@@ -56,13 +56,14 @@ class PackedLabelledRows:
         rows = wanted[places]
         layout = Layout(lengths, rows, len(numbers), self.length, self.max_examples)
         unpacked = self.examples.padded(found, int(lengths.max(initial=1)))
+        is_real = np.arange(unpacked["input_ids"].shape[1]) < lengths[:, None]
         packed: Batch = {
             "sequence_ids": layout.sequence_ids,
             "sequence_starts": layout.sequence_starts,
         }
         for name, values in unpacked.items():
             if name in self.examples.token_columns:
-                packed[name] = layout.tokens(values, self.examples.fill(name))
+                packed[name] = layout.tokens(values[is_real], self.examples.fill(name))
             elif name != "attention_mask":
                 packed[name] = layout.examples(values, self.examples.fill(name))
         return packed

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.masking import IGNORED, Masked
+from jaxbert.data.ragged import left_aligned
+
 Indices = NDArray[np.int64]
 
 
@@ -143,46 +146,43 @@ class Layout:
     slots: int
 
     @cached_property
-    def _first(self) -> Indices:
-        """For every example the first one of its row."""
-        counts = np.bincount(self.rows, minlength=self.num_rows)
-        return (np.cumsum(counts) - counts)[self.rows]
+    def _counts(self) -> Indices:
+        """Examples of every row."""
+        return np.bincount(self.rows, minlength=self.num_rows)
 
     @cached_property
     def _slot(self) -> Indices:
         """The place of every example among those of its row."""
-        return np.arange(len(self.rows)) - self._first
+        before = np.cumsum(self._counts) - self._counts
+        return np.arange(len(self.rows)) - before[self.rows]
 
     @cached_property
-    def _offset(self) -> Indices:
-        """The column in which every example begins."""
-        before = np.cumsum(self.lengths) - self.lengths
-        return before - before[self._first]
+    def _filled(self) -> Indices:
+        """Tokens of every row, which are at its beginning."""
+        return self._sums(self.lengths)
 
     @cached_property
-    def _is_filled(self) -> NDArray[np.bool_]:
-        """[rows, capacity]: where tokens are, which is at the beginning of every row."""
-        filled = np.bincount(self.rows, self.lengths, self.num_rows)
-        return np.arange(self.capacity) < filled[:, None]
+    def _first_token(self) -> Indices:
+        """Of every row, among the tokens of all examples one after another."""
+        return np.cumsum(self._filled) - self._filled
+
+    def _sums(self, values: Indices) -> Indices:
+        return np.bincount(self.rows, values, self.num_rows).astype(np.int64)
 
     @cached_property
     def sequence_ids(self) -> NDArray[np.int32]:
         """int32 [rows, capacity]: 1, 2, ... for the examples of a row, 0 for its padding."""
-        laid = np.zeros(self._is_filled.shape, np.int32)
-        laid[self._is_filled] = np.repeat(self._slot + 1, self.lengths)
-        return laid
+        return self.tokens(np.repeat((self._slot + 1).astype(np.int32), self.lengths), 0)
 
     @cached_property
     def sequence_starts(self) -> NDArray[np.int32]:
         """int32 [rows, slots]: the first column of every example, 0 where there is none."""
-        return self.examples(self._offset, 0).astype(np.int32)
+        starts = np.cumsum(self.lengths) - self.lengths - self._first_token[self.rows]
+        return self.examples(starts.astype(np.int32), 0)
 
-    def tokens(self, values: NDArray[Any], fill: int) -> NDArray[np.int32]:
-        """[examples, width], of which the first `lengths` columns count -> [rows, capacity]."""
-        laid = np.full(self._is_filled.shape, fill, np.int32)
-        # Both masks go through the examples in the same order.
-        laid[self._is_filled] = values[np.arange(values.shape[1]) < self.lengths[:, None]]
-        return laid
+    def tokens(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
+        """[tokens], which are those of the examples one after another -> [rows, capacity]."""
+        return left_aligned(values, self._filled, self.capacity, fill)
 
     def examples(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """[examples, ...] -> [rows, slots, ...]."""
@@ -191,18 +191,15 @@ class Layout:
         return laid
 
     def predictions(
-        self, positions: NDArray[np.int32], labels: NDArray[np.int32], width: int, ignored: int
+        self, masked: Masked, width: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[examples, predictions] each -> [rows, width]: positions in the row, and their labels.
+        """The columns of masked tokens, 0 where unused, and their labels: int32 [rows, width].
 
-        Places with the label `ignored` are unused; in the rows they are at the end.
+        Those of a row ascend; what is unused is at its end.
         """
-        is_used = labels != ignored
-        owner = np.nonzero(is_used)[0]
-        rows = self.rows[owner]
-        place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-        laid_positions = np.zeros((self.num_rows, width), np.int32)
-        laid_labels = np.full((self.num_rows, width), ignored, np.int32)
-        laid_positions[rows, place] = positions[is_used] + self._offset[owner]
-        laid_labels[rows, place] = labels[is_used]
-        return laid_positions, laid_labels
+        counts = self._sums(masked.counts)
+        columns = masked.places - np.repeat(self._first_token, counts)
+        return (
+            left_aligned(columns.astype(np.int32), counts, width, 0),
+            left_aligned(masked.labels, counts, width, IGNORED),
+        )

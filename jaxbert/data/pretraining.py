@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.config import nearest
-from jaxbert.data.assembly import Batch, assemble, make_filler
-from jaxbert.data.masking import IGNORED, mask_rows
+from jaxbert.data.assembly import Batch, assemble
+from jaxbert.data.masking import IGNORED, mask_tokens
 from jaxbert.data.masking_config import MaskingConfig, PhraseUnits, Rates, Units
 from jaxbert.data.offsets import Offsets
 from jaxbert.data.order import visit
@@ -92,7 +92,10 @@ class PretrainingDataConfig:
 
     @property
     def limits(self) -> Limits:
-        """What a packed row holds at most."""
+        """What a row holds at most."""
+        if not self.packing:
+            most = self.masking.most_predictions(self.max_seq_length)
+            return Limits(self.max_seq_length, 1, most)
         examples = self.max_examples_per_row or max(1, self.max_seq_length // _TOKENS_PER_EXAMPLE)
         predictions = 1 + int(
             _MORE_PREDICTIONS * self.masking.most_predictions(self.max_seq_length)
@@ -151,72 +154,64 @@ class PretrainingData:
         epochs, rows = visit(self.seed, self.num_rows, positions)
         if self.config.masking.num_duplicates is not None:
             epochs = epochs % self.config.masking.num_duplicates
-        rates = self.config.masking.rates(step)
-        if self.config.packing:
-            return self._packed_rows(self.seed, epochs, rows, rates)[0]
-        return self._examples(self.seed, epochs, rows, rates)[0]
+        return self._rows(self.seed, epochs, rows, self.config.masking.rates(step))[0]
 
     def evaluation_rows(self, numbers: Indices) -> Batch:
         """The rows in corpus order, with pairs, masks and rates that never change; -1: filler."""
-        is_filler, epochs = numbers < 0, np.zeros_like(numbers)
         rates = self.config.masking.rates()
-        if self.config.packing:
-            batch, row_ids = self._packed_rows(_FIXED_SEED, epochs, numbers, rates)
-            return batch | {"row_ids": row_ids}
-        batch, _ = self._examples(_FIXED_SEED, epochs, np.maximum(numbers, 0), rates)
-        make_filler(batch, is_filler, self._vocabulary)
-        return batch | {"row_ids": numbers.astype(np.int32)}
+        batch, row_ids = self._rows(_FIXED_SEED, np.zeros_like(numbers), numbers, rates)
+        if not self.config.packing:
+            # One position stays visible: a softmax over none is not a number.
+            batch["attention_mask"][numbers < 0, 0] = 1
+            batch["input_ids"][numbers < 0, 0] = self._vocabulary.cls_id
+        return batch | {"row_ids": row_ids}
 
-    def _packed_rows(
-        self, seed: int, epochs: Indices, rows: Indices, rates: Rates
+    def _rows(
+        self, seed: int, epochs: Indices, numbers: Indices, rates: Rates
     ) -> tuple[Batch, NDArray[np.int32]]:
-        """The rows, and their examples' numbers [rows, examples]; an empty row where it is -1."""
-        limits, vocabulary = self.config.limits, self._vocabulary
-        wanted = np.flatnonzero(rows >= 0)
-        examples, places = self._packed.of(rows[wanted])
-        places = wanted[places]
-        batch, lengths = self._examples(seed, epochs[places], examples, rates)
-        layout = Layout(lengths, places, len(rows), limits.tokens, limits.examples)
-        assert limits.predictions is not None
-        positions, labels = layout.predictions(
-            batch["masked_lm_positions"], batch["labels"], limits.predictions, IGNORED
-        )
-        packed = {
-            "input_ids": layout.tokens(batch["input_ids"], vocabulary.pad_id),
-            "token_type_ids": layout.tokens(batch["token_type_ids"], 0),
-            "sequence_ids": layout.sequence_ids,
-            "sequence_starts": layout.sequence_starts,
-            "masked_lm_positions": positions,
-            "labels": labels,
-            "next_sentence_label": layout.examples(batch["next_sentence_label"], IGNORED),
-        }
-        return packed, layout.examples(examples.astype(np.int32), -1)
-
-    def _examples(
-        self, seed: int, epochs: Indices, indices: Indices, rates: Rates
-    ) -> tuple[Batch, Indices]:
-        """An unpacked batch, and its examples' lengths; the same examples in either form."""
-        config = self.config
-        pairs = self._pairs(seed, epochs, indices)
-        width = config.max_seq_length
-        batch, lengths = assemble(self._store.read, pairs, width, self._vocabulary)
-        masked = mask_rows(
-            batch["input_ids"],
-            lengths,
+        """The rows by number, and their examples' numbers; an empty row where it is -1."""
+        wanted = np.flatnonzero(numbers >= 0)
+        if self.config.packing:
+            found, places = self._packed.of(numbers[wanted])
+            rows = wanted[places]
+        else:
+            found, rows = numbers[wanted], wanted
+        epochs = epochs[rows]
+        pairs = self._pairs(seed, epochs, found)
+        input_ids, examples, types = assemble(self._store.read, pairs, self._vocabulary)
+        masked = mask_tokens(
+            input_ids,
+            examples,
             self._vocabulary,
             epochs,
-            indices,
+            found,
             seed=seed,
-            config=config.masking,
+            config=self.config.masking,
             rates=rates,
             phrases=self._phrases,
         )
-        batch |= {
-            "input_ids": masked.input_ids,
-            "masked_lm_positions": masked.positions,
-            "labels": masked.labels,
+        limits = self.config.limits
+        layout = Layout(examples.lengths, rows, len(numbers), limits.tokens, limits.examples)
+        assert limits.predictions is not None
+        positions, labels = layout.predictions(masked, limits.predictions)
+        batch = {
+            "input_ids": layout.tokens(masked.input_ids, self._vocabulary.pad_id),
+            "token_type_ids": layout.tokens(types, 0),
+            "masked_lm_positions": positions,
+            "labels": labels,
         }
-        return batch, lengths
+        per_example = {
+            "next_sentence_label": layout.examples(pairs.label.astype(np.int32), IGNORED),
+            "row_ids": layout.examples(found.astype(np.int32), -1),
+        }
+        if self.config.packing:
+            batch["sequence_ids"] = layout.sequence_ids
+            batch["sequence_starts"] = layout.sequence_starts
+        else:
+            batch["attention_mask"] = layout.sequence_ids
+            per_example = {name: values[:, 0] for name, values in per_example.items()}
+        batch["next_sentence_label"] = per_example["next_sentence_label"]
+        return batch, per_example["row_ids"]
 
     def _pairs(self, seed: int, epochs: Indices, indices: Indices) -> Pairs:
         corpus, sizes = self._corpus, self._sizes_of(seed, epochs, indices)

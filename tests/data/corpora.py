@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbert.data.masking import mask_tokens
+from jaxbert.data.masking_config import MaskingConfig
 from jaxbert.data.offsets import Offsets
+from jaxbert.data.packing import Layout
+from jaxbert.data.ragged import Ragged
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.data.writer import StoreWriter
@@ -60,6 +64,37 @@ def vocabulary(vocab_size: int, continuation_every: int = 4) -> Vocabulary:
         is_continuation=(ids >= NUM_SPECIAL) & (ids % continuation_every == 0),
         replacements=ids[NUM_SPECIAL:].astype(np.int32),
     )
+
+
+@dataclass(frozen=True)
+class MaskedRows:
+    """Masked examples, one in a row; unused predictions have position 0 and label -100."""
+
+    input_ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+
+
+def mask_rows(
+    input_ids: np.ndarray,
+    lengths: np.ndarray,
+    vocabulary: Vocabulary,
+    epochs: np.ndarray,
+    numbers: np.ndarray,
+    *,
+    config: MaskingConfig,
+    **options,
+) -> MaskedRows:
+    """Masks rows of which the first `lengths` [rows] columns are the examples."""
+    is_real = np.arange(input_ids.shape[1]) < lengths[:, None]
+    masked = mask_tokens(
+        input_ids[is_real], Ragged(lengths), vocabulary, epochs, numbers, config=config, **options
+    )
+    layout = Layout(lengths, np.arange(len(lengths)), *input_ids.shape, slots=1)
+    positions, labels = layout.predictions(masked, config.most_predictions(input_ids.shape[1]))
+    masked_ids = input_ids.copy()
+    masked_ids[is_real] = masked.input_ids
+    return MaskedRows(masked_ids, positions, labels)
 
 
 def unmasked(batch: dict[str, np.ndarray]) -> np.ndarray:

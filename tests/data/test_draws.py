@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxbert.data.draws import below, hashed, philox, uniforms, words
+from jaxbert.data.draws import below, hashed, philox, uniforms, word_keys, words, words_at
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,15 @@ def test_a_word_depends_on_its_own_address_alone():
     for row in range(4):
         alone = words(1, "purpose", epochs[row : row + 1], examples[row : row + 1], 6)
         np.testing.assert_array_equal(alone[0], together[row, :6])
+
+
+def test_words_can_be_drawn_for_any_places_and_several_purposes():
+    epochs, examples = np.array([0, 3, 7]), np.array([5, 2**33 + 5, 1])
+    keys = word_keys(1, ["a", "b"], epochs, examples)
+    owners, places = np.array([0, 2, 2, 1]), np.array([4, 0, 9, 9])
+    for purpose, own in zip("ab", keys, strict=True):
+        whole = words(1, purpose, epochs, examples, 10)
+        np.testing.assert_array_equal(words_at(places, own[:, owners]), whole[owners, places])
 
 
 def test_seed_purpose_epoch_and_example_each_change_the_words():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, vocabulary
+from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, mask_rows, vocabulary
 from scipy import stats
 
 from jaxbert.data.mask_units import (
@@ -13,7 +13,6 @@ from jaxbert.data.mask_units import (
     run_length_shares,
     word_starts,
 )
-from jaxbert.data.masking import mask_rows
 from jaxbert.data.masking_config import (
     MaskingConfig,
     NgramUnits,
@@ -23,6 +22,7 @@ from jaxbert.data.masking_config import (
     WordUnits,
 )
 from jaxbert.data.phrases import Phrases
+from jaxbert.data.ragged import Ragged
 
 VOCAB_SIZE = 1_000
 VOCABULARY = vocabulary(VOCAB_SIZE, 4)
@@ -99,17 +99,22 @@ def walked(segments, order, runs, wanted, passes):
     return chosen
 
 
+def flat(rows):
+    """The examples that are the whole rows."""
+    return Ragged(np.full(len(rows), rows.shape[1]))
+
+
 @pytest.mark.parametrize("passes", [True, False])
 def test_runs_are_those_of_a_walk_over_each_row(passes):
     generator = np.random.default_rng(3)
     maskable = generator.random((300, 40)) < 0.85
     continues = generator.random(maskable.shape) < 0.4
     is_start = word_starts(maskable, continues)
-    layout = Layout.of(maskable, is_start)
+    layout = Layout.of(maskable.ravel(), is_start.ravel(), flat(maskable))
     order = layout.in_random_order(generator.integers(2**32, size=is_start.sum(), dtype=np.uint32))
     runs = generator.integers(1, 6, len(layout.sizes))
     wanted = generator.integers(1, 30, len(maskable))
-    chosen = maskable & choose_runs(layout, order, runs, wanted, passes)
+    chosen = maskable & choose_runs(layout, order, runs, wanted, passes).reshape(maskable.shape)
     for row in range(len(maskable)):
         first, count = layout.first[row], layout.count[row]
         own = order[row, :count] - first
@@ -121,17 +126,41 @@ def test_runs_are_those_of_a_walk_over_each_row(passes):
 
 def test_no_run_goes_on_in_the_next_row():
     maskable = np.array([[True, True, False, False], [False, False, True, True]])
-    layout = Layout.of(maskable, maskable)
+    layout = Layout.of(maskable.ravel(), maskable.ravel(), flat(maskable))
     order = layout.in_random_order(np.arange(4, dtype=np.uint32))
     assert layout.room.tolist() == [2, 1, 2, 1]
-    chosen = maskable & choose_runs(layout, order, np.full(4, 9), np.array([9, 0]), passes=True)
-    assert chosen.tolist() == [[True, True, False, False], [False] * 4]
+    chosen = choose_runs(layout, order, np.full(4, 9), np.array([9, 0]), passes=True)
+    assert (maskable.ravel() & chosen).tolist() == [True, True] + [False] * 6
+
+
+def test_no_run_goes_on_in_a_row_that_follows_without_a_special_token():
+    maskable = np.ones((2, 2), bool)
+    layout = Layout.of(maskable.ravel(), maskable.ravel(), flat(maskable))
+    assert layout.room.tolist() == [2, 1, 2, 1]
 
 
 def test_tokens_that_draw_the_same_number_do_not_exceed_what_is_wanted():
-    maskable = np.array([[False, True, True, True], [True, True, False, True]])
-    chosen = choose_tokens(maskable, np.full((2, 4), 7, np.uint32), np.array([2, 5]))
-    assert chosen.tolist() == [[False, True, True, False], maskable[1].tolist()]
+    maskable = np.array([False, True, True, True, True, True, False, True])
+    examples = Ragged(np.array([4, 4]))
+    chosen = choose_tokens(maskable, np.full(8, 7, np.uint32), np.array([2, 5]), examples)
+    assert chosen.tolist() == [1, 2, 4, 5, 7]
+
+
+@pytest.mark.parametrize("largest", [2**32, 9])
+def test_the_tokens_with_the_smallest_numbers_are_chosen(largest):
+    """Small numbers are often equal, and the largest is what stands for a token of no interest."""
+    generator = np.random.default_rng(largest)
+    lengths = generator.integers(1, 40, 200)
+    maskable = generator.random(lengths.sum()) < 0.8
+    drawn = (2**32 - 1 - generator.integers(largest, size=lengths.sum())).astype(np.uint32)
+    wanted = generator.integers(1, 12, 200)
+    chosen = set(choose_tokens(maskable, drawn, wanted, Ragged(lengths)).tolist())
+    for start, length, count in zip(lengths.cumsum() - lengths, lengths, wanted, strict=True):
+        own = [place for place in range(start, start + length) if maskable[place]]
+        highest = sorted(drawn[own])[:count][-1:]
+        # Of what is no larger than the last of them the first ones.
+        expected = [place for place in own if drawn[place] <= highest][:count]
+        assert sorted(chosen & set(range(start, start + length))) == expected
 
 
 def test_span_lengths_are_geometric_below_eleven_words():

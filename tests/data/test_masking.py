@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, vocabulary
+from corpora import CLS, MASK, NUM_SPECIAL, PAD, SEP, UNK, mask_rows, vocabulary
 from scipy import stats
 
-from jaxbert.data.masking import IGNORED, mask_rows
+from jaxbert.data.masking import IGNORED
 from jaxbert.data.masking_config import MaskingConfig, TokenUnits, WordUnits
 
 VOCAB_SIZE = 1_000

@@ -4,6 +4,7 @@ each example whole."""
 import numpy as np
 import pytest
 
+from jaxbert.data.masking import Masked
 from jaxbert.data.packing import Layout, Limits, plan_rows
 
 
@@ -73,7 +74,7 @@ def layout():
 
 
 def test_tokens_are_laid_side_by_side(layout):
-    tokens = np.array([[1, 2, 9, 9], [3, 4, 5, 9], [6, 7, 8, 9]])
+    tokens = np.arange(1, 10)
     expected = [[1, 2, 3, 4, 5, 0], [0] * 6, [6, 7, 8, 9, 0, 0]]
     assert layout.tokens(tokens, 0).tolist() == expected
     assert layout.sequence_ids.tolist() == [[1, 1, 2, 2, 2, 0], [0] * 6, [1, 1, 1, 1, 0, 0]]
@@ -89,9 +90,13 @@ def test_values_of_examples_go_to_their_slots(layout):
 
 
 def test_predictions_follow_their_examples(layout):
-    positions = np.array([[1, 0], [0, 2], [3, 0]], np.int32)
-    labels = np.array([[11, -100], [20, 22], [33, -100]], np.int32)
-    found, names = layout.predictions(positions, labels, 4, -100)
+    masked = Masked(
+        input_ids=np.zeros(9, np.int32),
+        places=np.array([1, 2, 4, 8]),
+        labels=np.array([11, 20, 22, 33], np.int32),
+        counts=np.array([1, 2, 1]),
+    )
+    found, names = layout.predictions(masked, 4)
     assert found.tolist() == [[1, 2, 4, 0], [0, 0, 0, 0], [3, 0, 0, 0]]
     assert names.tolist() == [[11, 20, 22, -100], [-100] * 4, [33, -100, -100, -100]]
 
@@ -103,13 +108,13 @@ def test_what_is_laid_out_can_be_read_back(seed):
     plan = plan_rows(lengths, Limits(64, 7))
     chosen = draws.permutation(len(plan))[:10]
     examples, places = plan.of(chosen)
-    tokens = draws.integers(1, 1000, (len(examples), 32))
+    tokens = [draws.integers(1, 1000, length) for length in lengths[examples]]
     layout = Layout(lengths[examples], places, 10, 64, 7)
-    laid = layout.tokens(tokens, 0)
+    laid = layout.tokens(np.concatenate(tokens), 0)
     for index, place in enumerate(places):
         slot = index - np.searchsorted(places, place)
         mine = laid[place][layout.sequence_ids[place] == slot + 1]
-        np.testing.assert_array_equal(mine, tokens[index, : lengths[examples[index]]])
+        np.testing.assert_array_equal(mine, tokens[index])
         start = layout.sequence_starts[place, slot]
         assert layout.sequence_ids[place, start] == slot + 1
     assert ((laid == 0) == (layout.sequence_ids == 0)).all()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from corpora import mask_rows
 
 from jaxbert.data import phrases as module
 from jaxbert.data.mask_units import word_starts
-from jaxbert.data.masking import mask_rows
 from jaxbert.data.masking_config import MaskingConfig, PhraseUnits
 from jaxbert.data.phrases import Phrases
 from jaxbert.data.vocabulary import Vocabulary
