@@ -14,7 +14,8 @@ import transformers
 import jaxbert
 from jaxbert.nn.functional import make_apply
 from jaxbert.optim.groups import group_labels
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
@@ -101,7 +102,7 @@ def train_jaxbert(job: Job) -> Outcome:
         ScheduleConfig(warmup_steps=job.warmup_steps), recipe.learning_rate, len(job.batches)
     )
     optimizer = make_optimizer(
-        OptimizerConfig(
+        AdamW(
             recipe.learning_rate,
             eps=recipe.eps,
             weight_decay=recipe.weight_decay,

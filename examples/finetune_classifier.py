@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig, finetune
 from jaxbert.experiment.inference import predict_classes, ready
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
 from jaxbert.training.loop import LoopConfig
@@ -40,7 +40,7 @@ def main() -> None:
         num_epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         # Lower layers learn more slowly: each has 0.9 times the rate of the one above.
-        optimizer=OptimizerConfig(learning_rate=arguments.learning_rate, layer_decay=0.9),
+        optimizer=AdamW(learning_rate=arguments.learning_rate, layer_decay=0.9),
         schedule=ScheduleConfig(warmup_steps=0.1),
         loop=LoopConfig(evaluate_every="epoch", early_stopping_patience=2),
         checkpoint=CheckpointConfig(metric="accuracy"),

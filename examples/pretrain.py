@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.experiment.pretrain import ModelConfig, Pretrain, pretrain
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.training.loop import LoopConfig
 
@@ -39,7 +39,7 @@ def main() -> None:
         data=PretrainingDataConfig(max_seq_length=128, validation_fraction=0.05),
         num_steps=arguments.steps,
         batch_size=arguments.batch_size,
-        optimizer=OptimizerConfig(learning_rate=5e-4),
+        optimizer=AdamW(learning_rate=5e-4),
         schedule=ScheduleConfig(kind="cosine", warmup_steps=0.1),
         loop=LoopConfig(log_every=10, checkpoint_every=200),
     )

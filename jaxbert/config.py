@@ -70,10 +70,10 @@ def parse_config(
     if not isinstance(values, dict):
         raise UserError(f"{origin}: expected keys and values, found {type(values).__name__}")
     values = copy.deepcopy(values)
-    _reject_unknown_keys(cls, values, origin, "")
+    _check_keys(cls, values, origin, "")
     for override in overrides:
         _apply_override(values, override)
-    _reject_unknown_keys(cls, values, "command line", "")
+    _check_keys(cls, values, "command line", "")
     try:
         return pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
@@ -124,33 +124,53 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values[last] = text
 
 
-def _reject_unknown_keys(annotation: Any, values: Any, origin: str, prefix: str) -> None:
+def _check_keys(
+    annotation: Any, values: Any, origin: str, prefix: str, default: Any = None
+) -> None:
+    """Raises UserError for a key that is unknown; writes down the `kind` that goes without saying.
+
+    `default`: what the section is where nobody says anything.
+    """
     members = _dataclasses_in(annotation)
     if isinstance(values, list):
         for place, item in enumerate(values):
-            _reject_unknown_keys(annotation, item, origin, f"{prefix}{place}.")
+            _check_keys(annotation, item, origin, f"{prefix}{place}.")
     if not members or not isinstance(values, dict):
         return
     if len(members) > 1:
-        members = [_member(members, values, origin, prefix)]
+        members = [_member(members, values, origin, prefix, default)]
     hints = _fields(members[0])
     for key, value in values.items():
         if key not in hints:
             inner = [path for path in _dotted(hints) if path.endswith(f".{key}")]
             hint = f"did you mean {inner[0]!r}?" if inner else nearest(str(key), [*hints])
             raise UserError(f"{origin}: unknown key '{prefix}{key}': {hint}")
-        _reject_unknown_keys(hints[key], value, origin, f"{prefix}{key}.")
+        _check_keys(hints[key], value, origin, f"{prefix}{key}.", _default(members[0], key))
 
 
-def _member(members: list[type], values: dict[Any, Any], origin: str, prefix: str) -> type:
-    """The one of several sections that `kind` names."""
+def _member(
+    members: list[type], values: dict[Any, Any], origin: str, prefix: str, default: Any
+) -> type:
+    """The one of several sections that `kind` names, or else the default's where the keys fit."""
     kinds = {typing.get_args(_fields(member)["kind"])[0]: member for member in members}
     if "kind" not in values:
-        raise UserError(f"{origin}: '{prefix}kind' is missing: {nearest('', [*kinds])}")
+        others = {key for cls in members if cls is not type(default) for key in _fields(cls)}
+        if default is None or any(key in others - {*_fields(type(default))} for key in values):
+            raise UserError(f"{origin}: '{prefix}kind' is missing: {nearest('', [*kinds])}")
+        values["kind"] = default.kind
     if values["kind"] not in [*kinds]:
         hint = nearest(str(values["kind"]), [*kinds])
         raise UserError(f"{origin}: '{prefix}kind': no {values['kind']!r}: {hint}")
     return kinds[values["kind"]]
+
+
+def _default(cls: type, name: str) -> Any:
+    """The default of a field that is a section; None where it has none."""
+    [field] = [field for field in dataclasses.fields(cls) if field.name == name]
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    return default if dataclasses.is_dataclass(default) else None
 
 
 def _of_the_kind(details: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.reading import Reading
 from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig
 from jaxbert.experiment.pretrain import ModelConfig, Pretrain
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
 from jaxbert.training.loop import LoopConfig
@@ -38,7 +38,7 @@ def pretraining(store: Path, num_steps: int) -> Pretrain:
         data=PretrainingDataConfig(max_seq_length=64, validation_fraction=0.02),
         num_steps=num_steps,
         batch_size=32,
-        optimizer=OptimizerConfig(learning_rate=1.5e-3),
+        optimizer=AdamW(learning_rate=1.5e-3),
         schedule=ScheduleConfig(warmup_steps=0.1),
         loop=LoopConfig(log_every=20, evaluate_every=1000, checkpoint_every=None),
     )
@@ -58,7 +58,7 @@ def fine_tuning(model: Path, train: Path, test: Path, seed: int) -> Finetune:
         num_epochs=6,
         batch_size=32,
         seed=seed,
-        optimizer=OptimizerConfig(learning_rate=2e-3),
+        optimizer=AdamW(learning_rate=2e-3),
         schedule=ScheduleConfig(warmup_steps=0.1),
         loop=LoopConfig(log_every=20, checkpoint_every=None),
         checkpoint=CheckpointConfig(keep_last=1),

@@ -213,8 +213,8 @@ def training_step(
 ) -> tuple[optax.GradientTransformation, TrainState, TrainStep]:
     """The optimiser, the abstract state and the jitted step for abstract `params`."""
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
-    optimizer = make_optimizer(settings.optimizer, schedule, params)
-    labels = group_labels(params, settings.optimizer.freeze)
+    labels = group_labels(params, settings.optimizer.freeze, settings.optimizer.freeze_layers)
+    optimizer = make_optimizer(settings.optimizer, schedule, params, labels)
     shards = settings.step.shard_optimizer
     target = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
     step = make_train_step(

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.nn.execution import Execution
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW, OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig
 from jaxbert.training.loop import LoopConfig
@@ -29,7 +29,7 @@ class TrainingSettings:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32."""
     execution: Execution = field(default_factory=Execution)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=AdamW)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     step: StepConfig = field(default_factory=StepConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -1,15 +1,47 @@
-"""Parameter groups by depth: embeddings, each layer, head."""
+"""Which parameters are trained, and with which rate and decay, by path."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt
+
+from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.tree import map_with_path, matches, paths
 
-FROZEN = "frozen"
+FROZEN, TRAINED = "frozen", "trained"
+
+FreezeLayers = Annotated[int, Ge(0)] | Literal["all"]
 
 NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$", r"mixture/.*")
 """Devlin et al. 2018: no weight decay on biases and layer norms."""
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Parameters whose rate or decay differs."""
+
+    params: str
+    """Regular expression of parameter paths, e.g. `classifier` or `encoder/layers/(10|11)`."""
+    learning_rate: Annotated[float, Gt(0)] | None = None
+    """The schedule's peak, whatever the depth."""
+    factor: Annotated[float, Gt(0)] | None = None
+    """Or: times the rate that the depth gives."""
+    weight_decay: Annotated[float, Ge(0)] | None = None
+    """Biases and norms of the group have none all the same."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and self.factor is not None:
+            raise UserError(
+                f"optimizer.groups: {self.params!r} has a learning_rate and a factor: give one"
+            )
+        if self.learning_rate is self.factor is self.weight_decay is None:
+            raise UserError(
+                f"optimizer.groups: {self.params!r} changes nothing: give learning_rate, factor or "
+                "weight_decay"
+            )
 
 
 def depth_group(path: str) -> str:
@@ -29,18 +61,15 @@ def depth(params: Any) -> int:
     return max((int(layer[1]) + 1 for layer in layers if layer), default=0)
 
 
-def group_labels(params: Any, freeze: tuple[str, ...] = ()) -> Any:
-    """The group of every parameter; those that match a `freeze` pattern are in `frozen`."""
-    names = paths(params)
+def group_labels(
+    params: Any, freeze: tuple[str, ...] = (), freeze_layers: FreezeLayers | None = None
+) -> Any:
+    """FROZEN for parameters that match a `freeze` pattern or lie in frozen layers, else TRAINED."""
     for pattern in freeze:
-        _check_regular_expression(pattern)
-        if not any(matches([pattern], name) for name in names):
-            raise UserError(
-                f"optimizer.freeze: {pattern!r} matches no parameter; they are named like "
-                f"{names[0]!r} and {names[-1]!r}"
-            )
+        check_pattern("optimizer.freeze", pattern, params)
+    is_low = _lowest(freeze_layers, depth(params))
     return map_with_path(
-        lambda path, _: FROZEN if matches(freeze, path) else depth_group(path), params
+        lambda path, _: FROZEN if is_low(path) or matches(freeze, path) else TRAINED, params
     )
 
 
@@ -56,15 +85,82 @@ def learning_rate_factors(num_layers: int, layer_decay: float) -> dict[str, floa
     return factors
 
 
+def rate_factor(
+    learning_rate: float, layer_decay: float, groups: tuple[GroupConfig, ...], num_layers: int
+) -> Callable[[str], float]:
+    """Path -> what the rate of the head, `learning_rate` at its peak, is multiplied by."""
+    by_depth = learning_rate_factors(num_layers, layer_decay)
+
+    def factor(path: str) -> float:
+        group = _group_of(groups, path)
+        if group is not None and group.learning_rate is not None:
+            return group.learning_rate / learning_rate
+        own = 1.0 if group is None or group.factor is None else group.factor
+        return own * by_depth[depth_group(path)]
+
+    return factor
+
+
+def decay_of(weight_decay: float, groups: tuple[GroupConfig, ...]) -> Callable[[str], float]:
+    """Path -> weight decay."""
+
+    def decay(path: str) -> float:
+        group = _group_of(groups, path)
+        own = weight_decay if group is None or group.weight_decay is None else group.weight_decay
+        return own if is_decayed(path) else 0.0
+
+    return decay
+
+
 def is_decayed(path: str) -> bool:
     """Whether weight decay acts on a parameter."""
     return not matches(NOT_DECAYED, path)
 
 
-def _check_regular_expression(pattern: str) -> None:
+def check_groups(groups: tuple[GroupConfig, ...], params: Any) -> None:
+    """Raises UserError for a group that would change nothing."""
+    for group in groups:
+        check_pattern("optimizer.groups", group.params, params)
+        mine = [path for path in paths(params) if _group_of(groups, path) is group]
+        if not mine:
+            raise UserError(
+                f"optimizer.groups: all that {group.params!r} matches is in groups before it: put "
+                "the narrower pattern first"
+            )
+        if group.weight_decay and not any(map(is_decayed, mine)):
+            raise UserError(
+                f"optimizer.groups: {group.params!r} are biases and norms, which have no "
+                "weight_decay"
+            )
+
+
+def check_pattern(name: str, pattern: str, params: Any) -> None:
+    """Raises UserError where a pattern is no regular expression or matches no parameter."""
     try:
         re.compile(pattern)
     except re.error as error:
+        raise UserError(f"{name}: {pattern!r} is not a regular expression: {error}") from None
+    names = paths(params)
+    if not any(matches([pattern], path) for path in names):
+        # The names at all depths: `encoder/layer/3` is near to `encoder/layers/3`.
+        parts = [path.split("/") for path in names]
+        prefixes = {"/".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
         raise UserError(
-            f"optimizer.freeze: {pattern!r} is not a regular expression: {error}"
-        ) from None
+            f"{name}: {pattern!r} matches no parameter: {nearest(pattern, [*prefixes])}"
+        )
+
+
+def _lowest(layers: FreezeLayers | None, num_layers: int) -> Callable[[str], bool]:
+    """Whether a path lies in the embeddings or the lowest layers, or the encoder altogether."""
+    if layers is None:
+        return lambda path: False
+    if layers == "all":
+        return lambda path: matches(["encoder"], path)
+    if layers > num_layers:
+        raise UserError(f"optimizer.freeze_layers={layers}: the model has {num_layers} layers")
+    low = {"embeddings", *(f"layer_{layer}" for layer in range(layers))}
+    return lambda path: depth_group(path) in low
+
+
+def _group_of(groups: tuple[GroupConfig, ...], path: str) -> GroupConfig | None:
+    return next((group for group in groups if matches([group.params], path)), None)

@@ -1,66 +1,60 @@
-"""AdamW with one group per depth."""
+"""From configuration to one Optax transformation over the whole tree."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import optax
-from annotated_types import Ge, Gt, Lt
 
-from jaxbert.optim.groups import FROZEN, depth, group_labels, is_decayed, learning_rate_factors
-from jaxbert.tree import map_with_path
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW (Loshchilov and Hutter 2019); defaults are those of BERT pretraining."""
-
-    learning_rate: Annotated[float, Gt(0)] = 1e-4
-    b1: Annotated[float, Ge(0), Lt(1)] = 0.9
-    b2: Annotated[float, Ge(0), Lt(1)] = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-6
-    weight_decay: Annotated[float, Ge(0)] = 0.01
-    max_grad_norm: Annotated[float, Gt(0)] | None = 1.0
-    """Gradients are scaled down to this global norm; null: never."""
-    layer_decay: Annotated[float, Gt(0)] = 1.0
-    """Learning-rate factor per step down from the head; 1: the same everywhere."""
-    freeze: tuple[str, ...] = ()
-    """Regular expressions of parameter paths that are not trained, e.g. `encoder/embeddings`."""
+from jaxbert.optim.directions import direction, scaled
+from jaxbert.optim.groups import (
+    FROZEN,
+    check_groups,
+    decay_of,
+    depth,
+    group_labels,
+    rate_factor,
+)
+from jaxbert.optim.kinds import OptimizerConfig
+from jaxbert.tree import flat, map_with_path
 
 
 def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule, params: Any
+    config: OptimizerConfig, schedule: optax.Schedule, params: Any, labels: Any = None
 ) -> optax.GradientTransformation:
-    """Clipping over all trained parameters, then AdamW per depth group.
+    """Clipping over all trained parameters, then the optimiser's steps by rate and schedule.
 
-    Decay is decoupled (learning_rate * weight_decay * parameter) as in `torch.optim.AdamW`.
-    Frozen parameters are not updated and hold no state. `params` may be abstract.
+    `labels`: FROZEN, or the name of those that are trained from the same step on, which share a
+    count of updates (bias correction begins anew for what is unfrozen late; the schedule does
+    not). Without them `config` says what is frozen. Frozen parameters hold no state, are not
+    updated and do not enter the norm. `params` may be abstract.
     """
-    labels = group_labels(params, config.freeze)
-    num_layers = depth(params)
-    factors = learning_rate_factors(num_layers, config.layer_decay)
-    groups: dict[str, optax.GradientTransformation] = {
-        group: _adamw(config, _scaled(schedule, factor)) for group, factor in factors.items()
-    }
-    groups[FROZEN] = optax.set_to_zero()
-    update = optax.multi_transform(groups, labels)
-    if config.max_grad_norm is None:
-        return update
-    trained = jax.tree.map(lambda label: label != FROZEN, labels)
-    clip = optax.masked(optax.clip_by_global_norm(config.max_grad_norm), trained)
-    return optax.chain(clip, update)
-
-
-def _adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    return optax.adamw(
-        schedule,
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        mask=lambda tree: map_with_path(lambda path, _: is_decayed(path), tree),
+    if labels is None:
+        labels = group_labels(params, config.freeze, config.freeze_layers)
+    check_groups(config.groups, params)
+    label_of = flat(labels)
+    decay = decay_of(config.weight_decay, config.groups)
+    factor = rate_factor(config.learning_rate, config.layer_decay, config.groups, depth(params))
+    # In a fixed order: that of a set would differ from process to process.
+    names = sorted({*label_of.values()} - {FROZEN})
+    parts = [
+        optax.partition(
+            {name: direction(config, decay) for name in names},
+            lambda tree: map_with_path(lambda path, _: label_of[path], tree),
+        ),
+        scaled(factor),
+        optax.scale_by_learning_rate(schedule),
+    ]
+    if config.max_grad_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.max_grad_norm))
+    is_trained = jax.tree.map(lambda label: label != FROZEN, labels)
+    is_frozen = jax.tree.map(lambda trained: not trained, is_trained)
+    return optax.chain(
+        optax.masked(optax.chain(*parts), is_trained), optax.masked(optax.set_to_zero(), is_frozen)
     )
 
 
-def _scaled(schedule: optax.Schedule, factor: float) -> optax.Schedule:
-    return lambda count: schedule(count) * factor
+def updates_done(opt_state: Any) -> jax.Array:
+    """The schedule's count of an optimiser that `make_optimizer` made."""
+    trained, _ = opt_state
+    count: jax.Array = trained.inner_state[-1].count
+    return count

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: linear warm-up, then one of five shapes."""
+"""Learning-rate schedules: linear warm-up, then one of seven shapes."""
 
 import math
 from dataclasses import dataclass
@@ -16,20 +16,34 @@ from jaxbert.errors import UserError
 class ScheduleConfig:
     """Shape of the learning rate over a run of known length."""
 
-    kind: Literal["linear", "cosine", "polynomial", "constant", "slanted_triangular"] = "linear"
+    kind: Literal[
+        "linear",
+        "cosine",
+        "cosine_restarts",
+        "polynomial",
+        "inverse_sqrt",
+        "constant",
+        "slanted_triangular",
+    ] = "linear"
     warmup_steps: Annotated[float, Ge(0)] = 0.0
     """Steps of linear warm-up from 0; below 1: a fraction of the run, rounded up (as in
     transformers)."""
     end_factor: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Learning rate at the end over the peak (linear, cosine, polynomial)."""
+    """Learning rate at the end over the peak (linear, cosine, cosine_restarts, polynomial)."""
     power: Annotated[float, Gt(0)] = 1.0
     """Of the polynomial."""
+    cycles: Annotated[int, Ge(1)] = 1
+    """cosine_restarts: how often the rate falls from the peak to the end (Loshchilov and Hutter
+    2017)."""
+    timescale: Annotated[int, Ge(1)] | None = None
+    """inverse_sqrt: t in sqrt(t / (t + steps since the warm-up)); null: the warm-up's steps, or
+    10,000 without one."""
     ratio: Annotated[float, Gt(1)] = 32.0
     """slanted_triangular: how much smaller the lowest learning rate is than the peak."""
 
 
 def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.Schedule:
-    """Learning rate at update 0, 1, ... `num_steps` - 1.
+    """Learning rate at update 0, 1, ... `num_steps` - 1; the kinds of transformers are its own.
 
     slanted_triangular is Howard and Ruder 2018, equation 3, with `warmup_steps` as the cut.
     """
@@ -44,6 +58,10 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
             decay = optax.linear_schedule(peak, end, rest)
         case "cosine":
             decay = optax.cosine_decay_schedule(peak, rest, alpha=config.end_factor)
+        case "cosine_restarts":
+            decay = _cosine_restarts(peak, end, config.cycles, rest)
+        case "inverse_sqrt":
+            decay = _inverse_sqrt(peak, config.timescale or warmup or 10_000)
         case "polynomial":
             decay = _polynomial(peak, end, config.power, rest)
         case "constant":
@@ -72,6 +90,24 @@ def _polynomial(peak: float, end: float, power: float, num_steps: int) -> optax.
         # end, and a power of it not a number.
         remaining = jnp.maximum(num_steps - jnp.asarray(count), 0) / num_steps
         return end + (peak - end) * remaining**power
+
+    return schedule
+
+
+def _cosine_restarts(peak: float, end: float, cycles: int, num_steps: int) -> optax.Schedule:
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(count)
+        # In integers: a restart that rounding moves by a step is the peak instead of the end.
+        phase = (step * cycles % num_steps) / num_steps
+        height = jnp.where(step < num_steps, (1 + jnp.cos(jnp.pi * phase)) / 2, 0.0)
+        return end + (peak - end) * height
+
+    return schedule
+
+
+def _inverse_sqrt(peak: float, timescale: int) -> optax.Schedule:
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        return peak * jnp.sqrt(timescale / (jnp.asarray(count) + timescale))
 
     return schedule
 

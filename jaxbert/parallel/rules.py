@@ -1,5 +1,6 @@
 """The sharding table: path patterns to logical axes, logical axes to mesh axes."""
 
+import math
 import re
 from typing import Any
 
@@ -43,6 +44,10 @@ ROWS = ("replica", "data", "fsdp")
 """Mesh axes that split the rows of a batch."""
 
 
+_UNLIKE_PARAMETERS = r"(?:^|/)(v_row|v_col|ns_coeffs)(?:/|$)"
+"""What optimisers hold in other shapes than a parameter's: Adafactor's factors, Muon's numbers."""
+
+
 def matching_rules(path: str) -> list[LogicalAxes]:
     """The logical axes of every rule that fits a path; exactly one for a parameter."""
     found = []
@@ -53,7 +58,7 @@ def matching_rules(path: str) -> list[LogicalAxes]:
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """Sharding of every leaf of a params or optimiser-state tree; unmatched scalars replicate.
+    """Sharding of every leaf of a params or optimiser-state tree; single numbers replicate.
 
     Raises UserError where a dimension does not divide by its mesh axis.
     """
@@ -125,7 +130,7 @@ def put_whole(x: ArrayOrNumpy, sharding: NamedSharding) -> jax.Array:
 
 def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     rules = matching_rules(path)
-    if not shape:
+    if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)
     assert len(rules) == 1, f"{path} {shape}: {len(rules)} sharding rules match, expected 1"
     axes = tuple(MESH_AXES[axis] for axis in rules[0])

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
+from jaxbert.optim.optimizer import updates_done
 from jaxbert.parallel.rules import (
     MESH_AXES,
     ROWS,
@@ -60,7 +61,7 @@ def make_train_step(
 
     `mesh` is asked for with `config.shard_optimizer` only.
 
-    Batch leaves are [accumulation_steps, rows, ...]. `labels` is the tree of group labels:
+    Batch leaves are [accumulation_steps, rows, ...]. `labels` says which are FROZEN:
     gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
     `grad_norm` (global, before clipping), `learning_rate` (of the head). An update that is not
     finite leaves params and optimiser as they were, whatever the policy: a checkpoint never holds
@@ -117,8 +118,7 @@ def make_train_step(
             (old, state.opt_state),
         )
         # The optimiser's own count: it stands still when an update is left out.
-        _, updates_done = optax.tree.get_all_with_path(state.opt_state, "count")[0]
-        rate = jnp.asarray(schedule(updates_done), jnp.float32)
+        rate = jnp.asarray(schedule(updates_done(state.opt_state)), jnp.float32)
         metrics = losses | {"loss": loss, "grad_norm": norm, "learning_rate": rate}
         return TrainState(state.step + 1, params, opt_state), metrics
 

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 import jaxbert
 from jaxbert.nn.functional import make_apply
 from jaxbert.optim.groups import group_labels
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
@@ -172,7 +173,7 @@ def our_losses(model: Any, task: SequenceClassification, batches: Batches) -> np
     params = jaxbert.functional(model)[1]
     schedule = make_schedule(ScheduleConfig(warmup_steps=WARMUP), PEAK, STEPS)
     optimizer = make_optimizer(
-        OptimizerConfig(PEAK, weight_decay=WEIGHT_DECAY, max_grad_norm=MAX_NORM), schedule, params
+        AdamW(PEAK, weight_decay=WEIGHT_DECAY, max_grad_norm=MAX_NORM), schedule, params
     )
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     state = new_state(params, optimizer, mesh)

@@ -57,7 +57,7 @@ def training(mesh: Any) -> Any:
 
     from jaxbert.nn.config import EncoderConfig
     from jaxbert.nn.functional import init_params
-    from jaxbert.optim.optimizer import OptimizerConfig
+    from jaxbert.optim.kinds import AdamW
     from jaxbert.optim.schedule import ScheduleConfig
     from jaxbert.tasks.pretraining import MaskedLanguageModelling
     from jaxbert.training.step import StepConfig
@@ -69,7 +69,7 @@ def training(mesh: Any) -> Any:
         task,
         init_params(encoder, task.head, 0),
         NUM_STEPS,
-        optimizer=OptimizerConfig(2e-3),
+        optimizer=AdamW(2e-3),
         schedule=ScheduleConfig("linear", warmup_steps=2),
         step=StepConfig(accumulation_steps=PARTS, dropout_rng="threefry2x32"),
         mesh=mesh,

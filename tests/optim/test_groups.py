@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,12 +10,17 @@ from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.optim.groups import (
     FROZEN,
+    TRAINED,
+    GroupConfig,
+    check_groups,
+    decay_of,
     depth_group,
     group_labels,
     is_decayed,
     learning_rate_factors,
+    rate_factor,
 )
-from jaxbert.tree import paths
+from jaxbert.tree import flat, paths
 
 KINDS: tuple[HeadKind, ...] = (
     "none",
@@ -72,7 +78,7 @@ def test_rates_shrink_by_one_factor_per_step_down():
 def test_every_parameter_of_every_head_has_a_group_with_a_rate():
     factors = learning_rate_factors(CONFIG.num_hidden_layers, 0.9)
     for kind in KINDS:
-        found = set(jax.tree.leaves(group_labels(params_of(kind))))
+        found = {depth_group(path) for path in paths(params_of(kind))}
         assert found <= set(factors)
         assert {"embeddings", "layer_0", "layer_11"} <= found
 
@@ -136,10 +142,85 @@ def test_a_pattern_freezes_what_it_names(params: Any, pattern: str, count: int):
 
 
 def test_a_pattern_that_names_nothing_is_refused_with_a_name_that_exists(params: Any):
-    with pytest.raises(UserError, match=r"'encoder/layer/3' matches no parameter.*'encoder/"):
+    near = r"'encoder/layer/3' matches no parameter: did you mean 'encoder/layers/3'"
+    with pytest.raises(UserError, match=near):
         group_labels(params, ("encoder/embeddings", "encoder/layer/3"))
 
 
 def test_a_pattern_that_is_no_regular_expression_is_refused(params: Any):
     with pytest.raises(UserError, match=r"optimizer.freeze: 'encoder/\(' is not a regular"):
         group_labels(params, ("encoder/(",))
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"), [(None, 0), (0, 5), (1, 5 + 16), (12, 5 + 12 * 16), ("all", 5 + 12 * 16)]
+)
+def test_the_lowest_layers_are_frozen_with_the_embeddings(params: Any, layers: Any, count: int):
+    labels = group_labels(params, freeze_layers=layers)
+    found = {path for path, label in flat(labels).items() if label == FROZEN}
+    assert len(found) == count
+    assert not layers or "encoder/layers/0/mlp/up/kernel" in found
+
+
+def test_the_last_norm_is_frozen_with_the_encoder_alone():
+    config = replace(CONFIG, norm_placement="pre", num_hidden_layers=2)
+    params = abstract_params(config, Head())
+    for layers, label in ((2, TRAINED), ("all", FROZEN)):
+        labels = flat(group_labels(params, freeze_layers=layers))  # type: ignore[arg-type]
+        assert labels["encoder/final_norm/scale"] == label
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(params: Any):
+    with pytest.raises(UserError, match=r"optimizer.freeze_layers=13: the model has 12 layers"):
+        group_labels(params, freeze_layers=13)
+
+
+GROUPS = (
+    GroupConfig("pooler", learning_rate=5e-3),
+    GroupConfig("encoder/layers/(10|11)", factor=3.0, weight_decay=0.5),
+    GroupConfig("encoder/layers", weight_decay=0.0),
+    GroupConfig(".*/kernel", learning_rate=1.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "factor", "decay"),
+    [
+        ("pooler/dense/kernel", 5.0, 0.01),
+        ("encoder/layers/11/mlp/up/kernel", 3.0 * 0.9, 0.5),
+        ("encoder/layers/10/mlp/up/kernel", 3.0 * 0.9**2, 0.5),
+        ("encoder/layers/10/mlp/up/bias", 3.0 * 0.9**2, 0.0),
+        ("encoder/layers/1/mlp/up/kernel", 0.9**11, 0.0),
+        ("encoder/embeddings/word/embedding", 0.9**13, 0.01),
+        ("masked_lm/dense/kernel", 1000.0, 0.01),
+        ("masked_lm/dense/bias", 1.0, 0.0),
+    ],
+)
+def test_the_first_group_that_matches_gives_rate_and_decay(path: str, factor: float, decay: float):
+    assert rate_factor(1e-3, 0.9, GROUPS, 12)(path) == pytest.approx(factor)
+    assert decay_of(0.01, GROUPS)(path) == decay
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"params": "encoder/layer/3", "factor": 2.0}], "did you mean 'encoder/layers/3'"),
+        ([{"params": "poler", "factor": 2.0}], "did you mean 'pooler'"),
+        ([{"params": "(", "factor": 2.0}], "is not a regular expression"),
+        (
+            [{"params": "encoder", "factor": 2.0}, {"params": "embeddings", "factor": 3.0}],
+            "all that 'embeddings' matches is in groups before it",
+        ),
+        ([{"params": "bias", "weight_decay": 0.1}], "'bias' are biases and norms"),
+    ],
+)
+def test_a_group_that_would_change_nothing_is_refused(params: Any, groups: Any, message: str):
+    with pytest.raises(UserError, match=message):
+        check_groups(tuple(GroupConfig(**group) for group in groups), params)
+
+
+def test_a_group_says_one_rate_and_something():
+    with pytest.raises(UserError, match="'pooler' has a learning_rate and a factor"):
+        GroupConfig("pooler", 1e-3, 2.0)
+    with pytest.raises(UserError, match="'pooler' changes nothing"):
+        GroupConfig("pooler")

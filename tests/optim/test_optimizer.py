@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.tree import map_with_path, paths
 
 RATE = 0.01
@@ -36,7 +37,7 @@ def make_gradients(params: Any, seed: int) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(draws.normal(size=x.shape)), params)
 
 
-def run(config: OptimizerConfig, params: Any, gradients: list[Any]) -> tuple[Any, Any]:
+def run(config: AdamW, params: Any, gradients: list[Any]) -> tuple[Any, Any]:
     optimizer = make_optimizer(config, optax.constant_schedule(RATE), params)
     state = optimizer.init(params)
     for gradient in gradients:
@@ -45,7 +46,7 @@ def run(config: OptimizerConfig, params: Any, gradients: list[Any]) -> tuple[Any
     return params, state
 
 
-def adamw(config: OptimizerConfig, path: str, value: Any, gradients: list[Any]) -> np.ndarray:
+def adamw(config: AdamW, path: str, value: Any, gradients: list[Any]) -> np.ndarray:
     """Loshchilov and Hutter 2019, algorithm 2, for one parameter."""
     group = {"pooler": 1.0, "encoder/layers/1": 0.5, "encoder/layers/0": 0.25}
     factor = next((f for prefix, f in group.items() if path.startswith(prefix)), 0.125)
@@ -65,9 +66,7 @@ def adamw(config: OptimizerConfig, path: str, value: Any, gradients: list[Any]) 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_every_group_takes_the_steps_of_adamw(layer_decay: float):
-    config = OptimizerConfig(
-        b1=0.8, b2=0.9, weight_decay=0.3, max_grad_norm=None, layer_decay=layer_decay
-    )
+    config = AdamW(b1=0.8, b2=0.9, weight_decay=0.3, max_grad_norm=None, layer_decay=layer_decay)
     params = make_params()
     gradients = [make_gradients(params, seed) for seed in range(4)]
     found, _ = run(config, params, gradients)
@@ -83,7 +82,7 @@ def test_gradients_are_clipped_to_their_global_norm():
     params = make_params()
     gradients = make_gradients(params, 0)
     norm = np.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(gradients)))
-    _, state = run(OptimizerConfig(max_grad_norm=0.5), params, [gradients])
+    _, state = run(AdamW(max_grad_norm=0.5), params, [gradients])
     # Adam's first moment is a tenth of the gradient that it was given.
     clipped = {path: 10 * moment for path, moment in moments(state).items()}
     for path, gradient in zip(paths(params), jax.tree.leaves(gradients), strict=True):
@@ -93,8 +92,8 @@ def test_gradients_are_clipped_to_their_global_norm():
 def test_a_gradient_below_the_norm_is_left_alone():
     params = make_params()
     gradients = make_gradients(params, 0)
-    _, small = run(OptimizerConfig(max_grad_norm=1e3), params, [gradients])
-    _, free = run(OptimizerConfig(max_grad_norm=None), params, [gradients])
+    _, small = run(AdamW(max_grad_norm=1e3), params, [gradients])
+    _, free = run(AdamW(max_grad_norm=None), params, [gradients])
     jax.tree.map(np.testing.assert_array_equal, moments(small), moments(free))
 
 
@@ -111,7 +110,7 @@ FREEZE = ("encoder/embeddings", "encoder/layers/0")
 
 def test_frozen_parameters_hold_no_state_and_do_not_move():
     params = make_params()
-    config = OptimizerConfig(weight_decay=0.5, freeze=FREEZE)
+    config = AdamW(weight_decay=0.5, freeze=FREEZE)
     after, state = run(config, params, [make_gradients(params, seed) for seed in range(3)])
     trained = {path for path in paths(params) if not path.startswith(FREEZE)}
     assert set(moments(state)) == set(moments(state, "nu")) == trained
@@ -125,7 +124,7 @@ def test_frozen_parameters_hold_no_state_and_do_not_move():
 def test_the_gradient_of_a_frozen_parameter_does_not_clip_the_others():
     params = make_params()
     gradients = make_gradients(params, 0)
-    config = OptimizerConfig(max_grad_norm=0.5, freeze=FREEZE)
+    config = AdamW(max_grad_norm=0.5, freeze=FREEZE)
     _, expected = run(config, params, [gradients])
     gradients["encoder"]["embeddings"]["word"]["embedding"] *= 1e6
     _, found = run(config, params, [gradients])

@@ -12,7 +12,7 @@ from jaxbert.errors import UserError
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
 PEAK, STEPS = 3e-4, 40
-END, POWER, RATIO = 0.1, 2.5, 20.0
+END, POWER, RATIO, CYCLES, TIMESCALE = 0.1, 2.5, 20.0, 3, 13
 
 
 def done(step: int, warmup: int) -> float:
@@ -24,12 +24,25 @@ AFTER_WARMUP: dict[str, Callable[[int, int], float]] = {
     "linear": lambda t, w: END + (1 - END) * (1 - done(t, w)),
     "cosine": lambda t, w: END + (1 - END) * (1 + math.cos(math.pi * done(t, w))) / 2,
     "polynomial": lambda t, w: END + (1 - END) * (1 - done(t, w)) ** POWER,
+    "cosine_restarts": lambda t, w: (
+        END
+        + (1 - END) * (1 + math.cos(math.pi * (CYCLES * (t - w) % (STEPS - w)) / (STEPS - w))) / 2
+    ),
+    "inverse_sqrt": lambda t, w: (TIMESCALE / (t - w + TIMESCALE)) ** 0.5,
     "constant": lambda t, w: 1.0,
 }
 
 
 def config(kind: str, warmup: float) -> ScheduleConfig:
-    return ScheduleConfig(kind, warmup, end_factor=END, power=POWER, ratio=RATIO)  # type: ignore[arg-type]
+    return ScheduleConfig(
+        kind,  # type: ignore[arg-type]
+        warmup,
+        end_factor=END,
+        power=POWER,
+        ratio=RATIO,
+        cycles=CYCLES,
+        timescale=TIMESCALE,
+    )
 
 
 def rates(schedule_config: ScheduleConfig, steps: int = STEPS) -> np.ndarray:
@@ -63,7 +76,7 @@ def test_slanted_triangular_is_equation_3_of_howard_and_ruder(warmup: float):
     assert found.argmax() == cut
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "polynomial"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "cosine_restarts", "polynomial"])
 def test_past_the_end_the_rate_stays_where_it_ended(kind: str):
     schedule = jax.jit(make_schedule(config(kind, 5), PEAK, STEPS))
     for step in (STEPS, STEPS + 1, 10 * STEPS):

@@ -13,7 +13,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import Head, LayerMixture
 from jaxbert.nn.parts import Convolution, RelativeAttention
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import (
     PARAMETER_AXES,
@@ -105,7 +106,7 @@ def test_every_leaf_of_the_optimiser_has_the_place_of_its_parameter(
     head: Head, freeze: tuple[str, ...], mesh: Mesh
 ):
     params = abstract_params(CONFIG, head)
-    optimizer = make_optimizer(OptimizerConfig(freeze=freeze), optax.constant_schedule(1.0), params)
+    optimizer = make_optimizer(AdamW(freeze=freeze), optax.constant_schedule(1.0), params)
     state = jax.eval_shape(optimizer.init, params)
     places = dict(zip(paths(params), jax.tree.leaves(shardings(params, mesh)), strict=True))
     leaves = zip(paths(state), jax.tree.leaves(state), strict=True)

@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import make_apply
 from jaxbert.optim.groups import group_labels
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import OptimizerConfig
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
@@ -70,7 +71,7 @@ def make_training(
     transformation = make_optimizer(optimizer, rate, params)
     config = StepConfig() if step is None else step
     state = new_state(params, transformation, mesh, shard_optimizer=config.shard_optimizer)
-    labels = group_labels(params, optimizer.freeze)
+    labels = group_labels(params, optimizer.freeze, optimizer.freeze_layers)
     apply = gathering(make_apply(encoder, task.head), mesh)
     function = make_train_step(apply, task, transformation, rate, labels, config, 0, mesh)
     return Training(jit_train_step(function, state, mesh), state, mesh)

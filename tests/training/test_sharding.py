@@ -11,7 +11,7 @@ from small_bert import SIZES, make_training, one_device, pretraining_batch
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import shardings
@@ -40,7 +40,7 @@ def run_on(mesh: Any, *, shard_optimizer: bool = False) -> Run:
         TASK,
         init_params(ENCODER, TASK.head, 0),
         NUM_STEPS,
-        optimizer=OptimizerConfig(2e-3),
+        optimizer=AdamW(2e-3),
         schedule=ScheduleConfig("linear", warmup_steps=2),
         step=StepConfig(dropout_rng="threefry2x32", shard_optimizer=shard_optimizer),
         mesh=mesh,

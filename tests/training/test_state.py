@@ -10,7 +10,8 @@ from small_bert import SIZES, one_device
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.training.state import TrainState, abstract_state, new_state
 
@@ -23,7 +24,7 @@ def params() -> Any:
 
 
 def adamw(params: Any) -> optax.GradientTransformation:
-    config = OptimizerConfig(freeze=("token_type", "encoder/layers/0"))
+    config = AdamW(freeze=("token_type", "encoder/layers/0"))
     return make_optimizer(config, optax.constant_schedule(1e-4), params)
 
 

@@ -25,7 +25,8 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.model import ModelOutput
 from jaxbert.optim.groups import group_labels
-from jaxbert.optim.optimizer import OptimizerConfig, make_optimizer
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
@@ -92,7 +93,7 @@ def run_toy(
     freeze: tuple[str, ...] = (),
 ) -> tuple[TrainState, list[dict[str, float]]]:
     """One step per entry of `xs`, each [microbatches][rows]; every row weighs one."""
-    optimizer_config = OptimizerConfig(0.1, freeze=freeze)
+    optimizer_config = AdamW(0.1, freeze=freeze)
     schedule = make_schedule(ScheduleConfig("linear"), 0.1, 10)
     optimizer = make_optimizer(optimizer_config, schedule, PARAMS)
     config = StepConfig(accumulation_steps=len(xs[0])) if config is None else config
@@ -205,7 +206,7 @@ def bert_training(params: Any, parts: int) -> Training:
         TASK,
         params,
         10,
-        optimizer=OptimizerConfig(1e-4),
+        optimizer=AdamW(1e-4),
         schedule=ScheduleConfig("linear"),
         step=StepConfig(accumulation_steps=parts),
     )

@@ -20,7 +20,7 @@ from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import file_tensors
 from jaxbert.nn.functional import functional
 from jaxbert.nn.model import Model
-from jaxbert.optim.optimizer import OptimizerConfig
+from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.sequence_classification import SequenceClassification
@@ -155,9 +155,7 @@ def named_arrays(model: Any) -> dict[str, np.ndarray]:
 
 def our_trajectory(recipe: Recipe, model: Model) -> Trajectory:
     params = functional(model)[1]
-    config = OptimizerConfig(
-        PEAK, weight_decay=WEIGHT_DECAY, max_grad_norm=recipe.max_norm, **recipe.options
-    )
+    config = AdamW(PEAK, weight_decay=WEIGHT_DECAY, max_grad_norm=recipe.max_norm, **recipe.options)
     training = make_training(
         model.config,
         recipe.task,

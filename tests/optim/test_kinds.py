@@ -1,0 +1,218 @@
+"""Every kind of optimiser against Optax's own, and what all of them have in common."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+
+from jaxbert.config import parse_config
+from jaxbert.errors import UserError
+from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.optim.groups import GroupConfig, is_decayed
+from jaxbert.optim.kinds import Adafactor, AdamW, Lamb, Lion, Muon, OptimizerConfig
+from jaxbert.optim.optimizer import make_optimizer
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.parallel.rules import shardings, update_shardings
+from jaxbert.tree import flat, map_with_path
+
+STEPS = 4
+
+
+def schedule(count: Any) -> Any:
+    return 0.02 / (1 + count)
+
+
+def tree(seed: int) -> Any:
+    """Wide and tall kernels that Adafactor factors from 3 on, a table, and vectors."""
+    draws = np.random.default_rng(seed)
+    shapes = {
+        "encoder/embeddings/word/embedding": (8, 4),
+        "encoder/embeddings/norm/scale": (4,),
+        "encoder/layers/0/mlp/up/kernel": (4, 6),
+        "encoder/layers/0/mlp/down/kernel": (6, 4),
+        "encoder/layers/1/mlp/up/kernel": (4, 6),
+        "encoder/layers/1/mlp/up/bias": (6,),
+        "pooler/dense/kernel": (4, 4),
+        "pooler/dense/bias": (4,),
+    }
+    leaves = {path: jnp.asarray(draws.normal(size=s), jnp.float32) for path, s in shapes.items()}
+    nested: Any = {}
+    for path, leaf in leaves.items():
+        *parents, last = path.split("/")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = leaf
+    return nested
+
+
+def run(optimizer: optax.GradientTransformation, steps: int = STEPS, scale: float = 1.0) -> Any:
+    """Parameters and state after some steps; not compiled where that takes longer."""
+    params = tree(0)
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update) if "ns_coeffs" in str(state) else optimizer.update
+    for seed in range(1, steps + 1):
+        gradients = jax.tree.map(lambda x: scale * x, tree(seed))
+        updates, state = update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def made(config: OptimizerConfig) -> optax.GradientTransformation:
+    return make_optimizer(config, schedule, tree(0))
+
+
+def decays(params: Any) -> Any:
+    return map_with_path(lambda path, _: is_decayed(path), params)
+
+
+def muon(**options: Any) -> optax.GradientTransformation:
+    """Muon for the matrices of the layers, Adam for the rest."""
+
+    def label(path: str, _: Any) -> str:
+        is_matrix = path.startswith("encoder/layers/") and path.endswith("kernel")
+        return "muon" if is_matrix else "adam"
+
+    kinds = {"muon": optax.contrib.muon(schedule, **options), "adam": optax.adam(schedule)}
+    return optax.partition(kinds, lambda params: map_with_path(label, params))
+
+
+PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
+    (
+        AdamW(weight_decay=0.3, b1=0.8, eps=1e-3),
+        optax.adamw(schedule, b1=0.8, eps=1e-3, weight_decay=0.3, mask=decays),
+    ),
+    (Adafactor(min_dim_size_to_factor=3), optax.adafactor(schedule, min_dim_size_to_factor=3)),
+    (
+        Adafactor(
+            min_dim_size_to_factor=5,
+            decay_rate=0.7,
+            clipping_threshold=None,
+            scale_parameter=False,
+        ),
+        optax.adafactor(
+            schedule,
+            min_dim_size_to_factor=5,
+            decay_rate=0.7,
+            clipping_threshold=None,
+            multiply_by_parameter_scale=False,
+        ),
+    ),
+    (
+        Lamb(weight_decay=0.3, b2=0.9),
+        optax.lamb(schedule, b2=0.9, eps=1e-6, weight_decay=0.3, mask=decays),
+    ),
+    (Lion(weight_decay=0.3, b1=0.7), optax.lion(schedule, 0.7, weight_decay=0.3, mask=decays)),
+    (Muon(weight_decay=0.0, eps=1e-8), muon(consistent_rms=0.2)),
+    (
+        Muon(weight_decay=0.0, eps=1e-8, momentum=0.8, ns_steps=3, consistent_rms=None),
+        muon(beta=0.8, ns_steps=3),
+    ),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0].kind)
+def test_a_kind_takes_the_steps_of_optax(pair: Any):
+    config, reference = pair
+    expected, _ = run(optax.chain(optax.clip_by_global_norm(2.0), reference))
+    found, _ = run(made(replace(config, max_grad_norm=2.0)))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), found, expected)
+
+
+def test_without_bias_correction_adam_is_that_of_berts_code():
+    """`AdamWeightDecayOptimizer.apply_gradients` of Devlin et al. 2018, in float64."""
+    config = AdamW(bias_correction=False, weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
+    found, _ = run(made(config))
+
+    def steps(path: str, value: Any, *gradients: Any) -> Any:
+        value, m, v = np.asarray(value, np.float64), 0.0, 0.0
+        for step, gradient in enumerate(gradients):
+            gradient = np.asarray(gradient, np.float64)
+            m = 0.8 * m + 0.2 * gradient
+            v = 0.9 * v + 0.1 * gradient**2
+            update = m / (np.sqrt(v) + config.eps)
+            value = value - schedule(step) * (update + 0.3 * is_decayed(path) * value)
+        return value
+
+    expected = map_with_path(steps, *(tree(seed) for seed in range(STEPS + 1)))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), found, expected)
+    corrected, _ = run(made(replace(config, bias_correction=True)))
+    assert not np.allclose(corrected["pooler"]["dense"]["bias"], found["pooler"]["dense"]["bias"])
+
+
+KINDS = (AdamW, Adafactor, Lamb, Lion, Muon)
+GROUP = GroupConfig("pooler/dense/kernel", factor=4.0, weight_decay=0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rates_by_depth_and_group_multiply_the_steps_of_every_kind(kind: Any):
+    config = kind(weight_decay=0.0, max_grad_norm=None)
+    plain, _ = run(made(config), steps=1)
+    config = replace(config, layer_decay=0.5, groups=(GROUP,), freeze=("embeddings/word",))
+    found, state = run(made(config), steps=1)
+    before, plain, found = flat(tree(0)), flat(plain), flat(found)
+    factors = {"encoder/layers/1": 0.5, "encoder/layers/0": 0.25, "encoder/embeddings": 0.125}
+    for path in before:
+        if path == "encoder/embeddings/word/embedding":
+            np.testing.assert_array_equal(found[path], before[path])
+            continue
+        factor = next((f for prefix, f in factors.items() if path.startswith(prefix)), 1.0)
+        factor = 4.0 if path == "pooler/dense/kernel" else factor
+        step = plain[path] - before[path]
+        np.testing.assert_allclose(found[path] - before[path], factor * step, rtol=0, atol=2e-6)
+    assert not any("embeddings/word" in path for path in flat(state))
+
+
+@pytest.mark.parametrize("kind", [AdamW, Adafactor, Lion, Muon])
+def test_decay_is_the_rate_times_the_parameter_whatever_the_gradient(kind: Any):
+    config = kind(weight_decay=0.1, groups=(replace(GROUP, factor=None, weight_decay=0.5),))
+    found, _ = run(made(config), steps=1, scale=0.0)
+    for path, value in flat(tree(0)).items():
+        rate = 0.5 if path == "pooler/dense/kernel" else 0.1 * is_decayed(path)
+        np.testing.assert_allclose(flat(found)[path], value * (1 - 0.02 * rate), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_of_every_kind_has_its_places_on_a_mesh(kind: Any):
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    options = {"min_dim_size_to_factor": 4} if kind is Adafactor else {}
+    state = jax.eval_shape(made(kind(**options)).init, tree(0))
+    places, split = flat(shardings(state, mesh)), flat(update_shardings(state, mesh))
+    for path, leaf in flat(state).items():
+        is_moment = leaf.ndim and not any(x in path for x in ("v_row", "v_col", "ns_coeffs"))
+        if is_moment and leaf.size > 1 and path.endswith("mlp/up/kernel"):
+            assert places[path].spec == PartitionSpec("fsdp", "tensor")
+            assert split[path].spec in {
+                PartitionSpec(("fsdp", "data"), "tensor"),
+                PartitionSpec("fsdp", ("tensor", "data")),
+            }
+        elif not is_moment or leaf.size == 1:
+            assert places[path].is_fully_replicated, path
+
+
+def test_a_kind_is_named_and_adamw_goes_without_saying():
+    def optimizer(*overrides: str, **values: Any) -> OptimizerConfig:
+        return parse_config(TrainingSettings, {"optimizer": values}, overrides).optimizer
+
+    assert optimizer(learning_rate=1e-3, layer_decay=0.9) == AdamW(1e-3, layer_decay=0.9)
+    assert optimizer("optimizer.b1=0.5") == AdamW(b1=0.5)
+    assert optimizer("optimizer.kind=lamb", learning_rate=1e-3) == Lamb(1e-3)
+    assert optimizer(kind="lion", b1=0.8) == Lion(b1=0.8)
+    group = {"params": "pooler", "factor": 2.0}
+    assert optimizer(kind="muon", groups=[group]) == Muon(groups=(GroupConfig(**group),))
+    for values, message in (
+        ({"momentum": 0.9}, "'optimizer.kind' is missing: valid: adafactor, adamw, lamb"),
+        ({"lerning_rate": 1.0}, "unknown key 'optimizer.lerning_rate': did you mean 'learning_"),
+        ({"kind": "adam"}, "'optimizer.kind': no 'adam': did you mean 'adamw'"),
+        ({"kind": "lion", "eps": 1e-3}, "unknown key 'optimizer.eps'"),
+        ({"kind": "lamb", "b1": 1.5}, "'optimizer.lamb.b1'|'optimizer.*b1': Input should be less"),
+        ({"groups": [{"params": "x", "factr": 2}]}, "'optimizer.groups.0.factr': did you mean"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            optimizer(**values)
+        assert str(caught.value).count(";") == 0
