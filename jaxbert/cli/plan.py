@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="e.g. mesh.fsdp=4 batch_size=512"
     )
-    parser.add_argument("--topology", required=True, help="e.g. v5e:2x4, v4:2x2x1, v6e:16x16")
+    parser.add_argument(
+        "--topology", required=True, help="e.g. v5e:2x4, v5p:2x2x2; two slices: 2xv5e:16x16"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every figure, with its origin")
     parser.add_argument(
         "--search", action="store_true", help="try other ways to run the same updates"

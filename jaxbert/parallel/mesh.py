@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from jaxbert.errors import UserError
@@ -27,10 +28,35 @@ class MeshConfig:
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Builds the mesh over `devices` (default: all); UserError when the counts do not multiply."""
+    """Builds the mesh over `devices` (default: all); UserError when the counts do not multiply.
+
+    Devices of a slice stand side by side: `replica` alone leads from one slice to another.
+    """
     devices = jax.devices() if devices is None else devices
-    shape = _shape([getattr(config, axis) for axis in AXES], len(devices))
-    return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    replicas, *shape = _shape([getattr(config, axis) for axis in AXES], len(devices))
+    num_slices = _num_slices(devices)
+    # Not jax.make_mesh: it takes one slice only, and on most TPUs no axis that is part of a ring.
+    if num_slices == 1:
+        placed = mesh_utils.create_device_mesh(
+            (replicas, *shape), devices, allow_split_physical_axes=True
+        )
+    elif replicas == num_slices:
+        placed = mesh_utils.create_hybrid_device_mesh(
+            (1, *shape), (num_slices, 1, 1, 1), devices, allow_split_physical_axes=True
+        )
+    else:
+        raise UserError(
+            f"mesh.replica={replicas}: there are {num_slices} slices, and replica is the axis "
+            f"across them: set mesh.replica={num_slices}"
+        )
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _num_slices(devices: Sequence[jax.Device]) -> int:
+    """Of TPUs that only the data centre's network connects."""
+    if devices[0].platform != "tpu":
+        return 1
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def _shape(sizes: list[int], num_devices: int) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ class Chip:
     """bfloat16, per second."""
     link_bandwidth: float
     """Bytes per second that it can send to its neighbours, over all links."""
+    network_bandwidth: float
+    """Bytes per second that it can send to other slices: its part of its host's network."""
     clock: float
     """Cycles per second."""
     dimensions: int
@@ -31,56 +33,69 @@ class Chip:
 _GIB = 2.0**30
 
 # Memory: what the compiler of libtpu 0.0.51 says is available when a program does not fit.
-# Bandwidths and peaks: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links from
-# the pages of JAX's scaling book (jax-ml.github.io/scaling-book/tpus), all in one direction.
+# Bandwidths and peaks: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links and
+# all networks from JAX's scaling book (jax-ml.github.io/scaling-book/tpus), all in one direction.
 # Clocks: the peak over what the matrix units do in a cycle: 4 of 128 x 128 a TensorCore, from v6e
 # on as many as 4 of 256 x 256, which is what the compiler's cycles of an 8192^3 product allow.
 CHIPS = {
     "v4": Chip(
-        *("v4", 30.75 * _GIB, 1200e9, 275e12, 300e9, 1.05e9, 3),
+        *("v4", 30.75 * _GIB, 1200e9, 275e12, 300e9, 6.25e9, 1.05e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
         # Two TensorCores that JAX shows as one device.
         chip_config="megacore",
     ),
     "v5e": Chip(
-        *("v5e", 15.75 * _GIB, 819e9, 197e12, 200e9, 1.50e9, 2),
+        *("v5e", 15.75 * _GIB, 819e9, 197e12, 200e9, 3.125e9, 1.50e9, 2),
         examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     ),
     "v5p": Chip(
-        *("v5p", 95.73 * _GIB, 2765e9, 459e12, 600e9, 1.75e9, 3),
+        *("v5p", 95.73 * _GIB, 2765e9, 459e12, 600e9, 6.25e9, 1.75e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
         chip_config="megacore",
     ),
     "v6e": Chip(
-        *("v6e", 31.24 * _GIB, 1640e9, 918e12, 400e9, 1.75e9, 2),
+        *("v6e", 31.24 * _GIB, 1640e9, 918e12, 400e9, 12.5e9, 1.75e9, 2),
         examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     ),
     "tpu7x": Chip(
-        *("tpu7x", 94.74 * _GIB, 3690e9, 1153.5e12, 300e9, 2.2e9, 3),
+        *("tpu7x", 94.74 * _GIB, 3690e9, 1153.5e12, 300e9, 6.25e9, 2.2e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
         devices_per_chip=2,
     ),
 }
 
 
-def chip_of(topology: str) -> Chip:
-    """The chip of a topology such as `v5e:2x4`; raises UserError naming those that are known."""
-    name, _, shape = topology.partition(":")
+@dataclass(frozen=True)
+class Topology:
+    """`v5e:16x16`, or of several slices `2xv5e:16x16`."""
+
+    text: str
+    num_slices: int
+    chip: Chip
+    slice_name: str
+    """One slice, as the compiler calls it."""
+
+
+def topology_of(text: str) -> Topology:
+    """Reads a topology; raises UserError naming those that are known."""
+    found = re.fullmatch(r"(?:([1-9]\d*)x)?([a-z]\w*)(?::(.*))?", text)
+    number, name, shape = found.groups(default="") if found else ("", "", "")
     if name not in CHIPS:
-        raise UserError(f"--topology {topology}: no such TPU: {_known()}")
+        raise UserError(f"--topology {text}: no such TPU: {_known()}")
     chip = CHIPS[name]
     if not re.fullmatch(r"[1-9]\d*" + r"x[1-9]\d*" * (chip.dimensions - 1), shape):
-        raise UserError(f"--topology {topology}: {chip.name} is {_listed(chip)}")
-    return chip
+        raise UserError(f"--topology {text}: {chip.name} is {_listed(chip)}")
+    return Topology(text, int(number or 1), chip, f"{name}:{shape}")
 
 
-def no_such_topology(topology: str, reason: str) -> UserError:
+def no_such_topology(topology: Topology, reason: str) -> UserError:
     """For a shape that the compiler does not take."""
-    return UserError(f"--topology {topology}: {reason}; {_listed(chip_of(topology))}")
+    return UserError(f"--topology {topology.text}: {reason}; {_listed(topology.chip)}")
 
 
 def _known() -> str:
-    return "; ".join(_listed(chip) for chip in CHIPS.values())
+    listed = "; ".join(_listed(chip) for chip in CHIPS.values())
+    return f"{listed}; of several slices e.g. 2xv5e:16x16"
 
 
 def _listed(chip: Chip) -> str:

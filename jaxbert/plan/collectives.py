@@ -1,6 +1,8 @@
 """What the chips exchange in a step: kind, bytes and mesh axis."""
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from jaxbert.plan.groups import axes_of, groups_of
@@ -10,6 +12,8 @@ KINDS = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
     *("collective-permute", "collective-broadcast"),
 )
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+_CHAIN = re.compile(r'chain_id="(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -28,33 +32,48 @@ class Collective:
 def collectives_of(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
     """Sorted by bytes, the most first; `mesh` gives the size of every axis in the mesh's order."""
     found: dict[tuple[str, tuple[str, ...]], Collective] = {}
-    num_devices = 1
-    for size in mesh.values():
-        num_devices *= size
-    for name, times in program.runs.items():
+    for name, instruction, times in _exchanges(program):
         computation = program.computations[name]
-        for instruction in computation.values():
-            kind = instruction.opcode.removesuffix("-start")
-            if kind not in KINDS:
-                continue
-            groups = groups_of(instruction.attributes, num_devices)
+        between = _BETWEEN_SLICES.search(instruction.attributes)
+        if between is not None:
+            kind, axes = between[1].lower().replace("_", "-"), ("replica",)
+            size = mesh["replica"]
+        else:
+            groups = groups_of(instruction.attributes, math.prod(mesh.values()))
             if not groups.size:
                 continue
-            axes = axes_of(groups, mesh)
-            if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
-                # How XLA:TPU writes a reduce-scatter: a fusion that keeps a part of an all-reduce.
-                kind = "reduce-scatter"
-            num_bytes = _payload(kind, computation, instruction, groups.shape[1])
-            sent = num_bytes * _share(kind, groups.shape[1])
-            before = found.get((kind, axes), Collective(kind, axes, 0, 0, 0))
-            found[kind, axes] = Collective(
-                kind,
-                axes,
-                before.count + times,
-                before.num_bytes + times * num_bytes,
-                before.sent_bytes + times * sent,
-            )
+            kind = instruction.opcode.removesuffix("-start")
+            axes, size = axes_of(groups, mesh), groups.shape[1]
+        if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
+            # How XLA:TPU writes a reduce-scatter: a fusion that keeps a part of an all-reduce.
+            kind = "reduce-scatter"
+        num_bytes = _payload(kind, computation, instruction, size)
+        before = found.get((kind, axes), Collective(kind, axes, 0, 0, 0))
+        found[kind, axes] = Collective(
+            kind,
+            axes,
+            before.count + times,
+            before.num_bytes + times * num_bytes,
+            before.sent_bytes + times * num_bytes * _share(kind, size),
+        )
     return sorted(found.values(), key=lambda each: -each.num_bytes)
+
+
+def _exchanges(program: Program) -> Iterator[tuple[str, Instruction, float]]:
+    """(computation, instruction, times); what hosts send to other slices is among them."""
+    chains = set()
+    for name, times in program.runs.items():
+        for instruction in program.computations[name].values():
+            if instruction.opcode == "send" and _BETWEEN_SLICES.search(instruction.attributes):
+                yield name, instruction, times
+            if instruction.opcode.removesuffix("-start") not in KINDS:
+                continue
+            # One that goes on beside several fusions is written in each of them.
+            chain = _CHAIN.search(instruction.attributes)
+            if chain is None or chain[1] not in chains:
+                yield name, instruction, times
+            if chain is not None:
+                chains.add(chain[1])
 
 
 def _payload(kind: str, computation: Computation, instruction: Instruction, size: int) -> float:

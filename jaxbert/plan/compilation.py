@@ -19,7 +19,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_training
 from jaxbert.experiment.fit import training_step
 from jaxbert.parallel.mesh import make_mesh
-from jaxbert.plan.chips import chip_of, no_such_topology
+from jaxbert.plan.chips import Topology, no_such_topology
 from jaxbert.plan.subject import Subject
 from jaxbert.training.state import TrainState
 from jaxbert.training.step import gathering
@@ -69,12 +69,14 @@ def check_libtpu() -> None:
         raise UserError("the TPU compiler is not installed: pip install 'jaxbert[plan]'")
 
 
-def tpu_mesh(subject: Subject, topology: str) -> Mesh:
+def tpu_mesh(subject: Subject, topology: Topology) -> Mesh:
     """The mesh of the settings over the devices of a topology."""
-    chip = chip_of(topology)
     try:
         described = topologies.get_topology_desc(
-            platform="tpu", topology_name=topology, chip_config_name=chip.chip_config
+            platform="tpu",
+            topology_name=topology.slice_name,
+            chip_config_name=topology.chip.chip_config,
+            num_slices=topology.num_slices,
         )
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).partition(": ")[2] or str(error)
@@ -82,7 +84,7 @@ def tpu_mesh(subject: Subject, topology: str) -> Mesh:
     return make_mesh(subject.settings.mesh, described.devices)
 
 
-def compile_step(subject: Subject, phase: int, topology: str) -> Step:
+def compile_step(subject: Subject, phase: int, topology: Topology) -> Step:
     """Compiles the jitted step of training for one phase.
 
     Raises DoesNotFit, and UserError where mesh, batch and model do not go together.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxbert.plan.chips import Chip
+from jaxbert.plan.chips import Chip, Topology
 from jaxbert.plan.collectives import Collective
 from jaxbert.plan.report import Figure, PhaseReport
 
@@ -10,16 +10,20 @@ from jaxbert.plan.report import Figure, PhaseReport
 def time_figures(
     figures: dict[str, Figure],
     collectives: Sequence[Collective],
-    chip: Chip,
+    topology: Topology,
     *,
     tokens: float,
 ) -> dict[str, Figure]:
     """Bounds and estimates of a step of `tokens` places on all chips, side by side."""
+    chip = topology.chip
     matrix = figures["matrix_flops"].value / chip.peak_flops
     memory = figures["memory_traffic"].value / chip.memory_bandwidth
     cycles = figures["estimated_cycles"].value / chip.clock
-    links = sum(each.sent_bytes for each in collectives) / chip.link_bandwidth
-    seconds = max(matrix, memory, cycles) + links
+    is_sliced = topology.num_slices > 1
+    far = sum(each.sent_bytes for each in collectives if is_sliced and "replica" in each.axes)
+    near = sum(each.sent_bytes for each in collectives) - far
+    links, network = near / chip.link_bandwidth, far / chip.network_bandwidth
+    seconds = max(matrix, memory, cycles) + links + network
     model = figures["model_flops"].value
     return {
         "matrix_bound": Figure(
@@ -34,14 +38,14 @@ def time_figures(
         "link_bound": Figure(
             links,
             "seconds",
-            f"bytes that a chip must send at {chip.link_bandwidth / 1e9:,.0f} GB/s; between "
-            "slices it takes longer",
+            f"bytes that a chip must send at {chip.link_bandwidth / 1e9:,.0f} GB/s",
         ),
+        **({"network_bound": _network_bound(network, chip)} if is_sliced else {}),
         "step_time": Figure(
             seconds,
             "seconds",
-            "estimate: the largest of matrix_bound, memory_bound and cycles_estimate, and "
-            "link_bound as if nothing overlapped it",
+            "estimate: the largest of matrix_bound, memory_bound and cycles_estimate, and all "
+            "exchanges as if nothing overlapped them",
         ),
         "model_flops_utilization": Figure(
             model / seconds / chip.peak_flops, "share", "model_flops over step_time and peak"
@@ -53,6 +57,11 @@ def time_figures(
             tokens / seconds, "tokens/s", "all chips, every place of every row holding a token"
         ),
     }
+
+
+def _network_bound(seconds: float, chip: Chip) -> Figure:
+    how = f"bytes between slices at a chip's part of the network, {chip.network_bandwidth / 1e9:g}"
+    return Figure(seconds, "seconds", f"{how} GB/s; with a ring over the slices")
 
 
 def totals(

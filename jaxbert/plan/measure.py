@@ -17,6 +17,7 @@ from jaxbert.plan.traffic import hbm_bytes
 _NO_KERNELS = (
     *("AllocateBuffer", "AssumeGatherIndicesInBound", "GatherScatterIndicesBitpacked"),
     *("ConcatBitcast", "X64Combine", "X64SplitLow", "X64SplitHigh", "Sharding"),
+    *("ZeroCrop", "SliceId", "AsyncCollectiveStart", "AsyncCollectiveDone"),
 )
 
 

@@ -14,7 +14,7 @@ from jaxbert.config import to_values
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
-from jaxbert.plan.chips import chip_of
+from jaxbert.plan.chips import topology_of
 from jaxbert.plan.compilation import ENVIRONMENT, STEP_NAME, check_libtpu
 from jaxbert.plan.estimate import totals
 from jaxbert.plan.report import Plan
@@ -36,7 +36,7 @@ def plan(
     `texts` is a directory for the compiled programs. Raises UserError where the compiler is not
     installed, and where configuration and topology do not go together.
     """
-    chip_of(topology)
+    topology_of(topology)
     check_libtpu()
     number = 1 + len(config.phases) if isinstance(config, Pretrain) else 1
     plans = []

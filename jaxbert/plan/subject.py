@@ -149,7 +149,7 @@ def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
 
 def _described(name: str) -> tuple[EncoderConfig, list[str]]:
     """From config.json alone; of a published model that is not here, the preset of that name."""
-    short = name.rpartition("/")[2]
+    short = name.rpartition("/")[2].lower()
     if not Path(name).is_dir() and any(short in family.presets for family in FAMILIES.values()):
         return preset(short), [f"{name} is not here: its published architecture"]
     here = find_model(name).directory if Path(name).is_dir() else download(name, SMALL)

@@ -42,6 +42,8 @@ def _written(program: Program, instruction: Instruction) -> float:
         # (destination, source, context), or the source first: what moves is the smaller of them.
         ends = results[:2]
         return sum(end.is_in_hbm for end in ends) * min(end.num_bytes for end in ends)
+    if instruction.opcode == "send":
+        return 0.0
     if instruction.opcode.endswith("-start"):
         # (operands, results, context)
         results = results[len(instruction.operands) : 2 * len(instruction.operands)]

@@ -16,7 +16,7 @@ from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.parallel.rules import row_shards
 from jaxbert.plan import measure
-from jaxbert.plan.chips import Chip, chip_of
+from jaxbert.plan.chips import Chip, Topology, topology_of
 from jaxbert.plan.collectives import collectives_of
 from jaxbert.plan.compilation import DoesNotFit, Step, compile_step, text_of, tpu_mesh
 from jaxbert.plan.estimate import time_figures
@@ -55,7 +55,8 @@ def _answer(request: Request, path: Path) -> None:
     """Writes the report, once more when more is known: the compiler may end the process."""
     config_class = {"pretrain": Pretrain, "finetune": Finetune}[request.config["kind"]]
     subject = subject_of(for_tpu(parse_config(config_class, request.config)))
-    chip, mesh = chip_of(request.topology), tpu_mesh(subject, request.topology)
+    topology = topology_of(request.topology)
+    chip, mesh = topology.chip, tpu_mesh(subject, topology)
 
     def write(report: PhaseReport) -> None:
         chips = mesh.devices.size // chip.devices_per_chip
@@ -65,7 +66,7 @@ def _answer(request: Request, path: Path) -> None:
 
     report = _described(subject, request.phase, mesh)
     try:
-        step = compile_step(subject, request.phase, request.topology)
+        step = compile_step(subject, request.phase, topology)
     except DoesNotFit as error:
         write(_refused(report, error, chip))
         return
@@ -76,7 +77,7 @@ def _answer(request: Request, path: Path) -> None:
     text = text_of(step, Path(request.dump))
     if request.text is not None:
         Path(request.text).write_text(text, encoding="utf-8")
-    write(_with_program(report, Program.parse(text), step, chip))
+    write(_with_program(report, Program.parse(text), step, topology))
 
 
 def _described(subject: Subject, number: int, mesh: Mesh) -> PhaseReport:
@@ -102,13 +103,15 @@ def _refused(report: PhaseReport, error: DoesNotFit, chip: Chip) -> PhaseReport:
     return replace(report, fits=False, figures=figures, notes=[f"does not fit: {error}"])
 
 
-def _with_program(report: PhaseReport, program: Program, step: Step, chip: Chip) -> PhaseReport:
+def _with_program(
+    report: PhaseReport, program: Program, step: Step, topology: Topology
+) -> PhaseReport:
     figures = report.figures | measure.program_figures(program) | measure.cost_figures(step)
     collectives = collectives_of(program, report.mesh)
     tokens = report.batch_size * report.tokens
     return replace(
         report,
-        figures=figures | time_figures(figures, collectives, chip, tokens=tokens),
+        figures=figures | time_figures(figures, collectives, topology, tokens=tokens),
         collectives=collectives,
         most_expensive=most_expensive(program, _SHOWN),
         notes=measure.notes(program),

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import jax
 import pytest
 
@@ -45,3 +47,39 @@ def test_a_mesh_may_span_some_of_the_devices():
 def test_sizes_that_do_not_multiply_to_the_devices_are_refused(config: MeshConfig, message: str):
     with pytest.raises(UserError, match=message):
         make_mesh(config)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What a mesh is built of, where there are no TPUs."""
+
+    id: int
+    slice_index: int
+    coords: tuple[int, int, int]
+    platform: str = "tpu"
+    device_kind: str = "TPU v6 lite"
+    core_on_chip: int = 0
+    process_index: int = 0
+
+
+def slices_of_a_pod(number: int) -> list[Chip]:
+    """Each of 4 x 4 chips, in an order that mixes them."""
+    return [Chip(16 * n + i, n, (i % 4, i // 4, 0)) for i in range(16) for n in range(number)]
+
+
+def test_replica_alone_leads_from_one_slice_to_another():
+    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2), slices_of_a_pod(2))
+    assert mesh.devices.shape == (2, 4, 2, 2)
+    for number, devices in enumerate(mesh.devices):
+        assert {chip.slice_index for chip in devices.flat} == {number}
+    assert len(set(mesh.devices.flat)) == 32
+
+
+def test_slices_without_an_axis_across_them_are_refused_with_its_value():
+    with pytest.raises(UserError, match=r"there are 2 slices, .*: set mesh.replica=2$"):
+        make_mesh(MeshConfig(), slices_of_a_pod(2))
+
+
+def test_an_axis_may_be_a_part_of_a_ring_of_chips():
+    mesh = make_mesh(MeshConfig(tensor=2), slices_of_a_pod(1))
+    assert mesh.devices.shape == (1, 8, 1, 2)

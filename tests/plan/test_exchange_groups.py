@@ -89,3 +89,39 @@ ENTRY %main (p0: bf16[100], p1: f32[8]) -> bf16[100] {
     assert (gathered.num_bytes, gathered.sent_bytes) == (400, 200)
     scattered = found["reduce-scatter", ("tensor",)]
     assert (scattered.num_bytes, scattered.sent_bytes) == (32, 16)
+
+
+def test_what_goes_on_beside_several_fusions_is_one_exchange():
+    body = """ (p: bf16[8]) -> bf16[16] {
+  %p = bf16[8]{0} parameter(0)
+  ROOT %g = bf16[16]{0} all-gather(%p), replica_groups=[4,2]<=[8], frontend_attributes={chain_id="3"}
+}
+
+"""
+    text = (
+        f"%begin{body}%end{body}"
+        + """ENTRY %main (p0: bf16[8]) -> bf16[16] {
+  %p0 = bf16[8]{0} parameter(0)
+  %a = bf16[16]{0} fusion(%p0), kind=kCustom, calls=%begin
+  ROOT %b = bf16[16]{0} fusion(%p0), kind=kCustom, calls=%end
+}
+"""
+    )
+    [found] = collectives_of(Program.parse(text), MESH)
+    assert (found.count, found.num_bytes, found.sent_bytes) == (1, 32, 16)
+
+
+def test_what_hosts_send_to_other_slices_is_an_exchange_along_replica():
+    text = """ENTRY %main (p0: f32[100]) -> f32[100] {
+  %p0 = f32[100]{0} parameter(0)
+  %t = token[] after-all()
+  %s = (f32[100]{0}, u32[], token[]) send(%p0, %t), channel_id=2, is_host_transfer=true, \
+frontend_attributes={_xla_megascale_target="{1,2}x{0:7}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %r = (f32[100]{0}, u32[], token[]) recv(%t), channel_id=1, is_host_transfer=true, \
+frontend_attributes={_xla_megascale_target="{1,2}x{0:7}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  ROOT %d = (f32[100]{0}, token[]) recv-done(%r), channel_id=1, is_host_transfer=true
+}
+"""
+    [found] = collectives_of(Program.parse(text), {**MESH, "replica": 4})
+    assert (found.kind, found.axes, found.count) == ("all-reduce", ("replica",), 1)
+    assert (found.num_bytes, found.sent_bytes) == (400, 400 * 2 * 3 / 4)

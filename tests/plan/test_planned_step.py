@@ -8,7 +8,11 @@ import pytest
 import yaml
 
 from jaxbert.cli import main
+from jaxbert.plan.chips import topology_of
+from jaxbert.plan.collectives import Collective
 from jaxbert.plan.compilation import DoesNotFit
+from jaxbert.plan.estimate import time_figures
+from jaxbert.plan.report import Figure
 
 HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
 needs_libtpu = pytest.mark.skipif(
@@ -146,6 +150,8 @@ def test_a_mesh_that_does_not_divide_the_chips_is_one_line(configuration, capsys
         ("v9:2x2", "no such TPU: v4:{2x2x1,"),
         ("v5e", "v5e is v5e:{1x1,2x2,2x4,"),
         ("v5p:2x4", "v5p is v5p:{2x2x1,"),
+        ("2xv5e:8", "v5e is v5e:{1x1,2x2,2x4,"),
+        ("0xv5e:2x4", "no such TPU"),
     ],
 )
 def test_an_unknown_topology_is_answered_with_the_known_ones(configuration, topology, said, capsys):
@@ -157,6 +163,28 @@ def test_an_unknown_topology_is_answered_with_the_known_ones(configuration, topo
 def test_a_shape_that_the_compiler_refuses_is_answered_with_others(configuration, capsys):
     assert main(["plan", str(configuration), "--topology", "v5e:3x3"]) == 2
     assert "v5e:{1x1,2x2,2x4," in capsys.readouterr().err
+
+
+def test_several_slices_are_written_in_front():
+    topology = topology_of("4xv5p:2x2x2")
+    assert (topology.num_slices, topology.chip.name) == (4, "v5p")
+    assert topology.slice_name == "v5p:2x2x2"
+    assert topology_of("v5e:16x16").num_slices == 1
+
+
+def test_the_network_between_slices_has_a_price_of_its_own():
+    counts = {"matrix_flops": 197e12, "memory_traffic": 0.0, "estimated_cycles": 0.0}
+    figures = {name: Figure(value, "", "") for name, value in counts.items()}
+    figures["model_flops"] = Figure(197e12, "", "")
+    exchanges = [
+        Collective("all-reduce", axes, 1, 0, sent)
+        for axes, sent in ((("data",), 200e9), (("replica",), 3.125e9))
+    ]
+    times = time_figures(figures, exchanges, topology_of("2xv5e:2x4"), tokens=3.0)
+    for name in ("link_bound", "network_bound", "tokens_per_second"):
+        assert times[name].value == pytest.approx(1.0)
+    near = time_figures(figures, exchanges, topology_of("v5e:2x4"), tokens=3.0)
+    assert "network_bound" not in near
 
 
 def test_without_the_compiler_the_extra_is_named(configuration, capsys, monkeypatch):
