@@ -36,8 +36,8 @@ def collectives_of(program: Program, mesh: Mapping[str, int]) -> list[Collective
         computation = program.computations[name]
         between = _BETWEEN_SLICES.search(instruction.attributes)
         if between is not None:
-            kind, axes = between[1].lower().replace("_", "-"), ("replica",)
-            size = mesh["replica"]
+            kind, size = between[1].lower().replace("_", "-"), mesh["replica"]
+            axes: tuple[str, ...] = ("replica",)
         else:
             groups = groups_of(instruction.attributes, math.prod(mesh.values()))
             if not groups.size:

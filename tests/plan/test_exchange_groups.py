@@ -94,7 +94,7 @@ ENTRY %main (p0: bf16[100], p1: f32[8]) -> bf16[100] {
 def test_what_goes_on_beside_several_fusions_is_one_exchange():
     body = """ (p: bf16[8]) -> bf16[16] {
   %p = bf16[8]{0} parameter(0)
-  ROOT %g = bf16[16]{0} all-gather(%p), replica_groups=[4,2]<=[8], frontend_attributes={chain_id="3"}
+  ROOT %g = bf16[16]{0} all-gather(%p), replica_groups=[4,2]<=[8], x={chain_id="3"}
 }
 
 """
