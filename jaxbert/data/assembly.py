@@ -18,14 +18,19 @@ Read = Callable[[Indices, Indices], NDArray[np.unsignedinteger]]
 
 def assemble(
     read: Read, pairs: Pairs, vocabulary: Vocabulary
-) -> tuple[NDArray[np.int32], Ragged, NDArray[np.int32]]:
-    """The examples of pairs: their ids and token types, int32 [tokens], and where each one is."""
-    starts = np.stack([pairs.a_start, pairs.b_start], axis=1).ravel()
-    counts = np.stack([pairs.a_length, pairs.b_length], axis=1).ravel()
-    # With [CLS] and [SEP] behind A, and with [SEP] behind B.
+) -> tuple[NDArray[np.int32], NDArray[np.int32] | None, Ragged]:
+    """The examples of pairs: their ids and token types, int32 [tokens], and where each one is.
+
+    The types are None where no example has a part B.
+    """
+    # Of A and B in turn.
+    starts, counts = np.empty((2, len(pairs.label), 2), np.int64)
+    starts[:, 0], starts[:, 1] = pairs.a_start, pairs.b_start
+    counts[:, 0], counts[:, 1] = pairs.a_length, pairs.b_length
     parts = counts + (counts > 0)
-    parts[0::2] = pairs.a_length + 2
-    examples = Ragged(parts[0::2] + parts[1::2])
+    parts[:, 0] = pairs.a_length + 2
+    examples = Ragged(parts.sum(axis=1))
+    starts, counts, parts = starts.ravel(), counts.ravel(), parts.ravel()
     ends = np.cumsum(parts)
     input_ids = np.empty(parts.sum(), np.int32)
     is_text = np.ones(len(input_ids), bool)
@@ -37,5 +42,7 @@ def assemble(
         is_text[places] = False
     filled = counts > 0
     input_ids[is_text] = read(starts[filled], counts[filled])
-    types = np.repeat(np.tile(np.arange(2, dtype=np.int32), len(examples.lengths)), parts)
-    return input_ids, examples, types
+    if not pairs.b_length.any():
+        return input_ids, None, examples
+    types = np.tile(np.arange(2, dtype=np.int32), len(examples.lengths))
+    return input_ids, np.repeat(types, parts), examples

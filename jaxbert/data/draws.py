@@ -6,17 +6,20 @@ example itself; this is the 32-bit member of the same family, evaluated on array
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
-_KEY_STEPS = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
-_ROUNDS = 10
-_GOLDEN = np.uint32(0x9E3779B9)
-_MIXERS = (np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35))
-_LOW_WORD = np.uint64(0xFFFFFFFF)
-_WORD_BITS = np.uint64(32)
+# Arrays without dimensions: NumPy takes twice as long with scalars, and a batch has few examples.
+_MULTIPLIERS = np.array(0xD2511F53, np.uint64), np.array(0xCD9E8D57, np.uint64)
+_KEY_STEPS = np.array(0x9E3779B9, np.uint64), np.array(0xBB67AE85, np.uint64)
+_ROUNDS = np.arange(10, dtype=np.uint64)
+_LOW_WORD = np.array(0xFFFFFFFF, np.uint64)
+_WORD_BITS = np.array(32, np.uint64)
+_GOLDEN = np.array(0x9E3779B9, np.uint32)
+_MIXERS = np.array(0x85EBCA6B, np.uint32), np.array(0xC2B2AE35, np.uint32)
+_SHIFTS = np.array(16, np.uint32), np.array(13, np.uint32)
 
 
 def philox(
@@ -27,21 +30,22 @@ def philox(
 
     Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.3.
     """
-    words = np.empty((3, 2, *np.broadcast(*counter, *key).shape), np.uint64)
-    # The words 0 and 2 go through a round together, so do 1 and 3, and the two of the key.
-    for place, word in enumerate((*counter[0::2], *counter[1::2], *key)):
-        words[divmod(place, 2)] = word
-    even, odd, keys = words
-    each = (2, *[1] * (even.ndim - 1))
-    multipliers, steps = _MULTIPLIERS.reshape(each), _KEY_STEPS.reshape(each)
-    for _ in range(_ROUNDS):
-        product = even * multipliers
-        even = (product >> _WORD_BITS)[::-1] ^ odd ^ keys
-        odd = product[::-1] & _LOW_WORD
-        keys = (keys + steps) & _LOW_WORD
-    return even[0], odd[0], even[1], odd[1]
+    word0, word1, word2, word3 = counter
+    schedules = [
+        np.add.outer(_ROUNDS * step, np.asarray(word, np.uint64)) & _LOW_WORD
+        for word, step in zip(key, _KEY_STEPS, strict=True)
+    ]
+    for key0, key1 in zip(*schedules, strict=True):
+        product0 = word0 * _MULTIPLIERS[0]
+        product1 = word2 * _MULTIPLIERS[1]
+        word0 = (product1 >> _WORD_BITS) ^ word1 ^ key0
+        word1 = product1 & _LOW_WORD
+        word2 = (product0 >> _WORD_BITS) ^ word3 ^ key1
+        word3 = product0 & _LOW_WORD
+    return word0, word1, word2, word3
 
 
+@lru_cache(maxsize=64)
 def hashed(seed: int, purpose: str, num_bytes: int) -> int:
     """An unsigned integer of `num_bytes` bytes that differs for any two (seed, purpose)."""
     digest = hashlib.blake2b(f"{seed}:{purpose}".encode(), digest_size=num_bytes).digest()
@@ -57,12 +61,14 @@ def word_keys(
     epoch = epochs.astype(np.uint64) & _LOW_WORD
     counter = (np.zeros_like(address), epoch, address & _LOW_WORD, address >> _WORD_BITS)
     first, second, *_ = philox(counter, (hashes & _LOW_WORD, hashes >> _WORD_BITS))
-    return np.stack([first, second], axis=1).astype(np.uint32)
+    keys = np.empty((len(purposes), 2, len(examples)), np.uint32)
+    keys[:, 0], keys[:, 1] = first, second
+    return keys
 
 
 def words_at(places: NDArray[np.integer], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Word number `places` of the examples with `keys` [2, ...], which broadcast: uint32."""
-    drawn = places.astype(np.uint32) * _GOLDEN + keys[0]
+    drawn = np.asarray(places, np.uint32) * _GOLDEN + keys[0]
     _mix(drawn)
     drawn ^= keys[1]
     _mix(drawn)
@@ -94,12 +100,14 @@ def mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def _mix(values: NDArray[np.uint32]) -> None:
-    shifted = np.right_shift(values, 16)
+    shifted = values >> _SHIFTS[0]
     values ^= shifted
     values *= _MIXERS[0]
-    values ^= np.right_shift(values, 13, out=shifted)
+    np.right_shift(values, _SHIFTS[1], shifted)
+    values ^= shifted
     values *= _MIXERS[1]
-    values ^= np.right_shift(values, 16, out=shifted)
+    np.right_shift(values, _SHIFTS[0], shifted)
+    values ^= shifted
 
 
 def uniforms(

@@ -17,21 +17,23 @@ Words = NDArray[np.uint32]
 Counts = NDArray[np.int64]
 
 
-def choose_tokens(maskable: Marks, drawn: Words, wanted: Counts, examples: Ragged) -> Counts:
+def choose_tokens(
+    maskable: Marks, drawn: Words, wanted: Counts, examples: Ragged
+) -> tuple[Counts, Counts]:
     """Of each example's maskable tokens `wanted` random ones, or all where there are not so many.
 
-    Their places in the flat array, ascending.
+    Their places in the flat array, ascending, and how many each example has.
     """
     ordered = examples.padded(np.where(maskable, drawn, np.uint32(0xFFFFFFFF)), 0xFFFFFFFF)
     ordered.sort(axis=1)
     last = ordered[np.arange(len(wanted)), np.minimum(wanted, examples.lengths) - 1]
     chosen = np.flatnonzero(maskable & (drawn <= examples.spread(last)))
-    count = np.diff(np.searchsorted(chosen, np.append(examples.starts, len(drawn))))
+    count = examples.among(chosen)
     if (count > wanted).any():
         # Two tokens drew the same number, once in a million examples.
-        rank = Ragged(count).columns
-        chosen = chosen[rank < np.repeat(wanted, count)]
-    return chosen
+        chosen = chosen[Ragged(count).columns < np.repeat(wanted, count)]
+        count = np.minimum(count, wanted)
+    return chosen, count
 
 
 def word_starts(maskable: Marks, continues: Marks) -> Marks:

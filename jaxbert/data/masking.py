@@ -31,7 +31,7 @@ from jaxbert.data.vocabulary import Vocabulary
 Ids = NDArray[np.int32]
 Places = NDArray[np.int64]
 
-_PURPOSES = ("masking", "masked runs", "mask replacement")
+_PURPOSES = ("masking", "mask replacement", "masked runs")
 
 IGNORED = -100
 """The label that counts for nothing (PyTorch's and transformers' convention)."""
@@ -78,10 +78,11 @@ def mask_tokens(
     maskable = ~vocabulary.is_special.take(input_ids)
     assert not maskable[examples.starts].any(), "an example must begin with a special token"
     wanted = num_predictions(examples.lengths, rates.probability, config.max_predictions)
-    keys = dict(zip(_PURPOSES, word_keys(seed, _PURPOSES, epochs, numbers), strict=True))
+    purposes = _PURPOSES[:2] if isinstance(config.units, TokenUnits) else _PURPOSES
+    keys = dict(zip(purposes, word_keys(seed, purposes, epochs, numbers), strict=True))
     if isinstance(config.units, TokenUnits):
         drawn = words_at(examples.columns, examples.spread(keys["masking"]))
-        places = choose_tokens(maskable, drawn, wanted, examples)
+        places, counts = choose_tokens(maskable, drawn, wanted, examples)
     else:
         is_start = word_starts(maskable, vocabulary.is_continuation.take(input_ids))
         if phrases is not None:
@@ -90,7 +91,7 @@ def mask_tokens(
             is_start &= ~found[0]
         chosen = _choose_units(maskable, is_start, wanted, config.units, examples, keys)
         places = np.flatnonzero(maskable & chosen)
-    counts = np.diff(np.searchsorted(places, np.append(examples.starts, len(input_ids))))
+        counts = examples.among(places)
     labels = input_ids[places]
     masked_ids = input_ids.copy()
     masked_ids[places] = _corrupt(

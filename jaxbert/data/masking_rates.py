@@ -68,6 +68,8 @@ def rates_at(
 
     `first` stands at step 0; nothing changes after the last point.
     """
+    if not points:
+        return first
     steps, rates = [0, *(point.step for point in points)], rates_of_points(first, points)
     if interpolation == "constant":
         return rates[bisect_right(steps, step) - 1]
@@ -83,4 +85,5 @@ def num_predictions(
 
     `lengths` count [CLS] and [SEP].
     """
-    return np.clip(np.rint(probability * lengths).astype(np.int64), 1, max_predictions)
+    wanted = np.maximum(np.rint(probability * lengths).astype(np.int64), 1)
+    return wanted if max_predictions is None else np.minimum(wanted, max_predictions)

@@ -6,6 +6,7 @@ correlated, and epochs of a few examples take it milliseconds per example.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,11 @@ def visit(seed: int, num_examples: int, positions: Indices) -> tuple[Indices, In
     if num_examples <= _SORTED:
         return epochs, _sorted(seed, num_examples, epochs, places)
     found, rows = np.unique(epochs, return_inverse=True)
-    keys = words(seed, "order", found, np.zeros_like(found), _ROUNDS)[rows]
+    drawn = np.array([_keys(seed, epoch) for epoch in found.tolist()], np.uint32)
+    keys = drawn.reshape(-1, _ROUNDS).T[:, rows]
     indices = _encipher(places, keys, num_examples)
     while (outside := np.flatnonzero(indices >= num_examples)).size:
-        indices[outside] = _encipher(indices[outside], keys[outside], num_examples)
+        indices[outside] = _encipher(indices[outside], keys[:, outside], num_examples)
     return epochs, indices
 
 
@@ -46,6 +48,12 @@ def _sorted(seed: int, num_examples: int, epochs: Indices, places: Indices) -> I
     return np.argsort(drawn, axis=1, kind="stable")[rows, places]
 
 
+@lru_cache(maxsize=16)
+def _keys(seed: int, epoch: int) -> NDArray[np.uint32]:
+    """Of the rounds: a few epochs are met again and again."""
+    return words(seed, "order", np.array([epoch]), np.zeros(1, np.int64), _ROUNDS)[0]
+
+
 def _encipher(numbers: Indices, keys: NDArray[np.uint32], num_examples: int) -> Indices:
     """A permutation of the first a * b numbers, few more than the examples.
 
@@ -54,8 +62,9 @@ def _encipher(numbers: Indices, keys: NDArray[np.uint32], num_examples: int) -> 
     """
     a = math.isqrt(num_examples - 1) + 1
     b = -(-num_examples // a)
-    left, right = np.divmod(numbers.astype(np.uint64), np.uint64(b))
-    for number, key in enumerate(keys.T):
+    bases = np.array(a, np.uint64), np.array(b, np.uint64)
+    left, right = np.divmod(numbers.astype(np.uint64), bases[1])
+    for number, key in enumerate(keys):
         drawn = mixed(right.astype(np.uint32) ^ key).astype(np.uint64)
-        left, right = right, (left + drawn) % np.uint64(b if number % 2 else a)
-    return (left * np.uint64(b) + right).astype(np.int64)
+        left, right = right, (left + drawn) % bases[number % 2]
+    return (left * bases[1] + right).astype(np.int64)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.data.masking import IGNORED, Masked
-from jaxbert.data.ragged import left_aligned
+from jaxbert.data.ragged import filled, left_aligned
 
 Indices = NDArray[np.int64]
 
@@ -157,14 +157,19 @@ class Layout:
         return np.arange(len(self.rows)) - before[self.rows]
 
     @cached_property
-    def _filled(self) -> Indices:
-        """Tokens of every row, which are at its beginning."""
+    def _tokens(self) -> Indices:
+        """Tokens of every row."""
         return self._sums(self.lengths)
 
     @cached_property
     def _first_token(self) -> Indices:
         """Of every row, among the tokens of all examples one after another."""
-        return np.cumsum(self._filled) - self._filled
+        return np.cumsum(self._tokens) - self._tokens
+
+    @cached_property
+    def _is_filled(self) -> NDArray[np.bool_]:
+        """[rows, capacity]: where tokens are, which is at the beginning of every row."""
+        return filled(self._tokens, self.capacity)
 
     def _sums(self, values: Indices) -> Indices:
         return np.bincount(self.rows, values, self.num_rows).astype(np.int64)
@@ -182,7 +187,7 @@ class Layout:
 
     def tokens(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
         """[tokens], which are those of the examples one after another -> [rows, capacity]."""
-        return left_aligned(values, self._filled, self.capacity, fill)
+        return left_aligned(values, self._is_filled, fill)
 
     def examples(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """[examples, ...] -> [rows, slots, ...]."""
@@ -199,7 +204,8 @@ class Layout:
         """
         counts = self._sums(masked.counts)
         columns = masked.places - np.repeat(self._first_token, counts)
+        is_used = filled(counts, width)
         return (
-            left_aligned(columns.astype(np.int32), counts, width, 0),
-            left_aligned(masked.labels, counts, width, IGNORED),
+            left_aligned(columns.astype(np.int32), is_used, 0),
+            left_aligned(masked.labels, is_used, IGNORED),
         )

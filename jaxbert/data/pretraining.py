@@ -128,6 +128,7 @@ class PretrainingData:
         vocabulary: Vocabulary | None = None,
     ):
         self.config = config
+        self._limits = config.limits
         self.seed = seed
         self._store = store
         self._vocabulary = vocabulary or _vocabulary_of(store)
@@ -178,7 +179,7 @@ class PretrainingData:
             found, rows = numbers[wanted], wanted
         epochs = epochs[rows]
         pairs = self._pairs(seed, epochs, found)
-        input_ids, examples, types = assemble(self._store.read, pairs, self._vocabulary)
+        input_ids, types, examples = assemble(self._store.read, pairs, self._vocabulary)
         masked = mask_tokens(
             input_ids,
             examples,
@@ -190,13 +191,16 @@ class PretrainingData:
             rates=rates,
             phrases=self._phrases,
         )
-        limits = self.config.limits
+        limits = self._limits
         layout = Layout(examples.lengths, rows, len(numbers), limits.tokens, limits.examples)
         assert limits.predictions is not None
         positions, labels = layout.predictions(masked, limits.predictions)
+        laid_ids = layout.tokens(masked.input_ids, self._vocabulary.pad_id)
         batch = {
-            "input_ids": layout.tokens(masked.input_ids, self._vocabulary.pad_id),
-            "token_type_ids": layout.tokens(types, 0),
+            "input_ids": laid_ids,
+            "token_type_ids": (
+                np.zeros_like(laid_ids) if types is None else layout.tokens(types, 0)
+            ),
             "masked_lm_positions": positions,
             "labels": labels,
         }

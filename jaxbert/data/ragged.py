@@ -40,13 +40,24 @@ class Ragged:
         """How many tokens of every example are marked."""
         return np.add.reduceat(marks, self.starts, dtype=np.int64)
 
+    def among(self, places: Indices) -> Indices:
+        """How many of some places in the flat arrays, ascending, are in every example."""
+        counts = np.searchsorted(places, self.starts + self.lengths)
+        counts[1:] -= counts[:-1].copy()
+        return counts
+
     def padded(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
         """An example a row: [tokens] -> [examples, longest]."""
-        return left_aligned(values, self.lengths, self.lengths.max(initial=1), fill)
+        return left_aligned(values, filled(self.lengths, self.lengths.max(initial=1)), fill)
 
 
-def left_aligned(values: NDArray[Any], counts: Indices, width: int, fill: int) -> NDArray[Any]:
-    """The first counts[0] values in row 0, the next counts[1] in row 1, ...: [rows, width]."""
-    laid = np.full((len(counts), width), fill, values.dtype)
-    laid[np.arange(width, dtype=np.int32) < counts.astype(np.int32)[:, None]] = values
+def filled(counts: Indices, width: int) -> NDArray[np.bool_]:
+    """Marks the first counts[0] columns of row 0, counts[1] of row 1, ...: [rows, width]."""
+    return np.arange(width, dtype=np.int32) < counts.astype(np.int32)[:, None]
+
+
+def left_aligned(values: NDArray[Any], is_filled: NDArray[np.bool_], fill: int) -> NDArray[Any]:
+    """Values one after another at the marks of `filled`, and `fill` elsewhere."""
+    laid = np.full(is_filled.shape, fill, values.dtype)
+    laid[is_filled] = values
     return laid

@@ -142,7 +142,9 @@ def test_no_run_goes_on_in_a_row_that_follows_without_a_special_token():
 def test_tokens_that_draw_the_same_number_do_not_exceed_what_is_wanted():
     maskable = np.array([False, True, True, True, True, True, False, True])
     examples = Ragged(np.array([4, 4]))
-    chosen = choose_tokens(maskable, np.full(8, 7, np.uint32), np.array([2, 5]), examples)
+    drawn = np.full(8, 7, np.uint32)
+    chosen, counts = choose_tokens(maskable, drawn, np.array([2, 5]), examples)
+    assert counts.tolist() == [2, 3]
     assert chosen.tolist() == [1, 2, 4, 5, 7]
 
 
@@ -154,7 +156,9 @@ def test_the_tokens_with_the_smallest_numbers_are_chosen(largest):
     maskable = generator.random(lengths.sum()) < 0.8
     drawn = (2**32 - 1 - generator.integers(largest, size=lengths.sum())).astype(np.uint32)
     wanted = generator.integers(1, 12, 200)
-    chosen = set(choose_tokens(maskable, drawn, wanted, Ragged(lengths)).tolist())
+    places, counts = choose_tokens(maskable, drawn, wanted, Ragged(lengths))
+    chosen = set(places.tolist())
+    np.testing.assert_array_equal(counts, Ragged(lengths).among(places))
     for start, length, count in zip(lengths.cumsum() - lengths, lengths, wanted, strict=True):
         own = [place for place in range(start, start + length) if maskable[place]]
         highest = sorted(drawn[own])[:count][-1:]

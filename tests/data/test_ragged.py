@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxbert.data.ragged import Ragged, left_aligned
+from jaxbert.data.ragged import Ragged, filled, left_aligned
 
 
 def test_flat_arrays_are_read_by_example():
@@ -11,6 +11,7 @@ def test_flat_arrays_are_read_by_example():
     assert examples.spread(np.array([7, 8, 9])).tolist() == [7, 7, 8, 9, 9, 9]
     assert examples.spread(np.eye(3, dtype=int))[1].tolist() == [0, 0, 1, 0, 0, 0]
     assert examples.sums(np.array([1, 1, 0, 0, 1, 0], bool)).tolist() == [2, 0, 1]
+    assert examples.among(np.array([0, 3, 4])).tolist() == [1, 0, 2]
     assert examples.padded(np.arange(6), -1).tolist() == [[0, 1, -1], [2, -1, -1], [3, 4, 5]]
 
 
@@ -22,7 +23,7 @@ def test_no_examples_have_no_tokens():
 
 
 def test_values_that_do_not_fit_their_row_are_refused():
-    laid = left_aligned(np.arange(3), np.array([0, 2, 1]), 2, 9)
+    laid = left_aligned(np.arange(3), filled(np.array([0, 2, 1]), 2), 9)
     assert laid.tolist() == [[9, 9], [0, 1], [2, 9]]
     with pytest.raises(ValueError, match="assign 3 input values"):
-        left_aligned(np.arange(3), np.array([3, 0]), 2, 9)
+        left_aligned(np.arange(3), filled(np.array([3, 0]), 2), 9)
