@@ -15,8 +15,10 @@ from jaxbert.families import preset
 from jaxbert.nn.execution import PLAIN
 from jaxbert.nn.functional import abstract_params, init_params
 from jaxbert.nn.head import Head
+from jaxbert.optim.groups import group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
+from jaxbert.optim.unfreezing import stages
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 
 ROOT = Path(__file__).parents[1] / "configs"
@@ -78,5 +80,7 @@ def test_a_fine_tuning_configuration_builds_its_optimiser(path):
     encoder = preset("bert-base-uncased")
     params = abstract_params(encoder, Head("sequence_classification", labels=("a", "b")))
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, 1000)
-    optimizer = make_optimizer(config.optimizer, schedule, params)
+    frozen = group_labels(params, config.optimizer.freeze, config.optimizer.freeze_layers)
+    last = stages(config.unfreezing, frozen, 1000, lambda step: True)[-1]
+    optimizer = make_optimizer(config.optimizer, schedule, params, last.labels)
     assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
@@ -28,9 +27,10 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
-from jaxbert.optim.groups import group_labels
+from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
+from jaxbert.optim.unfreezing import Stage, stages
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
 from jaxbert.parallel.rows import RowPlacement
@@ -40,12 +40,12 @@ from jaxbert.training.flops import train_flops
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
+from jaxbert.training.phases import TrainingPhase, phase_of_state
 from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, abstract_state, new_state
 from jaxbert.training.step import (
-    TrainStep,
     gathering,
     jit_evaluation_step,
     jit_train_step,
@@ -163,30 +163,32 @@ def _fit(
     job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
 ) -> Fitted:
     started, make_params = time.perf_counter(), job.trainee.make_params
-    optimizer, target, step = training_step(
+    phases = training_phases(
         job.settings,
         job.task,
         job.apply,
         jax.eval_shape(make_params),
         num_steps=job.num_steps,
+        ends_epoch=job.data.train.ends_epoch,
         mesh=job.mesh,
     )
     if (latest := checkpoints.latest_step()) is None:
         shards = job.settings.step.shard_optimizer
+        optimizer = phases[0].optimizer
         state = new_state(make_params(), optimizer, job.mesh, shard_optimizer=shards)
     else:
         with ledger.spent("restore"):
-            state = _restore(job, checkpoints, latest, target)
+            state = _restore(job, checkpoints, latest, phases)
     first_step = int(state.step)
     with (
         closing(MetricLog(job.run.path, first_step)) as log,
         TrainingProgress(job.num_steps, first_step, quiet=quiet or not is_first()) as progress,
     ):
-        for line in (_opening(job, state), *job.data.notes):
+        for line in (_opening(job, state), *_described(phases), *job.data.notes):
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
-        loop = _loop(job, step, state.params, checkpoints, log, progress, ledger, profile)
+        loop = _loop(job, phases, state.params, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
         with ledger.spent("save"):
             checkpoints.wait()
@@ -194,7 +196,7 @@ def _fit(
         if outcome != "preempted" and best is not None and best != last_step:
             # Two states may be more than the devices hold.
             del state
-            state = _restore(job, checkpoints, best, target)
+            state = _restore(job, checkpoints, best, phases)
     results = _results(log, int(state.step), time.perf_counter() - started)
     if last_step == first_step:
         results |= in_first(lambda: _first_runtime(job.run))
@@ -202,25 +204,33 @@ def _fit(
     return Fitted(params, outcome, int(state.step), results)
 
 
-def training_step(
+def training_phases(
     settings: TrainingSettings,
     task: Task,
     apply: Callable[..., Any],
     params: Params,
     *,
     num_steps: int,
+    ends_epoch: Callable[[int], bool],
     mesh: Mesh,
-) -> tuple[optax.GradientTransformation, TrainState, TrainStep]:
-    """The optimiser, the abstract state and the jitted step for abstract `params`."""
+) -> tuple[TrainingPhase, ...]:
+    """For abstract `params`, what is trained from when on: one phase, or more with unfreezing."""
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
-    labels = group_labels(params, settings.optimizer.freeze, settings.optimizer.freeze_layers)
-    optimizer = make_optimizer(settings.optimizer, schedule, params, labels)
+    frozen = group_labels(params, settings.optimizer.freeze, settings.optimizer.freeze_layers)
     shards = settings.step.shard_optimizer
-    target = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
-    step = make_train_step(
-        apply, task, optimizer, schedule, labels, settings.step, settings.seed, mesh
-    )
-    return optimizer, target, jit_train_step(step, target, mesh)
+
+    def phase(stage: Stage) -> TrainingPhase:
+        optimizer = make_optimizer(settings.optimizer, schedule, params, stage.labels)
+        state = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
+        step = make_train_step(
+            apply, task, optimizer, schedule, stage.labels, settings.step, settings.seed, mesh
+        )
+        sizes = jax.tree.map(lambda x, label: x.size * (label != FROZEN), params, stage.labels)
+        num_trained = sum(jax.tree.leaves(sizes))
+        compiled = jit_train_step(step, state, mesh)
+        return TrainingPhase(stage.first_step, optimizer, state, compiled, num_trained)
+
+    return tuple(map(phase, stages(settings.unfreezing, frozen, num_steps, ends_epoch)))
 
 
 def _opening(job: _Job, state: TrainState) -> str:
@@ -237,9 +247,18 @@ def _opening(job: _Job, state: TrainState) -> str:
     )
 
 
+def _described(phases: Sequence[TrainingPhase]) -> list[str]:
+    """What is trained when, where that is not everything always."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(phases[0].state.params))
+    if phases[0].num_trained == size:
+        return []
+    trained = (f"{p.num_trained:,} after step {p.first_step:,}" for p in phases)
+    return [f"trained parameters: {', '.join(trained)}"]
+
+
 def _loop(
     job: _Job,
-    step: TrainStep,
+    phases: Sequence[TrainingPhase],
     params: Params,
     checkpoints: Checkpoints,
     log: MetricLog,
@@ -253,7 +272,7 @@ def _loop(
         num_steps=job.num_steps,
         ends_epoch=data.train.ends_epoch,
         accumulation_steps=settings.step.accumulation_steps,
-        step=step,
+        phases=phases,
         batches=partial(iterate, _rows_of(job)),
         evaluate=_evaluator(job, params),
         checkpoints=checkpoints,
@@ -324,8 +343,10 @@ def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:
     return ask
 
 
-def _restore(job: _Job, checkpoints: Checkpoints, step: int, target: TrainState) -> TrainState:
-    state, facts = checkpoints.restore(step, target)
+def _restore(
+    job: _Job, checkpoints: Checkpoints, step: int, phases: Sequence[TrainingPhase]
+) -> TrainState:
+    state, facts = checkpoints.restore(step, phase_of_state(phases, step).state)
     if facts["data"]["fingerprint"] != job.data.fingerprint:
         raise UserError(
             f"{job.run.path}: the training data is not what the checkpoint of step {step} was "

@@ -11,6 +11,7 @@ from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.optim.kinds import AdamW, OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.optim.unfreezing import UnfreezingConfig
 from jaxbert.parallel.mesh import MeshConfig
 from jaxbert.training.loop import LoopConfig
 from jaxbert.training.step import StepConfig
@@ -31,6 +32,8 @@ class TrainingSettings:
     execution: Execution = field(default_factory=Execution)
     optimizer: OptimizerConfig = field(default_factory=AdamW)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    unfreezing: UnfreezingConfig | None = None
+    """null: what `optimizer` does not freeze is trained from the start."""
     step: StepConfig = field(default_factory=StepConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_training
-from jaxbert.experiment.fit import training_step
+from jaxbert.experiment.fit import training_phases
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.plan.chips import Topology, no_such_topology
 from jaxbert.plan.subject import Subject
@@ -94,18 +94,20 @@ def compile_step(subject: Subject, phase: int, topology: Topology) -> Step:
     for encoder in trainee.encoders:
         sizes = [each.batch_size for each in subject.phases]
         check_training(settings, encoder, mesh, sizes, has_validation=True)
-    _, state, step = training_step(
+    # Of gradual unfreezing the last phase: it needs the most.
+    last = training_phases(
         settings,
         subject.task,
         gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh),
         jax.eval_shape(trainee.make_params),
         num_steps=subject.num_steps,
+        ends_epoch=lambda step: True,
         mesh=mesh,
-    )
+    )[-1]
     batch = _abstract_batch(subject, phase)
-    lowered = step.lower(state, batch)  # type: ignore[attr-defined]
+    lowered = last.step.lower(last.state, batch)  # type: ignore[attr-defined]
     try:
-        return Step(lowered.compile(), mesh, state)
+        return Step(lowered.compile(), mesh, last.state)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -1,6 +1,6 @@
 """The training loop: restore is done, then batch, step, and when due log, evaluate, save."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,10 +12,10 @@ from jaxbert.checkpoint.preservation import ranked
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
+from jaxbert.training.phases import TrainingPhase, entered, phase_at, phase_of_state
 from jaxbert.training.profile import Profile
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState
-from jaxbert.training.step import TrainStep
 from jaxbert.typing import HostBatch, Params
 
 Outcome = Literal["finished", "stopped_early", "preempted"]
@@ -43,7 +43,8 @@ class Loop:
     ends_epoch: Callable[[int], bool]
     """Whether a step is the first after which every example was seen once more."""
     accumulation_steps: int
-    step: TrainStep
+    phases: Sequence[TrainingPhase]
+    """Steps of one compiled program each, in order."""
     batches: Callable[[int, int], Iterator[HostBatch]]
     """(start, stop) -> this process's rows of those steps, a pure function of the step."""
     evaluate: Callable[[Params], Mapping[str, float] | None] | None
@@ -69,12 +70,16 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
     if _is_over(loop):
         return state, "stopped_early"
     loop.ledger.begin(step)
+    phase = phase_of_state(loop.phases, step)
     for batch in loop.ledger.waiting(loop.batches(step, loop.num_steps)):
         if loop.interrupted():
             break
+        if (due := phase_at(loop.phases, step)) is not phase:
+            loop.recorder.compiling()
+            state, phase = entered(due, state), due
         loop.profile.before(step)
         with loop.ledger.spent("dispatch"):
-            state, metrics = loop.step(state, placement.put(batch))
+            state, metrics = phase.step(state, placement.put(batch))
         step += 1
         loop.recorder.add(step, metrics, batch)
         loop.profile.after(step, metrics)

@@ -70,6 +70,11 @@ class Recorder:
         self._pending = (step, metrics, batch)
         self._progress.advance(step)
 
+    def compiling(self) -> None:
+        """The next step is one of another program: its time is mostly compilation."""
+        self.flush()
+        self._is_compiled = False
+
     def flush(self) -> None:
         """Records the step that is pending; raises UserError on a loss that is not finite."""
         if self._pending is None:
@@ -110,7 +115,7 @@ class Recorder:
         tokens, positions, flops = np.asarray(self._totals, np.float64).tolist()
         row: Row = {"padding": 1 - tokens / positions}
         if not self._is_compiled:
-            # The first step of a process is mostly compilation.
+            # The first step of a program is mostly compilation.
             return row
         seconds = max(time.perf_counter() - self._since, 1e-9)
         row["tokens_per_second"] = tokens / seconds

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from jaxbert.checkpoint.preservation import CheckpointConfig, ranked
@@ -14,6 +15,7 @@ from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.loop import Loop, LoopConfig, train
+from jaxbert.training.phases import TrainingPhase
 from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.state import TrainState
 
@@ -106,7 +108,7 @@ class Session:
             num_steps=NUM_STEPS,
             ends_epoch=lambda step: step * BATCH // EXAMPLES > (step - 1) * BATCH // EXAMPLES,
             accumulation_steps=self.accumulation_steps,
-            step=step,
+            phases=[TrainingPhase(0, optax.identity(), None, step, 1)],
             batches=lambda start, stop: (
                 {"numbers": np.full(BATCH, n, np.float32)} for n in range(start, stop)
             ),

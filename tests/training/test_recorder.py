@@ -103,6 +103,17 @@ def test_the_first_step_which_is_compiled_has_no_rate(make):
     assert log.rows[1]["tokens_per_second"] > 0
 
 
+def test_the_first_step_of_another_program_has_no_rate(make):
+    recorder, log = make()
+    for step in (1, 2):
+        recorder.add(step, metrics(), batch(12))
+    recorder.compiling()
+    for step in (3, 4):
+        recorder.add(step, metrics(), batch(12))
+    recorder.flush()
+    assert ["tokens_per_second" in row for row in log.rows] == [False, True, False, True]
+
+
 def test_utilisation_is_logged_where_the_peak_is_known(make, monkeypatch):
     recorder, log = make()
     assert recorder._peak is None
