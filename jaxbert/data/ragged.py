@@ -14,8 +14,8 @@ Indices = NDArray[np.int64]
 class Ragged:
     """Where the tokens of examples are when they lie one after another in flat arrays [tokens].
 
-    Those of example e are flat[starts[e] : starts[e] + lengths[e]]; no example is empty. Masks are
-    drawn in this form, and only then laid out in rows: what is short costs little.
+    Those of example e are flat[starts[e] : starts[e] + lengths[e]]. Masks are drawn in this form,
+    and only then laid out in rows: what is short costs little.
     """
 
     lengths: Indices
@@ -37,7 +37,7 @@ class Ragged:
         return np.repeat(values, self.lengths, axis=-1)
 
     def sums(self, marks: NDArray[np.bool_]) -> Indices:
-        """How many tokens of every example are marked."""
+        """How many tokens of every example are marked; none may be empty."""
         return np.add.reduceat(marks, self.starts, dtype=np.int64)
 
     def among(self, places: Indices) -> Indices:

@@ -171,9 +171,10 @@ class TokenStore:
         first, last = local // per_block, (local + lengths - 1) // per_block
         counts = np.where(lengths > 0, last - first + 1, 0)
         touched = _runs(self._first_blocks[numbers] + first, counts)
-        if self._is_checked[touched].all():
+        unchecked = touched[~self._is_checked[touched]]
+        if not len(unchecked):
             return
-        for block in np.unique(touched[~self._is_checked[touched]]).tolist():
+        for block in np.unique(unchecked).tolist():
             number = int(np.searchsorted(self._first_blocks, block, side="right")) - 1
             self.shards[number].check_block(block - int(self._first_blocks[number]))
             self._is_checked[block] = True

@@ -241,10 +241,10 @@ def spans_seen(store, data, batches):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_an_epoch_visits_every_span_once(store, options):
-    data = make(store, batch_size=1, **options)
+    data = make(store, **options)
     for epoch in range(2):
-        steps = range(epoch * data.num_rows, (epoch + 1) * data.num_rows)
-        counts = spans_seen(store, data, [data.batch(step) for step in steps])
+        rows = data.rows(epoch * data.num_rows + np.arange(data.num_rows), 0)
+        counts = spans_seen(store, data, [rows])
         # A swapped pair may begin with a sentence that the next span begins with.
         assert counts.sum() == data.num_examples
         assert (counts == 1).all()
@@ -253,11 +253,12 @@ def test_an_epoch_visits_every_span_once(store, options):
 def test_static_examples_repeat_after_the_duplicates_and_dynamic_ones_do_not(store):
     for num_duplicates, repeats in [(3, True), (None, False)]:
         masking = MaskingConfig(num_duplicates=num_duplicates)
-        data = make(store, batch_size=1, masking=masking)
+        data = make(store, masking=masking)
         num_rows = data.num_rows
+        batches = [data.rows(epoch * num_rows + np.arange(num_rows), 0) for epoch in range(6)]
         epochs = [
-            sorted(digest(data.batch(epoch * num_rows + i)) for i in range(num_rows))
-            for epoch in range(6)
+            sorted(digest({k: v[i] for k, v in batch.items()}) for i in range(num_rows))
+            for batch in batches
         ]
         assert (epochs[:3] == epochs[3:]) == repeats
         assert len({epochs[0][0], epochs[1][0], epochs[2][0]}) == 3
