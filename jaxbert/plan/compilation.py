@@ -84,12 +84,11 @@ def tpu_mesh(subject: Subject, topology: Topology) -> Mesh:
     return make_mesh(subject.settings.mesh, described.devices)
 
 
-def compile_step(subject: Subject, phase: int, topology: Topology) -> Step:
+def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     """Compiles the jitted step of training for one phase.
 
     Raises DoesNotFit, and UserError where mesh, batch and model do not go together.
     """
-    mesh = tpu_mesh(subject, topology)
     settings, trainee = subject.settings, subject.trainee
     for encoder in trainee.encoders:
         sizes = [each.batch_size for each in subject.phases]

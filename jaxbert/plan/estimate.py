@@ -18,7 +18,9 @@ def time_figures(
     chip = topology.chip
     matrix = figures["matrix_flops"].value / chip.peak_flops
     memory = figures["memory_traffic"].value / chip.memory_bandwidth
-    cycles = figures["estimated_cycles"].value / chip.clock
+    kernels = figures.get("kernel_cycles")
+    priced = figures["estimated_cycles"].value + (0.0 if kernels is None else kernels.value)
+    cycles = priced / chip.clock
     is_sliced = topology.num_slices > 1
     far = sum(each.sent_bytes for each in collectives if is_sliced and "replica" in each.axes)
     near = sum(each.sent_bytes for each in collectives) - far
@@ -33,8 +35,12 @@ def time_figures(
             memory, "seconds", f"memory_traffic at {chip.memory_bandwidth / 1e9:,.0f} GB/s"
         ),
         "cycles_estimate": Figure(
-            cycles, "seconds", f"estimated_cycles at {chip.clock / 1e9:.2f} GHz"
+            cycles,
+            "seconds",
+            f"estimated_cycles{'' if kernels is None else ' and kernel_cycles'} at "
+            f"{chip.clock / 1e9:.2f} GHz",
         ),
+        **_schedule_estimate(figures, chip),
         "link_bound": Figure(
             links,
             "seconds",
@@ -57,6 +63,14 @@ def time_figures(
             tokens / seconds, "tokens/s", "all chips, every place of every row holding a token"
         ),
     }
+
+
+def _schedule_estimate(figures: dict[str, Figure], chip: Chip) -> dict[str, Figure]:
+    if "scheduled_cycles" not in figures:
+        return {}
+    seconds = figures["scheduled_cycles"].value / chip.clock
+    how = f"scheduled_cycles at {chip.clock / 1e9:.2f} GHz, to be compared with cycles_estimate"
+    return {"schedule_estimate": Figure(seconds, "seconds", how)}
 
 
 def _network_bound(seconds: float, chip: Chip) -> Figure:

@@ -10,6 +10,7 @@ from jaxbert.plan.compilation import Step
 from jaxbert.plan.hlo import Program
 from jaxbert.plan.products import custom_calls, product_flops
 from jaxbert.plan.report import Figure
+from jaxbert.plan.schedule import PALLAS, Schedule
 from jaxbert.plan.subject import Phase, Subject
 from jaxbert.plan.traffic import hbm_bytes
 
@@ -85,15 +86,36 @@ def program_figures(program: Program) -> dict[str, Figure]:
     }
 
 
-def notes(program: Program) -> list[str]:
+def schedule_figures(schedule: Schedule) -> dict[str, Figure]:
+    """What the compiler scheduled; nothing where it wrote no schedules."""
+    if not schedule.bundles:
+        return {}
+    how = "instruction bundles of a core as the compiler scheduled them, loops as often as they run"
+    figures = {
+        "scheduled_cycles": Figure(
+            schedule.bundles, "cycles", f"{how}; without exchanges and waits for memory"
+        )
+    }
+    if schedule.pallas:
+        figures["kernel_cycles"] = Figure(schedule.pallas, "cycles", f"of Pallas kernels: {how}")
+    return figures
+
+
+def notes(program: Program, schedule: Schedule) -> list[str]:
     """What the figures of the program leave out."""
     found = []
     kernels = {
         name: int(times) for name, times in custom_calls(program).items() if name not in _NO_KERNELS
     }
+    if PALLAS in kernels:
+        found.append(f"products in {kernels.pop(PALLAS)} Pallas kernels are not in matrix_flops")
     if kernels:
         listed = ", ".join(f"{times} x {name}" for name, times in kernels.items())
         found.append(f"kernels that no figure of the program includes: {listed}")
+    if schedule.missing_pallas:
+        found.append(f"Pallas kernels that are not priced: {len(schedule.missing_pallas)}")
+    if schedule.missing:
+        found.append(f"{len(schedule.missing)} fusions and kernels are not in scheduled_cycles")
     if program.unknown_loops:
         found.append(
             f"{len(program.unknown_loops)} loops with unknown trip counts are counted once"

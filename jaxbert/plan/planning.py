@@ -18,6 +18,7 @@ from jaxbert.plan.chips import topology_of
 from jaxbert.plan.compilation import ENVIRONMENT, STEP_NAME, check_libtpu
 from jaxbert.plan.estimate import totals
 from jaxbert.plan.report import Plan
+from jaxbert.plan.schedule import schedule_flags
 
 Watch = Callable[[str], None]
 """Takes a line about what is being done."""
@@ -52,17 +53,19 @@ def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Pat
     text = None if texts is None else str(texts / f"phase_{phase}.hlo.txt")
     with tempfile.TemporaryDirectory() as directory:
         path, dump = Path(directory) / "report.json", f"{directory}/dump"
+        schedule = f"{directory}/schedule"
         request = {
             "config": to_values(config),
             "topology": topology,
             "phase": phase,
             "dump": dump,
+            "schedule": schedule,
             "text": text,
         }
         process = subprocess.run(
             [sys.executable, "-m", "jaxbert.plan.worker", str(path)],
             input=json.dumps(request),
-            env=os.environ | ENVIRONMENT | {"XLA_FLAGS": _flags(dump)},
+            env=os.environ | ENVIRONMENT | _flags(dump, schedule),
             capture_output=True,
             text=True,
             check=False,
@@ -80,10 +83,11 @@ def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Pat
     return pydantic.TypeAdapter(Plan).validate_python(values)
 
 
-def _flags(dump: str) -> str:
-    """Those that there are, and that the compiler writes its programs down itself."""
+def _flags(dump: str, schedule: str) -> dict[str, str]:
+    """Those that there are, and that the compiler writes down its programs and their schedules."""
     dumped = f"--xla_dump_to={dump} --xla_dump_hlo_as_text --xla_dump_hlo_module_re={STEP_NAME}"
-    return f"{os.environ.get('XLA_FLAGS', '')} {dumped}"
+    added = {"XLA_FLAGS": dumped, "LIBTPU_INIT_ARGS": schedule_flags(schedule)}
+    return {name: f"{os.environ.get(name, '')} {flags}" for name, flags in added.items()}
 
 
 def _reason(printed: str) -> str:

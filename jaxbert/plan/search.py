@@ -25,6 +25,9 @@ CHOICES: tuple[tuple[Overrides, ...], ...] = (
         ("mesh.data=1", "mesh.fsdp=-1", "mesh.tensor=1"),
         ("mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=2"),
     ),
+    (("step.shard_optimizer=false",), ("step.shard_optimizer=true",)),
+    # Splash is refused where it cannot do what the model does, and what `auto` means is known.
+    (("execution.attention=splash",), ("execution.attention=xla",)),
 )
 """Settings that change nothing of what is learnt, one choice after another."""
 

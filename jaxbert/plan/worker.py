@@ -22,6 +22,7 @@ from jaxbert.plan.compilation import DoesNotFit, Step, compile_step, text_of, tp
 from jaxbert.plan.estimate import time_figures
 from jaxbert.plan.hlo import Program
 from jaxbert.plan.report import Figure, PhaseReport, Plan
+from jaxbert.plan.schedule import Schedule, schedule_of
 from jaxbert.plan.sources import most_expensive
 from jaxbert.plan.subject import Subject, for_tpu, subject_of
 
@@ -38,6 +39,8 @@ class Request:
     phase: int
     dump: str
     """Where the compiler writes its programs down."""
+    schedule: str
+    """Where it writes the schedules of their kernels."""
     text: str | None
     """A file for the compiled program."""
 
@@ -66,7 +69,7 @@ def _answer(request: Request, path: Path) -> None:
 
     report = _described(subject, request.phase, mesh)
     try:
-        step = compile_step(subject, request.phase, topology)
+        step = compile_step(subject, request.phase, mesh)
     except DoesNotFit as error:
         write(_refused(report, error, chip))
         return
@@ -77,7 +80,9 @@ def _answer(request: Request, path: Path) -> None:
     text = text_of(step, Path(request.dump))
     if request.text is not None:
         Path(request.text).write_text(text, encoding="utf-8")
-    write(_with_program(report, Program.parse(text), step, topology))
+    program = Program.parse(text)
+    schedule = schedule_of(program, Path(request.schedule))
+    write(_with_program(report, program, schedule, step, topology))
 
 
 def _described(subject: Subject, number: int, mesh: Mesh) -> PhaseReport:
@@ -104,9 +109,10 @@ def _refused(report: PhaseReport, error: DoesNotFit, chip: Chip) -> PhaseReport:
 
 
 def _with_program(
-    report: PhaseReport, program: Program, step: Step, topology: Topology
+    report: PhaseReport, program: Program, schedule: Schedule, step: Step, topology: Topology
 ) -> PhaseReport:
-    figures = report.figures | measure.program_figures(program) | measure.cost_figures(step)
+    figures = report.figures | measure.program_figures(program)
+    figures |= measure.schedule_figures(schedule) | measure.cost_figures(step)
     collectives = collectives_of(program, report.mesh)
     tokens = report.batch_size * report.tokens
     return replace(
@@ -114,7 +120,7 @@ def _with_program(
         figures=figures | time_figures(figures, collectives, topology, tokens=tokens),
         collectives=collectives,
         most_expensive=most_expensive(program, _SHOWN),
-        notes=measure.notes(program),
+        notes=measure.notes(program, schedule),
     )
 
 

@@ -112,6 +112,9 @@ def test_gradients_are_reduced_once_and_that_of_a_tied_table_twice(phase):
 def test_estimates_follow_from_the_counts(planned, phase, figures):
     assert figures["estimated_cycles"] > 0
     assert figures["cycles_estimate"] == pytest.approx(figures["estimated_cycles"] / 1.5e9)
+    assert 0 < figures["scheduled_cycles"] < 10 * figures["estimated_cycles"]
+    assert figures["schedule_estimate"] == pytest.approx(figures["scheduled_cycles"] / 1.5e9)
+    assert not phase["notes"], "every fusion has a schedule"
     assert figures["matrix_bound"] == pytest.approx(figures["matrix_flops"] / 197e12)
     assert figures["memory_bound"] == pytest.approx(figures["memory_traffic"] / 819e9)
     # A step reads and writes its whole state.
@@ -185,6 +188,15 @@ def test_the_network_between_slices_has_a_price_of_its_own():
         assert times[name].value == pytest.approx(1.0)
     near = time_figures(figures, exchanges, topology_of("v5e:2x4"), tokens=3.0)
     assert "network_bound" not in near
+
+
+def test_kernels_are_priced_beside_what_the_cost_model_knows():
+    counts = {"matrix_flops": 0.0, "memory_traffic": 0.0, "model_flops": 1.0}
+    counts |= {"estimated_cycles": 1.5e9, "kernel_cycles": 3e9, "scheduled_cycles": 6e9}
+    figures = {name: Figure(value, "", "") for name, value in counts.items()}
+    times = time_figures(figures, [], topology_of("v5e:2x4"), tokens=1.0)
+    assert times["cycles_estimate"].value == times["step_time"].value == pytest.approx(3.0)
+    assert times["schedule_estimate"].value == pytest.approx(4.0)
 
 
 def test_without_the_compiler_the_extra_is_named(configuration, capsys, monkeypatch):
