@@ -1,12 +1,15 @@
 """Where pieces begin and end, counted over all shards of a store that each count from 0."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+Shard = NDArray[np.unsignedinteger]
+Side = Literal["left", "right"]
 
 
 class Offsets:
@@ -15,7 +18,7 @@ class Offsets:
     `shards` are such arrays of each shard, from 0, often memory-mapped; they are not copied.
     """
 
-    def __init__(self, shards: Sequence[NDArray[np.unsignedinteger]]):
+    def __init__(self, shards: Sequence[Shard]):
         assert shards
         self.shards = tuple(shards)
         self.first_piece = _starts([len(shard) - 1 for shard in shards])
@@ -25,30 +28,46 @@ class Offsets:
         return int(self.first_piece[-1]) + 1
 
     def __getitem__(self, pieces: Indices) -> Indices:
-        if len(self.shards) == 1:
-            return self.shards[0][pieces].astype(np.int64)
+        def look(shard: Shard, local: Indices) -> Shard:
+            return shard[local]
+
         # The last offset of a shard is the first of the next one.
-        owners = np.searchsorted(self.first_piece[1:-1], pieces, side="right")
-        found = np.empty(np.shape(pieces), np.int64)
-        for shard in np.unique(owners):
-            here = owners == shard
-            local = pieces[here] - self.first_piece[shard]
-            found[here] = self.shards[shard][local] + self.first_value[shard]
-        return found
+        return self._by_shard(pieces, self.first_piece, "right", look, self.first_value)
 
     def searchsorted(self, values: Indices, *, right: bool = False) -> Indices:
         """As `np.searchsorted`; values go from 0 to the last offset."""
-        side: Literal["left", "right"] = "right" if right else "left"
-        if len(self.shards) == 1:
-            return np.searchsorted(self.shards[0], values.astype(self.shards[0].dtype), side=side)
-        owners = np.searchsorted(self.first_value[1:-1], values, side=side)
-        found = np.empty(np.shape(values), np.int64)
-        for shard in np.unique(owners):
-            here, part = owners == shard, self.shards[shard]
+        side: Side = "right" if right else "left"
+
+        def look(shard: Shard, local: Indices) -> Indices:
             # In the array's own dtype: numpy would convert the array to the values'.
-            local = (values[here] - self.first_value[shard]).astype(part.dtype)
-            found[here] = np.searchsorted(part, local, side=side) + self.first_piece[shard]
-        return found
+            return shard.searchsorted(local.astype(shard.dtype), side)
+
+        return self._by_shard(values, self.first_value, side, look, self.first_piece)
+
+    def _by_shard(
+        self,
+        numbers: Indices,
+        firsts: Indices,
+        side: Side,
+        look: Callable[[Shard, Indices], NDArray[np.integer]],
+        found_firsts: Indices,
+    ) -> Indices:
+        """What every shard finds for the numbers from its first one on, both counted from 0."""
+        # Sorted, those of a shard are a slice: there may be a hundred shards.
+        order = np.argsort(numbers, kind="stable")
+        ascending = numbers[order]
+        other_side: Side = "left" if side == "right" else "right"
+        ends = np.searchsorted(ascending, firsts[1:-1], side=other_side).tolist()
+        edges = [0, *ends, len(numbers)]
+        found = np.empty(len(numbers), np.int64)
+        for place, (start, end) in enumerate(pairwise(edges)):
+            if start < end:
+                local = ascending[start:end] - firsts[place]
+                found[start:end] = look(self.shards[place], local)
+                found[start:end] += found_firsts[place]
+        unsorted = np.empty_like(found)
+        unsorted[order] = found
+        return unsorted
 
 
 def _starts(counts: Sequence[int]) -> Indices:

@@ -19,11 +19,12 @@ def test_several_shards_act_as_one_array(seed):
     draws = np.random.default_rng(seed)
     shards, whole = random_shards(draws, int(draws.integers(1, 6)))
     offsets = Offsets(shards)
+    assert offsets[np.zeros(0, np.int64)].shape == (0,)
     assert len(offsets) == len(whole)
     pieces = draws.integers(0, len(whole), 200)
     np.testing.assert_array_equal(offsets[pieces], whole[pieces])
     np.testing.assert_array_equal(offsets[np.arange(len(whole))], whole)
-    values = np.arange(whole[-1] + 1)
+    values = draws.permutation(whole[-1] + 1)
     for side, right in [("left", False), ("right", True)]:
         found = offsets.searchsorted(values, right=right)
         np.testing.assert_array_equal(found, np.searchsorted(whole, values, side=side))
