@@ -7,15 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import init_params
+from jaxbert.nn.functional import init_some
 from jaxbert.nn.head import Head
-from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 Place = Callable[[str, np.ndarray], Any]
@@ -89,7 +87,7 @@ def assemble(
     place: Place,
 ) -> Params:
     """The params tree in float32, read from the file or drawn from `seed`, as `place` puts it."""
-    drawn = _draw(config, head, seed, fresh) if fresh else {}
+    drawn = init_some(config, head, seed, fresh) if fresh else {}
 
     def leaf(path: str) -> Any:
         read = drawn[path] if path in fresh else stored[path].read()
@@ -109,17 +107,6 @@ def _own(array: np.ndarray) -> np.ndarray:
     """
     is_taken = array.flags.c_contiguous and not array.flags.owndata
     return array.copy() if is_taken else array
-
-
-def _draw(
-    config: EncoderConfig, head: Head, seed: int, paths: Collection[str]
-) -> dict[str, np.ndarray]:
-    @jax.jit  # What is not returned is never computed: a new classifier costs no new encoder.
-    def draw() -> dict[str, jax.Array]:
-        params = flat(init_params(config, head, seed))
-        return {path: params[path] for path in paths}
-
-    return {path: np.asarray(value) for path, value in draw().items()}
 
 
 def _head_modules(paths: Iterable[str]) -> dict[str, list[str]]:

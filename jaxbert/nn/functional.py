@@ -1,6 +1,6 @@
 """The one place where modules become a pure function and a plain tree of arrays, and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,19 @@ def make_apply(
 def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
     """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
     return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
+
+
+def init_some(
+    config: EncoderConfig, head: Head, seed: int, paths: Collection[str]
+) -> dict[str, jax.Array]:
+    """Those of `init_params` at some paths: a new classifier costs no new encoder."""
+
+    @jax.jit  # What is not returned is never computed.
+    def draw() -> dict[str, jax.Array]:
+        params = flat(init_params(config, head, seed))
+        return {path: params[path] for path in paths}
+
+    return draw()
 
 
 def abstract_params(config: EncoderConfig, head: Head) -> Params:

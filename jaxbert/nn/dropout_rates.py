@@ -1,0 +1,44 @@
+"""The dropout of a run, where it is not that of the model."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+
+from jaxbert.nn.config import EncoderConfig
+
+Rate = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True)
+class DropoutConfig:
+    """Rates by site; null: the model's. A classifier's own is `task.classifier_dropout`."""
+
+    hidden: Rate | None = None
+    """Wherever no other site says otherwise: embeddings, outputs of blocks, heads."""
+    attention: Rate | None = None
+    """Of attention weights; kernels that never hold these need 0."""
+    embeddings: Rate | None = None
+    attention_output: Rate | None = None
+    """After the output projection of attention."""
+    mlp: Rate | None = None
+    """Between the two products of the feed-forward network."""
+
+
+_FIELDS = {
+    "hidden": "hidden_dropout_prob",
+    "attention": "attention_probs_dropout_prob",
+    "embeddings": "embedding_dropout_prob",
+    "attention_output": "attention_output_dropout_prob",
+    "mlp": "mlp_dropout_prob",
+}
+
+
+def with_dropout(encoder: EncoderConfig, dropout: DropoutConfig) -> EncoderConfig:
+    """The encoder to train with. What is exported keeps the rates that the model came with.
+
+    They belong to the run, whose config.yaml has them, and not every family's config.json has a
+    place for every site.
+    """
+    rates = {_FIELDS[site.name]: getattr(dropout, site.name) for site in fields(dropout)}
+    return replace(encoder, **{name: rate for name, rate in rates.items() if rate is not None})

@@ -1,0 +1,60 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_models import ALBERT, BERT, MODERNBERT, random_params
+
+from jaxbert.adapt.reinitialize import reinitialize_layers
+from jaxbert.errors import UserError
+from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
+from jaxbert.tree import flat
+
+HEAD = Head("sequence_classification", labels=("a", "b"))
+
+
+SHALLOW = replace(BERT, num_hidden_layers=2)
+
+
+def test_the_top_layers_and_the_pooler_are_those_of_a_new_model_and_the_rest_is_shared():
+    params = random_params(SHALLOW, HEAD)
+    old, fresh, other = flat(params), *(flat(init_params(SHALLOW, HEAD, seed)) for seed in (7, 8))
+    found = flat(reinitialize_layers(params, SHALLOW, HEAD, 1, seed=7))
+    assert [*found] == [*old]
+    begun = {path for path in old if found[path] is not old[path]}
+    assert begun == {path for path in old if path.startswith(("encoder/layers/1/", "pooler/"))}
+    for path in begun:
+        np.testing.assert_array_equal(found[path], fresh[path])
+        if "kernel" in path:
+            assert not np.array_equal(found[path], other[path])
+            # A normal distribution of 0.02 cut at two deviations.
+            assert np.abs(found[path]).max() <= 0.04
+            assert found[path].std() == pytest.approx(0.0176, rel=0.1)
+        else:
+            np.testing.assert_array_equal(found[path], float(path.endswith("scale")))
+
+
+def test_the_norm_after_the_last_layer_begins_anew_with_it():
+    head, config = Head("masked_lm"), replace(MODERNBERT, num_hidden_layers=1)
+    params = random_params(config, head)
+    found = flat(reinitialize_layers(params, config, head, 1, seed=0))
+    np.testing.assert_array_equal(found["encoder/final_norm/scale"], 1)
+    assert found["masked_lm/norm/scale"] is flat(params)["masked_lm/norm/scale"]
+
+
+def test_no_layers_are_no_change():
+    params = random_params(BERT, HEAD)
+    assert reinitialize_layers(params, BERT, HEAD, 0, seed=0) is params
+
+
+@pytest.mark.parametrize("count", [-1, 5])
+def test_layers_that_are_not_there_cannot_begin_anew(count: int):
+    with pytest.raises(
+        UserError, match=f"reinitialize_layers={count}: expected 0 to the model's 4"
+    ):
+        reinitialize_layers({}, BERT, HEAD, count, seed=0)
+
+
+def test_layers_that_share_parameters_begin_anew_together():
+    with pytest.raises(UserError, match="reinitialize_layers=1: layers of albert share"):
+        reinitialize_layers({}, ALBERT, HEAD, 1, seed=0)
