@@ -40,7 +40,7 @@ class DisentangledAttention(SelfAttention):
         """float32 sum of the kinds of scores, over the root of their number times the width."""
         positions, kinds = inputs.relative, self.relative.pos_att_type
         assert positions is not None
-        offsets = dropout(positions.embeddings, self.relative_dropout_rate, key)
+        offsets = dropout(positions.embeddings, self.relative_dropout_rate, key, rows=False)
         scores = jnp.einsum("bqnd,bknd->bnqk", query, keys, preferred_element_type=jnp.float32)
         if "c2p" in kinds:
             project = self.key if self.relative.share_att_key else self.position_key

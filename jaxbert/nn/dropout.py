@@ -3,23 +3,30 @@
 import jax
 import jax.numpy as jnp
 
+from jaxbert.nn.draws import by_row
 from jaxbert.typing import Array
 
 
-def dropout(x: Array, rate: float, key: Array | None) -> Array:
+def dropout(x: Array, rate: float, key: Array | None, *, rows: bool = True) -> Array:
     """Zeroes entries of `x` with probability `rate` and scales the rest; no key: returns `x`.
 
     Draws 8 bits per entry (a quarter of the bytes of 32), so the rate that acts is the nearest
     multiple of 1/256: 0.1 acts as 26/256. The scale uses the acting rate, which keeps the
-    expectation. The generator is the key's own implementation (threefry2x32, rbg, ...).
+    expectation. The generator is the key's own implementation (threefry2x32, rbg, ...). `rows`:
+    the first dimension of `x` is that of the batch; else all rows share what is drawn.
     """
     threshold = min(round(rate * 256), 255)
     if key is None or threshold == 0:
         return x
-    keep = jax.random.bits(key, x.shape, jnp.uint8) >= threshold
+    drawn = by_row(_bits, key, x) if rows else _bits(key, x)
+    keep = drawn >= threshold
     # In float32: the scale itself, rounded to bfloat16, would be 0.3 % off for every entry.
     scaled = (x.astype(jnp.float32) * (256 / (256 - threshold))).astype(x.dtype)
     return jnp.where(keep, scaled, jnp.zeros((), x.dtype))
+
+
+def _bits(key: Array, x: Array) -> Array:
+    return jax.random.bits(key, x.shape, jnp.uint8)
 
 
 def split_key(key: Array | None, count: int) -> tuple[Array | None, ...]:

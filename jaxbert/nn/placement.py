@@ -1,17 +1,22 @@
-"""On which devices a model computes, for the kernels that XLA cannot split over them by itself."""
+"""On which devices a model computes, for what XLA does not split over them by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+
+from jaxbert.typing import Array
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A mesh, and its axes that split the rows of a batch and the heads of attention."""
+    """A mesh, and its axes that split the rows of a batch and the heads of attention.
+
+    Within a `jax.shard_map` over some of the axes, arrays are those of one device along them.
+    """
 
     mesh: Mesh
     rows: tuple[str, ...]
@@ -23,14 +28,45 @@ class Placement:
         return str(self.mesh.devices.flat[0].platform)
 
     @property
+    def here(self) -> Mesh | AbstractMesh:
+        """The mesh of shardings of what is traced."""
+        return jax.sharding.get_abstract_mesh() if self.apart else self.mesh
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The axes of rows along which arrays are those of one device."""
+        manual = jax.sharding.get_abstract_mesh().manual_axes
+        return tuple(axis for axis in self.rows if axis in manual)
+
+    @property
     def by_row(self) -> PartitionSpec:
-        """Of an array [batch, ...]."""
-        return PartitionSpec(self.rows)
+        """Of an array [batch, ...], as it is here."""
+        return PartitionSpec(self._rows_here)
 
     @property
     def by_head(self) -> PartitionSpec:
-        """Of an array [batch, heads, ...]."""
-        return PartitionSpec(self.rows, self.heads)
+        """Of an array [batch, heads, ...], as it is here."""
+        return PartitionSpec(self._rows_here, self.heads)
+
+    @property
+    def _rows_here(self) -> tuple[str, ...] | None:
+        return tuple(axis for axis in self.rows if axis not in self.apart) or None
+
+    def each(
+        self,
+        function: Callable[..., Array],
+        in_specs: tuple[PartitionSpec, ...],
+        out_specs: PartitionSpec,
+    ) -> Callable[..., Array]:
+        """`function` called by every device with its part."""
+        return jax.shard_map(
+            function,
+            mesh=self.here,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            axis_names=set(self.mesh.axis_names) - set(self.apart),
+            check_vma=False,
+        )
 
 
 _PLACEMENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
@@ -55,3 +91,22 @@ def current_platform() -> str:
     """ "cpu", "gpu" or "tpu"."""
     placement = current_placement()
     return jax.default_backend() if placement is None else placement.platform
+
+
+def first_row(num_rows: int) -> Array | int:
+    """The number in the whole batch of the first of `num_rows` rows that are here."""
+    placement = current_placement()
+    if placement is None or not placement.apart:
+        return 0
+    return jax.lax.axis_index(placement.apart) * num_rows
+
+
+def all_rows(x: Array) -> Array:
+    """[batch, ...] of the whole batch, where `x` has the rows that are here.
+
+    For losses between rows: a device sums those of its own rows, as gradients expect.
+    """
+    placement = current_placement()
+    if placement is None or not placement.apart:
+        return x
+    return jax.lax.all_gather(x, placement.apart, tiled=True)

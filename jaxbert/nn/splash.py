@@ -55,13 +55,7 @@ def splash_attention(
 
     if placement is not None:
         rows, heads = placement.by_row, placement.by_head
-        attend = jax.shard_map(
-            attend,
-            mesh=placement.mesh,
-            in_specs=(heads, heads, heads, rows, rows),
-            out_specs=heads,
-            check_vma=False,
-        )
+        attend = placement.each(attend, (heads, heads, heads, rows, rows), heads)
     return attend(*inputs)[:, :, :length].swapaxes(1, 2)
 
 

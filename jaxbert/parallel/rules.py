@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxbert.errors import UserError
 from jaxbert.tree import map_with_path
@@ -57,7 +57,7 @@ def matching_rules(path: str) -> list[LogicalAxes]:
     return found
 
 
-def shardings(tree: Any, mesh: Mesh) -> Any:
+def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """Sharding of every leaf of a params or optimiser-state tree; single numbers replicate.
 
     Raises UserError where a dimension does not divide by its mesh axis.
@@ -65,7 +65,7 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh), tree)
 
 
-def gathered_shardings(params: Any, mesh: Mesh) -> Any:
+def gathered_shardings(params: Any, mesh: Mesh | AbstractMesh) -> Any:
     """As `shardings`, but whole along `fsdp`: what a device computes with."""
 
     def whole(sharding: NamedSharding) -> NamedSharding:
@@ -73,6 +73,16 @@ def gathered_shardings(params: Any, mesh: Mesh) -> Any:
         return NamedSharding(mesh, spec)
 
     return jax.tree.map(whole, shardings(params, mesh))
+
+
+def row_specs(params: Any, mesh: Mesh) -> Any:
+    """Of every parameter the dimensions that are split over axes of rows, which is `fsdp`."""
+
+    def spec(sharding: NamedSharding) -> PartitionSpec:
+        split = (axis if axis in ROWS and mesh.shape[axis] > 1 else None for axis in sharding.spec)
+        return PartitionSpec(*split)
+
+    return jax.tree.map(spec, shardings(params, mesh))
 
 
 def update_shardings(tree: Any, mesh: Mesh) -> Any:
@@ -97,7 +107,7 @@ def update_shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(split, tree, shardings(tree, mesh))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -128,7 +138,7 @@ def put_whole(x: ArrayOrNumpy, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> NamedSharding:
     rules = matching_rules(path)
     if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)

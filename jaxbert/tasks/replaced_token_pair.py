@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.draws import by_row
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.functional import Apply, init_params, make_apply
@@ -144,7 +145,7 @@ class PairApply:
         if sample_key is None:
             sample_key = jax.random.fold_in(jax.random.key(0), jnp.sum(input_ids))
         # Gumbel noise and the largest: a draw from the softmax, through which no gradient goes.
-        sampled = jax.random.categorical(sample_key, logits / self.pair.temperature)
+        sampled = by_row(jax.random.categorical, sample_key, logits / self.pair.temperature)
         original = _placed(input_ids, masked_lm_positions, labels, labels)
         filled = _placed(input_ids, masked_lm_positions, labels, sampled)
         judged = self.discriminator(

@@ -10,18 +10,16 @@ import optax
 from annotated_types import Ge
 from jax.sharding import Mesh
 
-from jaxbert.nn.placement import Placement, placed
-from jaxbert.optim.groups import FROZEN
+from jaxbert.nn.placement import placed
 from jaxbert.optim.optimizer import updates_done
 from jaxbert.parallel.rules import (
-    MESH_AXES,
-    ROWS,
     batch_sharding,
     gathered_shardings,
     replicated,
     update_shardings,
 )
 from jaxbert.tasks.task import Task, WeightedSums, run_model
+from jaxbert.training.gradients import GradientDtype, make_gradients, placement_on, total
 from jaxbert.training.state import TrainState
 from jaxbert.typing import Array, Batch, Params
 
@@ -40,7 +38,12 @@ class StepConfig:
     accumulation_steps: Annotated[int, Ge(1)] = 1
     """Microbatches per update; the update is that of the whole batch."""
     dropout_rng: Literal["auto", "threefry2x32", "rbg", "unsafe_rbg"] = "auto"
-    """Generator of dropout bits; auto: rbg on TPU (cheaper), threefry2x32 elsewhere."""
+    """Generator of dropout bits; auto: rbg on TPU (cheaper), threefry2x32 elsewhere.
+
+    threefry2x32 draws for every row what it would on one device, the others draw by device.
+    """
+    gradient_dtype: GradientDtype = "float32"
+    """In which gradients are summed over devices; bfloat16 sends half as much, and rounds."""
     shard_optimizer: bool = False
     """Every device keeps and updates its part of the optimiser's state (ZeRO-1)."""
     nonfinite: Literal["stop", "skip"] = "stop"
@@ -59,7 +62,7 @@ def make_train_step(
 ) -> TrainStep:
     """One update as a pure function (state, batch) -> (state, metrics).
 
-    `mesh` is asked for with `config.shard_optimizer` only.
+    Without `mesh` there is one device.
 
     Batch leaves are [accumulation_steps, rows, ...]. `labels` says which are FROZEN:
     gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
@@ -68,35 +71,11 @@ def make_train_step(
     a NaN.
     """
 
-    def microbatch_loss(
-        params: Params, batch: Batch, weights: dict[str, Array], key: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        params = _stop_frozen(params, labels)
-        output = run_model(apply, params, batch, key, inputs=task.model_inputs)
-        sums = task.loss_sums(output, batch)
-        losses = {name: _ratio(sums[name], weights[name]) for name in sums}
-        return _total(losses, task), losses
+    gradients = make_gradients(apply, task, labels, config.gradient_dtype, mesh)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
-        keys = jax.random.split(jax.random.fold_in(base, state.step), config.accumulation_steps)
-        weights = jax.tree.map(jnp.sum, jax.vmap(task.loss_weights)(batch))
-        gradient = jax.value_and_grad(microbatch_loss, has_aux=True)
-
-        def add_microbatch(total: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
-            micro, key = inputs
-            (_, losses), grads = gradient(state.params, micro, weights, key)
-            return jax.tree.map(jnp.add, total, (losses, grads)), None
-
-        if config.accumulation_steps == 1:
-            micro = jax.tree.map(lambda x: x[0], batch)
-            (_, losses), grads = gradient(state.params, micro, weights, keys[0])
-        else:
-            zeros = (
-                {name: jnp.zeros(()) for name in weights},
-                jax.tree.map(jnp.zeros_like, state.params),
-            )
-            (losses, grads), _ = jax.lax.scan(add_microbatch, zeros, (batch, keys))
+        losses, grads = gradients(state.params, batch, jax.random.fold_in(base, state.step))
         return _updated(state, grads, losses)
 
     def _updated(
@@ -108,7 +87,7 @@ def make_train_step(
             assert mesh is not None
             split = update_shardings(old, mesh)
             old, grads = (jax.lax.with_sharding_constraint(x, split) for x in (old, grads))
-        loss, norm = _total(losses, task), optax.tree.norm(grads)
+        loss, norm = total(losses, task), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, old)
         params = optax.apply_updates(old, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -131,12 +110,10 @@ def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     Left to itself, XLA splits activations as the parameters lie and exchanges them in every layer.
     Kernels, which XLA does not split, are told the mesh.
     """
-    heads = MESH_AXES["heads"]
-    assert heads is not None
-    placement = Placement(mesh, ROWS, heads)
 
     def gathered(params: Params, *args: Any, **kwargs: Any) -> Any:
-        whole = jax.lax.with_sharding_constraint(params, gathered_shardings(params, mesh))
+        placement = placement_on(mesh)
+        whole = jax.lax.with_sharding_constraint(params, gathered_shardings(params, placement.here))
         with placed(placement):
             return apply(whole, *args, **kwargs)
 
@@ -181,22 +158,6 @@ def jit_evaluation_step(step: EvaluationStep, params: Params, mesh: Mesh) -> Eva
         in_shardings=(placement, batch_sharding(mesh, microbatches=False)),
         out_shardings=replicated(mesh),
     )
-
-
-def _stop_frozen(params: Params, labels: Any) -> Params:
-    return jax.tree.map(
-        lambda label, x: jax.lax.stop_gradient(x) if label == FROZEN else x, labels, params
-    )
-
-
-def _total(losses: dict[str, Array], task: Task) -> Array:
-    factors = task.loss_factors
-    scaled = [factors[name] * x if name in factors else x for name, x in losses.items()]
-    return sum(scaled, jnp.zeros(()))
-
-
-def _ratio(total: Array, weight: Array) -> Array:
-    return jnp.where(weight > 0, total / jnp.maximum(weight, 1.0), 0.0)
 
 
 def _dropout_impl(name: str) -> str:

@@ -1,0 +1,144 @@
+"""Losses and gradients of a batch: of every device's rows apart, then summed over devices once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxbert.nn.draws import key_of_device
+from jaxbert.nn.placement import Placement, placed
+from jaxbert.optim.groups import FROZEN
+from jaxbert.parallel.rules import MESH_AXES, ROWS, row_specs
+from jaxbert.tasks.task import Task, run_model
+from jaxbert.typing import Array, Batch, Params
+
+Losses = dict[str, Array]
+GradientDtype = Literal["float32", "bfloat16"]
+Gradients = Callable[[Params, Batch, Array], tuple[Losses, Params]]
+"""(params, batch of [microbatches, rows, ...], key) -> losses of the batch and their gradients."""
+
+
+def make_gradients(
+    apply: Callable[..., Any], task: Task, labels: Any, dtype: GradientDtype, mesh: Mesh | None
+) -> Gradients:
+    """Gradients of the sum of the losses by the parameters that are not labelled as frozen.
+
+    Every device, or group of them along `tensor`, works on its rows alone. Sums over microbatches
+    are exchanged in `dtype` once at the end; those of parameters that are split over `fsdp` in
+    every microbatch, along that axis and in float32. XLA, left to split rows itself, exchanges
+    what each use of a tied table gives in a way of its own, may exchange in every microbatch, and
+    draws the dropout of all rows on every device.
+    """
+    axes = () if mesh is None else tuple(axis for axis in ROWS if mesh.shape[axis] > 1)
+
+    def of_own_rows(specs: Any, params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
+        weights = jax.lax.psum(_weights(task, batch), axes)
+        loss = partial(_losses, apply, task, labels, specs, weights)
+        losses, gradients = _accumulated(loss, params, batch, key_of_device(key))
+        sums = partial(_summed, axes, jnp.dtype(dtype))
+        return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs, gradients)
+
+    def gradients(params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
+        if mesh is None or not axes:
+            whole = jax.tree.map(lambda _: PartitionSpec(), params)
+            return of_own_rows(whole, params, batch, key)
+        specs = row_specs(params, mesh)
+        split = jax.shard_map(
+            partial(of_own_rows, specs),
+            mesh=mesh,
+            in_specs=(specs, PartitionSpec(None, axes), PartitionSpec()),
+            out_specs=(PartitionSpec(), specs),
+            axis_names=set(axes),
+            check_vma=False,
+        )
+        with placed(placement_on(mesh)):
+            return split(params, batch, key)
+
+    return gradients
+
+
+def placement_on(mesh: Mesh) -> Placement:
+    """What kernels and random draws need to know of a mesh."""
+    heads = MESH_AXES["heads"]
+    assert heads is not None
+    return Placement(mesh, ROWS, heads)
+
+
+def total(losses: Losses, task: Task) -> Array:
+    """What is minimised."""
+    factors = task.loss_factors
+    scaled = [factors[name] * x if name in factors else x for name, x in losses.items()]
+    return sum(scaled, jnp.zeros(()))
+
+
+def _weights(task: Task, batch: Batch) -> Losses:
+    """Of all microbatches, so that those of unequal weight add up to the loss of the batch."""
+    return jax.tree.map(jnp.sum, jax.vmap(task.loss_weights)(batch))
+
+
+def _losses(
+    apply: Callable[..., Any],
+    task: Task,
+    labels: Any,
+    specs: Any,
+    weights: Losses,
+    params: Params,
+    batch: Batch,
+    key: Array,
+) -> tuple[Array, Losses]:
+    params = jax.tree.map(_used, labels, specs, params)
+    output = run_model(apply, params, batch, key, inputs=task.model_inputs)
+    sums = task.loss_sums(output, batch)
+    losses = {name: _ratio(sums[name], weights[name]) for name in sums}
+    return total(losses, task), losses
+
+
+def _accumulated(
+    loss: Callable[[Params, Batch, Array], tuple[Array, Losses]],
+    params: Params,
+    batch: Batch,
+    key: Array,
+) -> tuple[Losses, Params]:
+    """Losses and gradients, added over microbatches; each has a dropout key of its own."""
+    count = jax.tree.leaves(batch)[0].shape[0]
+    keys = jax.random.split(key, count)
+    gradient = jax.grad(loss, has_aux=True)
+
+    def of_microbatch(micro: Batch, key: Array) -> tuple[Losses, Params]:
+        gradients, losses = gradient(params, micro, key)
+        return losses, gradients
+
+    def add(sums: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, of_microbatch(*inputs)), None
+
+    if count == 1:
+        return of_microbatch(jax.tree.map(lambda x: x[0], batch), keys[0])
+    shapes = jax.eval_shape(of_microbatch, jax.tree.map(lambda x: x[0], batch), keys[0])
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, (batch, keys))
+    return sums
+
+
+def _used(label: str, spec: PartitionSpec, x: Array) -> Array:
+    """Whole along `fsdp`: the gradient of a gathered array is summed and split again."""
+    x = jax.lax.stop_gradient(x) if label == FROZEN else x
+    for dimension, axis in enumerate(spec):
+        if axis is not None:
+            x = jax.lax.all_gather(x, axis, axis=dimension, tiled=True)
+    return x
+
+
+def _summed(
+    axes: tuple[str, ...], dtype: jnp.dtype, label: str, spec: PartitionSpec, gradient: Array
+) -> Array:
+    left = tuple(axis for axis in axes if axis not in spec)
+    if label == FROZEN or not left:
+        return gradient
+    return jax.lax.psum(gradient.astype(dtype), left).astype(gradient.dtype)
+
+
+def _ratio(sum_: Array, weight: Array) -> Array:
+    return jnp.where(weight > 0, sum_ / jnp.maximum(weight, 1.0), 0.0)
