@@ -1,0 +1,124 @@
+"""What devices exchange for the gradient of a batch, and that losses between rows see all rows."""
+
+import re
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_bert import ROWS, SIZES, pretraining_batch
+
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.placement import all_rows, first_row
+from jaxbert.optim.groups import FROZEN, group_labels
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.parallel.rules import batch_sharding, shardings
+from jaxbert.plan.collectives import collectives_of
+from jaxbert.plan.hlo import Program
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.training.gradients import make_gradients
+from jaxbert.training.step import gathering
+from jaxbert.tree import flat
+
+ENCODER, TASK = EncoderConfig(**SIZES | {"num_hidden_layers": 1}), MaskedLanguageModelling()
+PARTS = 2
+BYTES = sum(4 * leaf.size for leaf in jax.tree.leaves(abstract_params(ENCODER, TASK.head)))
+
+
+def lowered(dtype: Any, freeze: tuple[str, ...] = (), **axes: int) -> jax.stages.Lowered:
+    """Gradients of a small BERT in bfloat16, two microbatches of a row for each of 8 devices."""
+    mesh = make_mesh(MeshConfig(**axes))
+    params = abstract_params(ENCODER, TASK.head)
+    places = shardings(params, mesh)
+    params = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), params, places
+    )
+    apply = gathering(make_apply(ENCODER, TASK.head, jnp.bfloat16), mesh)
+    gradients = make_gradients(apply, TASK, group_labels(params, freeze), dtype, mesh)
+    place = batch_sharding(mesh, microbatches=True)
+    batch = {
+        name: jax.ShapeDtypeStruct((PARTS, *x.shape), x.dtype, sharding=place)
+        for name, x in pretraining_batch(0).items()
+    }
+
+    def of_step(params: Any, batch: Any) -> Any:
+        return gradients(params, batch, jax.random.key(0, impl="rbg"))
+
+    return jax.jit(of_step, out_shardings=(None, places)).lower(params, batch)
+
+
+def exchanged(program: jax.stages.Lowered) -> dict[str, int]:
+    """Numbers of arrays that devices add up, by their type, as the program is written."""
+    found: dict[str, int] = {}
+    pattern = r"stablehlo.all_reduce.*?\}\) : \((.*?)\) ->"
+    for operands in re.findall(pattern, program.as_text(), re.DOTALL):
+        for shape, dtype in re.findall(r"tensor<((?:\d+x)*)(\w+)>", operands):
+            size = int(np.prod([int(n) for n in shape.split("x") if n]))
+            found[dtype] = found.get(dtype, 0) + size * (size > 1)
+    return found
+
+
+def test_a_compiled_step_exchanges_every_gradient_once_whatever_its_uses_and_microbatches():
+    program = Program.parse(lowered("float32", data=8).compile().as_text())
+    mesh = {"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}
+    found = collectives_of(program, mesh)
+    assert {each.kind for each in found} == {"all-reduce"}
+    assert 0 <= sum(each.num_bytes for each in found) - BYTES <= 64, "and a few scalars"
+
+
+def test_gradients_are_exchanged_in_the_chosen_precision_and_frozen_ones_not_at_all():
+    frozen = r"encoder/embeddings/.*"
+    labels = flat(group_labels(abstract_params(ENCODER, TASK.head), (frozen,)))
+    leaves = flat(abstract_params(ENCODER, TASK.head))
+    trained = sum(leaf.size for path, leaf in leaves.items() if labels[path] != FROZEN)
+    program = lowered("bfloat16", (frozen,), data=8)
+    assert exchanged(program) == {"bf16": trained, "f32": 0}
+
+
+def test_a_device_draws_the_dropout_of_its_own_rows():
+    text = lowered("float32", data=4, tensor=2).as_text()
+    drawn = re.findall(r"stablehlo.rng_bit_generator .*tensor<(\d+)x[\dx]*ui8>", text)
+    assert len(drawn) == 4
+    assert set(drawn) == {str(ROWS // 4)}
+
+
+class BetweenRows(SimpleNamespace):
+    """The sum, over pairs of different rows, of the square of their product."""
+
+    model_inputs = ("x",)
+    loss_factors = MappingProxyType[str, float]({})
+
+    def loss_weights(self, batch: Any) -> dict[str, jax.Array]:
+        return {"loss": jnp.asarray(batch["x"].shape[0], jnp.float32)}
+
+    def loss_sums(self, output: jax.Array, batch: Any) -> dict[str, jax.Array]:
+        products = output @ all_rows(output).T
+        own = first_row(len(output)) + jnp.arange(len(output))
+        same = own[:, None] == jnp.arange(products.shape[1])[None]
+        return {"loss": jnp.sum(jnp.where(same, 0, products**2))}
+
+
+@pytest.mark.parametrize("axes", [{"data": 8}, {"replica": 2, "data": 2, "fsdp": 2}])
+def test_a_loss_between_rows_is_that_of_one_device(axes: dict[str, int]):
+    draws = np.random.default_rng(0)
+    batch = {"x": draws.normal(size=(PARTS, 16, 6)).astype(np.float32)}
+    kernel = draws.normal(size=(6, 4)).astype(np.float32)
+    params = {"pooler": {"dense": {"kernel": kernel, "bias": np.ones(4, np.float32)}}}
+
+    def apply(params: Any, *, x: jax.Array, key: jax.Array) -> jax.Array:
+        dense = params["pooler"]["dense"]
+        return x @ dense["kernel"] + dense["bias"][None]
+
+    labels = jax.tree.map(lambda _: "head", params)
+
+    def of(mesh: Any) -> Any:
+        gradients = make_gradients(apply, BetweenRows(), labels, "float32", mesh)  # type: ignore[arg-type]
+        return jax.jit(gradients)(params, batch, jax.random.key(0))
+
+    (losses, found), (right, expected) = of(make_mesh(MeshConfig(**axes))), of(None)
+    np.testing.assert_allclose(losses["loss"], right["loss"], rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
