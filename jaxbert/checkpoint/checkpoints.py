@@ -46,7 +46,7 @@ class Checkpoints:
     def best_step(self, scores: Mapping[int, float]) -> int | None:
         """Of the checkpoints that are kept the one with the best score; without any the newest."""
         kept = {step: scores[step] for step in self._manager.all_steps() if step in scores}
-        return ranked(kept, self.config.mode)[0] if kept else self.latest_step()
+        return ranked(kept, self.config.better)[0] if kept else self.latest_step()
 
     def save(
         self, step: int, state: Any, run: Mapping[str, Any], scores: Mapping[int, float]

@@ -1,12 +1,17 @@
 """Which checkpoints stay: the last ones, and those with the best score."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 from orbax.checkpoint import checkpoint_managers as orbax
+
+Mode = Literal["max", "min"]
+
+_LESS_IS_BETTER = r"(loss|error|perplexity|mse|mae)$"
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,18 @@ class CheckpointConfig:
     """How many with the best `metric` stay besides; needs `metric`."""
     metric: str | None = None
     """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["auto", "max", "min"] = "auto"
+    """Whether more or less of it is better; auto: less of a loss, an error or a perplexity."""
+
+    @property
+    def better(self) -> Mode:
+        """What `mode` means for `metric`."""
+        if self.mode != "auto":
+            return self.mode
+        return "min" if re.search(_LESS_IS_BETTER, self.metric or "") else "max"
 
 
-def ranked(scores: Mapping[int, float], mode: Literal["max", "min"]) -> list[int]:
+def ranked(scores: Mapping[int, float], mode: Mode) -> list[int]:
     """Steps from the best score to the worst; of equal ones the earliest first.
 
     Scores that are not finite come last: the log keeps of them only that.
@@ -51,6 +64,6 @@ class Preservation(orbax.PreservationPolicy):
     ) -> list[bool]:
         """For every checkpoint, oldest first, whether it stays."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        best = ranked({s: self.scores[s] for s in steps if s in self.scores}, self.config.mode)
+        best = ranked({s: self.scores[s] for s in steps if s in self.scores}, self.config.better)
         kept = {*steps[-self.config.keep_last :], *best[: self.config.keep_best]}
         return [step in kept for step in steps]

@@ -149,5 +149,5 @@ def _is_over(loop: Loop) -> bool:
     patience, by_step = loop.config.early_stopping_patience, scores(loop)
     if patience is None or not by_step:
         return False
-    best = ranked(by_step, loop.checkpoints.config.mode)[0]
+    best = ranked(by_step, loop.checkpoints.config.better)[0]
     return sum(step > best for step in by_step) >= patience

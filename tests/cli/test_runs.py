@@ -243,7 +243,7 @@ def test_sentence_pairs_with_whole_numbers_for_labels(fine_tuned, files, capsys,
 
 
 def test_numbers_are_predicted_end_to_end(fine_tuned, files, capsys, tmp_path):
-    run = fine_tuned("csv", "task.regression=true", "checkpoint.metric=loss", "checkpoint.mode=min")
+    run = fine_tuned("csv", "task.regression=true", "checkpoint.metric=loss")
     # In the run's own batches: a correlation of nearly equal predictions magnifies rounding.
     words = [str(run), "--data", str(files / "dev.csv"), "--batch-size", "8"]
     metrics = evaluation(capsys, *words, out=tmp_path / "m.json")

@@ -56,7 +56,7 @@ class Memory:
         if step not in self.saved:
             self.saved[step] = state
             self.history.append(step)
-        best = ranked({s: scores[s] for s in self.saved if s in scores}, self.config.mode)
+        best = ranked({s: scores[s] for s in self.saved if s in scores}, self.config.better)
         kept = {*sorted(self.saved)[-self.config.keep_last :], *best[: self.config.keep_best]}
         self.saved = {s: self.saved[s] for s in kept}
 
@@ -101,7 +101,7 @@ class Session:
             for _ in range(NUM_EVALUATION_BATCHES):
                 if polls():
                     return None
-            return {"score": math.sin(params), "loss": params}
+            return {"score": math.sin(params), "error": -math.sin(params), "loss": params}
 
         return Loop(
             config=self.config,
@@ -164,8 +164,9 @@ def test_an_epoch_ends_with_the_step_that_sees_its_last_example(session):
     assert evaluated_steps(made) == [3, 5, 8, 10]
 
 
-def test_patience_counts_evaluations_without_a_better_score(session):
-    tracked = CheckpointConfig(metric="score", keep_best=1)
+@pytest.mark.parametrize("metric", ["score", "error"])
+def test_patience_counts_evaluations_without_a_better_score(session, metric):
+    tracked = CheckpointConfig(metric=metric, keep_best=1)
     whole = session("whole", evaluate_every=1, checkpoint=tracked)
     whole.start(Polls())
     log = MetricLog(whole.directory, NUM_STEPS)
