@@ -51,11 +51,11 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     encoder = preset(config.model.preset or "bert-base-uncased")
     if isinstance(config.objective, ReplacedTokenConfig):
         pair = pair_of(config.objective, encoder)
-        trainee = trainee_of(pair, lambda: pair.init(0))
+        trainee = trainee_of(pair, lambda mesh: pair.init(0))
     else:
         head = MaskedLanguageModelling(config.data.sentence_pairs).head
-        trainee = Trainee.of(encoder, head, lambda: init_params(encoder, head, 0))
-    params = jax.eval_shape(trainee.make_params)
+        trainee = Trainee.of(encoder, head, lambda mesh: init_params(encoder, head, 0))
+    params = trainee.shapes
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
     optimizer = make_optimizer(config.optimizer, schedule, params)
     assert jax.tree.leaves(jax.eval_shape(optimizer.init, params))

@@ -21,9 +21,10 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.parameters import read
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import LayerMixture, Pooling
@@ -115,7 +116,7 @@ def finetune(
         check_run(run_path, config)
     train = read_sentences(config.train, config.task.columns, labelled=True)
     task = _task(config, train)
-    loaded = load_params(
+    loaded = open_params(
         config.model,
         head=task.head,
         seed=config.seed,
@@ -129,7 +130,7 @@ def finetune(
     fitted = fit(
         run,
         config,
-        Trainee.of(loaded.config, task.head, lambda: loaded.params),
+        Trainee.of(loaded.config, task.head, read(loaded)),
         per_text(task, config.windows),
         data,
         _num_steps(config, data.train.phases[0].rows.num_rows),
@@ -179,7 +180,7 @@ def _task(config: Finetune, train: Sentences) -> SequenceClassification:
 
 
 def _with_length(
-    config: Finetune, train: Sentences, loaded: Pretrained, tokenizer: Tokenizer
+    config: Finetune, train: Sentences, loaded: Opened, tokenizer: Tokenizer
 ) -> Finetune:
     """With a max_seq_length that is a number, and fits the model."""
     if config.max_seq_length != "auto":

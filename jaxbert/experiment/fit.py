@@ -21,11 +21,12 @@ from jaxbert.data.stream import EvaluationRows, Stream, evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_same_run, check_training
 from jaxbert.experiment.lock import sole_trainer
+from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
-from jaxbert.nn.functional import make_apply
+from jaxbert.nn.functional import abstract_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.optim.optimizer import make_optimizer
@@ -74,16 +75,19 @@ class Trainee:
     encoders: tuple[EncoderConfig, ...]
     make_apply: Callable[[jnp.dtype, Execution], Callable[..., Any]]
     """Compute dtype and execution -> the pure function that the task calls."""
-    make_params: Callable[[], Params]
+    shapes: Params
+    """Of the parameters, abstract."""
+    make_params: MakeParams
     flops: Callable[[HostBatch], float]
     """Model FLOPs of a training step on a batch."""
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: Head, make_params: Callable[[], Params]) -> "Trainee":
+    def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":
         """One encoder with its head."""
         return cls(
             (encoder,),
             lambda dtype, execution: make_apply(encoder, head, dtype, execution),
+            abstract_params(encoder, head),
             make_params,
             lambda batch: train_flops(encoder, batch),
         )
@@ -162,20 +166,21 @@ def fit(
 def _fit(
     job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
 ) -> Fitted:
-    started, make_params = time.perf_counter(), job.trainee.make_params
+    started = time.perf_counter()
     phases = training_phases(
         job.settings,
         job.task,
         job.apply,
-        jax.eval_shape(make_params),
+        job.trainee.shapes,
         num_steps=job.num_steps,
         ends_epoch=job.data.train.ends_epoch,
         mesh=job.mesh,
     )
     if (latest := checkpoints.latest_step()) is None:
         shards = job.settings.step.shard_optimizer
-        optimizer = phases[0].optimizer
-        state = new_state(make_params(), optimizer, job.mesh, shard_optimizer=shards)
+        params, optimizer = job.trainee.make_params(job.mesh), phases[0].optimizer
+        state = new_state(params, optimizer, job.mesh, shard_optimizer=shards)
+        del params
     else:
         with ledger.spent("restore"):
             state = _restore(job, checkpoints, latest, phases)

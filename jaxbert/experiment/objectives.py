@@ -1,16 +1,17 @@
 """What pretraining minimises: the choices of a configuration, and how they become a trainee."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import jax
 from annotated_types import Ge, Gt, Le
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel
 from jaxbert.experiment.fit import Trainee
+from jaxbert.experiment.parameters import MakeParams
 from jaxbert.families import family_of
-from jaxbert.hub.load import load_params
+from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.tasks.replaced_token_pair import (
@@ -57,7 +58,7 @@ def pair_of(config: ReplacedTokenConfig, discriminator: EncoderConfig) -> Replac
     if config.generator is None:
         generator = generator_of(config, discriminator)
     else:
-        generator = load_params(config.generator, head=GENERATOR).config
+        generator = open_params(config.generator, head=GENERATOR).config
     pair = ReplacedTokenPair(generator, discriminator, config.embedding_sharing, config.temperature)
     _check(pair)
     return pair
@@ -82,24 +83,26 @@ def generator_of(config: ReplacedTokenConfig, discriminator: EncoderConfig) -> E
     )
 
 
-def trainee_of(pair: ReplacedTokenPair, make_params: Callable[[], Params]) -> Trainee:
+def trainee_of(pair: ReplacedTokenPair, make_params: MakeParams) -> Trainee:
     """Generator and discriminator together."""
 
     def flops(batch: HostBatch) -> float:
         judged = {name: batch[name] for name in batch if name != "masked_lm_positions"}
         return train_flops(pair.generator, batch) + train_flops(pair.discriminator, judged)
 
-    return Trainee((pair.generator, pair.discriminator), pair.make_apply, make_params, flops)
+    encoders = pair.generator, pair.discriminator
+    shapes = jax.eval_shape(lambda: pair.init(0))
+    return Trainee(encoders, pair.make_apply, shapes, make_params, flops)
 
 
-def generator_params(config: ReplacedTokenConfig) -> Params:
+def opened_generator(config: ReplacedTokenConfig) -> Opened:
     """The generator to go on from; UserError where none is named."""
     if config.generator is None:
         raise UserError(
             "objective.generator: going on from a discriminator (model.from_pretrained) needs the "
             "generator that it was trained with"
         )
-    return load_params(config.generator, head=GENERATOR).params
+    return open_params(config.generator, head=GENERATOR)
 
 
 def trained_models(pair: ReplacedTokenPair, params: Params) -> dict[str, TrainedModel]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
+from jax.sharding import Mesh
 
 from jaxbert.config import nearest, parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
@@ -19,11 +20,12 @@ from jaxbert.experiment.objectives import (
     MaskedLMConfig,
     Objective,
     ReplacedTokenConfig,
-    generator_params,
+    opened_generator,
     pair_of,
     trained_models,
     trainee_of,
 )
+from jaxbert.experiment.parameters import drawn, read
 from jaxbert.experiment.pretraining_data import (
     PhaseConfig,
     StoreConfig,
@@ -36,13 +38,13 @@ from jaxbert.experiment.pretraining_data import (
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.families import family_of, preset
-from jaxbert.hub.load import Pretrained, load_params
+from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_config, check_tokenizer
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
-from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR
+from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
@@ -146,21 +148,18 @@ def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
         return _replaced_tokens(config, config.objective, store, tokenizer)
     task = MaskedLanguageModelling(config.data.sentence_pairs)
     head, name = task.head, config.model.from_pretrained
-    loaded = None if name is None else load_params(name, head=head, seed=config.seed)
+    loaded = None if name is None else open_params(name, head=head, seed=config.seed)
     encoder = _encoder(config, store, tokenizer, loaded)
     if family_of(encoder.model_type).architecture(head.kind) is None:
         raise UserError(
             f"data.sentence_pairs={config.data.sentence_pairs}: {encoder.model_type} has no head "
             "for sentence pairs: set data.sentence_pairs=none"
         )
-
-    def make_params() -> Params:
-        return init_params(encoder, head, config.seed) if loaded is None else loaded.params
-
+    fresh = drawn(init_params, encoder, head, seed=config.seed)
     return _Job(
         encoder,
         task,
-        Trainee.of(encoder, head, make_params),
+        Trainee.of(encoder, head, fresh if loaded is None else read(loaded)),
         lambda params: {"model": TrainedModel(params, encoder, head)},
     )
 
@@ -169,7 +168,7 @@ def _replaced_tokens(
     config: Pretrain, objective: ReplacedTokenConfig, store: TokenStore, tokenizer: Tokenizer
 ) -> _Job:
     name = config.model.from_pretrained
-    loaded = None if name is None else load_params(name, head=DISCRIMINATOR, seed=config.seed)
+    loaded = None if name is None else open_params(name, head=DISCRIMINATOR, seed=config.seed)
     encoder = _encoder(config, store, tokenizer, loaded)
     pair = pair_of(objective, encoder)
     if config.data.sentence_pairs != "none":
@@ -178,10 +177,13 @@ def _replaced_tokens(
             "of sentence pairs: set data.sentence_pairs=none"
         )
 
-    def make_params() -> Params:
-        if loaded is None:
-            return pair.init(config.seed)
-        return pair.joined(generator_params(objective), loaded.params)
+    if loaded is None:
+        make_params = drawn(ReplacedTokenPair.init, pair, seed=config.seed)
+    else:
+        models = read(opened_generator(objective)), read(loaded)
+
+        def make_params(mesh: Mesh) -> Params:
+            return pair.joined(*(make(mesh) for make in models))
 
     special_ids = tuple(sorted({tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id}))
     return _Job(
@@ -193,7 +195,7 @@ def _replaced_tokens(
 
 
 def _encoder(
-    config: Pretrain, store: TokenStore, tokenizer: Tokenizer, loaded: Pretrained | None
+    config: Pretrain, store: TokenStore, tokenizer: Tokenizer, loaded: Opened | None
 ) -> EncoderConfig:
     """That of the loaded model, or the preset with its overrides and the store's vocabulary."""
     if loaded is not None:

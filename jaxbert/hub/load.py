@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
@@ -26,6 +26,31 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A model whose files are known to hold its parameters, which are not read yet."""
+
+    directory: Path
+    config: EncoderConfig
+    head: Head
+    fresh: tuple[str, ...]
+    """Paths of the parameters that no file holds: drawn from the seed."""
+    unused: tuple[str, ...]
+    """Names of the tensors that belong to a head which this model does not have."""
+    seed: int
+    contents: Contents = field(repr=False)
+
+    def read(self, place: Place | None = None) -> Params:
+        """The parameters, float32.
+
+        `place(path, array)` takes each as soon as it is read, two at a time and from two threads,
+        and what it returns is kept in its stead: what puts it onto its devices at once never holds
+        two models. None: numpy arrays, so that the caller chooses the devices.
+        """
+        stored, place = self.contents.stored, _as_numpy if place is None else place
+        return assemble(stored, self.fresh, self.config, self.head, self.seed, place)
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A loaded model as values, and what its files did not settle."""
 
@@ -33,11 +58,10 @@ class Pretrained:
     config: EncoderConfig
     head: Head
     params: Params
-    """float32, as `place` made them; else numpy arrays, so that the caller chooses the devices."""
+    """As `Opened.read` gave them."""
     fresh: tuple[str, ...]
-    """Paths of the parameters that no file held: drawn from the seed."""
     unused: tuple[str, ...]
-    """Names of the tensors that belong to a head which this model does not have."""
+    """Both as in `Opened`."""
 
 
 def from_pretrained(
@@ -80,17 +104,41 @@ def load_params(
     ignore_mismatched_heads: bool = False,
     place: Place | None = None,
 ) -> Pretrained:
-    """Opens a model as plain values: a directory, a TensorFlow checkpoint, a hub id or a URL.
+    """`open_params`, and the parameters as `Opened.read` gives them."""
+    opened = open_params(
+        path_or_hub_id,
+        head=head,
+        labels=labels,
+        revision=revision,
+        seed=seed,
+        ignore_mismatched_heads=ignore_mismatched_heads,
+    )
+    return Pretrained(
+        directory=opened.directory,
+        config=opened.config,
+        head=opened.head,
+        params=opened.read(place),
+        fresh=opened.fresh,
+        unused=opened.unused,
+    )
+
+
+def open_params(
+    path_or_hub_id: str | Path,
+    *,
+    head: Head | HeadKind | None = None,
+    labels: Sequence[str] | None = None,
+    revision: str | None = None,
+    seed: int = 0,
+    ignore_mismatched_heads: bool = False,
+) -> Opened:
+    """Opens a model: a directory, a TensorFlow checkpoint, a hub id or a URL.
 
     Without `head` it has the head that config.json's `architectures` names, and every parameter
     must be in the file. With it, parts of the head that the file lacks are drawn from `seed`,
     listed in `fresh` and logged. A classifier for other labels is an error unless
     `ignore_mismatched_heads`, which draws a new one. Raises UserError naming every tensor that is
     missing, unexpected or of another shape.
-
-    `place(path, array)` takes each parameter as soon as it is read, two at a time and from two
-    threads, and what it returns is kept in its stead: what puts it onto its devices at once never
-    holds two models.
     """
     source = find_model(path_or_hub_id, revision=revision)
     directory = source.directory
@@ -104,21 +152,14 @@ def load_params(
         may_mismatch=ignore_mismatched_heads,
     )
     _report(directory, fresh, contents.unused)
-    params = assemble(
-        contents.stored,
-        fresh,
-        described.config,
-        described.head,
-        seed,
-        _as_numpy if place is None else place,
-    )
-    return Pretrained(
+    return Opened(
         directory=directory,
         config=described.config,
         head=described.head,
-        params=params,
         fresh=fresh,
         unused=contents.unused,
+        seed=seed,
+        contents=contents,
     )
 
 

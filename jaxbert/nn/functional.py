@@ -16,7 +16,7 @@ from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
-from jaxbert.typing import Params
+from jaxbert.typing import Array, Params
 
 Apply = Callable[..., ModelOutput]
 """apply(params, input_ids, attention_mask, token_type_ids, *, key=None, ...) -> ModelOutput"""
@@ -44,7 +44,7 @@ def make_apply(
     return _apply(*_structure(config, head, jnp.dtype(dtype), execution))
 
 
-def init_params(config: EncoderConfig, head: Head, seed: int) -> Params:
+def init_params(config: EncoderConfig, head: Head, seed: int | Array) -> Params:
     """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
     return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -132,10 +133,17 @@ def put_batch(batch: Any, sharding: NamedSharding) -> Any:
 
 def put_whole(x: ArrayOrNumpy, sharding: NamedSharding) -> jax.Array:
     """What every process has whole as one global array, of which each places its part."""
+    if isinstance(x, jax.Array) and x.sharding == sharding:
+        return x
     if sharding.is_fully_addressable:
         return jax.device_put(x, sharding)
     host = np.asarray(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def place_on(mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array]:
+    """(path of a parameter, its values, which every process has) -> the array on its devices."""
+    return lambda path, values: put_whole(values, _sharding(path, values.shape, mesh))
 
 
 def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> NamedSharding:

@@ -98,7 +98,7 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
         settings,
         subject.task,
         gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh),
-        jax.eval_shape(trainee.make_params),
+        trainee.shapes,
         num_steps=subject.num_steps,
         ends_epoch=lambda step: True,
         mesh=mesh,

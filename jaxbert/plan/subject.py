@@ -18,6 +18,7 @@ from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.finetune import Finetune, per_text
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
+from jaxbert.experiment.parameters import drawn
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases
 from jaxbert.families import FAMILIES, preset
@@ -28,11 +29,12 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.task import Task
 from jaxbert.text.download import download
-from jaxbert.typing import HostBatch, Params
+from jaxbert.typing import HostBatch
 
 _TOKENS_PER_EXAMPLE = 16
 _STEPS = 1000
@@ -80,7 +82,7 @@ def _pretraining(config: Pretrain) -> Subject:
     )
     if isinstance(config.objective, ReplacedTokenConfig):
         pair = pair_of(config.objective, encoder)
-        trainee = trainee_of(pair, lambda: pair.init(config.seed))
+        trainee = trainee_of(pair, drawn(ReplacedTokenPair.init, pair, seed=config.seed))
         # Which ids are special changes no shape.
         special_ids = (encoder.pad_token_id, 1, 2)
         task: Task = ReplacedTokenDetection(special_ids, config.objective.discriminator_weight)
@@ -125,10 +127,7 @@ def _fine_tuning(config: Finetune) -> Subject:
 
 
 def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
-    def make_params() -> Params:
-        return init_params(encoder, head, seed)
-
-    return Trainee.of(encoder, head, make_params)
+    return Trainee.of(encoder, head, drawn(init_params, encoder, head, seed=seed))
 
 
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:

@@ -54,7 +54,7 @@ class ReplacedTokenPair:
     temperature: float = 1.0
     """Of the samples; 1: the generator's own distribution."""
 
-    def init(self, seed: int) -> Params:
+    def init(self, seed: int | Array) -> Params:
         """Fresh parameters: {"generator": ..., "discriminator": ...}, shared ones once."""
         generator = init_params(self.generator, GENERATOR, seed)
         discriminator = flatten_dict(init_params(self.discriminator, DISCRIMINATOR, seed + 1))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from experiment.small_runs import MODEL, fine_tuning, make_store, pretraining, write_labelled
@@ -80,9 +79,7 @@ def test_the_architecture_is_that_of_the_configuration(store):
     subject = subject_of(config)
     encoder = subject.trainee.encoders[0]
     assert encoder.vocab_size == open_stores(config.store).first.vocab_size
-    assert jax.eval_shape(subject.trainee.make_params) == abstract_params(
-        encoder, subject.task.head
-    )
+    assert subject.trainee.shapes == abstract_params(encoder, subject.task.head)
     assert not subject.assumptions
 
 
@@ -104,7 +101,7 @@ def test_replaced_token_detection_is_planned_with_both_models():
         "num_steps": 10,
     }
     subject = subject_of(parse_config(Pretrain, values))
-    assert set(jax.eval_shape(subject.trainee.make_params)) == {"generator", "discriminator"}
+    assert set(subject.trainee.shapes) == {"generator", "discriminator"}
 
 
 def test_rows_longer_than_the_model_are_refused(store):

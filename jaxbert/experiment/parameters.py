@@ -1,0 +1,39 @@
+"""The parameters that a run begins with, made where they will lie: no process holds all of them."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbert.hub.load import Opened
+from jaxbert.parallel.rules import place_on, shardings
+from jaxbert.typing import Params
+
+MakeParams = Callable[[Mesh], Params]
+"""Mesh -> parameters as `parallel.rules.shardings` splits them over it."""
+
+
+def drawn(init: Callable[..., Params], *model: Any, seed: int) -> MakeParams:
+    """What `init(*model, seed)` gives, bit for bit, of which each device draws its part."""
+
+    def make(mesh: Mesh) -> Params:
+        return _drawing(init, model, mesh)(np.uint32(seed % 2**32))
+
+    return make
+
+
+def read(model: Opened) -> MakeParams:
+    """Those of a file, read one by one."""
+    return lambda mesh: model.read(place_on(mesh))
+
+
+@cache
+def _drawing(
+    init: Callable[..., Params], model: tuple[Any, ...], mesh: Mesh
+) -> Callable[[np.uint32], Params]:
+    # The seed is an argument, since XLA would compute with a constant while it compiles.
+    shapes = jax.eval_shape(lambda seed: init(*model, seed), np.uint32(0))
+    return jax.jit(lambda seed: init(*model, seed), out_shardings=shardings(shapes, mesh))
