@@ -13,10 +13,13 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.kernels import AttentionCall, choose_kernel
+from jaxbert.nn.placement import placed
 from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
 from jaxbert.text.files import TOKENIZER_FILES
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.training.gradients import placement_on
 
 
 def check_training(
@@ -30,6 +33,7 @@ def check_training(
     """Raises UserError naming the keys that do not go together."""
     _check_batch_sizes(settings, batch_sizes, row_shards(mesh))
     _check_heads(encoder, mesh.shape["tensor"])
+    _check_kernel(settings, encoder, mesh)
     metric = settings.checkpoint.metric
     if metric is not None and not has_validation:
         raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")
@@ -98,6 +102,19 @@ def _check_batch_sizes(
             f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
             f"number of devices that split the batch, {shards}"
         )
+
+
+def _check_kernel(settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh) -> None:
+    # What tracing the step would find, after the parameters were read.
+    call = AttentionCall(
+        longest_input(encoder),
+        encoder.hidden_size // encoder.num_attention_heads,
+        settings.compute_dtype(),
+        is_disentangled=encoder.relative_attention is not None,
+        drops_weights=encoder.attention_probs_dropout_prob > 0,
+    )
+    with placed(placement_on(mesh)):
+        choose_kernel(settings.execution.attention, call)
 
 
 def _check_heads(encoder: EncoderConfig, tensor: int) -> None:

@@ -1,0 +1,44 @@
+"""What is refused before parameters are read or anything is compiled."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import pytest
+from small_runs import pretraining
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_training
+from jaxbert.families import preset
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import Execution
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+
+WITHOUT_DROPOUT = {"attention_probs_dropout_prob": 0.0}
+
+
+def check(encoder: EncoderConfig, attention: str) -> None:
+    settings = replace(pretraining(Path("nowhere")), execution=Execution(attention=attention))  # type: ignore[arg-type]
+    mesh = make_mesh(MeshConfig(), jax.devices()[:2])
+    check_training(settings, encoder, mesh, [8], has_validation=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "attention", "message"),
+    [
+        ("bert-tiny", {}, "splash", "has no dropout of attention weights"),
+        ("deberta-v3-base", WITHOUT_DROPOUT, "splash", "disentangled attention"),
+        ("bert-tiny", WITHOUT_DROPOUT, "cudnn", "runs on gpu, and this is cpu"),
+    ],
+)
+def test_a_kernel_that_cannot_compute_the_attention(
+    name: str, changes: dict[str, float], attention: str, message: str
+):
+    encoder = replace(preset(name), **changes)
+    with pytest.raises(UserError, match=message):
+        check(encoder, attention)
+    check(encoder, "auto")
+
+
+def test_a_kernel_that_can_is_not_refused():
+    check(replace(preset("bert-tiny"), **WITHOUT_DROPOUT), "splash")
