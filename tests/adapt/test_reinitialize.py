@@ -6,7 +6,6 @@ from small_models import ALBERT, BERT, MODERNBERT, random_params
 
 from jaxbert.adapt.reinitialize import reinitialize_layers
 from jaxbert.errors import UserError
-from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 
@@ -16,15 +15,16 @@ HEAD = Head("sequence_classification", labels=("a", "b"))
 SHALLOW = replace(BERT, num_hidden_layers=2)
 
 
-def test_the_top_layers_and_the_pooler_are_those_of_a_new_model_and_the_rest_is_shared():
+def test_the_top_layers_and_the_pooler_are_drawn_as_berts_and_the_rest_is_shared():
     params = random_params(SHALLOW, HEAD)
-    old, fresh, other = flat(params), *(flat(init_params(SHALLOW, HEAD, seed)) for seed in (7, 8))
-    found = flat(reinitialize_layers(params, SHALLOW, HEAD, 1, seed=7))
+    old = flat(params)
+    found, other = (
+        flat(reinitialize_layers(params, SHALLOW, HEAD, 1, seed=seed)) for seed in (7, 8)
+    )
     assert [*found] == [*old]
     begun = {path for path in old if found[path] is not old[path]}
     assert begun == {path for path in old if path.startswith(("encoder/layers/1/", "pooler/"))}
     for path in begun:
-        np.testing.assert_array_equal(found[path], fresh[path])
         if "kernel" in path:
             assert not np.array_equal(found[path], other[path])
             # A normal distribution of 0.02 cut at two deviations.

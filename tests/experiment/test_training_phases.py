@@ -201,9 +201,9 @@ def test_a_mesh_that_splits_parameters_and_moments_changes_nothing(unfrozen):
 def test_muon_carries_its_state_over_too():
     run = make_run(unfreezing=UNFREEZING, optimizer={"kind": "muon"})
     before = flat(make_params())
-    for number, (state, _) in enumerate(run.steps(run.start(), stop=4)):
+    for number, (state, _) in enumerate(run.steps(run.start(), stop=3)):
         for path, value in flat(state.params).items():
             assert np.array_equal(value, before[path]) == (number < joins(path)), (number, path)
         before = flat(state.params)
     counts = [int(count) for _, count in optax.tree.get_all_with_path(state.opt_state, "count")]
-    assert {*counts} == {4 - 0, 4 - 2, 4 - 3}
+    assert {*counts} == {3 - 0, 3 - 2}

@@ -21,7 +21,7 @@ from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import shardings, update_shardings
 from jaxbert.tree import flat, map_with_path
 
-STEPS = 4
+STEPS = 3
 
 
 def schedule(count: Any) -> Any:
@@ -55,7 +55,8 @@ def run(optimizer: optax.GradientTransformation, steps: int = STEPS, scale: floa
     """Parameters and state after some steps; not compiled where that takes longer."""
     params = tree(0)
     state = optimizer.init(params)
-    update = jax.jit(optimizer.update) if "ns_coeffs" in str(state) else optimizer.update
+    is_muon = "ns_coeffs" in str(state)
+    update = jax.jit(optimizer.update) if is_muon and steps > 1 else optimizer.update
     for seed in range(1, steps + 1):
         gradients = jax.tree.map(lambda x: scale * x, tree(seed))
         updates, state = update(gradients, state, params)
@@ -83,10 +84,6 @@ def muon(**options: Any) -> optax.GradientTransformation:
 
 
 PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
-    (
-        AdamW(weight_decay=0.3, b1=0.8, eps=1e-3),
-        optax.adamw(schedule, b1=0.8, eps=1e-3, weight_decay=0.3, mask=decays),
-    ),
     (Adafactor(min_dim_size_to_factor=3), optax.adafactor(schedule, min_dim_size_to_factor=3)),
     (
         Adafactor(
@@ -192,8 +189,7 @@ def test_a_state_that_is_split_over_devices_takes_the_same_steps(kind: Any):
         out_shardings=places,
     )
     found, expected = (
-        update(tree(1), optimizer.init(params), params)
-        for update in (split, jax.jit(optimizer.update))
+        update(tree(1), optimizer.init(params), params) for update in (split, optimizer.update)
     )
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
