@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import optax
 
+from jaxbert.errors import UserError
 from jaxbert.optim.directions import direction, scaled
 from jaxbert.optim.groups import (
     FROZEN,
@@ -36,6 +37,8 @@ def make_optimizer(
     factor = rate_factor(config.learning_rate, config.layer_decay, config.groups, depth(params))
     # In a fixed order: that of a set would differ from process to process.
     names = sorted({*label_of.values()} - {FROZEN})
+    if not names:
+        raise UserError("optimizer: all parameters are frozen: leave some, such as the head")
     parts = [
         optax.partition(
             {name: direction(config, decay) for name in names},

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxbert.errors import UserError
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.tree import map_with_path, paths
@@ -129,3 +130,8 @@ def test_the_gradient_of_a_frozen_parameter_does_not_clip_the_others():
     gradients["encoder"]["embeddings"]["word"]["embedding"] *= 1e6
     _, found = run(config, params, [gradients])
     jax.tree.map(np.testing.assert_array_equal, moments(found), moments(expected))
+
+
+def test_something_has_to_be_trained():
+    with pytest.raises(UserError, match="all parameters are frozen"):
+        make_optimizer(AdamW(freeze=(".*",)), optax.constant_schedule(RATE), make_params())
