@@ -126,6 +126,23 @@ def _join(arguments: argparse.Namespace) -> bool:
     return jax.process_count() > 1
 
 
+def check_is_alone(verb: str) -> None:
+    """Raises UserError in one of several processes: each would do, and write, all of the work."""
+    count = _number(None, "JAX_NUM_PROCESSES")
+    if count is None:
+        from jax._src.clusters import ClusterEnv
+
+        known = (env for env in ClusterEnv._cluster_types if not env.opt_in_only_method)
+        found = next((env for env in known if env.is_env_present()), None)
+        count = 1 if found is None else found.get_process_count()
+    if count > 1:
+        raise UserError(
+            f"this is one of {count} processes, and {verb} is for one: start it on a single "
+            "machine, or in one process with JAX_NUM_PROCESSES=1 (on a host of a TPU pod with "
+            "JAX_PLATFORMS=cpu too)"
+        )
+
+
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of jax.distributed.initialize, none where nothing is said."""
     num_processes = _number(arguments.num_processes, "JAX_NUM_PROCESSES")

@@ -10,13 +10,27 @@ import numpy as np
 import orbax.checkpoint as orbax
 import pytest
 import yaml
-from experiment.small_runs import MODEL, after_polls, make_store, trajectory
+from experiment.small_runs import (
+    MODEL,
+    after_polls,
+    fine_tuning,
+    make_store,
+    trajectory,
+    write_labelled,
+)
 from launching import start
 from safetensors.numpy import load_file
 
 from jaxbert.checkpoint.manifest import is_whole
-from jaxbert.config import load_config
+from jaxbert.config import load_config, to_yaml
+from jaxbert.data.store import TokenStore
+from jaxbert.experiment.finetune import Finetune, finetune
 from jaxbert.experiment.pretrain import Pretrain, pretrain
+from jaxbert.hub.save import save_pretrained
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params, model_from_params
+from jaxbert.nn.head import Head
+from jaxbert.text.tokenizer import load_tokenizer
 
 NUM_STEPS, BATCH, ACCUMULATION = 8, 16, 2
 
@@ -33,6 +47,9 @@ class Runs(NamedTuple):
     logs: list[str]
     interrupted: list[dict[str, Any]]
     """The rows of `mixed` when the two processes had ended."""
+    tuned: list[dict[str, Any]]
+    """The rows of fine-tuning by the two processes when they had ended."""
+    directory: Path
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +72,28 @@ def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Ru
     config = load_config(Pretrain, path)
     mixed, alone = directory / "begun_alone", directory / "alone"
     assert pretrain(config, mixed, interrupted=after_polls(2), quiet=True).step == 2
+    make_finetuning(directory, values["store"])
     started = start("training_run.py", directory, 2, path, directory, devices=2)
     pretrain(config, alone, quiet=True)
     statuses = started.wait(300)
     logs = [started.log(process) for process in (0, 1)]
     assert statuses == [75, 75], started.printed()
-    interrupted = trajectory(mixed)
+    interrupted, tuned = trajectory(mixed), trajectory(directory / "tuned")
     assert pretrain(config, mixed, quiet=True).outcome == "finished"
     seen = [json.loads((directory / f"process_{i}.json").read_text()) for i in (0, 1)]
-    return Runs(alone, directory / "together", mixed, seen, logs, interrupted)
+    return Runs(alone, directory / "together", mixed, seen, logs, interrupted, tuned, directory)
+
+
+def make_finetuning(directory: Path, store: str) -> None:
+    """finetune.yaml: three epochs of three steps, and evaluations of four batches."""
+    encoder = EncoderConfig(vocab_size=TokenStore.open(store).vocab_size, **MODEL["overrides"])
+    head = Head("pretraining")
+    model = model_from_params(encoder, head, init_params(encoder, head, 0))
+    save_pretrained(model, load_tokenizer(Path(store) / "tokenizer"), directory / "model")
+    train = write_labelled(directory / "train.tsv", 24, 0)
+    validation = write_labelled(directory / "validation.tsv", 30, 1)
+    config = fine_tuning(directory / "model", train, validation, "mesh.fsdp=2")
+    (directory / "finetune.yaml").write_text(to_yaml(config), encoding="utf-8")
 
 
 def assert_close(run: Path, other: Path, atol: float) -> None:
@@ -134,6 +164,20 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(runs: Runs):
     assert f"preempted: saved at step {steps[0]}" in runs.logs[0]
     assert "preempted: saved" not in runs.logs[1]
     assert max(row["step"] for row in runs.interrupted) == steps[0]
+
+
+def test_a_signal_to_one_process_in_the_middle_of_an_evaluation_stops_both(runs: Runs):
+    """Of fine-tuning, which evaluates after steps 3, 6 and 9."""
+    assert [seen["tuned"] for seen in runs.seen] == [["preempted", 6]] * 2
+    evaluated = [row["step"] for row in runs.tuned if "eval/accuracy" in row]
+    assert (evaluated, runs.tuned[-1]["step"]) == ([3], 6)
+
+
+def test_fine_tuning_of_two_processes_that_one_goes_on_with_is_that_of_one(runs: Runs):
+    config = load_config(Finetune, runs.directory / "finetune.yaml")
+    for name in ("tuned", "tuned_alone"):
+        assert finetune(config, runs.directory / name, quiet=True).outcome == "finished"
+    assert_close(runs.directory / "tuned", runs.directory / "tuned_alone", 1e-5)
 
 
 def test_a_run_goes_on_with_other_processes_and_another_mesh(runs: Runs):

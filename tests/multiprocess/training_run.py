@@ -1,4 +1,5 @@
-"""One process of several: a whole run, then a run of one process continued until SIGTERM.
+"""One process of several: a whole run, then a run of one process continued until SIGTERM, then
+fine-tuning until SIGTERM comes in the middle of an evaluation.
 
 Words: configuration, directory. Writes what this process saw to process_<i>.json there.
 """
@@ -70,8 +71,33 @@ def both(
 
     fitted = pretrain(config, run, interrupted=then_a_signal, **options)
     seen["stopped_at"] = fitted.step
+    seen["tuned"] = tuned(directory, process)
     (directory / f"process_{process}.json").write_text(json.dumps(seen))
     return fitted
+
+
+def tuned(directory: Path, process: int) -> list[Any]:
+    """Fine-tunes until the second evaluation; outcome and step."""
+    from jaxbert.config import load_config
+    from jaxbert.experiment import fit
+    from jaxbert.experiment.finetune import Finetune, finetune
+    from jaxbert.training.signals import Preemption
+
+    preemption, evaluate, calls = Preemption(), fit.evaluate, 0
+    preemption.install()
+
+    def evaluate_after_a_signal(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        # The first finds out whether the metric exists.
+        if process == 1 and calls == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*given)
+
+    fit.evaluate = evaluate_after_a_signal
+    config = load_config(Finetune, directory / "finetune.yaml")
+    fitted = finetune(config, directory / "tuned", interrupted=preemption.requested, quiet=True)
+    return [fitted.outcome, fitted.step]
 
 
 if __name__ == "__main__":
