@@ -205,8 +205,8 @@ def _fit(
     results = _results(log, int(state.step), time.perf_counter() - started)
     if last_step == first_step:
         results |= in_first(lambda: _first_runtime(job.run))
-    params = None if outcome == "preempted" else to_first(state.params)
-    return Fitted(params, outcome, int(state.step), results)
+    exported = None if outcome == "preempted" else to_first(state.params)
+    return Fitted(exported, outcome, int(state.step), results)
 
 
 def training_phases(
