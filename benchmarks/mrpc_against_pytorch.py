@@ -38,7 +38,6 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
-from jaxbert.experiment.finetune import labelled_features
 from jaxbert.tasks.sentences import SentenceColumns, read_sentences
 from jaxbert.tasks.sequence_classification import SequenceClassification
 
@@ -106,14 +105,15 @@ def packaged_model() -> Path | None:
 def read_mrpc(directory: Path, model: Path, recipe: Recipe) -> Mrpc:
     """Both parts, cut to the recipe's length."""
     tokenizer = jaxbert.load_tokenizer(model)
-    task = SequenceClassification(("0", "1"))
+    task = SequenceClassification(("0", "1"), columns_read=COLUMNS)
+    reading = Reading(recipe.max_seq_length)
     train, dev = (
-        labelled_features(
-            read_sentences(str(directory / name), COLUMNS, labelled=True),
-            task,
+        task.examples(
+            tuple(read_sentences(str(directory / name), COLUMNS, labelled=True)),
             tokenizer,
-            Reading(recipe.max_seq_length),
-        )
+            reading,
+            labelled=True,
+        ).features
         for name in ("train.tsv", "dev.tsv")
     )
     return Mrpc(task, train, dev, tokenizer.pad_id)

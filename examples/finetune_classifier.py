@@ -8,11 +8,12 @@ import argparse
 from pathlib import Path
 
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
-from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig, finetune
-from jaxbert.experiment.inference import predict_classes, ready
+from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.inference import predict_records, ready
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
+from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
 from jaxbert.training.loop import LoopConfig
 
 
@@ -31,9 +32,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     columns = SentenceColumns(text=arguments.text_column, label=arguments.label_column)
+    task = SequenceClassificationConfig(columns=columns)
     config = Finetune(
         model=arguments.model,
-        task=SequenceClassificationConfig(columns=columns),
+        task=task,
         train=arguments.train,
         validation=arguments.validation,
         max_seq_length=arguments.max_seq_length,
@@ -48,7 +50,8 @@ def main() -> None:
     print(finetune(config, arguments.out).results)
 
     model = ready(arguments.out)
-    predictions = predict_classes(model, arguments.validation, columns, config.reading)
+    rows = task.read(arguments.validation, labelled=False)
+    predictions = predict_records(model, rows, task, config.reading)
     for prediction, _ in zip(predictions, range(5), strict=False):
         print(prediction)
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxbert.cli.inference import add_inference_arguments, reading, write_whole
+from jaxbert.cli.inference import add_inference_arguments, columns, reading, write_whole
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
@@ -23,18 +23,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxbert.cli.figures import print_figures
     from jaxbert.experiment import inference
+    from jaxbert.experiment.finetune import TASKS
+    from jaxbert.experiment.masked_lm import evaluate_masked_lm
     from jaxbert.training.log import to_json
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    if model.loaded.head.kind == "sequence_classification":
-        columns = inference.columns_of(
-            model, arguments.text_column, arguments.text_pair_column, arguments.label_column
-        )
-        metrics = inference.evaluate_classifier(
-            model, arguments.data, columns, reading(arguments, model)
+    if model.loaded.head.kind in TASKS:
+        section = inference.section_of(model, columns(arguments))
+        metrics = inference.evaluate_labelled(
+            model, arguments.data, section, reading(arguments, model)
         )
     else:
-        metrics = inference.evaluate_masked_lm(model, arguments.data)
+        metrics = evaluate_masked_lm(model, arguments.data)
     print_figures(f"{arguments.model} on {arguments.data}", metrics)
     if arguments.out:
         figures = to_json(dict(sorted(metrics.items())), indent=4)

@@ -57,6 +57,13 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def columns(arguments: argparse.Namespace) -> dict[str, str]:
+    """The columns that were named."""
+    names = ("text", "text_pair", "label")
+    named = {name: getattr(arguments, f"{name}_column", None) for name in names}
+    return {name: column for name, column in named.items() if column is not None}
+
+
 def max_length(arguments: argparse.Namespace, model: "Ready") -> int:
     """The length asked for, else that of the model's run, else what the model can take."""
     from jaxbert.errors import UserError

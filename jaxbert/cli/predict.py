@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
+    columns,
     max_length,
     positive,
     reading,
@@ -30,22 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from jaxbert.experiment import inference
+    from jaxbert.experiment.masked_lm import fill_masks
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    if model.loaded.head.kind == "sequence_classification":
-        columns = inference.columns_of(
-            model, arguments.text_column, arguments.text_pair_column, None
-        )
-        predictions = inference.predict_classes(
-            model, arguments.data, columns, reading(arguments, model)
-        )
-    else:
-        predictions = inference.fill_masks(
+    if model.loaded.head.has_masked_lm:
+        predictions = fill_masks(
             model,
             _lines(Path(arguments.data)),
             top_k=arguments.top_k,
             max_seq_length=max_length(arguments, model),
         )
+    else:
+        section = inference.section_of(model, columns(arguments))
+        records = section.read(arguments.data, labelled=False)
+        predictions = inference.predict_records(model, records, section, reading(arguments, model))
     lines = (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
     if arguments.out:
         write_whole(Path(arguments.out), _counted(lines))

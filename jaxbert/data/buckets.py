@@ -19,8 +19,8 @@ class BucketedRows:
 
     Examples are sorted by length, the longest first, 64 batches' worth at a time, so that whoever
     wants them in input order (by their `row_ids`) need not wait for all. `lengths` are those
-    widths, multiples of 8 up to `longest`: at most eight, and fewer where another compilation would
-    cost more than the padding.
+    widths, ascending: as given, up to `longest`, or else multiples of 8, at most eight of them, and
+    fewer where another compilation would cost more than the padding.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class BucketedRows:
         *,
         batch_size: int,
         longest: int,
+        lengths: Indices | None = None,
         compilation: int = _COMPILATION,
     ):
         check_fits(examples, longest)
@@ -38,7 +39,9 @@ class BucketedRows:
         firsts = np.arange(0, len(examples), batch_size)
         needed = np.maximum.reduceat(examples.lengths[self._order], firsts)
         needed = np.minimum(-(-needed // _MULTIPLE) * _MULTIPLE, longest)
-        self.lengths = best_lengths(needed, _MOST_LENGTHS, compilation // batch_size)
+        if lengths is None:
+            lengths = best_lengths(needed, _MOST_LENGTHS, compilation // batch_size)
+        self.lengths = lengths
         self._widths = self.lengths[np.searchsorted(self.lengths, needed)]
 
     @property
@@ -60,6 +63,13 @@ class BucketedRows:
         assert len(batches) <= 1, "rows of several batches"
         width = self._widths[batches[0] if len(batches) else -1]
         return self.examples.padded(np.where(is_real, self._order[numbers], -1), int(width))
+
+
+def standard_lengths(longest: int) -> Indices:
+    """8, 16, 24, 32, 48, ...: doubling in two steps, for rows whose lengths are not known yet."""
+    powers = 2 ** np.arange(3, max(4, longest.bit_length() + 1))
+    steps = np.unique(np.concatenate([powers, powers * 3 // 2]))
+    return np.append(steps[steps < longest], longest)
 
 
 def best_lengths(needed: Indices, most: int, price: int = 0) -> Indices:

@@ -18,6 +18,10 @@ DATA_SETS = ("hf:", "hub:", "tfds:")
 """How names of data sets begin; the second is an old spelling, refused with the new one."""
 
 
+HARMLESS = frozenset({"invalid UTF-8", "invalid Unicode", "long line"})
+"""Problems that leave a row usable; with any other it would be missing."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row: values by column, and the file (or `hf:` name) and line that it stands at."""
@@ -48,6 +52,29 @@ def read_rows(
     text = str(spec)
     for number, values in _open(text, reading):
         yield Row(values, text, number)
+
+
+def whole_rows(
+    spec: str | Path, *, columns: Sequence[str], names: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """`read_rows` where every row counts: a malformed one is a UserError, as is an empty table."""
+    problems, count = Problems(), 0
+    for row in read_rows(spec, columns=columns, names=names, problems=problems):
+        _check_all_are_there(problems)
+        count += 1
+        yield row
+    _check_all_are_there(problems)
+    if not count:
+        raise UserError(f"{spec}: no rows")
+
+
+def _check_all_are_there(problems: Problems) -> None:
+    for kind, problem in problems.first.items():
+        if kind not in HARMLESS:
+            raise UserError(
+                f"{problem.file}:{problem.line}: {problem.detail}; correct or remove the row, so "
+                "that every row counts"
+            )
 
 
 def column_names(spec: str | Path) -> tuple[str, ...]:

@@ -5,14 +5,15 @@ from pathlib import Path
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.reading import Reading
-from jaxbert.experiment.finetune import Finetune, SequenceClassificationConfig
+from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import ModelConfig, Pretrain
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
+from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
 from jaxbert.training.loop import LoopConfig
 
-COLUMNS = SentenceColumns(text="text", label="label")
+TASK = SequenceClassificationConfig(columns=SentenceColumns(text="text", label="label"))
 READING = Reading(64)
 
 CORPUS_MB = 6.0
@@ -51,7 +52,7 @@ def fine_tuning(model: Path, train: Path, test: Path, seed: int) -> Finetune:
     """
     return Finetune(
         model=str(model),
-        task=SequenceClassificationConfig(columns=COLUMNS),
+        task=TASK,
         train=str(train),
         validation=str(test),
         max_seq_length=READING.max_seq_length,

@@ -1,6 +1,5 @@
 """The demo from end to end: docstrings, vocabulary, pretraining, fine-tuning, export, reload."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,23 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from jaxbert.data.prepare import PrepareOptions, prepare
-from jaxbert.data.problems import Problems
 from jaxbert.data.tables import Row
 from jaxbert.demo import recipe
 from jaxbert.demo.corpus import Files, write_corpus
 from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.inference import (
-    Ready,
-    classifier_logits,
-    evaluate_classifier,
-    ready,
-)
+from jaxbert.experiment.inference import Ready, evaluate_labelled, predict_records, ready
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
-from jaxbert.tasks.sentences import Sentences
 from jaxbert.text.tokenizer import load_tokenizer
 
 SENTENCES = (
@@ -83,7 +75,7 @@ def run_demo(out: Path, *, num_steps: int, say: Callable[[str], None]) -> Outcom
     scratch = _accuracies(out, files, "scratch", lambda seed: _untrained(out, seed), say)
     say("5/5  the export is opened again")
     opened = ready(out / f"pretrained-{recipe.SEEDS[0]}" / "model")
-    metrics = evaluate_classifier(opened, str(files.test), recipe.COLUMNS, recipe.READING)
+    metrics = evaluate_labelled(opened, str(files.test), recipe.TASK, recipe.READING)
     return Outcome(
         files=files,
         pretraining=fitted.results,
@@ -124,13 +116,9 @@ def _untrained(out: Path, seed: int) -> Path:
 
 
 def _predict(model: Ready, texts: Sequence[str]) -> list[tuple[str, str, float]]:
-    rows = tuple(Row({"text": text}, "demo", line) for line, text in enumerate(texts, start=1))
-    columns = dataclasses.replace(recipe.COLUMNS, label="")
-    found = []
-    logits = classifier_logits(model, Sentences(rows, columns, Problems()), recipe.READING)
-    for text, scores in zip(texts, logits, strict=True):
-        probabilities = np.exp(scores - scores.max())
-        best = int(scores.argmax())
-        share = float(probabilities[best] / probabilities.sum())
-        found.append((text, model.loaded.head.labels[best], share))
-    return found
+    rows = [Row({"text": text}, "demo", line) for line, text in enumerate(texts, start=1)]
+    found = predict_records(model, rows, recipe.TASK, recipe.READING)
+    return [
+        (text, prediction["label"], prediction["probabilities"][prediction["label"]])
+        for text, prediction in zip(texts, found, strict=True)
+    ]

@@ -36,7 +36,7 @@ from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
-from jaxbert.training.evaluation import evaluate
+from jaxbert.training.evaluation import Metrics, evaluate
 from jaxbert.training.flops import train_flops
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
@@ -57,11 +57,19 @@ from jaxbert.typing import HostBatch, Params
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Rows that are not trained on, and what they are judged by."""
+
+    rows: EvaluationRows
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
 class Data:
     """What a run trains and is evaluated on."""
 
     train: Stream
-    evaluation: EvaluationRows | None
+    evaluation: Evaluation | None
     fingerprint: str
     """Changes when the data changes: a run never continues on other data."""
     notes: tuple[str, ...] = ()
@@ -308,21 +316,21 @@ def _rows_of(job: _Job) -> Callable[[int], HostBatch]:
 
 
 def _evaluator(job: _Job, params: Params) -> Callable[[Params], dict[str, float] | None] | None:
-    rows = job.data.evaluation
-    if rows is None:
+    held_out = job.data.evaluation
+    if held_out is None:
         return None
     batch_size = job.settings.rows_per_evaluation()
     numbers = RowPlacement(job.mesh).numbers(batch_size)
-    batches = partial(evaluation_batches, rows, batch_size, numbers)
+    batches = partial(evaluation_batches, held_out.rows, batch_size, numbers)
     step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
     if (metric := job.settings.checkpoint.metric) is not None:
         # A misspelt name should not be found out after the first hours of training.
-        metrics, _ = evaluate(step, params, islice(batches(), 1), job.task, job.mesh)
+        metrics = evaluate(step, params, islice(batches(), 1), held_out.metrics, job.mesh)
         check_is_metric(metric, metrics)
 
     def run_evaluation(params: Params) -> dict[str, float] | None:
         until = _until(batches(), job.interrupted)
-        metrics, _ = evaluate(step, params, until, job.task, job.mesh)
+        metrics = evaluate(step, params, until, held_out.metrics, job.mesh)
         return None if job.interrupted() else metrics
 
     return run_evaluation

@@ -15,7 +15,7 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length, check_vocabulary
-from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.fit import Data, Evaluation, Fitted, Trainee, fit
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
     Objective,
@@ -46,7 +46,6 @@ from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
-from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
@@ -109,9 +108,12 @@ def pretrain(
     for _, _, phase in phases:
         check_length("max_seq_length", phase.max_seq_length, job.encoder)
     evaluated = phases[-1][2]
+    evaluation = None
+    if evaluated.validation_fraction:
+        evaluation = Evaluation(evaluation_rows(stores, evaluated), job.task.metrics)
     data = Data(
         train=training_stream(stores, phases, config.seed),
-        evaluation=evaluation_rows(stores, evaluated) if evaluated.validation_fraction else None,
+        evaluation=evaluation,
         fingerprint=data_fingerprint(stores, config.data),
     )
     run = open_run(run_path, config)
@@ -137,7 +139,7 @@ class _Job:
     """What an objective makes of a configuration."""
 
     encoder: EncoderConfig
-    task: Task
+    task: MaskedLanguageModelling | ReplacedTokenDetection
     trainee: Trainee
     models: Callable[[Params], dict[str, TrainedModel]]
     """The trained parameters -> what is exported, by directory."""

@@ -1,7 +1,7 @@
 """What a configuration would train, without its data: model, task, and the shapes of batches."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.experiment.checks import check_length
-from jaxbert.experiment.finetune import Finetune, per_text
+from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.parameters import drawn
@@ -28,10 +28,10 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
+from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
-from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.task import Task
 from jaxbert.text.download import download
 from jaxbert.typing import HostBatch
@@ -94,18 +94,8 @@ def _pretraining(config: Pretrain) -> Subject:
 
 def _fine_tuning(config: Finetune) -> Subject:
     encoder, assumptions = _described(config.model)
-    labels = config.task.labels or ("LABEL_0", "LABEL_1")
-    if config.task.regression:
-        labels = ("LABEL_0",)
-    elif config.task.labels is None:
-        assumptions.append("task.labels: two classes")
-    inner = SequenceClassification(
-        labels,
-        config.task.regression,
-        config.task.classifier_dropout,
-        config.task.pooling,
-        config.task.mixture,
-    )
+    task, taken = config.task.assumed()
+    assumptions.extend(taken)
     longest = longest_input(encoder)
     length = longest if config.max_seq_length == "auto" else config.max_seq_length
     check_length("max_seq_length", length, encoder)
@@ -114,12 +104,12 @@ def _fine_tuning(config: Finetune) -> Subject:
         assumptions.append(f"packed rows of at most {length // _TOKENS_PER_EXAMPLE} examples")
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")
-    make_batch = partial(_labelled_batch, config, length)
+    make_batch = partial(_labelled_batch, config, task.columns, length)
     phase = Phase(0, config.num_steps, config.batch_size, make_batch)
     return Subject(
         config,
-        _trainee(encoder, inner.head, config.seed),
-        per_text(inner, config.windows),
+        _trainee(encoder, task.head, config.seed),
+        task,
         (phase,),
         config.num_steps or _STEPS,
         tuple(assumptions),
@@ -171,15 +161,18 @@ def _pretraining_batch(data: PretrainingDataConfig, rows: int) -> HostBatch:
     }
 
 
-def _labelled_batch(config: Finetune, length: int, rows: int) -> HostBatch:
+def _labelled_batch(
+    config: Finetune, columns: Mapping[str, Column], length: int, rows: int
+) -> HostBatch:
     """As `data/encoded.py` and `data/packed_rows.py` make them."""
     examples = max(1, length // _TOKENS_PER_EXAMPLE) if config.packing else None
     per_example = (rows,) if examples is None else (rows, examples)
     batch = _tokens(rows, length, examples) | {
-        "labels": np.zeros(per_example, np.float32 if config.task.regression else np.int32),
         "row_ids": np.zeros(per_example, np.int32),
         "weights": np.ones(per_example, np.float32),
     }
+    for name, column in columns.items():
+        batch[name] = np.zeros((rows, length) if column.per_token else per_example, column.dtype)
     if config.windows is not None:
         batch["document_ids"] = np.zeros(per_example, np.int32)
     return batch

@@ -6,8 +6,7 @@ The task is next-sentence prediction (Devlin et al. 2018) or sentence order (Lan
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from jaxbert.data.pairs import SentencePairs
 from jaxbert.nn.head import Head
@@ -76,6 +75,10 @@ class MaskedLanguageModelling:
         """None: vocabulary logits stay on the device."""
         return {}
 
-    def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
+        """None."""
+        return {}
+
+    def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the masked positions."""
         return means | {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))}

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxbert.nn.head import Head
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
@@ -79,7 +79,11 @@ class ReplacedTokenDetection:
         """None: logits stay on the device."""
         return {}
 
-    def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def token_outputs(self, output: ReplacedTokenOutput) -> dict[str, Array]:
+        """None."""
+        return {}
+
+    def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the generator."""
         return means | {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))}
 

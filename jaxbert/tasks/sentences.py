@@ -1,22 +1,15 @@
-"""Columns of a table to token features: single sentences or pairs, with or without labels."""
+"""Rows of a table as single sentences or pairs, with or without labels."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from jaxbert.config import nearest
-from jaxbert.data.problems import Problems
-from jaxbert.data.reading import Reading, encode
-from jaxbert.data.tables import Row, read_rows
+from jaxbert.data.tables import Row, whole_rows
 from jaxbert.errors import UserError
-from jaxbert.text.tokenizer import Tokenizer
-
-HARMLESS = frozenset({"invalid UTF-8", "invalid Unicode", "long line"})
-"""Problems that leave the row usable; with any other a row would be missing."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +26,10 @@ class SentenceColumns:
 
 @dataclass(frozen=True)
 class Sentences:
-    """A table as it was read, in its order."""
+    """Rows of a table, and what their columns mean."""
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     columns: SentenceColumns
-    problems: Problems
 
     @property
     def texts(self) -> list[str]:
@@ -62,21 +54,11 @@ class Sentences:
         return value
 
 
-def read_sentences(spec: str, columns: SentenceColumns, *, labelled: bool) -> Sentences:
-    """Reads a whole table; a malformed row is a UserError, so that every row counts."""
+def read_sentences(spec: str, columns: SentenceColumns, *, labelled: bool) -> Iterator[Row]:
+    """Rows of a table as they come; a malformed one is a UserError, so that every row counts."""
     wanted = [columns.text, columns.text_pair, columns.label if labelled else None]
-    problems = Problems()
     names = [name for name in wanted if name is not None]
-    rows = tuple(read_rows(spec, columns=names, names=columns.names, problems=problems))
-    for kind, problem in problems.first.items():
-        if kind not in HARMLESS:
-            raise UserError(
-                f"{problem.file}:{problem.line}: {problem.detail} ({problems.counts[kind]} such "
-                "rows); correct or remove them, so that every row counts"
-            )
-    if not rows:
-        raise UserError(f"{spec}: no rows")
-    return Sentences(rows, columns, problems)
+    return whole_rows(spec, columns=names, names=columns.names)
 
 
 def label_names(sentences: Sentences) -> tuple[str, ...]:
@@ -118,11 +100,6 @@ def label_values(sentences: Sentences) -> np.ndarray:
             )
         found.append(value)
     return np.array(found, np.float32)
-
-
-def token_features(tokenizer: Tokenizer, sentences: Sentences, reading: Reading) -> dict[str, Any]:
-    """The features that `data.reading.encode` makes: an example a row, or several with windows."""
-    return encode(tokenizer, sentences.texts, sentences.pairs, reading)
 
 
 def _label_name(row: Row, column: str) -> str:

@@ -54,10 +54,10 @@ class Task(Protocol):
         """Evaluation sums beyond the losses, such as counts of correct answers."""
 
     def row_outputs(self, output: Any) -> dict[str, Array]:
-        """Per-row arrays that evaluation brings to the host, such as logits; {} for none."""
+        """What evaluation brings to the host of every example, such as logits; {} for nothing."""
 
-    def metrics(self, means: dict[str, float], rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Final metrics from the divided sums and the gathered rows (and their labels)."""
+    def token_outputs(self, output: Any) -> dict[str, Array]:
+        """Likewise of every token: [batch, seq, ...]; {} for nothing."""
 
 
 def real_tokens(batch: Mapping[str, A]) -> A:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,28 @@ from jaxbert.parallel.rules import (
     replicated,
     update_shardings,
 )
-from jaxbert.tasks.task import Task, WeightedSums, run_model
+from jaxbert.tasks.task import Task, WeightedSums, real_tokens, run_model
 from jaxbert.training.gradients import GradientDtype, make_gradients, placement_on, total
 from jaxbert.training.state import TrainState
 from jaxbert.typing import Array, Batch, Params
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvaluationStep = Callable[[Params, Batch], tuple[WeightedSums, dict[str, Array]]]
 
-ROW_COLUMNS = ("row_ids", "labels", "document_ids")
-"""What evaluation needs of a batch besides its outputs, where the batch has it."""
+
+class Outputs(NamedTuple):
+    """What evaluation brings to the host of a batch."""
+
+    rows: dict[str, Array]
+    """The task's `row_outputs`, with the `row_ids` that say which examples they are of."""
+    tokens: dict[str, Array]
+    """The task's `token_outputs`, with `example` int32 [batch, seq]: the row_ids of every token's
+    example, -1 at padding."""
+
+
+EvaluationStep = Callable[[Params, Batch], tuple[WeightedSums, Outputs]]
+PredictionStep = Callable[[Params, Batch], Outputs]
+Step = TypeVar("Step", EvaluationStep, PredictionStep)
 
 
 @dataclass(frozen=True)
@@ -121,22 +132,42 @@ def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 
 
 def make_evaluation_step(apply: Callable[..., Any], task: Task) -> EvaluationStep:
-    """(params, batch) -> (sums and weights of losses and metrics, per-row outputs).
+    """(params, batch) -> (sums and weights of losses and metrics, outputs)."""
 
-    With the outputs come the columns that say which rows they are of: a process makes only some.
-    """
-
-    def evaluation_step(params: Params, batch: Batch) -> tuple[WeightedSums, dict[str, Array]]:
+    def evaluation_step(params: Params, batch: Batch) -> tuple[WeightedSums, Outputs]:
         output = run_model(apply, params, batch, inputs=task.model_inputs)
         weights = task.loss_weights(batch)
         losses = task.loss_sums(output, batch)
         sums = {name: (losses[name], weights[name]) for name in losses}
-        rows = task.row_outputs(output)
-        if rows:
-            rows |= {name: batch[name] for name in ROW_COLUMNS if name in batch}
-        return sums | task.metric_sums(output, batch), rows
+        return sums | task.metric_sums(output, batch), _outputs(task, output, batch)
 
     return evaluation_step
+
+
+def make_prediction_step(apply: Callable[..., Any], task: Task) -> PredictionStep:
+    """(params, batch) -> outputs; the batch needs no labels."""
+
+    def prediction_step(params: Params, batch: Batch) -> Outputs:
+        return _outputs(task, run_model(apply, params, batch, inputs=task.model_inputs), batch)
+
+    return prediction_step
+
+
+def _outputs(task: Task, output: Any, batch: Batch) -> Outputs:
+    rows, tokens = task.row_outputs(output), task.token_outputs(output)
+    if rows or tokens:
+        rows = rows | {"row_ids": batch["row_ids"]}
+    if tokens:
+        tokens = tokens | {"example": _example_of_tokens(batch)}
+    return Outputs(rows, tokens)
+
+
+def _example_of_tokens(batch: Batch) -> Array:
+    numbers = batch["row_ids"]
+    if "sequence_ids" in batch:
+        places = jnp.maximum(batch["sequence_ids"] - 1, 0)
+        return jnp.where(real_tokens(batch), jnp.take_along_axis(numbers, places, axis=1), -1)
+    return jnp.where(real_tokens(batch), numbers[:, None], -1)
 
 
 def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
@@ -150,8 +181,8 @@ def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
     )
 
 
-def jit_evaluation_step(step: EvaluationStep, params: Params, mesh: Mesh) -> EvaluationStep:
-    """Compiles with rows split over the mesh; what comes out is on every device."""
+def jit_evaluation_step(step: Step, params: Params, mesh: Mesh) -> Step:
+    """Evaluation or prediction, with rows split over the mesh; results are on every device."""
     placement = jax.tree.map(lambda x: x.sharding, params)
     return jax.jit(
         step,

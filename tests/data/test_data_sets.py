@@ -16,7 +16,13 @@ from jaxbert.data.table_hf import _choices
 from jaxbert.data.table_tfds import split_tfds_name
 from jaxbert.data.tables import column_names, read_rows
 from jaxbert.errors import UserError
-from jaxbert.tasks.sentences import SentenceColumns, class_indices, label_names, read_sentences
+from jaxbert.tasks.sentences import (
+    SentenceColumns,
+    Sentences,
+    class_indices,
+    label_names,
+    read_sentences,
+)
 
 PAIRS = [("He left.", "He went.", 1), ("One, two", 'Say "so"', 0), ("Café", "日本", 1)]
 
@@ -354,7 +360,7 @@ def test_one_task_reads_the_same_rows_from_the_hub_from_tfds_and_from_a_file(
     (tmp_path / "a.tsv").write_text("\n".join(["\t".join(names), *lines]))
     columns = SentenceColumns("sentence1", "sentence2", "label")
     found = [
-        read_sentences(spec, columns, labelled=True)
+        Sentences(tuple(read_sentences(spec, columns, labelled=True)), columns)
         for spec in (f"hf:{tmp_path / 'saved'}", "tfds:glue/mrpc", str(tmp_path / "a.tsv"))
     ]
     for table in found:

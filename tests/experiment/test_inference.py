@@ -7,24 +7,21 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert.data.problems import Problems
 from jaxbert.data.reading import Reading
-from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import SequenceClassificationConfig
 from jaxbert.experiment.inference import (
-    classifier_logits,
-    evaluate_classifier,
-    fill_masks,
-    predict_classes,
+    evaluate_labelled,
+    predict_records,
     ready,
+    section_of,
 )
+from jaxbert.experiment.masked_lm import fill_masks
 from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
-from jaxbert.tasks.sentences import SentenceColumns, Sentences
+from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
 
@@ -73,17 +70,19 @@ def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
     model = ready(model_with(Head("sequence_classification", ("LABEL_0",))))
     table = tmp_path / "a.tsv"
     table.write_text("sentence\n" + "\n".join(TEXTS) + "\n")
-    columns = SentenceColumns()
-    values = [row["value"] for row in predict_classes(model, str(table), columns, Reading(32))]
-    rows = tuple(Row({"sentence": text}, "a", line) for line, text in enumerate(TEXTS))
-    logits = list(classifier_logits(model, Sentences(rows, columns, Problems()), Reading(32)))
-    assert values == [float(row[0]) for row in logits]
+    section = section_of(model)
+    records = section.read(str(table), labelled=False)
+    values = [row["value"] for row in predict_records(model, records, section, Reading(32))]
+    plain, tokenizer = from_pretrained(tmp_path / "model"), load_tokenizer(tmp_path / "model")
+    expected = [float(plain(tokenizer.encode([text])["input_ids"]).logits[0, 0]) for text in TEXTS]
+    np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 def test_a_model_of_several_labels_a_row_is_refused(model_with):
     head = Head("sequence_classification", ("a", "b"), "multi_label_classification")
+    model = ready(model_with(head))
     with pytest.raises(UserError, match=r"multi_label_classification.*not implemented"):
-        evaluate_classifier(ready(model_with(head)), "a.tsv", SentenceColumns(), Reading(32))
+        evaluate_labelled(model, "a.tsv", section_of(model), Reading(32))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model_with):

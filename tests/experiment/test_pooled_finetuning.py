@@ -11,7 +11,7 @@ from experiment.small_runs import fine_tuning
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.inference import columns_of, evaluate_classifier, predict_classes, ready
+from jaxbert.experiment.inference import evaluate_labelled, predict_records, ready, section_of
 from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.head import LayerMixture
 
@@ -41,12 +41,13 @@ def test_it_learns(run: Path):
 
 def test_evaluation_and_prediction_agree_with_the_run(run: Path, tables: tuple[Path, Path]):
     model, data = ready(run), str(tables[1])
-    columns = columns_of(model, None, None, None)
-    metrics = evaluate_classifier(model, data, columns, Reading(32))
+    section = section_of(model)
+    metrics = evaluate_labelled(model, data, section, Reading(32))
     for name in ("loss", "accuracy", "f1"):
         np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
     labels = [line.split("\t")[1] for line in tables[1].read_text().splitlines()[1:]]
-    found = [row["label"] for row in predict_classes(model, data, columns, Reading(32))]
+    records = section.read(data, labelled=False)
+    found = [row["label"] for row in predict_records(model, records, section, Reading(32))]
     accuracy = np.mean([a == b for a, b in zip(found, labels, strict=True)])
     assert accuracy == pytest.approx(metrics["accuracy"])
 

@@ -11,12 +11,11 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.rows import LabelledRows
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune, labelled_features
+from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores, training_stream
 from jaxbert.nn.functional import abstract_params
 from jaxbert.plan.subject import for_tpu, subject_of
-from jaxbert.tasks.sentences import read_sentences
 from jaxbert.text.tokenizer import load_tokenizer
 
 
@@ -58,11 +57,10 @@ def test_fine_tuning_has_the_entries_of_its_batches(store, tmp_path, overrides):
     subject = subject_of(config)
     planned = subject.phases[0].make_batch(8)
     tokenizer = load_tokenizer(store / "tokenizer")
-    sentences = read_sentences(config.train, config.task.columns, labelled=True)
-    task = getattr(subject.task, "task", subject.task)
-    task = type(task)(labels=("animal", "thing"))
-    features = labelled_features(sentences, task, tokenizer, config.reading)
-    examples = EncodedExamples(features, pad_id=0)
+    records = tuple(config.task.read(config.train, labelled=True))
+    task = config.task.task(records)
+    found = task.examples(records, tokenizer, config.reading, labelled=True)
+    examples = EncodedExamples(found.features, pad_id=0)
     make = PackedLabelledRows if config.packing else LabelledRows
     trained = make(examples, seed=0, length=32).rows(np.arange(8), 0)
     assert {name: array.dtype for name, array in planned.items()} == {

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxbert.data.problems import Problems
-from jaxbert.data.reading import Reading
+from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import (
@@ -19,7 +18,6 @@ from jaxbert.tasks.sentences import (
     label_names,
     label_values,
     read_sentences,
-    token_features,
 )
 from jaxbert.text.training import train_wordpiece
 
@@ -32,10 +30,14 @@ def write(directory: Path, name: str, content: str | bytes) -> str:
     return str(path)
 
 
+def read(path: str, columns: SentenceColumns, *, labelled: bool) -> Sentences:
+    return Sentences(tuple(read_sentences(path, columns, labelled=labelled)), columns)
+
+
 def labelled(*labels: Any) -> Sentences:
     """Rows with these labels, as a reader would give them."""
     rows = tuple(Row({"label": x}, "t.jsonl", i) for i, x in enumerate(labels, start=1))
-    return Sentences(rows, SentenceColumns(), Problems())
+    return Sentences(rows, SentenceColumns())
 
 
 TABLES = [
@@ -57,7 +59,7 @@ TABLES = [
 def test_the_same_table_reads_the_same_in_every_format(
     tmp_path: Path, name: str, content: str | bytes
 ):
-    found = read_sentences(write(tmp_path, name, content), PAIRS, labelled=True)
+    found = read(write(tmp_path, name, content), PAIRS, labelled=True)
     assert (found.texts, found.pairs) == (["one, two", "three"], ["x", 'y "z"'])
     assert label_names(found) == ("no", "yes")
     assert class_indices(found, ("yes", "no")).tolist() == [1, 0]
@@ -66,22 +68,22 @@ def test_the_same_table_reads_the_same_in_every_format(
 def test_a_table_without_header_gets_its_names_from_the_columns(tmp_path: Path):
     path = write(tmp_path, "cola.tsv", "gj04\t1\t\tA sentence.\nbc81\t0\t*\tSentence a.\n")
     columns = SentenceColumns("sentence", None, "label", ("source", "label", "mark", "sentence"))
-    found = read_sentences(path, columns, labelled=True)
+    found = read(path, columns, labelled=True)
     assert (found.texts, found.pairs) == (["A sentence.", "Sentence a."], None)
     assert label_names(found) == ("0", "1")
 
 
 def test_without_labels_their_column_may_be_absent(tmp_path: Path):
     path = write(tmp_path, "t.tsv", "a\tb\nx\ty\n")
-    assert read_sentences(path, PAIRS, labelled=False).texts == ["x"]
+    assert read(path, PAIRS, labelled=False).texts == ["x"]
     with pytest.raises(UserError, match="no column label; the columns are: a, b"):
-        read_sentences(path, PAIRS, labelled=True)
+        read(path, PAIRS, labelled=True)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("short.csv", "a,b,label\n1,2,3\n4,5\n", "short.csv:3: .*1 such rows"),
+        ("short.csv", "a,b,label\n1,2,3\n4,5\n", "short.csv:3: .*every row counts"),
         ("bad.jsonl", '{"a": "x", "b": "y", "label": 1}\n{"a": \n', "bad.jsonl:2: "),
         ("gap.jsonl", '{"a": "x", "b": "y", "label": 1}\n{"a": "z"}\n', "gap.jsonl:2: "),
         ("empty.csv", "a,b,label\n", "empty.csv: no rows"),
@@ -91,12 +93,12 @@ def test_a_malformed_row_stops_the_reading_by_file_and_line(
     tmp_path: Path, name: str, content: str, message: str
 ):
     with pytest.raises(UserError, match=message):
-        read_sentences(write(tmp_path, name, content), PAIRS, labelled=True)
+        read(write(tmp_path, name, content), PAIRS, labelled=True)
 
 
 def test_text_that_is_not_text_is_named(tmp_path: Path):
     path = write(tmp_path, "t.jsonl", '{"a": "x", "b": "y"}\n{"a": 3, "b": "y"}\n')
-    found = read_sentences(path, PAIRS, labelled=False)
+    found = read(path, PAIRS, labelled=False)
     with pytest.raises(UserError, match=r"t.jsonl:2: 'a' is int, expected text; correct or remove"):
         _ = found.texts
 
@@ -144,9 +146,7 @@ def test_a_row_of_a_file_without_a_usable_label_is_named_with_the_remedy(
     tmp_path: Path, name: str, content: str, message: str
 ):
     with pytest.raises(UserError, match=message) as caught:
-        label_names(
-            read_sentences(write(tmp_path, name, content), SentenceColumns(), labelled=True)
-        )
+        label_names(read(write(tmp_path, name, content), SentenceColumns(), labelled=True))
     assert "correct or remove" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -187,9 +187,9 @@ def test_what_is_no_finite_number_is_named(label: Any):
 
 def test_features_are_cut_to_length_and_tell_the_two_sentences_apart(tmp_path: Path):
     path = write(tmp_path, "t.tsv", "a\tb\nred green\tblue\nred\t" + "blue " * 20 + "\n")
-    found = read_sentences(path, PAIRS, labelled=False)
+    found = read(path, PAIRS, labelled=False)
     tokenizer = train_wordpiece(found.texts + (found.pairs or []), 100, min_frequency=1)
-    features = token_features(tokenizer, found, Reading(max_seq_length=10))
+    features = encode(tokenizer, found.texts, found.pairs, Reading(max_seq_length=10))
     assert [len(ids) for ids in features["input_ids"]] == [6, 10]
     assert features["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
     first = tokenizer.decode(features["input_ids"][0].tolist())

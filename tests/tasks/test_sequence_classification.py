@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.data.reading import Reading
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import IGNORED
-from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
 
 CLASSES = SequenceClassification(("no", "yes", "maybe"))
 NUMBER = SequenceClassification(("score",), is_regression=True)
@@ -59,9 +60,14 @@ def test_the_head_says_labels_and_problem():
     assert SequenceClassification(("a",), classifier_dropout=0.3).head.classifier_dropout == 0.3
 
 
+def judged(task: Any, labels: Any, logits: np.ndarray, loss: float) -> dict[str, float]:
+    examples = ClassifiedSentences(task, {}, np.array(labels), Reading(8))
+    rows = {"row_ids": np.arange(len(labels)), "logits": logits}
+    return examples.metrics({"loss": loss}, rows)
+
+
 def test_class_metrics_come_from_the_rows():
-    rows = {"labels": np.array([0, 1, 2, 2]), "logits": np.eye(3)[[0, 1, 2, 0]]}
-    found = CLASSES.metrics({"loss": 0.5}, rows)
+    found = judged(CLASSES, [0, 1, 2, 2], np.eye(3)[[0, 1, 2, 0]], 0.5)
     # Cramer's phi of the 3 x 3 table of these four rows, by hand: (3*4 - 5) / sqrt((16-6)(16-6)).
     expected = {"loss": 0.5, "accuracy": 0.75, "matthews_correlation": 7 / 10}
     assert {name: found[name] for name in expected} == pytest.approx(expected)
@@ -69,8 +75,7 @@ def test_class_metrics_come_from_the_rows():
 
 
 def test_number_metrics_come_from_the_rows():
-    rows = {"labels": np.array([1.0, 2.0, 3.0]), "logits": np.array([[1.0], [10.0], [100.0]])}
-    found = NUMBER.metrics({"loss": 2.0}, rows)
+    found = judged(NUMBER, [1.0, 2.0, 3.0], np.array([[1.0], [10.0], [100.0]]), 2.0)
     expected = float(np.corrcoef([1, 2, 3], [1, 10, 100])[0, 1])
     assert found == pytest.approx({"loss": 2.0, "pearson": expected, "spearman": 1.0})
 

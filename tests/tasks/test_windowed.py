@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.nn.model import ModelOutput
-from jaxbert.tasks.sequence_classification import SequenceClassification
-from jaxbert.tasks.windowed import WindowedClassification, combine_windows
+from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
+from jaxbert.tasks.windowed import combine_windows
 
 CLASSES = SequenceClassification(("a", "b"))
 REGRESSION = SequenceClassification(("LABEL_0",), is_regression=True)
@@ -48,9 +49,8 @@ def test_the_loss_of_an_epoch_is_the_mean_over_texts_of_the_mean_over_windows(sh
     logits = np.concatenate([LOGITS, [[9.0, -9.0]]]).astype(np.float32)
     labels = np.array([1, 1, 1, 0, -100], np.int32)
     output = ModelOutput(None, logits=jnp.asarray(logits).reshape(*shape, 2))
-    task = WindowedClassification(CLASSES)
     found = batch(labels, shape)
-    loss = task.loss_sums(output, found)["loss"] / task.loss_weights(found)["loss"]
+    loss = CLASSES.loss_sums(output, found)["loss"] / CLASSES.loss_weights(found)["loss"]
     losses = -log_chances(logits[:4])[range(4), labels[:4]]
     np.testing.assert_allclose(loss, (losses[:3].mean() + losses[3]) / 2, rtol=1e-6)
 
@@ -58,20 +58,30 @@ def test_the_loss_of_an_epoch_is_the_mean_over_texts_of_the_mean_over_windows(sh
 def test_the_squared_error_likewise():
     labels = np.array([0.5, 0.5, 0.5, 3.0, 0.0], np.float32)
     logits = np.concatenate([LOGITS[:, :1], [[9.0]]]).astype(np.float32)
-    task = WindowedClassification(REGRESSION)
     found = batch(labels, (5,))
     output = ModelOutput(None, logits=jnp.asarray(logits))
-    loss = task.loss_sums(output, found)["loss"] / task.loss_weights(found)["loss"]
+    loss = REGRESSION.loss_sums(output, found)["loss"] / REGRESSION.loss_weights(found)["loss"]
     errors = np.square(logits[:4, 0] - labels[:4])
     np.testing.assert_allclose(loss, (errors[:3].mean() + errors[3]) / 2, rtol=1e-6)
 
 
+def judged(task: Any, logits: np.ndarray, labels: list[float], how: Any) -> dict[str, float]:
+    reading = Reading(8, windows=WindowConfig(combine=how))
+    examples = ClassifiedSentences(task, {"document_ids": DOCUMENTS}, np.array(labels), reading)
+    return examples.metrics({"loss": 99.0}, {"row_ids": np.arange(4), "logits": logits})
+
+
 def test_metrics_count_every_text_once():
-    rows = {"logits": LOGITS, "labels": np.array([1, 1, 1, 1]), "document_ids": DOCUMENTS}
-    metrics = WindowedClassification(CLASSES).metrics({"loss": 99.0}, rows)
+    metrics = judged(CLASSES, LOGITS, [1, 1], "mean")
     assert metrics["accuracy"] == 0.5
     chances = log_chances(np.array([[4.0, 1.0], [3.0, 5.0]]))
     np.testing.assert_allclose(metrics["loss"], -chances[:, 1].mean())
-    rows = {"logits": LOGITS[:, :1], "labels": np.array([2.0] * 4), "document_ids": DOCUMENTS}
-    metrics = WindowedClassification(REGRESSION, "max").metrics({}, rows)
+    metrics = judged(REGRESSION, LOGITS[:, :1], [2.0, 2.0], "max")
     assert metrics["loss"] == (5.0**2 + 1.0**2) / 2
+
+
+def test_metrics_of_some_windows_are_those_of_their_texts():
+    reading = Reading(8, windows=WindowConfig())
+    examples = ClassifiedSentences(CLASSES, {"document_ids": DOCUMENTS}, np.array([0, 1]), reading)
+    rows = {"row_ids": np.array([3]), "logits": LOGITS[3:]}
+    assert examples.metrics({"loss": 99.0}, rows)["accuracy"] == 1.0

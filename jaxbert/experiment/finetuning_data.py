@@ -1,0 +1,76 @@
+"""Labelled data as the rows that fine-tuning trains and is evaluated on."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.reading import Reading
+from jaxbert.data.rows import LabelledRows, static_length
+from jaxbert.data.stream import Phase, Stream
+from jaxbert.experiment.fit import Data, Evaluation
+from jaxbert.tasks.finetuning import LabelledTask
+from jaxbert.text.tokenizer import Tokenizer
+
+
+def training_data(
+    task: LabelledTask,
+    train: Sequence[Any],
+    validation: Sequence[Any] | None,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    *,
+    packing: bool,
+    batch_size: int,
+    evaluation_batch_size: int,
+    seed: int,
+) -> Data:
+    """Batches of the training records, and the rows of the validation records."""
+    found = task.examples(train, tokenizer, reading, labelled=True)
+    table = encoded(found.features, task, tokenizer)
+    fingerprint, length = _fingerprint(found.features), reading.max_seq_length
+    rows: LabelledRows | PackedLabelledRows
+    if packing:
+        rows = PackedLabelledRows(table, seed=seed, length=length)
+    else:
+        rows = LabelledRows(table, seed=seed, length=static_length(table.lengths, length))
+    stream = Stream([Phase(rows, batch_size)])
+    notes = [f"training: {_described(rows)}"]
+    if validation is None:
+        return Data(stream, None, fingerprint, tuple(notes))
+    found = task.examples(validation, tokenizer, reading, labelled=True)
+    table = encoded(found.features, task, tokenizer)
+    held_out: BucketedRows | PackedLabelledRows
+    if packing:
+        held_out = PackedLabelledRows(table, seed=seed, length=length)
+    else:
+        held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
+    notes.append(f"evaluation: {_described(held_out)}")
+    fingerprint = f"{fingerprint} {_fingerprint(found.features)}"
+    return Data(stream, Evaluation(held_out, found.metrics), fingerprint, tuple(notes))
+
+
+def encoded(
+    features: Mapping[str, Any], task: LabelledTask, tokenizer: Tokenizer
+) -> EncodedExamples:
+    """The table from which all layouts of rows are made."""
+    per_token = [name for name, column in task.columns.items() if column.per_token]
+    return EncodedExamples(features, pad_id=tokenizer.pad_id, per_token=per_token)
+
+
+def _described(rows: LabelledRows | PackedLabelledRows | BucketedRows) -> str:
+    lengths = rows.lengths.tolist() if isinstance(rows, BucketedRows) else [rows.length]
+    widths = ", ".join(map(str, lengths))
+    return f"{len(rows.examples):,} examples in rows of {widths} tokens, {rows.padding:.0%} padding"
+
+
+def _fingerprint(features: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(features):
+        for row in features[name]:
+            digest.update(np.asarray(row).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,139 @@
+"""What a finished masked LM is asked: its loss over a token store, or what it would fill in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.special
+
+from jaxbert.config import parse_config
+from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
+from jaxbert.data.store import TokenStore
+from jaxbert.data.stream import evaluation_batches
+from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_vocabulary
+from jaxbert.experiment.inference import Ready, evaluate_batches
+from jaxbert.families import family_of
+from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.functional import make_apply
+from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.task import run_model
+from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.typing import Array, Batch, Params
+
+
+def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
+    """Loss, perplexity and accuracy over a token store, with fixed pairs and masks.
+
+    Over the whole of it; over what was held out, if it is the store that the run trained on.
+    Examples are cut as in the model's run where that is known.
+    """
+    head = model.loaded.head
+    if head.kind == "replaced_token_detection":
+        raise UserError(
+            f"{model.loaded.directory}: a discriminator is evaluated in its run, beside its "
+            "generator (metrics.jsonl); the generator alone is a masked LM: give RUN/generator"
+        )
+    if not head.has_masked_lm:
+        raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
+    store = TokenStore.open(store_path)
+    if store.vocab_size != model.loaded.config.vocab_size:
+        raise UserError(
+            f"{store_path} has a vocabulary of {store.vocab_size}, the model one of "
+            f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
+        )
+    made_with = load_tokenizer(store.tokenizer_directory)
+    check_vocabulary(store.path, made_with, model.loaded.directory)
+    settings = dict(model.run_config.get("data", {}))
+    if not head.has_next_sentence:
+        settings["sentence_pairs"] = "none"
+    settings.setdefault("sentence_pairs", family_of(model.loaded.config.model_type).sentence_pairs)
+    if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
+        settings["validation_fraction"] = 1.0
+    settings.setdefault("max_seq_length", min(128, longest_input(model.loaded.config)))
+    config = parse_config(PretrainingDataConfig, settings, origin="data")
+    data = PretrainingData(store, config, 0, split="validation")
+    task = MaskedLanguageModelling(config.sentence_pairs)
+    batches = evaluation_batches(data, model.batch_size)
+    return evaluate_batches(model, task, batches, task.metrics) | {"rows": data.num_examples}
+
+
+def _is_trained_on(model: Ready, store_path: str) -> bool:
+    stores = model.run_config.get("store", [])
+    paths = [stores] if isinstance(stores, str) else [entry["path"] for entry in stores]
+    return Path(store_path).resolve() in [Path(path).resolve() for path in paths]
+
+
+def fill_masks(
+    model: Ready, texts: Sequence[str], *, top_k: int = 5, max_seq_length: int = 128
+) -> Iterator[dict[str, Any]]:
+    """For every text, the `top_k` likeliest pieces at each of its [MASK] tokens."""
+    if not model.loaded.head.has_masked_lm:
+        raise UserError(
+            f"{model.loaded.directory}: its head is {model.loaded.head.kind!r}: predict needs a "
+            "classifier or a masked LM"
+        )
+    if not texts:
+        return
+    encoded = model.tokenizer.encode(texts, max_length=max_seq_length, padding=False)
+    masks = [np.flatnonzero(ids == model.tokenizer.mask_id) for ids in encoded["input_ids"]]
+    # The vocabulary projection runs on these positions only; it would dwarf the encoder.
+    positions = np.zeros((len(texts), max(1, *map(len, masks))), np.int32)
+    for row, found in zip(positions, masks, strict=True):
+        row[: len(found)] = found
+    features = {
+        "input_ids": encoded["input_ids"],
+        "token_type_ids": encoded["token_type_ids"],
+        "masked_lm_positions": positions,
+    }
+    pieces = model.tokenizer.vocab()
+
+    def described(row: int, logits: np.ndarray) -> dict[str, Any]:
+        found = [_likeliest(scores, pieces, top_k) for scores in logits[: len(masks[row])]]
+        return {"text": texts[row], "masks": found}
+
+    # Logits of a whole vocabulary are described at once: many would not fit the memory.
+    rows = _logits(model, features, max_seq_length)
+    yield from _in_order((row, described(row, logits)) for row, logits in rows)
+
+
+def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    probabilities = scipy.special.softmax(logits.astype(np.float64))
+    best = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [{"token": pieces[i], "probability": float(probabilities[i])} for i in best]
+
+
+def _logits(
+    model: Ready, features: Mapping[str, Any], max_seq_length: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Every example's number and float32 logits, in the order of the buckets."""
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+
+    @jax.jit
+    def run(params: Params, batch: Batch) -> Array | None:
+        return run_model(apply, params, batch).logits
+
+    sharding = batch_sharding(model.mesh, microbatches=False)
+    examples = EncodedExamples(features, pad_id=model.tokenizer.pad_id)
+    rows = BucketedRows(examples, batch_size=model.batch_size, longest=max_seq_length)
+    for batch in evaluation_batches(rows, model.batch_size):
+        logits = np.asarray(run(model.params, put_batch(batch, sharding)))
+        for row, scores in zip(batch["row_ids"].tolist(), logits, strict=True):
+            if row >= 0:
+                yield row, scores
+
+
+def _in_order(found: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The values in the order of their numbers 0, 1, ..., each as soon as it can be."""
+    waiting: dict[int, dict[str, Any]] = {}
+    due = 0
+    for number, value in found:
+        waiting[number] = value
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1
