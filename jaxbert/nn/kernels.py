@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
@@ -89,4 +90,17 @@ def cudnn_attention(
     """cuDNN's fused attention; JAX makes a dense bias, [batch, 1, seq, seq], of the mask."""
     batch, length, *_ = query.shape
     whole = jnp.broadcast_to(mask, (batch, 1, length, length))
-    return jax.nn.dot_product_attention(query, keys, value, mask=whole, implementation="cudnn")
+
+    def attend(query: Array, keys: Array, value: Array, mask: Array) -> Array:
+        return jax.nn.dot_product_attention(query, keys, value, mask=mask, implementation="cudnn")
+
+    placement = current_placement()
+    if placement is None:
+        return attend(query, keys, value, whole)
+    if keys.shape[2] % placement.mesh.shape[placement.heads]:
+        shared_by = query.shape[2] // keys.shape[2]
+        keys, value = (jnp.repeat(x, shared_by, axis=2) for x in (keys, value))
+    (rows,) = placement.by_row
+    heads = PartitionSpec(rows, None, placement.heads)
+    split = placement.each(attend, (heads, heads, heads, placement.by_row), heads)
+    return split(query, keys, value, whole)

@@ -222,7 +222,8 @@ def test_cudnn_takes_bfloat16_only(monkeypatch):
         choose_kernel("cudnn", AttentionCall(512, 64, jnp.float32))
 
 
-def test_what_cudnn_is_asked_for_is_attention(monkeypatch):
+@pytest.fixture
+def cudnn_is_xla(monkeypatch):
     """The same call, computed by XLA."""
     call = jax.nn.dot_product_attention
     monkeypatch.setattr(
@@ -230,6 +231,36 @@ def test_what_cudnn_is_asked_for_is_attention(monkeypatch):
         "dot_product_attention",
         lambda *inputs, implementation, mask: call(*inputs, mask=mask, implementation="xla"),
     )
+
+
+@pytest.mark.parametrize("kernel", ["splash", "cudnn"])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_kernels_are_split_by_head_where_rows_are_split_already(kernel, shared, mesh, cudnn_is_xla):
+    """As in the step, where a device sees its own rows."""
+    *inputs, _ = random_inputs(shared=shared, batch=2)
+    ids = jnp.concatenate([PACKED, PADDED])
+
+    def of_own_rows(query, keys, value, ids):
+        with placed(Placement(mesh, ("data",), "tensor")):
+            if kernel == "splash":
+                return splash_attention(query, keys, value, ids, ids)
+            mask = (ids[:, :, None] == ids[:, None, :])[:, None]
+            return cudnn_attention(query, keys, value, mask)
+
+    spec = jax.P("data")
+    split = jax.shard_map(
+        of_own_rows,
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        axis_names={"data"},
+        check_vma=False,
+    )
+    expected = defined(*inputs, ids, ids)
+    np.testing.assert_allclose(quickly(split)(*inputs, ids), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_cudnn_is_asked_for_is_attention(cudnn_is_xla):
     *inputs, _ = random_inputs(shared=1)
     mask = jnp.asarray(PADDED, bool)[:, None, None, :]
     expected = defined(*inputs, ONES, PADDED)
