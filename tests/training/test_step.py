@@ -181,7 +181,7 @@ def test_the_dropout_generator_is_the_configured_one(name: Any, expected: str):
     assert set(found) == {expected}
 
 
-ENCODER = EncoderConfig(**SIZES, **WITHOUT_DROPOUT)
+ENCODER = EncoderConfig(**{**SIZES, "num_hidden_layers": 1}, **WITHOUT_DROPOUT)
 TASK = MaskedLanguageModelling()
 
 
