@@ -37,7 +37,7 @@ from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
 from jaxbert.training.evaluation import Metrics, evaluate
-from jaxbert.training.flops import train_flops
+from jaxbert.training.flops import share_computed, train_flops
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
@@ -241,7 +241,8 @@ def training_phases(
         sizes = jax.tree.map(lambda x, label: x.size * (label != FROZEN), params, stage.labels)
         num_trained = sum(jax.tree.leaves(sizes))
         compiled = jit_train_step(step, state, mesh)
-        return TrainingPhase(stage.first_step, optimizer, state, compiled, num_trained)
+        share = share_computed(stage.labels)
+        return TrainingPhase(stage.first_step, optimizer, state, compiled, num_trained, share)
 
     return tuple(map(phase, stages(settings.unfreezing, frozen, num_steps, ends_epoch)))
 

@@ -1,6 +1,7 @@
 """Model FLOPs of a training step and the peak of the device: what utilisation is made of."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.relative import row_at
+from jaxbert.optim.groups import FROZEN, depth, depth_group
+from jaxbert.tree import flat
 
 PEAK_FLOPS = {
     "TPU v2": 46e12,
@@ -51,6 +54,22 @@ def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float
         num_masked = float((batch["labels"] != IGNORED).sum())
         flops += 6 * _output_weights(config) * num_masked
     return flops
+
+
+def share_computed(labels: Any) -> float:
+    """Of the layers' FLOPs the share that is left where parameters are labelled as FROZEN.
+
+    A third of a layer's is its forward pass, a third what it hands down to what is trained in it or
+    below, a third the gradients of its own weights.
+    """
+    trained = {depth_group(path) for path, label in flat(labels).items() if label != FROZEN}
+    num_layers, thirds = depth(labels), 0
+    reaches_down = "embeddings" in trained
+    for layer in range(num_layers):
+        is_trained = f"layer_{layer}" in trained
+        reaches_down = reaches_down or is_trained
+        thirds += 1 + reaches_down + is_trained
+    return thirds / (3 * num_layers) if num_layers else 1.0
 
 
 def _lengths(batch: Mapping[str, np.ndarray]) -> np.ndarray:

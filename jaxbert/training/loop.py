@@ -81,7 +81,7 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
         with loop.ledger.spent("dispatch"):
             state, metrics = phase.step(state, placement.put(batch))
         step += 1
-        loop.recorder.add(step, metrics, batch)
+        loop.recorder.add(step, metrics, batch, phase.flops_share)
         loop.profile.after(step, metrics)
         if _evaluation_is_due(loop, step):
             _evaluate_and_save(loop, step, state)

@@ -26,6 +26,8 @@ class TrainingPhase:
     """Compiled when it is first called."""
     num_trained: int
     """How many numbers."""
+    flops_share: float = 1.0
+    """Of the FLOPs of a step that trains everything."""
 
 
 def phase_at(phases: Sequence[TrainingPhase], step: int) -> TrainingPhase:

@@ -60,11 +60,14 @@ class Recorder:
         # Real tokens, positions and FLOPs.
         self._counted = np.zeros(3)
 
-    def add(self, step: int, metrics: Metrics, batch: HostBatch) -> None:
-        """Step `step` is dispatched: records the one before. `batch`: this process's rows."""
+    def add(self, step: int, metrics: Metrics, batch: HostBatch, flops_share: float = 1.0) -> None:
+        """Step `step` is dispatched: records the one before. `batch`: this process's rows.
+
+        `flops_share`: what is computed of the FLOPs that training everything would need.
+        """
         self.flush()
         is_real = real_tokens(batch)
-        self._counted += [is_real.sum(), is_real.size, self._flops_of(batch)]
+        self._counted += [is_real.sum(), is_real.size, flops_share * self._flops_of(batch)]
         if self._is_logged(step):
             self._totals = self._total(self._counted / self._copies)
         self._pending = (step, metrics, batch)

@@ -11,7 +11,8 @@ from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params, make_apply
 from jaxbert.nn.head import Head
-from jaxbert.training.flops import PEAK_FLOPS, peak_flops, train_flops
+from jaxbert.optim.groups import group_labels
+from jaxbert.training.flops import PEAK_FLOPS, peak_flops, share_computed, train_flops
 
 
 def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray]:
@@ -99,3 +100,24 @@ def test_the_peak_is_that_of_one_jax_device():
     assert peak("TPU v5 lite") == 197e12
     assert peak("TPU7x") == PEAK_FLOPS["TPU7x"] / 2
     assert peak("cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("freeze", "freeze_layers", "thirds"),
+    [
+        ((), None, [3, 3, 3, 3]),
+        ((), 0, [3, 3, 3, 3]),
+        ((), 1, [1, 3, 3, 3]),
+        ((), 3, [1, 1, 1, 3]),
+        ((), "all", [1, 1, 1, 1]),
+        (("encoder/layers",), None, [2, 2, 2, 2]),
+        (("encoder/layers/(1|2)", "embeddings"), None, [3, 2, 2, 3]),
+    ],
+)
+def test_a_frozen_layer_spares_its_own_gradients_and_what_nothing_below_it_needs(
+    freeze: Any, freeze_layers: Any, thirds: list[int]
+):
+    config = EncoderConfig(hidden_size=8, num_hidden_layers=4, num_attention_heads=2, vocab_size=9)
+    params = abstract_params(config, Head("next_sentence"))
+    labels = group_labels(params, freeze, freeze_layers)
+    assert share_computed(labels) == pytest.approx(sum(thirds) / 12)

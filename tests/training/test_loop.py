@@ -28,7 +28,7 @@ class Records:
     def __init__(self, log: MetricLog):
         self.log, self.pending = log, None
 
-    def add(self, step: int, metrics: dict[str, float], batch: Any) -> None:
+    def add(self, step: int, metrics: dict[str, float], batch: Any, share: float) -> None:
         self.flush()
         self.pending = {"step": step} | metrics
 

@@ -128,6 +128,17 @@ def test_utilisation_is_logged_where_the_peak_is_known(make, monkeypatch):
     np.testing.assert_allclose(row["model_flops_utilization"], expected, rtol=1e-9)
 
 
+def test_what_frozen_layers_spare_is_not_utilisation(make, monkeypatch):
+    monkeypatch.setattr(module, "peak_flops", lambda device: 1e9)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=iter(range(99)).__next__))
+    recorder, log = make()
+    for step, share in enumerate((1.0, 1.0, 0.25), 1):
+        recorder.add(step, metrics(), batch(16), share)
+    recorder.flush()
+    whole, quarter = (row["model_flops_utilization"] for row in log.rows[1:])
+    assert quarter == pytest.approx(whole / 4)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_its_batch(make, tmp_path, bad):
     recorder, log = make()
