@@ -21,6 +21,7 @@ def unfreezing(pretrained: Path, tables) -> Finetune:
         "unfreezing.every=2",
         "optimizer.freeze_layers=0",
         "checkpoint.metric=null",
+        "validation=null",
     )
 
 

@@ -119,8 +119,9 @@ PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0].kind)
 def test_a_kind_takes_the_steps_of_optax(pair: Any):
     config, reference = pair
-    expected, _ = run(optax.chain(optax.clip_by_global_norm(2.0), reference))
-    found, _ = run(made(replace(config, max_grad_norm=2.0)))
+    steps = 1 if config.kind == "muon" and config.ns_steps == 1 else STEPS
+    expected, _ = run(optax.chain(optax.clip_by_global_norm(2.0), reference), steps)
+    found, _ = run(made(replace(config, max_grad_norm=2.0)), steps)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), found, expected)
 
 
