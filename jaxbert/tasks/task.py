@@ -29,7 +29,8 @@ class Task(Protocol):
     The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`,
     each times `loss_factors[name]` where there is one.
     Weights come from the batch alone, so that microbatches of unequal weight add up to exactly
-    the loss of the whole batch.
+    the loss of the whole batch. In training a batch has the rows of one device: a loss between
+    rows asks for `nn.placement.all_rows`, and sums over its own.
     """
 
     @property
