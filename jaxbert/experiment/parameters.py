@@ -8,8 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxbert.adapt.reinitialize import begins_anew, reinitialize_layers
 from jaxbert.hub.load import Opened
-from jaxbert.parallel.rules import place_on, shardings
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
+from jaxbert.parallel.rules import place_on, put_whole, shardings
 from jaxbert.typing import Params
 
 MakeParams = Callable[[Mesh], Params]
@@ -28,6 +31,22 @@ def drawn(init: Callable[..., Params], *model: Any, seed: int) -> MakeParams:
 def read(model: Opened) -> MakeParams:
     """Those of a file, read one by one."""
     return lambda mesh: model.read(place_on(mesh))
+
+
+def reinitialized(
+    make: MakeParams, encoder: EncoderConfig, head: Head, count: int, seed: int
+) -> MakeParams:
+    """Those of `make` with `count` top layers that begin anew (`adapt/reinitialize.py`).
+
+    Raises UserError at once where the model has no such layers.
+    """
+    begins_anew(encoder, count)
+
+    def begin(mesh: Mesh) -> Params:
+        params = reinitialize_layers(make(mesh), encoder, head, count, seed)
+        return jax.tree.map(put_whole, params, shardings(params, mesh))
+
+    return begin
 
 
 @cache

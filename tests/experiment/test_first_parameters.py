@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert.experiment.parameters import MakeParams, drawn, read
+from jaxbert.errors import UserError
+from jaxbert.experiment.parameters import MakeParams, drawn, read, reinitialized
 from jaxbert.hub.load import open_params
 from jaxbert.hub.save import save_pretrained
 from jaxbert.nn.config import EncoderConfig
@@ -69,3 +70,15 @@ def test_read_parameters_are_split_one_by_one(
     assert sorted(placed) == sorted(x.size for x in whole.values())
     for path, expected in whole.items():
         np.testing.assert_array_equal(found[path], expected, err_msg=path)
+
+
+def test_layers_that_begin_anew_are_those_of_a_new_model_bit_for_bit(whole: dict[str, np.ndarray]):
+    other = drawn(init_params, ENCODER, HEAD, seed=1)
+    before = made_on(other)
+    found = made_on(reinitialized(other, ENCODER, HEAD, 1, SEED))
+    for path, value in found.items():
+        begins = path.startswith(("encoder/layers/0/", "pooler/"))
+        expected = whole if begins else before
+        np.testing.assert_array_equal(value, expected[path], err_msg=path)
+    with pytest.raises(UserError, match="reinitialize_layers=2: expected 0 to the model's 1"):
+        reinitialized(other, ENCODER, HEAD, 2, SEED)
