@@ -48,17 +48,20 @@ class Case:
         return words + list(self.on_256 if chips == 256 else ())
 
 
-PACKED = ("phases=[]", "data.packing=true", "data.max_seq_length=512")
+ONE, AT_512 = "phases=[]", ("data.max_seq_length=512", "data.masking.max_predictions=76")
+PACKED = ("data.max_seq_length=512", "data.masking.max_predictions=null", "data.packing=true")
+WHOLE = ("step.accumulation_steps=1",)
 CASES = {
-    "BERT-base": Case("pretrain/bert_base.yaml"),
-    "BERT-base, 128 rows a chip": Case("pretrain/bert_base.yaml", ("phases=[]",), 128),
-    "BERT-base, 32 packed rows a chip": Case(
-        "pretrain/bert_base.yaml", (*PACKED, "data.masking.max_predictions=null"), 32
-    ),
-    "BERT-large": Case("pretrain/bert_large.yaml", on_256=("step.accumulation_steps=1",)),
+    "BERT-base, phase 1": Case("pretrain/bert_base.yaml", (ONE,)),
+    "BERT-base, phase 2": Case("pretrain/bert_base.yaml", (ONE, *AT_512)),
+    "BERT-base, 128 rows a chip": Case("pretrain/bert_base.yaml", (ONE,), 128),
+    "BERT-base, 32 packed rows a chip": Case("pretrain/bert_base.yaml", (ONE, *PACKED), 32),
+    "BERT-large, phase 1": Case("pretrain/bert_large.yaml", (ONE,), on_256=WHOLE),
+    "BERT-large, phase 2": Case("pretrain/bert_large.yaml", (ONE, *AT_512), on_256=WHOLE),
     "DeBERTa-v3-large": Case("finetune/deberta_v3_large.yaml", on_256=("mesh.tensor=4",)),
     "ModernBERT-large": Case("finetune/modernbert_large.yaml", on_256=("mesh.tensor=4",)),
 }
+"""Phases one by one, so that less is lost where the command is stopped."""
 
 
 def main() -> None:

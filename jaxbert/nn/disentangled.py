@@ -57,6 +57,21 @@ def _against_positions(
     offsets: Float[Array, "offsets heads head_dim"],
     rows: Int[Array, "seq seq"],
 ) -> Float[Array, "batch heads seq seq"]:
-    """float32 products of every position's content with the offsets named by its row of `rows`."""
-    by_offset = jnp.einsum("bqnd,ond->bnqo", content, offsets, preferred_element_type=jnp.float32)
-    return jnp.take_along_axis(by_offset, rows[None, None], axis=-1, mode="promise_in_bounds")
+    """float32 products of every position's content with the offsets named by its row of `rows`.
+
+    `rows` says the same wherever two positions are as far apart. So every position is multiplied
+    with all 2 x seq - 1 distances, and each row of products then moved by its position: a matter
+    of strides. To look products up instead, and to add up their gradients, takes XLA on a TPU 2.5
+    times the cycles and 12 times the memory (v5e, 8 x 256 tokens, 16 heads).
+    """
+    length = len(rows)
+    # From the last position before the first one to the reverse, and one more to cut off.
+    at = jnp.concatenate([rows[::-1, 0], rows[0, 1:], rows[0, -1:]])
+    # Gradients of distances that share an offset are added in float32.
+    by_distance = offsets.astype(jnp.float32)[at].astype(offsets.dtype)
+    products = jnp.einsum(
+        "bqnd,ond->bnqo", content, by_distance, preferred_element_type=jnp.float32
+    )
+    lying = products.reshape(*products.shape[:2], 2 * length * length)
+    moved = lying[..., length - 1 : 2 * length * length - 1]
+    return moved.reshape(*products.shape[:3], 2 * length - 1)[..., :length]

@@ -36,7 +36,7 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
 )
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])
 def test_the_count_is_xlas_for_full_rows(name: str, length: int, predictions: int):
-    """XLA also counts what is no matrix product."""
+    """XLA also counts what is no matrix product, and DeBERTa multiplies with every distance."""
     config = replace(preset(name), num_hidden_layers=2, layer_types=None)
     head = Head("masked_lm")
     apply = make_apply(config, head)
@@ -48,7 +48,7 @@ def test_the_count_is_xlas_for_full_rows(name: str, length: int, predictions: in
     arguments = (abstract_params(config, head), integers(4, length), integers(4, predictions))
     counted = jax.jit(jax.grad(loss)).lower(*arguments).cost_analysis()["flops"]
     ours = train_flops(config, host_batch(4, length, predictions))
-    assert 1.0 <= counted / ours <= 1.03
+    assert 1.0 <= counted / ours <= (1.06 if "deberta" in name else 1.03)
 
 
 @pytest.mark.parametrize("window", [0, 1, 6, 7, 8, 100])
