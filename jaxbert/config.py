@@ -209,7 +209,9 @@ def _dataclasses_in(annotation: Any) -> list[type]:
 
 
 def _readable(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
+    # Pydantic puts the member of a union in between, which nobody has written.
+    named = (part for part in map(str, detail["loc"]) if re.fullmatch(r"[a-z0-9_]+", part))
+    where = ".".join(named)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"'{where}' is missing"

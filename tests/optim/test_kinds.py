@@ -228,9 +228,10 @@ def test_a_kind_is_named_and_adamw_goes_without_saying():
         ({"lerning_rate": 1.0}, "unknown key 'optimizer.lerning_rate': did you mean 'learning_"),
         ({"kind": "adam"}, "'optimizer.kind': no 'adam': did you mean 'adamw'"),
         ({"kind": "lion", "eps": 1e-3}, "unknown key 'optimizer.eps'"),
-        ({"kind": "lamb", "b1": 1.5}, "'optimizer.lamb.b1'|'optimizer.*b1': Input should be less"),
+        ({"kind": "lamb", "b1": 1.5}, "'optimizer.b1': Input should be less"),
+        ({"freeze_layers": -1}, "'optimizer.freeze_layers': Input should be greater"),
         ({"groups": [{"params": "x", "factr": 2}]}, "'optimizer.groups.0.factr': did you mean"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             optimizer(**values)
-        assert str(caught.value).count(";") == 0
+        assert "\n" not in str(caught.value)
