@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.experiment.finetune import Finetune, finetune
-from jaxbert.experiment.inference import predict_records, ready
+from jaxbert.experiment.predictor import Predictor
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
@@ -49,9 +49,8 @@ def main() -> None:
     )
     print(finetune(config, arguments.out).results)
 
-    model = ready(arguments.out)
     rows = task.read(arguments.validation, labelled=False)
-    predictions = predict_records(model, rows, task, config.reading)
+    predictions = Predictor(arguments.out).records(rows)
     for prediction, _ in zip(predictions, range(5), strict=False):
         print(prediction)
 

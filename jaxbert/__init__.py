@@ -1,14 +1,15 @@
 """jaxbert: TPU-native training of BERT-family encoders, in and out of Hugging Face format.
 
 The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`,
-`functional`, `EncoderConfig`, `Head`, `Model`. Names are imported when first used, so that
-`import jaxbert` is cheap.
+`functional`, `Predictor`, `EncoderConfig`, `Head`, `Model`. Names are imported when first used, so
+that `import jaxbert` is cheap.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxbert.experiment.predictor import Predictor
     from jaxbert.hub.load import from_pretrained
     from jaxbert.hub.save import save_pretrained
     from jaxbert.nn.config import EncoderConfig
@@ -23,6 +24,7 @@ __all__ = [
     "EncoderConfig",
     "Head",
     "Model",
+    "Predictor",
     "from_pretrained",
     "functional",
     "load_tokenizer",
@@ -33,6 +35,7 @@ _HOMES = {
     "EncoderConfig": "jaxbert.nn.config",
     "Head": "jaxbert.nn.head",
     "Model": "jaxbert.nn.model",
+    "Predictor": "jaxbert.experiment.predictor",
     "from_pretrained": "jaxbert.hub.load",
     "functional": "jaxbert.nn.functional",
     "load_tokenizer": "jaxbert.text.tokenizer",

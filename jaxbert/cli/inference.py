@@ -64,25 +64,13 @@ def columns(arguments: argparse.Namespace) -> dict[str, str]:
     return {name: column for name, column in named.items() if column is not None}
 
 
-def max_length(arguments: argparse.Namespace, model: "Ready") -> int:
-    """The length asked for, else that of the model's run, else what the model can take."""
-    from jaxbert.errors import UserError
-    from jaxbert.nn.embeddings import longest_input
-
-    limit = longest_input(model.loaded.config)
-    asked = arguments.max_seq_length or model.run_config.get("max_seq_length") or limit
-    if asked > limit:
-        raise UserError(f"--max-seq-length {asked} exceeds the model's {limit} tokens")
-    return asked
-
-
 def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":
     """What is read of long inputs: as asked, else as in the model's run."""
     from jaxbert.experiment.inference import reading_of
 
     return reading_of(
         model,
-        max_length(arguments, model),
+        arguments.max_seq_length,
         truncation=arguments.truncation,
         stride=arguments.stride,
         combine=arguments.combine,

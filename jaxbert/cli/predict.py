@@ -1,56 +1,68 @@
 """jaxbert predict."""
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
     columns,
-    max_length,
     positive,
     reading,
     write_whole,
 )
-from jaxbert.errors import UserError
+from jaxbert.cli.predictions import lines_of, most_probable
 
-HELP = "predict classes for a table, or fill the [MASK]s of a text file, one JSON object a row"
+HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
 EXAMPLE = """
 jaxbert predict runs/classifier --data test.tsv --out predictions.jsonl
+cat reviews.txt | jaxbert predict runs/classifier --data - --top-k 3
 jaxbert predict runs/base --data sentences_with_masks.txt
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    add_inference_arguments(parser, data="table, or for a masked LM a text file, a text a line")
-    parser.add_argument("--top-k", type=positive, default=5, help="pieces per [MASK] (default 5)")
+    data = "table or text file, or - for standard input: JSON objects or texts, one a line"
+    add_inference_arguments(parser, data=data)
+    parser.add_argument(
+        "--top-k",
+        type=positive,
+        help="so many classes, answers or pieces (default: all classes and answers, 5 pieces)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
+    from jaxbert.data.problems import Problems
+    from jaxbert.data.tables import read_rows
     from jaxbert.experiment import inference
     from jaxbert.experiment.masked_lm import fill_masks
+    from jaxbert.experiment.predictor import Predictor
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
+        column = arguments.text_column or "text"
+        rows = read_rows(arguments.data, columns=(column,), problems=Problems())
         predictions = fill_masks(
             model,
-            _lines(Path(arguments.data)),
-            top_k=arguments.top_k,
-            max_seq_length=max_length(arguments, model),
+            (row.values[column] for row in rows),
+            top_k=arguments.top_k or 5,
+            max_seq_length=read.max_seq_length,
         )
     else:
         section = inference.section_of(model, columns(arguments))
-        records = section.read(arguments.data, labelled=False)
-        predictions = inference.predict_records(model, records, section, reading(arguments, model))
-    lines = (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
-    if arguments.out:
-        write_whole(Path(arguments.out), _counted(lines))
+        predictor = Predictor(model, section=section, reading=read)
+        found = predictor.records(section.read(arguments.data, labelled=False))
+        predictions = (most_probable(prediction, arguments.top_k) for prediction in found)
+    out = Path(arguments.out) if arguments.out else None
+    lines = lines_of(predictions, out)
+    if out is not None:
+        write_whole(out, _counted(lines))
     else:
         for line in lines:
-            print(line)
+            print(line, flush=True)
     return 0
 
 
@@ -62,14 +74,3 @@ def _counted(lines: Iterable[str]) -> Iterator[str]:
         for number, line in enumerate(lines, 1):
             status.update(f"{number:,} rows")
             yield line
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file; a form feed or the like ends none, unlike in splitlines()."""
-    from jaxbert.data.tables import existing_file
-
-    try:
-        text = existing_file(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text: {error}") from None
-    return text.removesuffix("\n").split("\n") if text else []

@@ -1,8 +1,9 @@
-"""Rows of CSV, TSV, JSON-lines and Parquet files as (line number, values by column)."""
+"""Rows of CSV, TSV, JSON-lines, Parquet and text files as (line number, values by column)."""
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,8 +76,12 @@ def _named(records: Iterator[tuple[int, list[str]]], file: Path, reading: Readin
 
 def read_jsonl(file: Path, reading: Reading) -> Rows:
     """One JSON object a line; a line that is none, or lacks a column, is reported and left out."""
+    return _json_rows(read_lines(file, reading.problems, reading.advance), file, reading)
+
+
+def _json_rows(lines: Iterable[tuple[int, str]], file: Path, reading: Reading) -> Rows:
     problems, lacking, complete = reading.problems, "", False
-    for number, line in read_lines(file, problems, reading.advance):
+    for number, line in lines:
         values = _json_object(line, file, number, problems) if line.strip() else None
         if values is None:
             continue
@@ -123,6 +128,38 @@ def _replace_surrogates(
             values[name] = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             detail = f"{name}: half of a surrogate pair; kept with U+FFFD in its place"
             problems.add("invalid Unicode", str(file), number, detail)
+
+
+def read_text(file: Path, reading: Reading) -> Rows:
+    """A text a line, for the one column that is asked for; an empty line is an empty text."""
+    column = _only_column(file, reading)
+    for number, line in read_lines(file, reading.problems, reading.advance):
+        yield number, {column: line}
+
+
+def read_standard_input(file: Path, reading: Reading) -> Rows:
+    """JSON lines where the first begins with `{`, else a text a line."""
+    lines = read_lines(file, reading.problems, reading.advance)
+    first = next(lines, None)
+    if first is None:
+        return
+    lines = chain([first], lines)
+    if first[1].lstrip().startswith("{"):
+        yield from _json_rows(lines, file, reading)
+        return
+    column = _only_column(file, reading)
+    for number, line in lines:
+        yield number, {column: line}
+
+
+def _only_column(file: Path, reading: Reading) -> str:
+    columns = reading.columns or ()
+    if len(columns) != 1:
+        raise UserError(
+            f"{file}: plain text has one column, expected {', '.join(columns)}: give a table, or "
+            "JSON objects with these keys"
+        )
+    return columns[0]
 
 
 def read_parquet(file: Path, reading: Reading) -> Rows:

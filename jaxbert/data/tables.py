@@ -9,7 +9,13 @@ from typing import Any
 from jaxbert.data.compression import COMPRESSIONS
 from jaxbert.data.lines import Advance, no_advance
 from jaxbert.data.problems import Problems
-from jaxbert.data.table_files import READERS, Reading, Rows
+from jaxbert.data.table_files import (
+    READERS,
+    Reading,
+    Rows,
+    read_standard_input,
+    read_text,
+)
 from jaxbert.data.table_hf import is_saved_dataset, read_hf
 from jaxbert.data.table_tfds import read_tfds
 from jaxbert.errors import UserError
@@ -17,6 +23,8 @@ from jaxbert.errors import UserError
 DATA_SETS = ("hf:", "hub:", "tfds:")
 """How names of data sets begin; the second is an old spelling, refused with the new one."""
 
+
+STANDARD_INPUT = "-"
 
 HARMLESS = frozenset({"invalid UTF-8", "invalid Unicode", "long line"})
 """Problems that leave a row usable; with any other it would be missing."""
@@ -41,6 +49,9 @@ def read_rows(
     streaming: bool = False,
 ) -> Iterator[Row]:
     """Rows of a CSV, TSV, JSON-lines (also compressed) or Parquet file, of `hf:` or `tfds:`.
+
+    Also of a text file, a row a line, where one column is asked for; and of standard input (`-`),
+    which holds either JSON lines or such texts.
 
     `columns` are the ones that every row must have (Parquet and data sets read no others); without
     them rows have what they have. `names` names the columns of a CSV or TSV file that has no
@@ -115,12 +126,16 @@ def _open(spec: str, reading: Reading) -> Rows:
         return read_hf(spec.removeprefix("hf:"), reading)
     if spec.startswith("tfds:"):
         return read_tfds(spec.removeprefix("tfds:"), reading)
+    if spec == STANDARD_INPUT:
+        return read_standard_input(Path("/dev/stdin"), reading)
     path = existing_file(Path(spec).expanduser())
     if is_saved_dataset(path):
         return read_hf(str(path), reading)
+    if file_kind(path) == ".txt":
+        return read_text(path, reading)
     reader = READERS.get(file_kind(path))
     if reader is None:
-        known = ", ".join(READERS)
+        known = ", ".join([*READERS, ".txt"])
         raise UserError(f"{path}: not a table; expected {known}, hf:NAME or tfds:NAME")
     if file_kind(path) == ".parquet" and path.suffix != ".parquet":
         raise UserError(f"{path}: Parquet is compressed inside; decompress the file itself")

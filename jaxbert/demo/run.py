@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxbert.data.prepare import PrepareOptions, prepare
-from jaxbert.data.tables import Row
 from jaxbert.demo import recipe
 from jaxbert.demo.corpus import Files, write_corpus
 from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.inference import Ready, evaluate_labelled, predict_records, ready
+from jaxbert.experiment.inference import Ready, evaluate_labelled, ready
+from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
@@ -116,8 +116,8 @@ def _untrained(out: Path, seed: int) -> Path:
 
 
 def _predict(model: Ready, texts: Sequence[str]) -> list[tuple[str, str, float]]:
-    rows = [Row({"text": text}, "demo", line) for line, text in enumerate(texts, start=1)]
-    found = predict_records(model, rows, recipe.TASK, recipe.READING)
+    predictor = Predictor(model, section=recipe.TASK, reading=recipe.READING)
+    found = predictor([{"text": text} for text in texts])
     return [
         (text, prediction["label"], prediction["probabilities"][prediction["label"]])
         for text, prediction in zip(texts, found, strict=True)

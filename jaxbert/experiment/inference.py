@@ -1,16 +1,15 @@
 """Evaluation and prediction with a finished model, from nothing but its directory or run."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxbert.config import parse_config
-from jaxbert.data.buckets import BucketedRows, standard_lengths
+from jaxbert.data.buckets import BucketedRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
@@ -19,23 +18,15 @@ from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import row_shards, shardings
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
-from jaxbert.training.evaluation import Metrics, evaluate, predict
-from jaxbert.training.step import (
-    jit_evaluation_step,
-    make_evaluation_step,
-    make_prediction_step,
-)
+from jaxbert.training.evaluation import Metrics, evaluate
+from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
 from jaxbert.typing import HostBatch, Params
-
-T = TypeVar("T")
-
-_BATCHES_AT_ONCE = 64
-"""Sorted by length together, and described when all of them are done."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +79,16 @@ def section_of(model: Ready, columns: Mapping[str, str] | None = None) -> TaskSe
     return parse_config(TASKS[kind], settings, origin="task")
 
 
-def reading_of(model: Ready, max_seq_length: int, **asked: Any) -> Reading:
+def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) -> Reading:
     """What to read of a text: as asked (where not None), else as in the model's run.
 
-    `asked`: truncation, head_share, and windows' stride and combine.
+    `asked`: truncation, head_share, and windows' stride and combine. Of a model whose run is not
+    known all that it can take is read.
     """
+    limit = longest_input(model.loaded.config)
+    max_seq_length = max_seq_length or model.run_config.get("max_seq_length") or limit
+    if max_seq_length > limit:
+        raise UserError(f"max_seq_length={max_seq_length} exceeds the model's {limit} tokens")
     names = ("truncation", "head_share", "windows")
     settings = {name: model.run_config[name] for name in names if name in model.run_config}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -117,33 +113,6 @@ def evaluate_labelled(
     rows = BucketedRows(table, batch_size=model.batch_size, longest=reading.max_seq_length)
     batches = evaluation_batches(rows, model.batch_size)
     return evaluate_batches(model, task, batches, examples.metrics) | {"rows": len(records)}
-
-
-def predict_records(
-    model: Ready, records: Iterable[Any], section: TaskSection, reading: Reading
-) -> Iterator[dict[str, Any]]:
-    """One object a record, in input order, as the task describes its predictions.
-
-    Records are taken as they come, some batches' worth at a time.
-    """
-    task = section.task_of(model.loaded.head)
-    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
-    step = jit_evaluation_step(make_prediction_step(apply, task), model.params, model.mesh)
-    lengths = standard_lengths(reading.max_seq_length)
-    for some in _chunks(records, _BATCHES_AT_ONCE * model.batch_size):
-        examples = task.examples(some, model.tokenizer, reading, labelled=False)
-        table = encoded(examples.features, task, model.tokenizer)
-        rows = BucketedRows(
-            table, batch_size=model.batch_size, longest=reading.max_seq_length, lengths=lengths
-        )
-        batches = evaluation_batches(rows, model.batch_size)
-        yield from examples.predictions(predict(step, model.params, batches, model.mesh))
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def evaluate_batches(

@@ -1,6 +1,6 @@
 """What a finished masked LM is asked: its loss over a token store, or what it would fill in."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from jaxbert.config import parse_config
-from jaxbert.data.buckets import BucketedRows
+from jaxbert.data.buckets import BucketedRows, standard_lengths
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.store import TokenStore
@@ -17,6 +17,7 @@ from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.inference import Ready, evaluate_batches
+from jaxbert.experiment.predictor import BATCHES_AT_ONCE, chunks
 from jaxbert.families import family_of
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -25,6 +26,8 @@ from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.task import run_model
 from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.typing import Array, Batch, Params
+
+Logits = Callable[[Params, Batch], Array]
 
 
 def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
@@ -70,20 +73,31 @@ def _is_trained_on(model: Ready, store_path: str) -> bool:
 
 
 def fill_masks(
-    model: Ready, texts: Sequence[str], *, top_k: int = 5, max_seq_length: int = 128
+    model: Ready, texts: Iterable[str], *, top_k: int = 5, max_seq_length: int = 128
 ) -> Iterator[dict[str, Any]]:
-    """For every text, the `top_k` likeliest pieces at each of its [MASK] tokens."""
+    """For every text, the `top_k` likeliest pieces at each of its [MASK] tokens.
+
+    Texts are taken as they come, some batches' worth at a time.
+    """
     if not model.loaded.head.has_masked_lm:
         raise UserError(
             f"{model.loaded.directory}: its head is {model.loaded.head.kind!r}: predict needs a "
             "classifier or a masked LM"
         )
-    if not texts:
-        return
+    logits_of = _logits_of(model)
+    for some in chunks(texts, BATCHES_AT_ONCE * model.batch_size):
+        yield from _filled(model, logits_of, some, top_k, max_seq_length)
+
+
+def _filled(
+    model: Ready, logits_of: Logits, texts: Sequence[str], top_k: int, max_seq_length: int
+) -> Iterator[dict[str, Any]]:
     encoded = model.tokenizer.encode(texts, max_length=max_seq_length, padding=False)
     masks = [np.flatnonzero(ids == model.tokenizer.mask_id) for ids in encoded["input_ids"]]
-    # The vocabulary projection runs on these positions only; it would dwarf the encoder.
-    positions = np.zeros((len(texts), max(1, *map(len, masks))), np.int32)
+    # The vocabulary projection runs on these positions only; it would dwarf the encoder. Their
+    # number is rounded up, so that few shapes are compiled.
+    most = max(1, *map(len, masks))
+    positions = np.zeros((len(texts), 1 << (most - 1).bit_length()), np.int32)
     for row, found in zip(positions, masks, strict=True):
         row[: len(found)] = found
     features = {
@@ -98,7 +112,7 @@ def fill_masks(
         return {"text": texts[row], "masks": found}
 
     # Logits of a whole vocabulary are described at once: many would not fit the memory.
-    rows = _logits(model, features, max_seq_length)
+    rows = _logits(model, logits_of, features, max_seq_length)
     yield from _in_order((row, described(row, logits)) for row, logits in rows)
 
 
@@ -108,21 +122,23 @@ def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[di
     return [{"token": pieces[i], "probability": float(probabilities[i])} for i in best]
 
 
+def _logits_of(model: Ready) -> Logits:
+    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
+    return jax.jit(lambda params, batch: run_model(apply, params, batch).logits)
+
+
 def _logits(
-    model: Ready, features: Mapping[str, Any], max_seq_length: int
+    model: Ready, logits_of: Logits, features: Mapping[str, Any], max_seq_length: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Every example's number and float32 logits, in the order of the buckets."""
-    apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
-
-    @jax.jit
-    def run(params: Params, batch: Batch) -> Array | None:
-        return run_model(apply, params, batch).logits
-
     sharding = batch_sharding(model.mesh, microbatches=False)
     examples = EncodedExamples(features, pad_id=model.tokenizer.pad_id)
-    rows = BucketedRows(examples, batch_size=model.batch_size, longest=max_seq_length)
+    lengths = standard_lengths(max_seq_length)
+    rows = BucketedRows(
+        examples, batch_size=model.batch_size, longest=max_seq_length, lengths=lengths
+    )
     for batch in evaluation_batches(rows, model.batch_size):
-        logits = np.asarray(run(model.params, put_batch(batch, sharding)))
+        logits = np.asarray(logits_of(model.params, put_batch(batch, sharding)))
         for row, scores in zip(batch["row_ids"].tolist(), logits, strict=True):
             if row >= 0:
                 yield row, scores

@@ -18,15 +18,15 @@ from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment import inference
+from jaxbert.experiment import predictor
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.inference import (
     evaluate_labelled,
-    predict_records,
     reading_of,
     ready,
     section_of,
 )
+from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.config import EncoderConfig
@@ -147,7 +147,7 @@ def test_an_epoch_of_packed_rows_has_fewer_steps(windowed_run, tables):
 def predicted(model: Any, table: Path, reading: Reading) -> list[dict[str, Any]]:
     section = section_of(model)
     records = section.read(str(table), labelled=False)
-    return list(predict_records(model, records, section, reading))
+    return list(Predictor(model, section=section, reading=reading).records(records))
 
 
 @pytest.mark.parametrize("how", ["mean", "max"])
@@ -182,7 +182,7 @@ def test_predictions_in_buckets_are_those_in_one(windowed_run, tmp_path, monkeyp
     model = ready(windowed_run, batch_size=2)
     lengths = [32, *standard_lengths(32).tolist()]
     assert len(lengths) > 3
-    monkeypatch.setattr(inference, "standard_lengths", lambda longest: np.array([longest]))
+    monkeypatch.setattr(predictor, "standard_lengths", lambda longest: np.array([longest]))
     plain = predicted(model, table, Reading(32))
     monkeypatch.undo()
     for one, other in zip(plain, predicted(model, table, Reading(32)), strict=True):

@@ -11,11 +11,11 @@ from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.inference import (
     evaluate_labelled,
-    predict_records,
     ready,
     section_of,
 )
 from jaxbert.experiment.masked_lm import fill_masks
+from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
@@ -72,7 +72,10 @@ def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
     table.write_text("sentence\n" + "\n".join(TEXTS) + "\n")
     section = section_of(model)
     records = section.read(str(table), labelled=False)
-    values = [row["value"] for row in predict_records(model, records, section, Reading(32))]
+    values = [
+        row["value"]
+        for row in Predictor(model, section=section, reading=Reading(32)).records(records)
+    ]
     plain, tokenizer = from_pretrained(tmp_path / "model"), load_tokenizer(tmp_path / "model")
     expected = [float(plain(tokenizer.encode([text])["input_ids"]).logits[0, 0]) for text in TEXTS]
     np.testing.assert_allclose(values, expected, atol=1e-5)

@@ -11,7 +11,8 @@ from experiment.small_runs import fine_tuning
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.inference import evaluate_labelled, predict_records, ready, section_of
+from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
+from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.head import LayerMixture
 
@@ -47,7 +48,10 @@ def test_evaluation_and_prediction_agree_with_the_run(run: Path, tables: tuple[P
         np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
     labels = [line.split("\t")[1] for line in tables[1].read_text().splitlines()[1:]]
     records = section.read(data, labelled=False)
-    found = [row["label"] for row in predict_records(model, records, section, Reading(32))]
+    found = [
+        row["label"]
+        for row in Predictor(model, section=section, reading=Reading(32)).records(records)
+    ]
     accuracy = np.mean([a == b for a, b in zip(found, labels, strict=True)])
     assert accuracy == pytest.approx(metrics["accuracy"])
 

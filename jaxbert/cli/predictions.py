@@ -1,0 +1,64 @@
+"""Predictions as lines of a file: JSON objects, or rows of a table."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str, Any]:
+    """With the `top_k` most probable classes or answers alone, the best one first."""
+    cut = dict(prediction)
+    if top_k is None:
+        return cut
+    if "probabilities" in cut:
+        ranked = sorted(cut["probabilities"].items(), key=lambda entry: -entry[1])
+        cut["probabilities"] = dict(ranked[:top_k])
+    if "n_best" in cut:
+        cut["n_best"] = cut["n_best"][:top_k]
+    return cut
+
+
+def lines_of(predictions: Iterable[Mapping[str, Any]], out: Path | None) -> Iterator[str]:
+    """CSV or TSV where `out` is called so, else JSON lines.
+
+    A table has the columns of the first prediction, `probability` of a label among them; what is
+    not a number or a text is JSON in its cell.
+    """
+    delimiter = None if out is None else DELIMITERS.get(out.suffix.lower())
+    if delimiter is None:
+        return (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
+    return _table(predictions, delimiter)
+
+
+def _table(predictions: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator[str]:
+    columns: list[str] = []
+    for prediction in predictions:
+        row = _flat(prediction)
+        if not columns:
+            columns = list(row)
+            yield _line(columns, delimiter)
+        yield _line([row.get(column, "") for column in columns], delimiter)
+
+
+def _flat(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in prediction.items():
+        if name == "probabilities" and "label" in prediction:
+            row["probability"] = value[prediction["label"]]
+        row[name] = value if isinstance(value, str | int | float) else _json(value)
+    return row
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _line(cells: list[Any], delimiter: str) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=delimiter, lineterminator="").writerow(cells)
+    return buffer.getvalue()

@@ -1,0 +1,112 @@
+"""Predictions for records as they come, in few static shapes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxbert.data.buckets import BucketedRows, standard_lengths
+from jaxbert.data.reading import Reading
+from jaxbert.data.stream import evaluation_batches
+from jaxbert.data.tables import Row
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import TaskSection
+from jaxbert.experiment.finetuning_data import encoded
+from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
+from jaxbert.nn.functional import make_apply
+from jaxbert.parallel.rules import row_shards
+from jaxbert.training.evaluation import predict
+from jaxbert.training.step import jit_evaluation_step, make_prediction_step
+
+T = TypeVar("T")
+Input = str | tuple[str, str] | Mapping[str, Any]
+
+BATCHES_AT_ONCE = 64
+"""Sorted by length together, and described when all of them are done."""
+
+
+class Predictor:
+    """A fine-tuned model that answers.
+
+        predictor = jaxbert.Predictor("runs/classifier")
+        predictor(["A fine film.", "Not for me."])
+
+    Texts are padded to one of some lengths, and a few of them to a small batch, so that there is a
+    bounded number of shapes, each compiled when it is first needed. Nothing is changed by a call:
+    threads may share a predictor.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Ready,
+        *,
+        section: TaskSection | None = None,
+        reading: Reading | None = None,
+        batch_size: int = 32,
+    ):
+        """Opens a model directory, run directory or hub id.
+
+        `section` and `reading`: what the task reads; None: as in the model's run.
+        """
+        self._model = model if isinstance(model, Ready) else ready(model, batch_size=batch_size)
+        self._section = section_of(self._model) if section is None else section
+        self._reading = reading_of(self._model) if reading is None else reading
+        self._task = self._section.task_of(self._model.loaded.head)
+        loaded, mesh = self._model.loaded, self._model.mesh
+        apply = make_apply(loaded.config, loaded.head, self._model.dtype)
+        step = make_prediction_step(apply, self._task)
+        self._step = jit_evaluation_step(step, self._model.params, mesh)
+        self._lengths = standard_lengths(self._reading.max_seq_length)
+        shards = row_shards(mesh)
+        sizes = {-(-size // shards) * shards for size in (1, 8)}
+        largest = self._model.batch_size
+        self._batch_sizes = (*sorted(size for size in sizes if size < largest), largest)
+
+    def __call__(self, inputs: Sequence[Input]) -> list[dict[str, Any]]:
+        """A prediction for every input: a text, a pair of texts, or values by column."""
+        if isinstance(inputs, str):
+            raise UserError(
+                "predictor(...): expected a list of texts, found one text: put it in []"
+            )
+        return list(self.records(self._rows(inputs)))
+
+    def records(self, records: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """Predictions in the order of the records that the task's section reads.
+
+        They are taken as they come, 64 batches' worth at a time.
+        """
+        for some in chunks(records, BATCHES_AT_ONCE * self._model.batch_size):
+            yield from self._predict(some)
+
+    def _predict(self, records: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        tokenizer, longest = self._model.tokenizer, self._reading.max_seq_length
+        examples = self._task.examples(records, tokenizer, self._reading, labelled=False)
+        table = encoded(examples.features, self._task, tokenizer)
+        size = next((n for n in self._batch_sizes if n >= len(table)), self._batch_sizes[-1])
+        rows = BucketedRows(table, batch_size=size, longest=longest, lengths=self._lengths)
+        batches = evaluation_batches(rows, size)
+        found = predict(self._step, self._model.params, batches, self._model.mesh)
+        return examples.predictions(found)
+
+    def _rows(self, inputs: Sequence[Input]) -> Iterator[Row]:
+        columns = self._section.columns
+        for number, given in enumerate(inputs, start=1):
+            if isinstance(given, str):
+                values: Mapping[str, Any] = {columns.text: given}
+            elif isinstance(given, tuple):
+                if columns.text_pair is None:
+                    raise UserError(f"input {number} is a pair, and the model reads single texts")
+                values = dict(zip((columns.text, columns.text_pair), given, strict=True))
+            else:
+                values = given
+            for name in (columns.text, columns.text_pair):
+                if name is not None and name not in values:
+                    raise UserError(f"input {number} has no {name!r}, which the model reads")
+            yield Row(dict(values), "input", number)
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

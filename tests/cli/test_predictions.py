@@ -1,0 +1,82 @@
+"""What predict reads and writes: standard input, text files, tables out, the best classes."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxbert.cli.predictions import lines_of, most_probable
+from jaxbert.data.problems import Problems
+from jaxbert.data.tables import read_rows
+from jaxbert.errors import UserError
+
+PREDICTIONS = [
+    {"label": "a, b", "probabilities": {"c": 0.25, "a, b": 0.75}},
+    {"label": "c", "probabilities": {"c": 0.875, "a, b": 0.125}},
+]
+
+
+def test_without_a_name_of_a_table_predictions_are_json_lines():
+    for out in (None, Path("p.jsonl"), Path("p")):
+        assert [json.loads(line) for line in lines_of(PREDICTIONS, out)] == PREDICTIONS
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("p.csv", ","), ("P.TSV", "\t")])
+def test_a_table_has_label_probability_and_the_rest_as_json(name, delimiter):
+    text = "\n".join(lines_of(PREDICTIONS, Path(name)))
+    rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+    assert [row["label"] for row in rows] == ["a, b", "c"]
+    assert [float(row["probability"]) for row in rows] == [0.75, 0.875]
+    assert json.loads(rows[1]["probabilities"]) == PREDICTIONS[1]["probabilities"]
+
+
+def test_a_table_of_numbers_or_of_nothing():
+    assert list(lines_of([{"value": 1.5}, {"value": None}], Path("p.csv"))) == [
+        "value",
+        "1.5",
+        '""',
+    ]
+    assert list(lines_of([], Path("p.csv"))) == []
+
+
+def test_the_most_probable_come_first():
+    assert list(most_probable(PREDICTIONS[0], 1)["probabilities"]) == ["a, b"]
+    assert list(most_probable(PREDICTIONS[0], 5)["probabilities"]) == ["a, b", "c"]
+    assert most_probable(PREDICTIONS[0], None) == PREDICTIONS[0]
+    assert most_probable({"id": 1, "n_best": [3, 2, 1]}, 2) == {"id": 1, "n_best": [3, 2]}
+
+
+READ = """
+from jaxbert.data.problems import Problems
+from jaxbert.data.tables import read_rows
+import sys
+for row in read_rows("-", columns=sys.argv[1:], problems=Problems()):
+    print(row.line, [row.values[name] for name in sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "columns", "expected"),
+    [
+        ("one\n\n two \r\nlast", ["text"], "1 ['one']\n2 ['']\n3 [' two ']\n4 ['last']\n"),
+        ('{"a": "x", "b": "y"}\n{"b": "", "a": "z"}\n', ["a", "b"], "1 ['x', 'y']\n2 ['z', '']\n"),
+        ("", ["text"], ""),
+    ],
+)
+def test_standard_input_holds_texts_or_json_objects(given, columns, expected):
+    command = [sys.executable, "-c", READ, *columns]
+    found = subprocess.run(command, input=given.encode(), capture_output=True, check=True)
+    assert found.stdout.decode() == expected
+
+
+def test_a_text_file_has_one_column(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b'\xef\xbb\xbf{"not": "json"}\r\n\xff\n')
+    rows = [row.values for row in read_rows(path, columns=["sentence"], problems=Problems())]
+    assert rows == [{"sentence": '{"not": "json"}'}, {"sentence": "�"}]
+    with pytest.raises(UserError, match="plain text has one column, expected a, b: give a table"):
+        list(read_rows(path, columns=["a", "b"], problems=Problems()))

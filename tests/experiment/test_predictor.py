@@ -1,0 +1,104 @@
+"""Answers of a finished model: to few texts or many, from one thread or several."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import jaxbert
+from jaxbert.errors import UserError
+from jaxbert.experiment.predictor import Predictor
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
+from jaxbert.tasks.sentences import SentenceColumns
+from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.text.training import train_wordpiece
+
+TEXTS = ["the old cat sees a green tree.", "", "the house by the river", "a cat " * 9]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    tokenizer = train_wordpiece(TEXTS, 60, min_frequency=1)
+    config = EncoderConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=32,
+        initializer_range=1.0,
+    )
+    head = Head("sequence_classification", ("no", "yes", "perhaps"))
+    path = tmp_path_factory.mktemp("predictor") / "model"
+    save_params(init_params(config, head, 0), config, head, tokenizer, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(directory: Path) -> Predictor:
+    return jaxbert.Predictor(directory)
+
+
+def alone(directory: Path, *text: str) -> dict[str, float]:
+    """What the plain model says of one input."""
+    model, tokenizer = jaxbert.from_pretrained(directory), jaxbert.load_tokenizer(directory)
+    pairs = [text[1]] if len(text) > 1 else None
+    given = tokenizer.encode([text[0]], pairs)
+    output = model(given["input_ids"], token_type_ids=given["token_type_ids"])
+    chances = jax.nn.softmax(output.logits[0]).tolist()
+    return dict(zip(("no", "yes", "perhaps"), chances, strict=True))
+
+
+def agree(prediction: dict[str, Any], expected: dict[str, float]) -> None:
+    assert prediction["probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert prediction["label"] == max(expected, key=lambda name: expected[name])
+
+
+def test_every_text_is_answered_as_by_the_model_alone(predictor, directory):
+    for text, prediction in zip(TEXTS, predictor(TEXTS), strict=True):
+        agree(prediction, alone(directory, text))
+    assert predictor([]) == []
+
+
+def test_threads_may_share_it(predictor):
+    requests = [[text] * count for text in TEXTS for count in (1, 3)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(predictor, requests * 3))
+    expected = {text: predictor([text])[0]["probabilities"] for text in TEXTS}
+    for request, predictions in zip(requests * 3, found, strict=True):
+        assert len(predictions) == len(request)
+        for text, prediction in zip(request, predictions, strict=True):
+            assert prediction["probabilities"] == pytest.approx(expected[text], abs=1e-6)
+
+
+def test_requests_of_all_sizes_run_in_few_compiled_shapes(directory):
+    predictor, generator = Predictor(directory, batch_size=16), np.random.default_rng(0)
+    for count in range(1, 40):
+        lengths = generator.integers(0, 12, count)
+        predictor(["cat " * length for length in lengths])
+    # Batches of 8 (the test's devices) and 16 rows, of 8, 16 and 24 tokens.
+    assert predictor._step._cache_size() <= 2 * 3
+
+
+def test_pairs_are_read_where_the_task_has_them(directory):
+    section = SequenceClassificationConfig(columns=SentenceColumns("first", "second"))
+    predictor = Predictor(directory, section=section)
+    pair = (TEXTS[0], TEXTS[2])
+    for given in (pair, {"first": pair[0], "second": pair[1]}):
+        (prediction,) = predictor([given])
+        agree(prediction, alone(directory, *pair))
+
+
+def test_inputs_that_cannot_be_read_are_named(predictor):
+    with pytest.raises(UserError, match="input 2 is a pair, and the model reads single texts"):
+        predictor(["a", ("b", "c")])
+    with pytest.raises(UserError, match="input 1 has no 'sentence', which the model reads"):
+        predictor([{"text": "a"}])
+    with pytest.raises(UserError, match=r"found one text: put it in \[\]"):
+        predictor("a")
