@@ -75,7 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Ru
     make_finetuning(directory, values["store"])
     started = start("training_run.py", directory, 2, path, directory, devices=2)
     pretrain(config, alone, quiet=True)
-    statuses = started.wait(300)
+    statuses = started.wait(600)
     logs = [started.log(process) for process in (0, 1)]
     assert statuses == [75, 75], started.printed()
     interrupted, tuned = trajectory(mixed), trajectory(directory / "tuned")
