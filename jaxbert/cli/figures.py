@@ -1,10 +1,14 @@
 """A table of named numbers on standard output."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from jaxbert.experiment.seeds import Figure
 
 
 def print_figures(title: str, figures: Mapping[str, float]) -> None:
@@ -16,6 +20,19 @@ def print_figures(title: str, figures: Mapping[str, float]) -> None:
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, shown(value))
+    console.print(table)
+
+
+def print_spread(title: str, seeds: Sequence[int], figures: "Mapping[str, Figure]") -> None:
+    """A row a figure: mean, deviation, and the value of every seed."""
+    console = Console()
+    console.print(Text(title), soft_wrap=True)
+    table = Table("figure")
+    for name in ("mean", "deviation", *(f"seed {seed}" for seed in seeds)):
+        table.add_column(name, justify="right")
+    for name, figure in figures.items():
+        spread = "" if figure.deviation is None else shown(figure.deviation)
+        table.add_row(name, shown(figure.mean), spread, *map(shown, figure.values))
     console.print(table)
 
 

@@ -4,11 +4,15 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
+from jaxbert.cli.inference import positive
 from jaxbert.cli.processes import Processes, add_process_arguments
 from jaxbert.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbert.experiment.seeds import Figure
 
 Experiment = tuple[type, Callable[..., Any]]
 """The class of the configuration, and the function that runs one."""
@@ -27,6 +31,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--schema", action="store_true", help="print the JSON schema of the configuration and end"
     )
     parser.add_argument(
+        "--seeds",
+        type=positive,
+        help="train with so many seeds, from the configuration's on, in RUN/seed-N; their figures'"
+        " mean and deviation are in RUN/seeds.json",
+    )
+    parser.add_argument(
         "--profile",
         metavar="FIRST:STOP",
         help="trace these steps for TensorBoard's profiler (RUN/profile), e.g. 10:13",
@@ -41,6 +51,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     Of several processes the first one prints; all of them end with one status.
     """
     from jaxbert.cli.figures import print_figures
+    from jaxbert.experiment.seeds import train_seeds
     from jaxbert.training.signals import EXIT_PREEMPTED, Preemption
 
     preemption = Preemption()
@@ -53,8 +64,12 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         config_class, train = load()
         config = _load_config(config_class, arguments)
         keep_programs(arguments)
-        profile = _steps(arguments.profile)
-        fitted = train(config, arguments.run, interrupted=preemption.requested, profile=profile)
+        options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
+        if arguments.seeds is not None:
+            seeds = range(config.seed, config.seed + arguments.seeds)
+            figures = train_seeds(train, config, arguments.run, seeds, **options)
+            return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
+        fitted = train(config, arguments.run, **options)
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
@@ -62,6 +77,21 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
     print(f"the model, of step {fitted.step}, is in {Path(arguments.run) / 'model'}")
+    return 0
+
+
+def _report_seeds(
+    run: str, seeds: range, figures: "dict[str, Figure] | None", *, is_first: bool
+) -> int:
+    from jaxbert.cli.figures import print_spread
+    from jaxbert.training.signals import EXIT_PREEMPTED
+
+    if figures is None:
+        if is_first:
+            print(f"preempted: the same command continues {run}")
+        return EXIT_PREEMPTED
+    if is_first:
+        print_spread(f"{run}: {len(seeds)} seeds", seeds, figures)
     return 0
 
 

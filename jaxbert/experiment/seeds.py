@@ -1,0 +1,78 @@
+"""One configuration with several seeds: a run each, and the spread of their figures."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.experiment.fit import Fitted
+from jaxbert.parallel.processes import in_first
+
+SUMMARY = "seeds.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What the seeds' runs say of one figure."""
+
+    values: tuple[float, ...]
+    """In the order of the seeds."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return float(np.mean(self.values))
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample's standard deviation; None of a single value."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+
+def train_seeds(
+    train: Callable[..., Fitted],
+    config: Any,
+    path: str | Path,
+    seeds: Sequence[int],
+    **options: Any,
+) -> dict[str, Figure] | None:
+    """Trains in `path`/seed-N, one after another; the same call again goes on.
+
+    Writes `seeds.json` when all have ended. None: preempted before.
+    """
+    results = []
+    for seed in seeds:
+        fitted = train(replace(config, seed=seed), Path(path) / f"seed-{seed}", **options)
+        if fitted.outcome == "preempted":
+            return None
+        results.append(fitted.results)
+    found = figures_of(results)
+    in_first(lambda: _write(Path(path) / SUMMARY, seeds, found))
+    return found
+
+
+def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
+    """The figures that all runs have, by name."""
+    common = [name for name in results[0] if all(name in other for other in results)]
+    return {name: Figure(tuple(float(found[name]) for found in results)) for name in common}
+
+
+def _write(path: Path, seeds: Sequence[int], figures: Mapping[str, Figure]) -> None:
+    found: dict[str, Any] = {"seeds": list(seeds)}
+    for name, figure in figures.items():
+        values = [_finite(value) for value in figure.values]
+        mean, deviation = _finite(figure.mean), _finite(figure.deviation)
+        found[name] = {"mean": mean, "deviation": deviation, "values": values}
+    text = json.dumps(found, indent=4)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None
