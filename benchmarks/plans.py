@@ -73,13 +73,20 @@ def main() -> None:
     wanted = [(name, each) for each in arguments.topologies for name in arguments.only]
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for name, topology in wanted if arguments.compile else ():
-        if topology not in known.setdefault(name, {}):
+        if not is_whole(known.setdefault(name, {}).get(topology, {})):
             known[name][topology] = compiled(CASES[name], topology)
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     report(known)
     missing = [f"{name} on {each}" for name, each in wanted if each not in known.get(name, {})]
     if missing:
         print(f"\nNot compiled yet: {'; '.join(missing)}.")
+
+
+def is_whole(found: dict[str, Any]) -> bool:
+    """Nothing more can be learnt by compiling again."""
+    phases = found.get("phases", ())
+    whole = all("step_time" in phase["figures"] or not phase["fits"] for phase in phases)
+    return bool(found) and whole
 
 
 def compiled(case: Case, topology: str) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def bundles_of(text: str) -> float:
             continue
         depth = len(bundle[2]) // 2
         begins = bundle[1] == "LB"
-        while len(open_loops) > depth + (not begins):
+        # A loop that is marked without a depth has no turns that could be read.
+        while len(open_loops) > max(depth + (not begins), 1):
             bundles, turns = open_loops.pop()
             open_loops[-1][0] += bundles * turns
         while len(open_loops) <= depth:

@@ -39,6 +39,7 @@ NESTED = """     0   :  { %v1 = vmov 0.0 }
         (LOOP, 1 + 3 * 10 + 1),
         # Steps of 4 up to 7 are two turns; a loop without a constant bound turns once.
         (NESTED, 1 + (2 + 2 * 3) * 2 + 2),
+        (LOOP.replace("> ", ""), 5),
     ],
 )
 def test_bundles_of_loops_count_as_often_as_they_turn(text, bundles):
