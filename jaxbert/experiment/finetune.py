@@ -14,11 +14,12 @@ from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.finetuning_data import training_data
 from jaxbert.experiment.fit import Fitted, Trainee, fit
-from jaxbert.experiment.parameters import read
+from jaxbert.experiment.parameters import read, reinitialized
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.tasks.finetuning import LabelledTask
 from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
@@ -57,6 +58,10 @@ class Finetune(TrainingSettings):
     """Instead of num_epochs."""
     ignore_mismatched_heads: bool = False
     """Start with a new classifier where the model has one for other labels."""
+    reinitialize_layers: Annotated[int, Ge(0)] = 0
+    """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
+    dropout: DropoutConfig = field(default_factory=DropoutConfig)
+    """Rates of this run, where they are not the model's; the exported model keeps its own."""
 
     def __post_init__(self) -> None:
         check_reading(self.truncation, self.head_share, self.windows)
@@ -104,11 +109,16 @@ def finetune(
         evaluation_batch_size=config.rows_per_evaluation(),
         seed=config.seed,
     )
+    make_params = read(loaded)
+    if config.reinitialize_layers:
+        make_params = reinitialized(
+            make_params, loaded.config, task.head, config.reinitialize_layers, config.seed
+        )
     run = open_run(run_path, config)
     fitted = fit(
         run,
         config,
-        Trainee.of(loaded.config, task.head, read(loaded)),
+        Trainee.of(with_dropout(loaded.config, config.dropout), task.head, make_params),
         task,
         data,
         _num_steps(config, data.train.phases[0].rows.num_rows),

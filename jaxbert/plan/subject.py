@@ -25,6 +25,7 @@ from jaxbert.families import FAMILIES, preset
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.source import SMALL, find_model
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
@@ -108,7 +109,7 @@ def _fine_tuning(config: Finetune) -> Subject:
     phase = Phase(0, config.num_steps, config.batch_size, make_batch)
     return Subject(
         config,
-        _trainee(encoder, task.head, config.seed),
+        _trainee(with_dropout(encoder, config.dropout), task.head, config.seed),
         task,
         (phase,),
         config.num_steps or _STEPS,

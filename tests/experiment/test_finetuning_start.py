@@ -1,0 +1,78 @@
+"""What a fine-tuning run begins with: the model's parameters, or some of them anew."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxbert.config import parse_config
+from jaxbert.errors import UserError
+from jaxbert.experiment import finetune as module
+from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.text.training import train_wordpiece
+
+
+class Begun(Exception):
+    """A run that would train now."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    tokenizer = train_wordpiece(["the old cat", "a green tree"], 60, min_frequency=1)
+    config = EncoderConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=16,
+    )
+    path = tmp_path_factory.mktemp("start") / "model"
+    save_params(init_params(config, Head(), 5), config, Head(), tokenizer, path)
+    return path
+
+
+def begin(model: Path, directory: Path, monkeypatch: Any, **options: Any) -> tuple[Any, Any]:
+    """Encoder and parameters that a run would train."""
+    table = directory / "train.csv"
+    table.write_text("sentence,label\nthe cat,a\nthe tree,b\n")
+    begun = {}
+
+    def fit(run: Any, settings: Any, trainee: Any, *args: Any, **kwargs: Any) -> None:
+        begun["encoder"] = trainee.encoders[0]
+        begun["params"] = trainee.make_params(make_mesh(MeshConfig()))
+        raise Begun
+
+    monkeypatch.setattr(module, "fit", fit)
+    values = {"model": str(model), "train": str(table), "max_seq_length": 8, **options}
+    with pytest.raises(Begun):
+        finetune(parse_config(Finetune, values), directory / "run")
+    return begun["encoder"], begun["params"]
+
+
+def test_top_layers_and_pooler_begin_anew_where_asked(model, tmp_path, monkeypatch):
+    saved = load_params(model).params
+    for count in (0, 1):
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        _, params = begin(model, directory, monkeypatch, reinitialize_layers=count)
+        for layer, is_kept in (("0", True), ("1", count == 0)):
+            name = ("attention", "query", "kernel")
+            found, before = params["encoder"]["layers"][layer], saved["encoder"]["layers"][layer]
+            for part in name:
+                found, before = found[part], before[part]
+            assert np.array_equal(found, before) == is_kept, (count, layer)
+
+
+def test_dropout_of_the_run_goes_before_the_models(model, tmp_path, monkeypatch):
+    encoder, _ = begin(model, tmp_path, monkeypatch, dropout={"hidden": 0.25, "attention": 0.0})
+    assert (encoder.hidden_dropout_prob, encoder.attention_probs_dropout_prob) == (0.25, 0.0)
+    with pytest.raises(UserError, match="less than 1"):
+        parse_config(Finetune, {"model": "m", "train": "t", "dropout": {"hidden": 1.0}})
