@@ -21,14 +21,18 @@ from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
-from jaxbert.tasks.finetuning import LabelledTask
+from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
+from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 
-TaskSection = SequenceClassificationConfig
+TaskSection = SequenceClassificationConfig | QuestionAnsweringConfig
 """Every kind of task; `kind` tells them apart."""
-TASKS: dict[str, type[TaskSection]] = {"sequence_classification": SequenceClassificationConfig}
+TASKS: dict[str, type[TaskSection]] = {
+    "sequence_classification": SequenceClassificationConfig,
+    "question_answering": QuestionAnsweringConfig,
+}
 """By kind, which is that of the head."""
 
 
@@ -41,7 +45,9 @@ class Finetune(TrainingSettings):
     """Model directory, run directory or hub id."""
     task: TaskSection = field(default_factory=SequenceClassificationConfig)
     train: str
-    """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT]."""
+    """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
+
+    For question answering also SQuAD's JSON."""
     validation: str | None = None
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
     """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
@@ -84,8 +90,9 @@ def finetune(
     """Runs or continues fine-tuning in a run directory."""
     if config.max_seq_length != "auto":
         check_run(run_path, config)
-    train = tuple(config.task.read(config.train, labelled=True))
-    task = config.task.task(train)
+    section: TaskConfig = config.task
+    train = tuple(section.read(config.train, labelled=True))
+    task = section.task(train)
     loaded = open_params(
         config.model,
         head=task.head,
@@ -97,7 +104,7 @@ def finetune(
     config = _with_length(config, task, train, loaded, tokenizer)
     validation = None
     if config.validation is not None:
-        validation = tuple(config.task.read(config.validation, labelled=True))
+        validation = tuple(section.read(config.validation, labelled=True))
     data = training_data(
         task,
         train,

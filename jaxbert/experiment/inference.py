@@ -22,6 +22,7 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import row_shards, shardings
+from jaxbert.tasks.finetuning import TaskConfig
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.evaluation import Metrics, evaluate
@@ -103,7 +104,7 @@ def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) ->
 
 
 def evaluate_labelled(
-    model: Ready, data: str, section: TaskSection, reading: Reading
+    model: Ready, data: str, section: TaskConfig, reading: Reading
 ) -> dict[str, float]:
     """Metrics over labelled data; every record counts once."""
     task = section.task_of(model.loaded.head)

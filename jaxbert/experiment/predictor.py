@@ -19,7 +19,7 @@ from jaxbert.training.evaluation import predict
 from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 
 T = TypeVar("T")
-Input = str | tuple[str, str] | Mapping[str, Any]
+Input = str | tuple[str, ...] | Mapping[str, Any]
 
 BATCHES_AT_ONCE = 64
 """Sorted by length together, and described when all of them are done."""
@@ -68,7 +68,7 @@ class Predictor:
             raise UserError(
                 "predictor(...): expected a list of texts, found one text: put it in []"
             )
-        return list(self.records(self._rows(inputs)))
+        return list(self.records(self._section.records(self._rows(inputs))))
 
     def records(self, records: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """Predictions in the order of the records that the task's section reads.
@@ -89,18 +89,17 @@ class Predictor:
         return examples.predictions(found)
 
     def _rows(self, inputs: Sequence[Input]) -> Iterator[Row]:
-        columns = self._section.columns
+        names = self._section.columns.inputs
         for number, given in enumerate(inputs, start=1):
-            if isinstance(given, str):
-                values: Mapping[str, Any] = {columns.text: given}
-            elif isinstance(given, tuple):
-                if columns.text_pair is None:
-                    raise UserError(f"input {number} is a pair, and the model reads single texts")
-                values = dict(zip((columns.text, columns.text_pair), given, strict=True))
-            else:
+            if isinstance(given, Mapping):
                 values = given
-            for name in (columns.text, columns.text_pair):
-                if name is not None and name not in values:
+            else:
+                texts = (given,) if isinstance(given, str) else given
+                if len(texts) == 2 and len(names) == 1:
+                    raise UserError(f"input {number} is a pair, and the model reads single texts")
+                values = dict(zip(names, texts, strict=False))
+            for name in names:
+                if name not in values:
                     raise UserError(f"input {number} has no {name!r}, which the model reads")
             yield Row(dict(values), "input", number)
 

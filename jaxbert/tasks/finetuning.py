@@ -1,12 +1,13 @@
 """What fine-tuning knows of a task: from records to examples, and from outputs back to records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxbert.data.reading import Reading
+from jaxbert.data.tables import Row
 from jaxbert.nn.head import Head
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer
@@ -72,6 +73,9 @@ class TaskConfig(Protocol):
 
         Raises UserError with file and line for what is malformed, so that every record counts.
         """
+
+    def records(self, rows: Iterable[Row]) -> Iterator[Any]:
+        """Rows of a table without labels as `read` gives them, for `Predictor`."""
 
     def task(self, records: Sequence[Any]) -> LabelledTask:
         """For training on these records: the labels are theirs where none are given."""

@@ -23,6 +23,11 @@ class SentenceColumns:
     names: tuple[str, ...] | None = None
     """Column names of a CSV or TSV file that has no header."""
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What prediction reads."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
 
 @dataclass(frozen=True)
 class Sentences:

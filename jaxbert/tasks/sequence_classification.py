@@ -1,6 +1,6 @@
 """One label per sentence or sentence pair: classes or a number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -56,6 +56,10 @@ class SequenceClassificationConfig:
     def read(self, spec: str, *, labelled: bool) -> Iterator[Row]:
         """Rows of a table."""
         return read_sentences(spec, self.columns, labelled=labelled)
+
+    def records(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Themselves."""
+        return iter(rows)
 
     def task(self, records: Sequence[Row]) -> "SequenceClassification":
         """With the labels that occur, where none are given."""
