@@ -26,6 +26,7 @@ PARITY = [
     "experiment/test_sentence_order.py",
     "optim/test_schedule_parity.py",
     "tasks/test_answer_loss_parity.py",
+    "tasks/test_token_classification_parity.py",
     "training/test_trajectory.py",
 ]
 HAS_TORCH = importlib.util.find_spec("torch") is not None

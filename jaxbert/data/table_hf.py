@@ -3,7 +3,7 @@
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,13 +46,29 @@ def read_hf(name: str, reading: Reading) -> Rows:
     if found and reading.columns is not None:
         check_columns(reading.columns, found, f"hf:{name}")
         dataset = dataset.select_columns(list(reading.columns))
+    lists = _lists_of_classes(dataset.features)
     try:
         for batch in dataset.iter(batch_size=_ROWS_AT_ONCE):
+            batch |= {name: _named(batch[name], names) for name, names in lists.items()}
             for values in zip(*batch.values(), strict=True):
                 number += 1
                 yield number, dict(zip(batch, values, strict=True))
     except _failures() as error:
         raise _broken(name, number, error) from None
+
+
+def _lists_of_classes(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """Names of the classes in every column that has lists of them, such as a tag a word."""
+    classes = {name: getattr(kind, "feature", None) for name, kind in (features or {}).items()}
+    return {name: kind.names for name, kind in classes.items() if kind and hasattr(kind, "names")}
+
+
+def _named(rows: Sequence[Any], names: list[str]) -> list[Any]:
+    # -1 is a class that is not known; anything but a list of classes is left to whoever reads it.
+    return [
+        row if row is None else [names[n] if n is not None and n >= 0 else n for n in row]
+        for row in rows
+    ]
 
 
 def _load(name: str, streaming: bool) -> Any:

@@ -24,14 +24,16 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 
-TaskSection = SequenceClassificationConfig | QuestionAnsweringConfig
+TaskSection = SequenceClassificationConfig | QuestionAnsweringConfig | TokenClassificationConfig
 """Every kind of task; `kind` tells them apart."""
 TASKS: dict[str, type[TaskSection]] = {
     "sequence_classification": SequenceClassificationConfig,
     "question_answering": QuestionAnsweringConfig,
+    "token_classification": TokenClassificationConfig,
 }
 """By kind, which is that of the head."""
 
@@ -47,7 +49,7 @@ class Finetune(TrainingSettings):
     train: str
     """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
 
-    For question answering also SQuAD's JSON."""
+    For question answering also SQuAD's JSON, for tagging CoNLL's columns and CoNLL-U."""
     validation: str | None = None
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
     """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""

@@ -33,3 +33,23 @@ class EncodedText(NamedTuple):
     def take(self, places: NDArray[np.int64]) -> "EncodedText":
         """The tokens at some places."""
         return EncodedText(*(values[places] for values in self))
+
+
+class EncodedWords(NamedTuple):
+    """The tokens of a text that was given word by word, with the special ones around them."""
+
+    input_ids: NDArray[np.int32]
+    token_type_ids: NDArray[np.int32]
+    words: NDArray[np.int32]
+    """[tokens] The number of each token's word, -1 for special ones, as transformers' `word_ids`.
+
+    A word may have no token: what has nothing but control characters, say.
+    """
+
+    @classmethod
+    def of(cls, encoding: tokenizers.Encoding, *, has_types: bool) -> "EncodedWords":
+        """From what the `tokenizers` library gives; without types they are 0."""
+        ids = np.array(encoding.ids, np.int32)
+        types = np.array(encoding.type_ids, np.int32) if has_types else np.zeros_like(ids)
+        words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int32)
+        return cls(ids, types, words)

@@ -11,11 +11,11 @@ import tokenizers
 
 from jaxbert.errors import UserError
 from jaxbert.text.classes import has_token_types
-from jaxbert.text.encoded_text import EncodedText
+from jaxbert.text.encoded_text import EncodedText, EncodedWords
 from jaxbert.text.files import read_tokenizer, write_tokenizer
 from jaxbert.text.pieces import BatchEncoder
 from jaxbert.text.special_tokens import BERT_TOKENS, content
-from jaxbert.text.words import continues_word
+from jaxbert.text.words import continues_word, is_byte_level
 
 # transformers writes int(1e30) for "no limit"; anything of that order means the same.
 _NO_LIMIT = 10**9
@@ -206,6 +206,36 @@ class Tokenizer:
             encodings = self.backend.encode_batch(rows)
         typed = has_token_types(self.config)
         return [EncodedText.of(encoding, has_types=typed) for encoding in encodings]
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedWords]:
+        """Texts that are words already, without any limit of length.
+
+        As transformers with `is_split_into_words` (RoBERTa's with `add_prefix_space`): every word
+        has the pieces that it has in the middle of a text.
+        """
+        words = [self._spaced(sentence) for sentence in sentences]
+        with self._lock:
+            encodings = self.backend.encode_batch(words, is_pretokenized=True)
+        typed = has_token_types(self.config)
+        return [EncodedWords.of(encoding, has_types=typed) for encoding in encodings]
+
+    def _spaced(self, words: Sequence[str]) -> list[str]:
+        """Words with the space that byte-level pieces tell from none; an added token needs none."""
+        if not self._is_byte_level:
+            return list(words)
+        return [
+            word if word[:1] in ("", " ") or word in self._added_tokens else f" {word}"
+            for word in words
+        ]
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        return is_byte_level(self.backend)
+
+    @cached_property
+    def _added_tokens(self) -> frozenset[str]:
+        added = self.backend.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added)
 
     def _check_inputs(
         self,

@@ -1,0 +1,46 @@
+"""Precision, recall and F1 of entities in tagged sentences, by seqeval (Nakayama 2018)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
+from seqeval.metrics.v1 import precision_recall_fscore_support as strict_scores
+from seqeval.scheme import BILOU, IOBES, Entities
+
+_STRICT = {"bioes": IOBES, "bilou": BILOU}
+_NAMES = ("precision", "recall", "f1")
+
+Tags = Sequence[Sequence[str]]
+
+
+def entity_scores(
+    labels: Tags, predictions: Tags, scheme: str, types: Sequence[str]
+) -> dict[str, float]:
+    """`precision`, `recall`, `f1` over all entities, and `TYPE_f1` and so on for each of `types`.
+
+    `TYPE_number` is how many there are. BIO and IOB1 are read as conlleval does (seqeval's
+    default), BIOES and BILOU strictly: there an entity without its end is none. 0.0 where there is
+    nothing to divide by.
+    """
+    # seqeval takes lists of lists alone, and at least one.
+    wanted = [list(tags) for tags in labels] or [[]]
+    found = [list(tags) for tags in predictions] or [[]]
+    strict = _STRICT.get(scheme)
+    scores: Any = precision_recall_fscore_support if strict is None else strict_scores
+    options = {"zero_division": 0} | ({} if strict is None else {"scheme": strict})
+    overall = scores(wanted, found, average="micro", **options)
+    metrics = dict(zip(_NAMES, map(float, overall[:3]), strict=True))
+    # seqeval gives the types that occur, sorted; what occurs nowhere has no entity to be found.
+    occurring = sorted(_types(wanted, strict) | _types(found, strict))
+    by_type = dict(zip(occurring, zip(*scores(wanted, found, **options), strict=True), strict=True))
+    for kind in types:
+        values = map(float, by_type.get(kind, (0.0, 0.0, 0.0, 0)))
+        names = [f"{kind}_{name}" for name in (*_NAMES, "number")]
+        metrics |= dict(zip(names, values, strict=True))
+    return metrics
+
+
+def _types(tags: list[list[str]], strict: Any) -> set[str]:
+    if strict is not None:
+        return Entities(tags, strict).unique_tags
+    return {kind for kind, _, _ in get_entities(tags)}
