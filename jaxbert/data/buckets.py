@@ -52,8 +52,8 @@ class BucketedRows:
     @property
     def padding(self) -> float:
         """The share of positions that hold no token."""
-        positions = int(self._widths.sum()) * self.batch_size
-        return 1 - float(self.examples.lengths.sum()) / positions
+        positions = int(self._widths.sum()) * self.batch_size * (self.examples.texts or 1)
+        return 1 - float(self.examples.text_lengths.sum()) / positions
 
     def evaluation_rows(self, numbers: Indices) -> Batch:
         """Rows of one batch by their place in the order; -1 gives one that counts for nothing."""

@@ -9,6 +9,7 @@ from jaxbert.data.order import visit
 from jaxbert.data.packing import Layout, Limits, PackedRows, plan_rows
 from jaxbert.data.rows import check_fits
 from jaxbert.data.stream import Batch, Indices
+from jaxbert.errors import UserError
 
 
 class PackedLabelledRows:
@@ -18,10 +19,14 @@ class PackedLabelledRows:
     `attention_mask`; columns per token stay [batch, length], columns per example become
     [batch, examples, ...], among them `row_ids`, the numbers of the examples. Which examples share
     a row follows from their lengths alone and is the same in every epoch.
+
+    Of examples of several texts each text is a sequence of its own, all of them in one row:
+    `sequence_starts` is [batch, examples, texts], and a text that is not there has no columns.
     """
 
     def __init__(self, examples: EncodedExamples, *, seed: int, length: int):
         check_fits(examples, length)
+        _check_together(examples, length)
         self.examples, self.seed, self.length = examples, seed, length
 
     @property
@@ -37,7 +42,7 @@ class PackedLabelledRows:
     @property
     def padding(self) -> float:
         """The share of positions that hold no token."""
-        return 1 - float(self.examples.lengths.sum()) / (self.num_rows * self.length)
+        return 1 - float(self.examples.num_tokens.sum()) / (self.num_rows * self.length)
 
     @cached_property
     def max_examples(self) -> int:
@@ -52,14 +57,20 @@ class PackedLabelledRows:
         """Rows by number; -1 gives an empty one."""
         wanted = np.flatnonzero(numbers >= 0)
         found, places = self._plan.of(numbers[wanted])
-        lengths = self.examples.lengths[found]
-        rows = wanted[places]
-        layout = Layout(lengths, rows, len(numbers), self.length, self.max_examples)
+        lengths, slots = self.examples.text_lengths[found], self.max_examples
+        rows, count = wanted[places], lengths.shape[1]
+        layout = Layout(lengths.sum(axis=1), rows, len(numbers), self.length, slots)
+        of_texts = np.repeat(rows, count)
+        texts = Layout(lengths.ravel(), of_texts, len(numbers), self.length, slots * count)
+        starts = texts.sequence_starts
+        if self.examples.texts is not None:
+            starts = starts.reshape(len(numbers), slots, count)
         unpacked = self.examples.padded(found, int(lengths.max(initial=1)))
-        is_real = np.arange(unpacked["input_ids"].shape[1]) < lengths[:, None]
+        width = unpacked["input_ids"].shape[-1]
+        is_real = (np.arange(width) < lengths[..., None]).reshape(unpacked["input_ids"].shape)
         packed: Batch = {
-            "sequence_ids": layout.sequence_ids,
-            "sequence_starts": layout.sequence_starts,
+            "sequence_ids": texts.sequence_ids,
+            "sequence_starts": starts,
         }
         for name, values in unpacked.items():
             if name in self.examples.token_columns:
@@ -70,7 +81,16 @@ class PackedLabelledRows:
 
     @cached_property
     def _plan(self) -> PackedRows:
-        lengths = self.examples.lengths
+        lengths = self.examples.num_tokens
         # Rows crowded with the shortest would give some batches many more examples than others.
         on_average = -(-self.length * len(lengths) // int(lengths.sum()))
         return plan_rows(lengths, Limits(self.length, 3 * on_average))
+
+
+def _check_together(examples: EncodedExamples, length: int) -> None:
+    longest = int(np.argmax(examples.num_tokens))
+    if examples.num_tokens[longest] > length:
+        raise UserError(
+            f"row {longest}: its {examples.texts} texts have {examples.num_tokens[longest]} tokens,"
+            f" and a packed row has {length}: raise max_seq_length, or set packing=false"
+        )

@@ -183,7 +183,7 @@ class Layout:
     def sequence_starts(self) -> NDArray[np.int32]:
         """int32 [rows, slots]: the first column of every example, 0 where there is none."""
         starts = np.cumsum(self.lengths) - self.lengths - self._first_token[self.rows]
-        return self.examples(starts.astype(np.int32), 0)
+        return self.examples(np.where(self.lengths > 0, starts, 0).astype(np.int32), 0)
 
     def tokens(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
         """[tokens], which are those of the examples one after another -> [rows, capacity]."""

@@ -42,7 +42,8 @@ class LabelledRows:
     @property
     def padding(self) -> float:
         """The share of positions that hold no token."""
-        return 1 - float(self.examples.lengths.mean()) / self.length
+        texts = self.examples.text_lengths
+        return 1 - float(texts.sum()) / (texts.size * self.length)
 
     def rows(self, positions: Indices, step: int) -> Batch:
         """The rows at some positions of the shuffled stream."""

@@ -32,7 +32,7 @@ class ModelOutput(NamedTuple):
     last_hidden_state: Array
     """[batch, seq, hidden], compute dtype."""
     pooled: Array | None = None
-    """[batch, hidden], compute dtype."""
+    """[batch, hidden], compute dtype; of inputs of several texts [batch, texts, hidden]."""
     logits: Array | None = None
     """masked LM: [batch, seq | predictions, vocab]; sequence classification: [batch, classes];
     token classification: [batch, seq, classes]; replaced-token detection: [batch, seq], above 0 =
@@ -96,30 +96,35 @@ class Model(nnx.Module):
         token_type_ids: Int[ArrayOrNumpy, "*choices seq"] | None = None,
         *,
         sequence_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
-        sequence_starts: Int[ArrayOrNumpy, "batch examples"] | None = None,
+        sequence_starts: Int[ArrayOrNumpy, "batch examples *texts"] | None = None,
         masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
         capture: tuple[Capture, ...] = (),
         key: Array | None = None,
     ) -> ModelOutput:
         """Runs the encoder and its head.
 
-        Inputs are [batch, seq], for multiple choice [batch, choices, seq]. `attention_mask`: 1 or
-        True = attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`:
-        the vocabulary projection runs on these positions only. `key`: dropout acts with it, and
-        only with it.
+        Inputs are [batch, seq], for multiple choice [batch, choices, seq]; without a head they may
+        be [batch, texts, seq], whose hidden states are [batch * texts, seq, hidden].
+        `attention_mask`: 1 or True = attend; None: everywhere. `token_type_ids` None: sentence A.
+        `masked_lm_positions`: the vocabulary projection runs on these positions only. `key`:
+        dropout acts with it, and only with it.
 
         Packed rows hold several examples side by side and have `sequence_ids` in place of a mask:
         1, 2, ... in the order of the row, each a run of columns, and 0 at padding. No example
         attends to another and positions begin anew in each, so that its outputs are those of a
         row of its own up to rounding. Heads that take one vector of an example also need
         `sequence_starts`, the columns of the first tokens (0 where unused). For multiple choice
-        packed rows are [batch, seq] too, and every choice is an example. Raises UserError for
-        inputs that contradict each other.
+        packed rows are [batch, seq] too, and every choice is an example; with `sequence_starts`
+        [batch, examples, choices] outputs have these axes. Raises UserError for inputs that
+        contradict each other.
         """
         _check_capture(capture)
-        leading = _check_rank(input_ids, self.head, is_packed=sequence_ids is not None)
+        vectors = _check_rank(input_ids, self.head, is_packed=sequence_ids is not None)
         length = input_ids.shape[-1]
         input_ids = jnp.asarray(input_ids).reshape(-1, length)
+        if sequence_starts is not None:
+            vectors = sequence_starts.shape
+            sequence_starts = sequence_starts.reshape(len(sequence_starts), -1)
         examples = lay_out(input_ids, attention_mask, sequence_ids, sequence_starts)
         types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         types = jnp.asarray(types).reshape(-1, length)
@@ -129,9 +134,11 @@ class Model(nnx.Module):
         )
         captured = tuple(weights for weights in attentions if weights is not None)
         output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)
-        if self.head.kind == "multiple_choice" and sequence_ids is None:
+        if len(vectors) > 1 and output.pooled is not None:
+            output = output._replace(pooled=output.pooled.reshape(*vectors, -1))
+        if self.head.kind == "multiple_choice":
             assert output.logits is not None
-            output = output._replace(logits=output.logits.reshape(leading))
+            output = output._replace(logits=output.logits.reshape(vectors))
         return output._replace(
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=captured if "attentions" in capture else None,
@@ -246,7 +253,8 @@ def _dropout_rates(config: EncoderConfig, head: Head, style: HeadStyle) -> tuple
 
 def _check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> tuple[int, ...]:
     rank = 3 if head.kind == "multiple_choice" and not is_packed else 2
-    if input_ids.ndim != rank:
+    may_be_texts = head.kind == "none" and not is_packed
+    if input_ids.ndim != rank and not (may_be_texts and input_ids.ndim == 3):
         shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
         rows = "of packed rows " if is_packed else ""
         raise UserError(

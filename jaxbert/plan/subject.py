@@ -168,27 +168,32 @@ def _labelled_batch(
     """As `data/encoded.py` and `data/packed_rows.py` make them."""
     examples = max(1, length // _TOKENS_PER_EXAMPLE) if config.packing else None
     per_example = (rows,) if examples is None else (rows, examples)
-    batch = _tokens(rows, length, examples) | {
+    texts = max((column.texts for column in columns.values()), default=0)
+    batch = _tokens(rows, length, examples, (texts,) if texts else ()) | {
         "row_ids": np.zeros(per_example, np.int32),
         "weights": np.ones(per_example, np.float32),
     }
     for name, column in columns.items():
-        batch[name] = np.zeros((rows, length) if column.per_token else per_example, column.dtype)
+        shape = (*per_example, column.texts) if column.texts else per_example
+        batch[name] = np.zeros((rows, length) if column.per_token else shape, column.dtype)
     if config.windows is not None:
         batch["document_ids"] = np.zeros(per_example, np.int32)
     return batch
 
 
-def _tokens(rows: int, length: int, examples: int | None) -> dict[str, NDArray[Any]]:
+def _tokens(
+    rows: int, length: int, examples: int | None, texts: tuple[int, ...] = ()
+) -> dict[str, NDArray[Any]]:
     """Full rows, packed ones of a single example: the most that a row can ask for."""
+    shape = (rows, *texts, length) if examples is None else (rows, length)
     batch: dict[str, NDArray[Any]] = {
-        name: np.zeros((rows, length), np.int32) for name in ("input_ids", "token_type_ids")
+        name: np.zeros(shape, np.int32) for name in ("input_ids", "token_type_ids")
     }
     if examples is None:
-        return batch | {"attention_mask": np.ones((rows, length), np.int32)}
+        return batch | {"attention_mask": np.ones(shape, np.int32)}
     return batch | {
-        "sequence_ids": np.ones((rows, length), np.int32),
-        "sequence_starts": np.zeros((rows, examples), np.int32),
+        "sequence_ids": np.ones(shape, np.int32),
+        "sequence_starts": np.zeros((rows, examples, *texts), np.int32),
     }
 
 

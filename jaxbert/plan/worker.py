@@ -93,7 +93,7 @@ def _described(subject: Subject, number: int, mesh: Mesh) -> PhaseReport:
         num_steps=phase.num_steps,
         batch_size=phase.batch_size,
         rows=phase.batch_size // parts // row_shards(mesh),
-        tokens=phase.make_batch(1)["input_ids"].shape[1],
+        tokens=phase.make_batch(1)["input_ids"].size,
         mesh={axis: int(size) for axis, size in mesh.shape.items()},
         fits=True,
         figures=measure.model_figures(subject, phase, mesh.devices.size),

@@ -24,6 +24,8 @@ class Column:
     dtype: type = np.int32
     per_token: bool = False
     """One value for every token, else one an example."""
+    texts: int = 0
+    """Above 0: examples are so many texts, and the column has a value for each: `text_ids`."""
 
 
 @runtime_checkable
@@ -61,7 +63,8 @@ class LabelledTask(Task, Protocol):
 class TaskConfig(Protocol):
     """A section `task` of a configuration: a frozen dataclass, told apart by its `kind`.
 
-    A kind is that of the head, so that a model alone says which task it is for.
+    A kind is that of the head, so that a model alone says which task it is for; embeddings have
+    none.
     """
 
     @property
