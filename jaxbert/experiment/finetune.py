@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt
 
 from jaxbert.data.reading import Reading, WindowConfig, check_reading, usual_length
 from jaxbert.data.truncation import Truncation
+from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.finetuning_data import training_data
@@ -22,20 +23,30 @@ from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
+from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 
-TaskSection = SequenceClassificationConfig | QuestionAnsweringConfig | TokenClassificationConfig
+TaskSection = (
+    SequenceClassificationConfig
+    | QuestionAnsweringConfig
+    | TokenClassificationConfig
+    | MultipleChoiceConfig
+    | SentenceEmbeddingConfig
+)
 """Every kind of task; `kind` tells them apart."""
 TASKS: dict[str, type[TaskSection]] = {
     "sequence_classification": SequenceClassificationConfig,
     "question_answering": QuestionAnsweringConfig,
     "token_classification": TokenClassificationConfig,
+    "multiple_choice": MultipleChoiceConfig,
+    "none": SentenceEmbeddingConfig,
 }
-"""By kind, which is that of the head."""
+"""By the head's kind, which is the task's own but for `none`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +84,12 @@ class Finetune(TrainingSettings):
 
     def __post_init__(self) -> None:
         check_reading(self.truncation, self.head_share, self.windows)
+        parts = self.step.accumulation_steps
+        if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
+            raise UserError(
+                f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
+                "microbatch: take 1, and more devices, step.remat or a smaller batch_size"
+            )
 
     @property
     def reading(self) -> Reading:
@@ -155,7 +172,7 @@ def _with_length(
         return config
     longest = longest_input(loaded.config)
     whole = task.examples(train, tokenizer, Reading(longest), labelled=False)
-    usual = usual_length([len(row) for row in whole.features["input_ids"]])
+    usual = usual_length([len(row) for row in whole.features["input_ids"] if len(row)])
     return replace(config, max_seq_length=min(usual, longest))
 
 

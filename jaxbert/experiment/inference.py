@@ -20,6 +20,7 @@ from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
+from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import row_shards, shardings
 from jaxbert.tasks.finetuning import TaskConfig
@@ -50,6 +51,9 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     loaded = load_params(model)
+    if loaded.head == Head():
+        # As sentence-transformers reads a bare encoder: a pooler was trained for something else.
+        loaded = load_params(model, head=Head("none", pooling="mean"))
     tokenizer = load_tokenizer(loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig())
@@ -68,13 +72,13 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
 def section_of(model: Ready, columns: Mapping[str, str] | None = None) -> TaskSection:
     """What the model's task reads: as in its run, else the defaults, with other `columns`."""
     kind = model.loaded.head.kind
-    settings = dict(model.run_config.get("task", {}))
-    if settings.get("kind") != kind:
-        settings = {"kind": kind}
     if kind not in TASKS:
         raise UserError(
             f"{model.loaded.directory}: its head is {kind!r}; expected one of {', '.join(TASKS)}"
         )
+    settings = dict(model.run_config.get("task", {}))
+    if settings.get("kind") != TASKS[kind].kind:
+        settings = {"kind": TASKS[kind].kind}
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)
     return parse_config(TASKS[kind], settings, origin="task")

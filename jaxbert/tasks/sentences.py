@@ -39,24 +39,25 @@ class Sentences:
     @property
     def texts(self) -> list[str]:
         """First sentences."""
-        return [self._text(row, self.columns.text) for row in self.rows]
+        return [text_of(row, self.columns.text) for row in self.rows]
 
     @property
     def pairs(self) -> list[str] | None:
         """Second sentences; None for single sentences."""
         name = self.columns.text_pair
-        return None if name is None else [self._text(row, name) for row in self.rows]
+        return None if name is None else [text_of(row, name) for row in self.rows]
 
-    @staticmethod
-    def _text(row: Row, column: str) -> str:
-        value = row.values[column]
-        if not isinstance(value, str):
-            found = type(value).__name__
-            raise UserError(
-                f"{row.file}:{row.line}: {column!r} is {found}, expected text; correct or remove"
-                " the row, or name another column"
-            )
-        return value
+
+def text_of(row: Row, column: str) -> str:
+    """A value that must be text; UserError where it is not."""
+    value = row.values[column]
+    if not isinstance(value, str):
+        found = type(value).__name__
+        raise UserError(
+            f"{row.file}:{row.line}: {column!r} is {found}, expected text; correct or remove"
+            " the row, or name another column"
+        )
+    return value
 
 
 def read_sentences(spec: str, columns: SentenceColumns, *, labelled: bool) -> Iterator[Row]:

@@ -1,0 +1,56 @@
+"""Retrieval: how near the top of a ranking the right documents are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.floating]
+Ranks = Sequence[NDArray[np.integer]]
+
+_QUERIES_AT_ONCE = 256
+
+
+def ranks_of_relevant(
+    queries: Vectors, documents: Vectors, relevant: Sequence[Sequence[int]]
+) -> list[NDArray[np.int64]]:
+    """Ranks from 1 on, ascending, of every query's relevant documents among all by cosine.
+
+    `relevant` are numbers of documents, each once. What is not relevant goes before what is where
+    both are as near, so that vectors that are all the same find nothing.
+    """
+    queries, documents, found = unit(queries), unit(documents), []
+    for first in range(0, len(queries), _QUERIES_AT_ONCE):
+        scores = queries[first : first + _QUERIES_AT_ONCE] @ documents.T
+        for row, numbers in zip(scores, relevant[first:], strict=False):
+            found.append(_ranks(row, np.asarray(numbers, np.int64)))
+    return found
+
+
+def mean_reciprocal_rank(ranks: Ranks) -> float:
+    """Mean over queries of 1 / rank of the first relevant document; 0.0 for no queries."""
+    return float(np.mean([1 / found[0] for found in ranks])) if len(ranks) else 0.0
+
+
+def recall_at(ranks: Ranks, k: int) -> float:
+    """Mean over queries of the share of relevant documents among the first k."""
+    return float(np.mean([np.mean(found <= k) for found in ranks])) if len(ranks) else 0.0
+
+
+def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
+    """float64 [rows] of two [rows, features]; 0.0 for a vector that is zero."""
+    return np.sum(unit(a) * unit(b), axis=-1)
+
+
+def unit(vectors: Vectors) -> NDArray[np.float64]:
+    """Of length 1, in float64; a vector that is zero stays so."""
+    vectors = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)
+
+
+def _ranks(scores: NDArray[np.float64], relevant: NDArray[np.int64]) -> NDArray[np.int64]:
+    others = np.delete(scores, relevant)
+    best_first = np.sort(scores[relevant])[::-1]
+    before = np.count_nonzero(others >= best_first[:, None], axis=1)
+    return before + np.arange(1, len(relevant) + 1)

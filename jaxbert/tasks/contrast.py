@@ -1,0 +1,99 @@
+"""Losses between the embeddings of texts. Everything is float32."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from jaxbert.nn.numerics import MASKED_SCORE
+from jaxbert.nn.placement import all_rows, first_row
+from jaxbert.tasks.losses import cross_entropies
+from jaxbert.typing import Array
+
+_SHORTEST = 1e-12
+"""As `torch.nn.functional.normalize`: what is shorter is divided by this."""
+
+
+def unit(x: Float[Array, "*shape features"]) -> Float[Array, "*shape features"]:
+    """Of length 1; zero stays zero, with a gradient that is a number."""
+    x = x.astype(jnp.float32)
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST**2))
+
+
+def cosines(
+    a: Float[Array, "*shape features"], b: Float[Array, "*shape features"]
+) -> Float[Array, "*shape"]:
+    """Cosine of every pair of vectors."""
+    return jnp.sum(unit(a) * unit(b), axis=-1)
+
+
+def ranking_losses(
+    embeddings: Float[Array, "batch *examples texts features"],
+    text_ids: Int[Array, "batch *examples texts"],
+    is_real: Bool[Array, "batch *examples"],
+    *,
+    scale: float,
+    symmetric: bool,
+    spare_duplicates: bool,
+) -> Float[Array, "batch *examples"]:
+    """Cross-entropy of the own positive among all positives and negatives of the whole batch.
+
+    Texts of an example: anchor, positive, negatives (text_ids -1: none). Multiple negatives
+    ranking (Henderson et al. 2017, section 4.4) on cosines times `scale`, as sentence-transformers'
+    MultipleNegativesRankingLoss; symmetric: the mean with the loss of the anchor among all anchors
+    for every positive. `spare_duplicates`: a text that equals the anchor or its positive, or is
+    the positive of an equal anchor, is no negative. 0 where an example is not real.
+    """
+    own, ids, real = _by_example(embeddings, text_ids, is_real)
+    vectors, all_ids, all_real = _by_example(
+        all_rows(embeddings), all_rows(text_ids), all_rows(is_real)
+    )
+    number = first_row(len(embeddings)) * (len(own) // len(embeddings)) + jnp.arange(len(own))
+    own, vectors = unit(own), unit(vectors)
+    is_own = number[:, None] == jnp.arange(len(vectors))[None]
+    same = [_equal(ids[:, side], all_ids[:, side]) & ~is_own for side in (0, 1)]
+    # What an anchor is compared with: positives, then negatives, column by column.
+    masks = []
+    for column in range(1, vectors.shape[1]):
+        is_candidate = (all_real & (all_ids[:, column] >= 0))[None]
+        if spare_duplicates:
+            others = all_ids[:, column]
+            is_known = _equal(ids[:, 0], others) | _equal(ids[:, 1], others)
+            is_known |= same[0] & (column == 1)
+            is_candidate &= ~is_known | (is_own & (column == 1))
+        masks.append(jnp.broadcast_to(is_candidate, is_own.shape))
+    candidates = vectors[:, 1:].swapaxes(0, 1).reshape(-1, vectors.shape[-1])
+    losses = _losses(own[:, 0], candidates, jnp.concatenate(masks, axis=1), number, scale)
+    if symmetric:
+        mask = jnp.broadcast_to(all_real[None], is_own.shape)
+        if spare_duplicates:
+            mask &= ~(same[0] | same[1] | (_equal(ids[:, 1], all_ids[:, 0]) & ~is_own))
+        losses = (losses + _losses(own[:, 1], vectors[:, 0], mask, number, scale)) / 2
+    return jnp.where(real, losses, 0.0).reshape(is_real.shape)
+
+
+def _by_example(
+    embeddings: Array, text_ids: Array, is_real: Array
+) -> tuple[Float[Array, "count texts features"], Int[Array, "count texts"], Bool[Array, " count"]]:
+    """Without the axis of packed rows."""
+    return (
+        embeddings.reshape(-1, *embeddings.shape[-2:]),
+        text_ids.reshape(-1, text_ids.shape[-1]),
+        is_real.reshape(-1),
+    )
+
+
+def _equal(a: Int[Array, " rows"], b: Int[Array, " columns"]) -> Bool[Array, "rows columns"]:
+    return a[:, None] == b[None]
+
+
+def _losses(
+    queries: Float[Array, "rows features"],
+    candidates: Float[Array, "columns features"],
+    mask: Bool[Array, "rows columns"],
+    labels: Int[Array, " rows"],
+    scale: float,
+) -> Float[Array, " rows"]:
+    # By default a TPU would round cosines to bfloat16, which `scale` makes large.
+    scores = jnp.matmul(queries, candidates.T, precision=jax.lax.Precision.HIGHEST)
+    return cross_entropies(jnp.where(mask, scale * scores, MASKED_SCORE), labels)

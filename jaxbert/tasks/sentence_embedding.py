@@ -1,0 +1,274 @@
+"""Vectors of sentences whose cosine says how alike they are (Reimers and Gurevych 2019)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Gt
+
+from jaxbert.data.reading import Reading, encode
+from jaxbert.data.tables import Row, whole_rows
+from jaxbert.errors import UserError
+from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
+from jaxbert.metrics.retrieval import (
+    cosines,
+    mean_reciprocal_rank,
+    ranks_of_relevant,
+    recall_at,
+)
+from jaxbert.nn.head import Head, Pooling
+from jaxbert.nn.model import ModelOutput
+from jaxbert.tasks import contrast
+from jaxbert.tasks.finetuning import Column, Rows
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, label_values, text_of
+from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.typing import Array, Batch
+
+
+@dataclass(frozen=True)
+class EmbeddingColumns:
+    """Which columns of a table hold what."""
+
+    text: str = "anchor"
+    """The one column that prediction reads."""
+    text_pair: str = "positive"
+    """What belongs to it, or what `label` compares it with."""
+    negatives: tuple[str, ...] = ()
+    """Texts that do not belong to it though they seem to; may be empty in a row."""
+    label: str | None = None
+    """How alike both texts are, a number; null: they belong together, other texts do not."""
+    names: tuple[str, ...] | None = None
+    """Column names of a CSV or TSV file that has no header."""
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.negatives:
+            raise UserError("columns.label scores two texts: columns.negatives have no place there")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What prediction reads."""
+        return (self.text,)
+
+
+@dataclass(frozen=True)
+class SentenceEmbeddingConfig:
+    """With `columns.label` the squared difference of cosine and score, else in-batch negatives."""
+
+    kind: Literal["sentence_embedding"] = "sentence_embedding"
+    columns: EmbeddingColumns = field(default_factory=EmbeddingColumns)
+    pooling: Pooling = "mean"
+    """How one vector comes from the tokens."""
+    scale: Annotated[float, Gt(0)] = 20.0
+    """Of cosines before the softmax over the batch: 1 / temperature."""
+    symmetric: bool = False
+    """Also the anchor among all anchors, for every positive."""
+    spare_duplicates: bool = True
+    """A text that the row has itself, or that belongs to an equal anchor, is no negative."""
+    max_label: Annotated[float, Gt(0)] = 1.0
+    """Scores are divided by it: 5 for STS-B."""
+    recall_at: tuple[Annotated[int, Ge(1)], ...] = (1, 5, 10)
+    """Of retrieval, where there are no scores."""
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether the loss of a row depends on the other rows of the batch."""
+        return self.columns.label is None
+
+    def read(self, spec: str, *, labelled: bool) -> Iterator[Row]:
+        """Rows of a table."""
+        columns = self.columns
+        others = [columns.text_pair, *columns.negatives, columns.label] if labelled else []
+        wanted = [name for name in (columns.text, *others) if name is not None]
+        return whole_rows(spec, columns=wanted, names=columns.names)
+
+    def records(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Themselves."""
+        return iter(rows)
+
+    def task(self, records: Sequence[Row]) -> "SentenceEmbedding":
+        """The same for all data."""
+        return SentenceEmbedding(self)
+
+    def task_of(self, head: Head) -> "SentenceEmbedding":
+        """The model pools as it does."""
+        return SentenceEmbedding(self, head.pooling)
+
+    def assumed(self) -> tuple["SentenceEmbedding", tuple[str, ...]]:
+        """Nothing is left open."""
+        return SentenceEmbedding(self), ()
+
+
+@dataclass(frozen=True)
+class SentenceEmbedding:
+    """Batch: text_ids int32 [batch, texts], equal where texts are, -1 for a negative that is not
+    there; with scores labels float32 [batch]. Rows count where `row_ids` >= 0.
+
+    Packed rows have [batch, examples] in the place of [batch]. In-batch negatives are those of the
+    global batch, on however many devices; in evaluation those of an evaluation batch, so that the
+    loss (not the metrics) depends on its size.
+    """
+
+    config: SentenceEmbeddingConfig = field(default_factory=SentenceEmbeddingConfig)
+    pooling: Pooling | None = None
+    """None: the configuration's."""
+
+    @property
+    def head(self) -> Head:
+        """A pooling alone."""
+        return Head("none", pooling=self.pooling or self.config.pooling)
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Every model's."""
+        return MODEL_INPUTS
+
+    @property
+    def loss_factors(self) -> Mapping[str, float]:
+        """None: the loss counts as it is."""
+        return {}
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """Which text stands where, and the score."""
+        texts = {"text_ids": Column(texts=2 + len(self.config.columns.negatives))}
+        return texts if self.config.is_ranking else texts | {"labels": Column(np.float32)}
+
+    def loss_weights(self, batch: Batch) -> dict[str, Array]:
+        """Rows that count."""
+        return {"loss": jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)}
+
+    def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
+        """Squared differences, or cross-entropies."""
+        vectors, is_real = _vectors(output), batch["row_ids"] >= 0
+        if not self.config.is_ranking:
+            found = contrast.cosines(vectors[..., 0, :], vectors[..., 1, :])
+            losses = jnp.where(is_real, jnp.square(found - batch["labels"]), 0.0)
+            return {"loss": jnp.sum(losses)}
+        losses = contrast.ranking_losses(
+            vectors,
+            batch["text_ids"],
+            is_real,
+            scale=self.config.scale,
+            symmetric=self.config.symmetric,
+            spare_duplicates=self.config.spare_duplicates,
+        )
+        return {"loss": jnp.sum(losses)}
+
+    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
+        """None: every metric is computed from the rows."""
+        return {}
+
+    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
+        """The vectors of all texts, or of the one that there is."""
+        return {"embeddings": _vectors(output)}
+
+    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
+        """None."""
+        return {}
+
+    def examples(
+        self, records: Sequence[Row], tokenizer: Tokenizer, reading: Reading, *, labelled: bool
+    ) -> "EncodedTexts":
+        """With labels a row's texts, without them its first text alone."""
+        if reading.windows is not None:
+            raise UserError("windows: an embedding is of one row of tokens: take a truncation")
+        columns = self.config.columns
+        if not labelled:
+            texts = [text_of(row, columns.text) for row in records]
+            return EncodedTexts(self, encode(tokenizer, texts, None, reading), None, None)
+        grid = [_texts_of(row, columns) for row in records]
+        numbers: dict[str, int] = {}
+        flat = [text for texts in grid for text in texts]
+        ids = [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in flat]
+        encoded = encode(tokenizer, list(numbers), None, reading)
+        features = {
+            name: [values[number] if number >= 0 else [] for number in ids]
+            for name, values in encoded.items()
+        }
+        text_ids = np.array(ids, np.int32).reshape(len(records), -1)
+        return EncodedTexts(self, features, text_ids, self._scores(records))
+
+    def _scores(self, records: Sequence[Row]) -> np.ndarray | None:
+        columns = self.config.columns
+        if columns.label is None:
+            return None
+        read = SentenceColumns(columns.text, columns.text_pair, columns.label)
+        scores = label_values(Sentences(records, read)) / self.config.max_label
+        wrong = np.flatnonzero(np.abs(scores) > 1)
+        if wrong.size:
+            row = records[wrong[0]]
+            raise UserError(
+                f"{row.file}:{row.line}: {columns.label!r} is {row.values[columns.label]!r}, and a "
+                f"cosine is at most 1: set task.max_label to the largest score there is (now "
+                f"{self.config.max_label:g})"
+            )
+        return scores.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Examples of `SentenceEmbedding`."""
+
+    task: SentenceEmbedding
+    encoded: Mapping[str, Any]
+    text_ids: np.ndarray | None
+    """int32 [rows, texts]"""
+    scores: np.ndarray | None
+    """float32 [rows]"""
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """Tokens of all texts, which is which, and scores."""
+        columns = {"text_ids": self.text_ids, "labels": self.scores}
+        there = {name: values for name, values in columns.items() if values is not None}
+        return {**self.encoded, **there}
+
+    def metrics(self, means: dict[str, float], rows: Rows) -> dict[str, float]:
+        """Correlations of cosine and score, or how well positives are found.
+
+        Retrieval: every different anchor is a query; what is searched are all different positives
+        and negatives of the rows, what is relevant the positives of its rows.
+        """
+        assert self.text_ids is not None
+        vectors = rows["embeddings"]
+        if self.scores is not None:
+            found, scores = cosines(vectors[:, 0], vectors[:, 1]), self.scores[rows["row_ids"]]
+            return means | {
+                "pearson": pearson_correlation(scores, found),
+                "spearman": spearman_correlation(scores, found),
+            }
+        ids = self.text_ids[rows["row_ids"]]
+        anchors, queries = np.unique(ids[:, 0], return_index=True)
+        texts, places = np.unique(ids[:, 1:], return_index=True)
+        first = int(texts[0] < 0)
+        documents = vectors[:, 1:].reshape(-1, vectors.shape[-1])[places[first:]]
+        relevant: list[list[int]] = [[] for _ in anchors]
+        pairs = np.unique(ids[:, :2], axis=0)
+        of_anchor = np.searchsorted(anchors, pairs[:, 0])
+        of_text = np.searchsorted(texts[first:], pairs[:, 1])
+        for query, document in zip(of_anchor.tolist(), of_text.tolist(), strict=True):
+            relevant[query].append(document)
+        ranks = ranks_of_relevant(vectors[queries, 0], documents, relevant)
+        recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
+        return means | {"mrr": mean_reciprocal_rank(ranks), **recalls}
+
+    def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
+        """`embedding`, as it is pooled: not of length 1."""
+        for vector in rows["embeddings"]:
+            yield {"embedding": [float(value) for value in vector]}
+
+
+def _vectors(output: ModelOutput) -> Array:
+    assert output.pooled is not None
+    return output.pooled.astype(jnp.float32)
+
+
+def _texts_of(row: Row, columns: EmbeddingColumns) -> list[str | None]:
+    """Anchor, its pair, and negatives, None where the row has none."""
+    needed = [text_of(row, columns.text), text_of(row, columns.text_pair)]
+    empty = [name for name in columns.negatives if row.values[name] in (None, "")]
+    others = [None if name in empty else text_of(row, name) for name in columns.negatives]
+    return [*needed, *others]

@@ -1,0 +1,118 @@
+"""Fine-tuning tasks whose examples are several texts, from files to predictions."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS
+
+from jaxbert.config import parse_config
+from jaxbert.data.reading import Reading
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
+from jaxbert.experiment.predictor import Predictor
+from jaxbert.hub.load import load_params
+from jaxbert.metrics.retrieval import unit
+
+
+def fine_tuning(model: Path, train: Path, validation: Path, *overrides: str) -> Finetune:
+    values = {
+        "model": str(model),
+        "train": str(train),
+        "validation": str(validation),
+        "max_seq_length": 24,
+        "batch_size": 16,
+        "num_epochs": 12,
+        "optimizer": {"learning_rate": 1e-2},
+        "loop": {"log_every": 1, "evaluate_every": None, "checkpoint_every": None},
+    }
+    return parse_config(Finetune, values, overrides)
+
+
+def results(run: Path) -> dict[str, Any]:
+    return json.loads((run / "all_results.json").read_text())
+
+
+def questions(path: Path, number: int, seed: int) -> Path:
+    """Two or three sentences, one of them about an animal."""
+    draws, rows = random.Random(seed), []
+    for _ in range(number):
+        names = draws.sample(THINGS, draws.choice([1, 2]))
+        right = draws.randint(0, len(names))
+        names.insert(right, draws.choice(ANIMALS))
+        choices = [f"{draws.choice(ADJECTIVES)} {name}" for name in names]
+        row = {"article": draws.choice(VERBS), "options": choices, "answer": "ABC"[right]}
+        rows.append(json.dumps(row) + "\n")
+    path.write_text("".join(rows))
+    return path
+
+
+def test_multiple_choice_learns_and_is_evaluated_and_predicted_alike(
+    pretrained: Path, tmp_path: Path
+):
+    data = questions(tmp_path / "train.jsonl", 60, 1), questions(tmp_path / "dev.jsonl", 21, 2)
+    config = fine_tuning(
+        pretrained,
+        *data,
+        "task={kind: multiple_choice, labels: [A, B, C]}",
+        "task.columns={context: article, question: null, choices: options, label: answer}",
+    )
+    run = tmp_path / "run"
+    finetune(config, run, quiet=True)
+    assert results(run)["eval_accuracy"] > 0.9
+    model = ready(run, batch_size=16)
+    section = section_of(model)
+    metrics = evaluate_labelled(model, str(data[1]), section, Reading(24))
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
+    rows = [json.loads(line) for line in data[1].read_text().splitlines()]
+    found = list(Predictor(model).records(section.read(str(data[1]), labelled=False)))
+    assert [len(f["probabilities"]) for f in found] == [len(row["options"]) for row in rows]
+    np.testing.assert_allclose([sum(f["probabilities"]) for f in found], 1)
+    pairs = zip(found, rows, strict=True)
+    right = np.mean(["ABC"[f["choice"]] == row["answer"] for f, row in pairs])
+    assert right == pytest.approx(metrics["accuracy"])
+
+
+def pairs(path: Path, number: int, seed: int) -> Path:
+    """An animal and what it is like, and the thing and the verb that belong to them."""
+    draws, lines = random.Random(seed), ["anchor\tpositive\n"]
+    for _ in range(number):
+        what, how = draws.randrange(4), draws.randrange(4)
+        anchor = f"{ADJECTIVES[how]} {ANIMALS[what]}"
+        lines.append(f"{anchor}\tthe {THINGS[what]} {VERBS[how]}\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def test_embeddings_learn_and_are_evaluated_and_predicted_alike(pretrained: Path, tmp_path: Path):
+    data = pairs(tmp_path / "train.tsv", 80, 1), pairs(tmp_path / "dev.tsv", 20, 2)
+    config = fine_tuning(pretrained, *data, "task={kind: sentence_embedding}")
+    run = tmp_path / "run"
+    finetune(config, run, quiet=True)
+    model = ready(run, batch_size=16)
+    section, reading = section_of(model), Reading(24)
+    metrics = evaluate_labelled(model, str(data[1]), section, reading)
+    for name in ("loss", "mrr", "recall_at_1", "recall_at_10"):
+        np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
+    assert metrics["mrr"] > 0.9
+    lines = data[1].read_text().splitlines()[1:]
+    anchors, positives = np.array([line.split("\t") for line in lines]).T
+    found = Predictor(model)([*anchors, *positives])
+    vectors = np.array([row["embedding"] for row in found])
+    found = unit(vectors[: len(anchors)]) @ unit(vectors[len(anchors) :]).T
+    nearest = positives[found.argmax(axis=1)]
+    _, firsts = np.unique(anchors, return_index=True)
+    assert np.mean((nearest == positives)[firsts]) == pytest.approx(metrics["recall_at_1"])
+    assert load_params(run).head.pooling == "mean"
+
+
+def test_negatives_of_a_microbatch_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"step\.accumulation_steps=2: in-batch negatives would be"):
+        fine_tuning(*[tmp_path] * 3, "task={kind: sentence_embedding}", "step.accumulation_steps=2")
+    scored = "task={kind: sentence_embedding, columns: {label: score}}"
+    assert fine_tuning(*[tmp_path] * 3, scored, "step.accumulation_steps=2").task.columns.label

@@ -1,0 +1,140 @@
+"""Losses of several texts and their gradients against PyTorch: multiple choice and embeddings."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch_models import as_torch, make_torch_model
+
+from jaxbert.hub.load import load_params
+from jaxbert.hub.save import file_tensors
+from jaxbert.nn.functional import make_apply
+from jaxbert.nn.model import ModelOutput
+from jaxbert.tasks.multiple_choice import MultipleChoice
+from jaxbert.tasks.sentence_embedding import (
+    EmbeddingColumns,
+    SentenceEmbedding,
+    SentenceEmbeddingConfig,
+)
+from jaxbert.tasks.task import run_model
+
+# LLVM's passes are most of the time that these programs take.
+quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def test_multiple_choice_has_the_loss_and_the_gradients_of_transformers(tmp_path: Path):
+    theirs = make_torch_model("BertForMultipleChoice", num_hidden_layers=1)
+    theirs.save_pretrained(tmp_path)
+    loaded, task = load_params(tmp_path), MultipleChoice()
+    draws = np.random.default_rng(0)
+    mask = (np.arange(9) < draws.integers(2, 10, (4, 3, 1))).astype(np.int32)
+    inputs = {
+        "input_ids": (draws.integers(5, 99, mask.shape) * mask).astype(np.int32),
+        "attention_mask": mask,
+        "token_type_ids": (mask * (np.arange(9) > 4)).astype(np.int32),
+    }
+    labels = np.array([2, 0, 1, 1], np.int32)
+    result = theirs(**as_torch(inputs), labels=torch.from_numpy(labels).long())
+    result.loss.backward()
+    apply = make_apply(loaded.config, loaded.head)
+    batch = inputs | {"labels": labels, "text_ids": np.arange(12, dtype=np.int32).reshape(4, 3)}
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        output = run_model(apply, params, batch)
+        return task.loss_sums(output, batch)["loss"] / task.loss_weights(batch)["loss"]
+
+    found, gradients = quickly(jax.value_and_grad(loss))(loaded.params, batch)
+    assert float(found) == pytest.approx(result.loss.item(), rel=1e-5)
+    ours = file_tensors(gradients, loaded.config, loaded.head)
+    expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
+    assert set(ours) == set(expected)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(ours[name], gradient, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def ranking_loss(vectors: torch.Tensor, known: Any, *, symmetric: bool) -> torch.Tensor:
+    """sentence-transformers' MultipleNegatives(Symmetric)RankingLoss; `known` are no negatives."""
+    anchors, *others = (F.normalize(vectors[:, text]) for text in range(vectors.shape[1]))
+    scores = 20.0 * anchors @ torch.cat(others).T
+    right = torch.arange(len(anchors))
+    loss = F.cross_entropy(scores.masked_fill(known, -torch.inf), right)
+    if not symmetric:
+        return loss
+    return (loss + F.cross_entropy(scores[:, : len(anchors)].T, right)) / 2
+
+
+def of_vectors(
+    config: SentenceEmbeddingConfig, vectors: np.ndarray, **batch: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    """The mean loss of a batch of embeddings, and its gradient by them."""
+    task = SentenceEmbedding(config)
+
+    @quickly
+    @jax.value_and_grad
+    def loss(vectors: jax.Array, batch: Any) -> jax.Array:
+        output = ModelOutput(jnp.zeros((1, 1, 1)), pooled=vectors)
+        return task.loss_sums(output, batch)["loss"] / task.loss_weights(batch)["loss"]
+
+    return loss(vectors.astype(np.float32), batch)
+
+
+@pytest.mark.parametrize(
+    ("texts", "symmetric", "duplicates"),
+    [(2, True, False), (4, False, False), (3, False, True)],
+)
+def test_in_batch_negatives_have_sentence_transformers_loss(
+    texts: int, symmetric: bool, duplicates: bool
+):
+    draws = np.random.default_rng(texts)
+    vectors, ids = draws.normal(size=(6, texts, 5)), np.arange(6 * texts).reshape(6, texts)
+    known = np.zeros((6, 6 * (texts - 1)), bool)
+    if duplicates:
+        ids[4, 1], ids[5, 0], ids[3, 2], ids[1, 2] = ids[0, 1], ids[2, 0], ids[0, 0], -1
+        # Equal positives; the positives of equal anchors; the anchor; a negative that is not there.
+        pairs = [(0, 4), (4, 0), (2, 5), (5, 2), (0, 6 + 3), *((row, 6 + 1) for row in range(6))]
+        known[tuple(np.transpose(pairs))] = True
+    columns = EmbeddingColumns(negatives=tuple("abcd"[: texts - 2]))
+    config = SentenceEmbeddingConfig(columns=columns, symmetric=symmetric)
+    # A row that only fills the batch.
+    padded = np.concatenate([vectors, draws.normal(size=(1, texts, 5))])
+    found, gradient = of_vectors(
+        config,
+        padded,
+        text_ids=np.concatenate([ids, np.full((1, texts), -1)]),
+        row_ids=np.array([*range(6), -1]),
+    )
+    given = torch.tensor(vectors, requires_grad=True)
+    expected = ranking_loss(given, torch.from_numpy(known), symmetric=symmetric)
+    expected.backward()
+    assert float(found) == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose(gradient[:6], given.grad.numpy(), rtol=1e-4, atol=1e-5)
+    assert not np.asarray(gradient[6]).any()
+
+
+def test_scores_have_the_squared_error_of_the_cosine():
+    draws = np.random.default_rng(0)
+    vectors, scores = draws.normal(size=(5, 2, 7)), draws.uniform(-1, 1, 5).astype(np.float32)
+    config = SentenceEmbeddingConfig(columns=EmbeddingColumns(label="score"))
+    row_ids, ids = np.array([3, 0, 1, -1, 2]), np.arange(10).reshape(5, 2)
+    found, gradient = of_vectors(config, vectors, row_ids=row_ids, labels=scores, text_ids=ids)
+    given, there = torch.tensor(vectors, requires_grad=True), row_ids >= 0
+    cosines = torch.cosine_similarity(given[:, 0], given[:, 1])
+    expected = F.mse_loss(cosines[there], torch.from_numpy(scores).double()[there])
+    expected.backward()
+    assert float(found) == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose(gradient, given.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_vector_of_zeros_has_a_gradient_that_is_a_number():
+    config = SentenceEmbeddingConfig()
+    vectors = np.zeros((2, 2, 3))
+    ids = np.arange(4).reshape(2, 2)
+    found, gradient = of_vectors(config, vectors, row_ids=np.arange(2), text_ids=ids)
+    assert float(found) == pytest.approx(np.log(2))
+    assert np.isfinite(np.asarray(gradient)).all()

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from jaxbert.metrics.retrieval import cosines, mean_reciprocal_rank, ranks_of_relevant, recall_at
+
+
+def by_definition(queries, documents, relevant):
+    """Ranks from a sorted list for every query; among equals what is not relevant comes first."""
+    ranks = []
+    for query, numbers in zip(queries, relevant, strict=True):
+        scores = [float(query @ d / (np.linalg.norm(query) * np.linalg.norm(d))) for d in documents]
+        order = sorted(range(len(documents)), key=lambda i: (-round(scores[i], 9), i in numbers))
+        ranks.append([place for place, number in enumerate(order, 1) if number in numbers])
+    return ranks
+
+
+@pytest.mark.parametrize("has_ties", [False, True])
+@pytest.mark.parametrize("num_queries", [1, 300])
+def test_ranks_mrr_and_recall_equal_their_definitions(has_ties, num_queries):
+    draws = np.random.default_rng(num_queries)
+
+    def drawn(count):
+        if has_ties:
+            return np.eye(4)[draws.integers(0, 4, count)] * draws.integers(1, 5, (count, 1))
+        return draws.normal(size=(count, 5))
+
+    queries, documents = drawn(num_queries), drawn(23)
+    relevant = [draws.permutation(23)[: draws.integers(1, 5)].tolist() for _ in queries]
+    expected = by_definition(queries, documents, relevant)
+    found = ranks_of_relevant(queries, documents, relevant)
+    assert [ranks.tolist() for ranks in found] == expected
+    mrr = np.mean([1 / ranks[0] for ranks in expected])
+    assert mean_reciprocal_rank(found) == pytest.approx(mrr, abs=1e-15)
+    for k in (1, 3, 10):
+        recall = np.mean([sum(rank <= k for rank in ranks) / len(ranks) for ranks in expected])
+        assert recall_at(found, k) == pytest.approx(recall, abs=1e-15)
+
+
+def test_vectors_that_are_all_the_same_find_nothing():
+    found = ranks_of_relevant(np.ones((2, 3)), np.ones((5, 3)), [[0], [1, 4]])
+    assert [ranks.tolist() for ranks in found] == [[5], [4, 5]]
+    assert (mean_reciprocal_rank(found), recall_at(found, 3)) == ((1 / 5 + 1 / 4) / 2, 0.0)
+
+
+def test_nothing_to_find_is_zero():
+    assert (mean_reciprocal_rank([]), recall_at([], 1)) == (0.0, 0.0)
+
+
+def test_the_cosine_of_nothing_is_zero():
+    a, b = np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([[6.0, 8.0], [1.0, 0.0]])
+    np.testing.assert_allclose(cosines(a, b), [1.0, 0.0])

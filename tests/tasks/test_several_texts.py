@@ -1,0 +1,118 @@
+"""Tasks whose examples are several texts: packed rows, and rows on several devices."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import make_apply, parameter_shapes
+from jaxbert.nn.model import ModelOutput
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.multiple_choice import MultipleChoice
+from jaxbert.tasks.sentence_embedding import (
+    EmbeddingColumns,
+    SentenceEmbedding,
+    SentenceEmbeddingConfig,
+)
+from jaxbert.tasks.task import run_model
+from jaxbert.training.gradients import make_gradients
+
+CONFIG = EncoderConfig(
+    vocab_size=31,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=60,
+)
+# LLVM's passes are most of the time that these programs take.
+quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+SCORED = SentenceEmbeddingConfig(columns=EmbeddingColumns(label="score"))
+RANKED = SentenceEmbeddingConfig(columns=EmbeddingColumns(negatives=("c",)), symmetric=True)
+
+
+def table(*, are_scores: bool) -> EncodedExamples:
+    """Seven examples of two or three texts; the last has the positive of the first."""
+    draws = np.random.default_rng(0)
+    text_ids = np.arange(21).reshape(7, 3)
+    text_ids[[1, 4], 2] = -1
+    text_ids[6, 1] = text_ids[0, 1]
+    ids = [draws.integers(5, 31, draws.integers(2, 9)) for _ in range(21)]
+    labels = draws.uniform(0, 1, 7) if are_scores else draws.integers(0, 2, 7)
+    features = {
+        "input_ids": [ids[number] if number >= 0 else [] for number in text_ids.ravel()],
+        "text_ids": text_ids,
+        "labels": labels,
+    }
+    return EncodedExamples(features, pad_id=0)
+
+
+@pytest.mark.parametrize(
+    "task", [MultipleChoice(), SentenceEmbedding(RANKED)], ids=["choices", "embeddings"]
+)
+def test_packed_rows_have_the_loss_and_the_outputs_of_padded_ones(task: Any):
+    examples = table(are_scores=False)
+    packed = PackedLabelledRows(examples, seed=0, length=60)
+    apply, draws = make_apply(CONFIG, task.head), np.random.default_rng(1)
+    shapes = parameter_shapes(CONFIG, task.head).items()
+    values = {name: draws.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes}
+    params = unflatten_dict(values, sep="/")
+
+    @quickly
+    def sums(params: Any, batch: Any) -> Any:
+        output = run_model(apply, params, batch, inputs=task.model_inputs)
+        return task.loss_sums(output, batch), task.loss_weights(batch), task.row_outputs(output)
+
+    padded = examples.padded(np.array([0, 1, 2, 3, 4, 5, 6, -1]), 12)
+    rows = packed.evaluation_rows(np.array([*range(packed.num_rows), -1]))
+    assert packed.num_rows < 7
+    expected, found = sums(params, padded), sums(params, rows)
+    assert float(expected[1]["loss"]) == float(found[1]["loss"]) == 7
+    np.testing.assert_allclose(found[0]["loss"], expected[0]["loss"], rtol=1e-5)
+    assert float(found[0]["loss"]) > 0
+    [name] = found[2]
+    for row, slot in zip(*np.nonzero(rows["row_ids"] >= 0), strict=True):
+        number = rows["row_ids"][row, slot]
+        is_there = padded["text_ids"][number] >= 0
+        ours, theirs = found[2][name][row, slot][is_there], expected[2][name][number][is_there]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_negatives_are_those_of_all_devices():
+    draws = np.random.default_rng(0)
+    text_ids = np.arange(48).reshape(16, 3)
+    text_ids[9, 1], text_ids[3, 2], text_ids[14, 0] = text_ids[2, 1], -1, text_ids[5, 0]
+    batch = {
+        "x": draws.normal(size=(16, 3, 6)),
+        "text_ids": text_ids,
+        "row_ids": np.where(np.arange(16) == 12, -1, np.arange(16)),
+    }
+    kinds = {"x": np.float32, "text_ids": np.int32, "row_ids": np.int32}
+    batch = {name: values[None].astype(kinds[name]) for name, values in batch.items()}
+    kernel = draws.normal(size=(6, 4)).astype(np.float32)
+    params = {"pooler": {"dense": {"kernel": kernel, "bias": np.ones(4, np.float32)}}}
+
+    class Projected(SentenceEmbedding):
+        model_inputs = ("x",)
+
+    def apply(params: Any, *, x: jax.Array, key: jax.Array) -> ModelOutput:
+        dense = params["pooler"]["dense"]
+        return ModelOutput(jnp.zeros((1, 1, 1)), x @ dense["kernel"] + dense["bias"][None, None])
+
+    labels = jax.tree.map(lambda _: "head", params)
+
+    def of(mesh: Any) -> Any:
+        gradients = make_gradients(apply, Projected(RANKED), labels, "float32", mesh)
+        return quickly(gradients)(params, batch, jax.random.key(0))
+
+    (losses, found), (right, expected) = of(make_mesh(MeshConfig(data=8))), of(None)
+    np.testing.assert_allclose(losses["loss"], right["loss"], rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
