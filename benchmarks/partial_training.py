@@ -24,6 +24,7 @@ from jaxbert.optim.kinds import AdamW
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.training.state import new_state
 from jaxbert.tree import num_elements
 
@@ -55,7 +56,7 @@ def described(frozen: FreezeLayers | None) -> str:
 
 
 def measured(arguments: Any, frozen: FreezeLayers | None) -> Iterator[str]:
-    encoder, task = preset(arguments.preset), SequenceClassification(("no", "yes"))
+    encoder, task = preset(arguments.preset), SequenceClassification(SingleLabel(("no", "yes")))
     settings = TrainingSettings(optimizer=AdamW(3e-5, freeze_layers=frozen))
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     params = init_params(encoder, task.head, 0)

@@ -13,7 +13,7 @@ from jaxbert.experiment.predictor import Predictor
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
-from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.training.loop import LoopConfig
 
 

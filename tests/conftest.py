@@ -27,6 +27,7 @@ PARITY = [
     "optim/test_schedule_parity.py",
     "tasks/test_answer_loss_parity.py",
     "tasks/test_token_classification_parity.py",
+    "tasks/test_classification_losses_parity.py",
     "training/test_trajectory.py",
 ]
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
@@ -12,11 +14,13 @@ from jaxbert.cli.inference import (
     write_whole,
 )
 from jaxbert.cli.predictions import lines_of, most_probable
+from jaxbert.errors import UserError
 
 HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
 EXAMPLE = """
 jaxbert predict runs/classifier --data test.tsv --out predictions.jsonl
 cat reviews.txt | jaxbert predict runs/classifier --data - --top-k 3
+jaxbert predict runs/mrpc --data MRPC/test.tsv --glue-submission submission
 jaxbert predict runs/base --data sentences_with_masks.txt
 """
 
@@ -28,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k",
         type=positive,
-        help="so many classes, answers or pieces (default: all classes and answers, 5 pieces)",
+        help="so many classes, answers or pieces (default: all, 5 of many classes, 5 pieces)",
+    )
+    parser.add_argument(
+        "--glue-submission", metavar="DIR", help="write what the benchmark's server takes there"
     )
 
 
@@ -39,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.experiment import inference
     from jaxbert.experiment.masked_lm import fill_masks
     from jaxbert.experiment.predictor import Predictor
+    from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
@@ -53,8 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         section = inference.section_of(model, columns(arguments))
+        if arguments.top_k and isinstance(section, SequenceClassificationConfig):
+            section = replace(section, top_k=arguments.top_k)
         predictor = Predictor(model, section=section, reading=read)
         found = predictor.records(section.read(arguments.data, labelled=False))
+        if arguments.glue_submission:
+            return _submit(arguments, getattr(section, "glue", None), found)
         predictions = (most_probable(prediction, arguments.top_k) for prediction in found)
     out = Path(arguments.out) if arguments.out else None
     lines = lines_of(predictions, out)
@@ -63,6 +75,20 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for line in lines:
             print(line, flush=True)
+    return 0
+
+
+def _submit(arguments: argparse.Namespace, task: Any, predictions: Iterable[dict[str, Any]]) -> int:
+    """Writes the file that the benchmark wants for a test file."""
+    from jaxbert.tasks.glue import submission_file, submission_lines
+
+    if task is None:
+        raise UserError("--glue-submission: the model's run does not have task.glue")
+    directory = Path(arguments.glue_submission)
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / submission_file(task, arguments.data)
+    write_whole(file, _counted(submission_lines(task, predictions)))
+    print(file)
     return 0
 
 

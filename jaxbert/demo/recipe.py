@@ -10,7 +10,7 @@ from jaxbert.experiment.pretrain import ModelConfig, Pretrain
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns
-from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.training.loop import LoopConfig
 
 TASK = SequenceClassificationConfig(columns=SentenceColumns(text="text", label="label"))

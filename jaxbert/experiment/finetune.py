@@ -18,6 +18,7 @@ from jaxbert.experiment.fit import Fitted, Trainee, fit
 from jaxbert.experiment.parameters import read, reinitialized
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.tuning import tuned
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
@@ -26,7 +27,7 @@ from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
-from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
@@ -90,6 +91,8 @@ class Finetune(TrainingSettings):
                 f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
                 "microbatch: take 1, and more devices, step.remat or a smaller batch_size"
             )
+        if self.validation is None and getattr(self.task, "threshold", None) == "tuned":
+            raise UserError("task.threshold=tuned needs validation data, there is none")
 
     @property
     def reading(self) -> Reading:
@@ -154,8 +157,11 @@ def finetune(
     )
     if fitted.params is not None:
         described = f"{config.train}: {len(train)} rows"
-        made = TrainedModel(fitted.params, loaded.config, task.head)
-        write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
+        made, results = TrainedModel(fitted.params, loaded.config, task.head), fitted.results
+        if data.evaluation is not None:
+            made, figures = tuned(made, task, data.evaluation, config)
+            results = results | figures
+        write_artifacts(run, results, {"model": made}, tokenizer, config, described)
     return fitted
 
 

@@ -13,7 +13,7 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.stream import Phase, Stream
 from jaxbert.experiment.fit import Data, Evaluation
-from jaxbert.tasks.finetuning import LabelledTask
+from jaxbert.tasks.finetuning import LabelledTask, NotedExamples, TuningExamples
 from jaxbert.text.tokenizer import Tokenizer
 
 
@@ -40,6 +40,7 @@ def training_data(
         rows = LabelledRows(table, seed=seed, length=static_length(table.lengths, length))
     stream = Stream([Phase(rows, batch_size)])
     notes = [f"training: {_described(rows)}"]
+    notes += found.notes if isinstance(found, NotedExamples) else ()
     if validation is None:
         return Data(stream, None, fingerprint, tuple(notes))
     found = task.examples(validation, tokenizer, reading, labelled=True)
@@ -51,7 +52,8 @@ def training_data(
         held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
     notes.append(f"evaluation: {_described(held_out)}")
     fingerprint = f"{fingerprint} {_fingerprint(found.features)}"
-    return Data(stream, Evaluation(held_out, found.metrics), fingerprint, tuple(notes))
+    tune = found.tuned if isinstance(found, TuningExamples) and found.tunes else None
+    return Data(stream, Evaluation(held_out, found.metrics, tune), fingerprint, tuple(notes))
 
 
 def encoded(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +62,8 @@ class Evaluation:
 
     rows: EvaluationRows
     metrics: Metrics
+    tune: Callable[[Mapping[str, Any]], tuple[Task, dict[str, float]]] | None = None
+    """From their outputs, what is exported of the task after training, and its metrics."""
 
 
 @dataclass(frozen=True)

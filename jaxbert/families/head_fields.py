@@ -9,7 +9,7 @@ from jaxbert.errors import UserError
 from jaxbert.families.fields import number
 from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType
 
-POOLING, MIXTURE = "jaxbert_pooling", "jaxbert_mixture"
+POOLING, MIXTURE, THRESHOLDS = "jaxbert_pooling", "jaxbert_mixture", "jaxbert_thresholds"
 """Fields of ours: what transformers has no word for."""
 
 
@@ -26,7 +26,14 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
         raise UserError(f"problem_type={problem_type!r}: expected one of {choices}, or null")
-    return Head(kind, labels_from_hf(hf), problem_type, pooling=pooling, mixture=mixture)
+    return Head(
+        kind,
+        labels_from_hf(hf),
+        problem_type,
+        pooling=pooling,
+        mixture=mixture,
+        thresholds=thresholds_from_hf(hf),
+    )
 
 
 def head_to_hf(head: Head) -> dict[str, Any]:
@@ -41,7 +48,19 @@ def head_to_hf(head: Head) -> dict[str, Any]:
         fields[POOLING] = head.pooling
     if head.mixture is not None:
         fields[MIXTURE] = asdict(head.mixture)
+    if head.thresholds is not None:
+        fields[THRESHOLDS] = list(head.thresholds)
     return fields
+
+
+def thresholds_from_hf(hf: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Of the labels in their order; None where the file has none."""
+    given = hf.get(THRESHOLDS)
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(x, int | float) for x in given):
+        raise UserError(f"{THRESHOLDS}={given!r}: expected a list of numbers, one a label")
+    return tuple(map(float, given))
 
 
 def labels_from_hf(hf: Mapping[str, Any]) -> tuple[str, ...]:

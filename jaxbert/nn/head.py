@@ -61,12 +61,16 @@ class Head:
     """How one vector comes from a row; None: as the family does it."""
     mixture: LayerMixture | None = None
     """Which layers the head reads; None: the last one."""
+    thresholds: tuple[float, ...] | None = None
+    """Probabilities from which on each of several labels is predicted; None: 0.5."""
 
     def __post_init__(self) -> None:
         if self.kind in LABELLED and not self.labels:
             raise UserError(f"a {self.kind} head needs at least one label")
         if len(set(self.labels)) != len(self.labels):
             raise UserError(f"labels={list(self.labels)}: a label occurs twice")
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise UserError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
         rate = self.classifier_dropout
         if rate is not None and not 0.0 <= rate < 1.0:
             raise UserError(f"classifier_dropout={rate}: must lie in [0, 1)")

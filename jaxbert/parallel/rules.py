@@ -30,8 +30,10 @@ PARAMETER_AXES: tuple[tuple[str, LogicalAxes], ...] = (
     (r"(attention/output|mlp/down|embeddings/projection|encoder/convolution)/bias", (None,)),
     (r"(norm|attention_norm|mlp_norm|final_norm)/(scale|bias)", (None,)),
     (r"(pooler|projection|masked_lm)/dense/kernel", ("hidden", None)),
-    (r"(next_sentence|classifier)/dense/kernel", ("hidden", None)),
-    (r"(pooler|projection|masked_lm|next_sentence|classifier)/dense/bias", (None,)),
+    (r"next_sentence/dense/kernel", ("hidden", None)),
+    (r"classifier/dense/kernel", ("hidden", "classes")),
+    (r"classifier/dense/bias", ("classes",)),
+    (r"(pooler|projection|masked_lm|next_sentence)/dense/bias", (None,)),
     (r"masked_lm/decoder", ("vocab", "hidden")),
     (r"masked_lm/bias", ("vocab",)),
     (r"attention_pooling/score/kernel", ("hidden", None)),
@@ -39,7 +41,17 @@ PARAMETER_AXES: tuple[tuple[str, LogicalAxes], ...] = (
 )
 """Every parameter of every model matches exactly one row; optimiser moments by the same path."""
 
-MESH_AXES = {"vocab": "tensor", "heads": "tensor", "mlp": "tensor", "hidden": "fsdp", None: None}
+MESH_AXES = {
+    "vocab": "tensor",
+    "heads": "tensor",
+    "mlp": "tensor",
+    "classes": "tensor",
+    "hidden": "fsdp",
+    None: None,
+}
+
+MANY_CLASSES = 1024
+"""From here on a classifier is worth splitting, where the axis divides their number."""
 
 ROWS = ("replica", "data", "fsdp")
 """Mesh axes that split the rows of a batch."""
@@ -151,10 +163,18 @@ def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> N
     if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)
     assert len(rules) == 1, f"{path} {shape}: {len(rules)} sharding rules match, expected 1"
-    axes = tuple(MESH_AXES[axis] for axis in rules[0])
+    axes = tuple(
+        None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
+        for size, axis in zip(shape, rules[0], strict=True)
+    )
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
             raise UserError(
                 f"mesh: {axis}={mesh.shape[axis]} does not divide dimension {size} of {path}"
             )
     return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def _splits_classes(number: int, mesh: Mesh | AbstractMesh) -> bool:
+    # Labels are the user's, who can hardly have more or fewer of them because of a mesh.
+    return number >= MANY_CLASSES and number % mesh.shape["tensor"] == 0

@@ -44,6 +44,27 @@ class Examples(Protocol):
 
 
 @runtime_checkable
+class NotedExamples(Protocol):
+    """Examples of which one should know something before training on them."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines that a run begins with."""
+
+
+@runtime_checkable
+class TuningExamples(Protocol):
+    """Examples of a validation set that may fix something of the task, such as thresholds."""
+
+    @property
+    def tunes(self) -> bool:
+        """Whether they do."""
+
+    def tuned(self, rows: Rows) -> "tuple[LabelledTask, dict[str, float]]":
+        """The task to export and its metrics, from the rows of all with the final parameters."""
+
+
+@runtime_checkable
 class LabelledTask(Task, Protocol):
     """A task whose data are labelled records."""
 

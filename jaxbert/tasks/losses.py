@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxbert.data.masking import IGNORED
@@ -39,6 +40,44 @@ def cross_entropies(
     total = jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)
     losses = jnp.log(total) - (chosen - largest)
     return jnp.where(kept, losses, 0.0)
+
+
+def class_weights_of(
+    labels: Int[Array, "*shape"], weights: Float[np.ndarray, "classes"]
+) -> Float[Array, "*shape"]:
+    """The weight of every label's class; 0 for a label that is IGNORED."""
+    kept = counts(labels)
+    return jnp.where(kept, jnp.asarray(weights)[jnp.where(kept, labels, 0)], 0.0)
+
+
+def weighted_cross_entropies(
+    logits: Float[Array, "*shape classes"],
+    labels: Int[Array, "*shape"],
+    weights: Float[np.ndarray, "classes"] | None,
+    smoothing: float,
+) -> Float[Array, "*shape"]:
+    """The terms of torch.nn.CrossEntropyLoss(weights, label_smoothing=smoothing).
+
+    (1 - smoothing) w[label] (-log p[label]) + smoothing / classes * sum over c of w[c] (-log p[c]);
+    their mean is over `class_weights_of`. 0 for a label that is IGNORED.
+    """
+    losses, kept = cross_entropies(logits, labels), counts(labels)
+    if weights is not None:
+        losses *= class_weights_of(labels, weights)
+    if not smoothing:
+        return losses
+    table = jnp.ones(logits.shape[-1]) if weights is None else jnp.asarray(weights)
+    logits = logits.astype(jnp.float32)
+    spread = jnp.sum(table) * jax.nn.logsumexp(logits, axis=-1) - jnp.dot(logits, table)
+    return (1 - smoothing) * losses + jnp.where(kept, smoothing / len(table) * spread, 0.0)
+
+
+def binary_cross_entropies(
+    logits: Float[Array, "*shape"], labels: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """-log sigmoid(logits) where a label is 1, -log(1 - sigmoid(logits)) where it is 0."""
+    logits = logits.astype(jnp.float32)
+    return jax.nn.softplus(logits) - labels * logits
 
 
 def correct_sum(

@@ -16,13 +16,8 @@ from jaxbert.data.table_hf import _choices
 from jaxbert.data.table_tfds import split_tfds_name
 from jaxbert.data.tables import column_names, read_rows
 from jaxbert.errors import UserError
-from jaxbert.tasks.sentences import (
-    SentenceColumns,
-    Sentences,
-    class_indices,
-    label_names,
-    read_sentences,
-)
+from jaxbert.tasks.labels import class_indices, label_names
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, read_sentences
 
 PAIRS = [("He left.", "He went.", 1), ("One, two", 'Say "so"', 0), ("Café", "日本", 1)]
 

@@ -32,7 +32,9 @@ from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.log import read_metrics
@@ -47,8 +49,8 @@ ENCODER = EncoderConfig(
     max_position_embeddings=48,
     initializer_range=0.5,
 )
-CLASSES = SequenceClassification(("a", "b", "c"))
-REGRESSION = SequenceClassification(("LABEL_0",), is_regression=True)
+CLASSES = SequenceClassification(SingleLabel(("a", "b", "c")))
+REGRESSION = SequenceClassification(Regression())
 LONGEST, BATCH_SIZE = 44, 4
 
 
@@ -57,7 +59,7 @@ def examples_of(number: int, task: SequenceClassification) -> EncodedExamples:
     lengths = generator.integers(2, LONGEST + 1, number)
     ids = [generator.integers(5, 50, length) for length in lengths]
     labels = (
-        generator.normal(size=number) if task.is_regression else generator.integers(3, size=number)
+        generator.normal(size=number) if task is REGRESSION else generator.integers(3, size=number)
     )
     return EncodedExamples({"input_ids": ids, "labels": labels}, pad_id=0)
 

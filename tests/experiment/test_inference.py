@@ -21,7 +21,7 @@ from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
-from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
 

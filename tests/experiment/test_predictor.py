@@ -16,7 +16,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.sentences import SentenceColumns
-from jaxbert.tasks.sequence_classification import SequenceClassificationConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.text.training import train_wordpiece
 
 TEXTS = ["the old cat sees a green tree.", "", "the house by the river", "a cat " * 9]

@@ -144,3 +144,13 @@ def test_the_padded_vocabulary_divides_by_every_power_of_two_up_to_128():
         rows = EncoderConfig(vocab_size=vocab_size).padded_vocab_size
         assert rows % 128 == 0
         assert 0 <= rows - vocab_size < 128
+
+
+def test_a_classifier_of_many_classes_is_split_over_tensor_where_the_axis_divides_them(mesh: Mesh):
+    def specs(number: int) -> list[PartitionSpec]:
+        head = Head("sequence_classification", labels=tuple(map(str, range(number))))
+        dense = shardings(abstract_params(CONFIG, head), mesh)["classifier"]["dense"]
+        return [dense["kernel"].spec, dense["bias"].spec]
+
+    assert specs(1024) == [PartitionSpec("fsdp", "tensor"), PartitionSpec("tensor")]
+    assert specs(1025) == specs(4) == [PartitionSpec("fsdp", None), PartitionSpec(None)]

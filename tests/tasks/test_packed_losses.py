@@ -12,7 +12,9 @@ from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import IGNORED
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.task import real_tokens, run_model
 
 CONFIG = EncoderConfig(
@@ -74,7 +76,7 @@ def test_pretraining_of_packed_rows_has_the_sums_of_its_examples():
 
 @pytest.mark.parametrize("is_regression", [False, True])
 def test_a_packed_classifier_counts_the_examples_that_there_are(is_regression: bool):
-    task = SequenceClassification(("score",) if is_regression else ("a", "b"), is_regression)
+    task = SequenceClassification(Regression() if is_regression else SingleLabel(("a", "b")))
     logits = np.random.default_rng(1).normal(size=(2, 3, len(task.labels))).astype(np.float32)
     row_ids = np.array([[4, 9, -1], [2, -1, -1]])
     labels = np.where(row_ids < 0, IGNORED, [[1, 0, 0], [1, 0, 0]])

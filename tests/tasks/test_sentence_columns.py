@@ -11,14 +11,8 @@ import pytest
 from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.tasks.sentences import (
-    SentenceColumns,
-    Sentences,
-    class_indices,
-    label_names,
-    label_values,
-    read_sentences,
-)
+from jaxbert.tasks.labels import class_indices, label_names, label_values
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, read_sentences
 from jaxbert.text.training import train_wordpiece
 
 PAIRS = SentenceColumns("a", "b", "label")

@@ -7,10 +7,12 @@ import pytest
 from jaxbert.data.reading import Reading
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import IGNORED
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 
-CLASSES = SequenceClassification(("no", "yes", "maybe"))
-NUMBER = SequenceClassification(("score",), is_regression=True)
+CLASSES = SequenceClassification(SingleLabel(("no", "yes", "maybe")))
+NUMBER = SequenceClassification(Regression())
 
 
 def output(logits: Any) -> ModelOutput:
@@ -57,7 +59,8 @@ def test_the_head_says_labels_and_problem():
     assert CLASSES.head.labels == ("no", "yes", "maybe")
     assert CLASSES.head.problem_type == "single_label_classification"
     assert NUMBER.head.problem_type == "regression"
-    assert SequenceClassification(("a",), classifier_dropout=0.3).head.classifier_dropout == 0.3
+    task = SequenceClassification(SingleLabel(("a",)), classifier_dropout=0.3)
+    assert task.head.classifier_dropout == 0.3
 
 
 def judged(task: Any, labels: Any, logits: np.ndarray, loss: float) -> dict[str, float]:

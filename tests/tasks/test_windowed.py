@@ -9,11 +9,13 @@ import pytest
 
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.nn.model import ModelOutput
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.windowed import combine_windows
 
-CLASSES = SequenceClassification(("a", "b"))
-REGRESSION = SequenceClassification(("LABEL_0",), is_regression=True)
+CLASSES = SequenceClassification(SingleLabel(("a", "b")))
+REGRESSION = SequenceClassification(Regression())
 
 LOGITS = np.array([[1.0, 2.0], [4.0, 0.0], [7.0, 1.0], [3.0, 5.0]], np.float32)
 DOCUMENTS = np.array([0, 0, 0, 1], np.int32)

@@ -15,7 +15,9 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import shardings
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
 
@@ -35,7 +37,7 @@ BATCHES = [
 ]
 
 Task = SequenceClassification
-CLASSES, REGRESSION = Task(("a", "b", "c")), Task(("LABEL_0",), is_regression=True)
+CLASSES, REGRESSION = Task(SingleLabel(("a", "b", "c"))), Task(Regression())
 
 
 def features(task: Task) -> dict[str, object]:
@@ -44,7 +46,7 @@ def features(task: Task) -> dict[str, object]:
     labels = generator.normal(size=ROWS).astype(np.float32)
     return {
         "input_ids": [generator.integers(5, 50, length).astype(np.int32) for length in lengths],
-        "labels": labels if task.is_regression else generator.integers(0, 3, ROWS).astype(np.int32),
+        "labels": labels if task is REGRESSION else generator.integers(0, 3, ROWS).astype(np.int32),
     }
 
 

@@ -21,10 +21,11 @@ from jaxbert.nn.functional import abstract_params
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tree import flat
 
 ENCODER = EncoderConfig(**SIZES, **WITHOUT_DROPOUT)
-TASK = SequenceClassification(("a", "b", "c"))
+TASK = SequenceClassification(SingleLabel(("a", "b", "c")))
 LAYERS = 2
 
 # Of a layer: query, key, value, scores, context, output, up, down; of the head: pooler, classifier.

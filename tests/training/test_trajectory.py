@@ -24,6 +24,7 @@ from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.sequence_classification import SequenceClassification
+from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.task import Task
 
 PEAK, WEIGHT_DECAY, WARMUP = 2e-3, 0.1, 4
@@ -96,7 +97,7 @@ PRETRAINING = Recipe(
 )
 FINETUNING = Recipe(
     "BertForSequenceClassification",
-    SequenceClassification(LABELS),
+    SequenceClassification(SingleLabel(LABELS)),
     layer_wise_rates,
     [classification_batch(step, len(LABELS)) for step in range(8)],
     max_norm=1.3,

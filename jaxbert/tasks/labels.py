@@ -1,0 +1,146 @@
+"""Labels of rows: one class, several labels, or a number."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxbert.config import nearest
+from jaxbert.data.tables import Row
+from jaxbert.errors import UserError
+from jaxbert.tasks.sentences import SentenceColumns, Sentences
+
+
+def label_names(sentences: Sentences) -> tuple[str, ...]:
+    """The classes that occur: by value where all are whole numbers, else by name."""
+    return _sorted(_label_name(row, _column(sentences)) for row in sentences.rows)
+
+
+def label_set_names(sentences: Sentences) -> tuple[str, ...]:
+    """The labels that occur where a row may have several; those of columns as they are given."""
+    if not isinstance(sentences.columns.label, str):
+        return sentences.columns.label
+    return _sorted(name for row in sentences.rows for name in _label_set(row, sentences.columns))
+
+
+def class_indices(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
+    """int32 [rows]: the index in `labels` of every row's class, which is a name or the index."""
+    places, column = _places(labels), _column(sentences)
+    names = [_label_name(row, column) for row in sentences.rows]
+    _check_known(zip(sentences.rows, names, strict=True), places, labels)
+    return np.array([places[name] for name in names], np.int32)
+
+
+def label_matrix(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
+    """float32 [rows, labels]: 1 for the labels of a row, which are names or indices."""
+    places = _places(labels)
+    found = [_label_set(row, sentences.columns) for row in sentences.rows]
+    pairs = zip(sentences.rows, found, strict=True)
+    _check_known(((row, name) for row, names in pairs for name in names), places, labels)
+    matrix = np.zeros((len(found), len(labels)), np.float32)
+    for number, names in enumerate(found):
+        matrix[number, [places[name] for name in names]] = 1.0
+    return matrix
+
+
+def label_values(sentences: Sentences) -> np.ndarray:
+    """float32 [rows]: labels as finite numbers."""
+    column, found = _column(sentences), []
+    for row in sentences.rows:
+        try:
+            value = float(row.values[column])
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise UserError(
+                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number; "
+                "correct or remove the row (for classes set task.regression=false)"
+            )
+        found.append(value)
+    return np.array(found, np.float32)
+
+
+def _column(sentences: Sentences) -> str:
+    column = sentences.columns.label
+    assert isinstance(column, str), column
+    return column
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    found = set(names)
+    if all(_is_whole(name) for name in found):
+        # The spelling decides between 1 and 01: the order of a set is another in every process.
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
+    return tuple(sorted(found))
+
+
+def _is_whole(name: str) -> bool:
+    return re.fullmatch(r"-?[0-9]+", name) is not None
+
+
+def _places(labels: Sequence[str]) -> dict[str, int]:
+    """Index by name; also by number, where no name is one."""
+    places = {name: place for place, name in enumerate(labels)}
+    if not any(map(_is_whole, labels)):
+        places |= {str(place): place for place in range(len(labels))}
+    return places
+
+
+def _check_known(
+    found: Iterable[tuple[Row, str]], places: Mapping[str, int], labels: Sequence[str]
+) -> None:
+    unknown = [(row, name) for row, name in found if name not in places]
+    if not unknown:
+        return
+    row, name = unknown[0]
+    others = f" (and {len(unknown) - 1:,} more such rows)" if unknown[1:] else ""
+    raise UserError(
+        f"{row.file}:{row.line}: label {name!r} is none of the model's: "
+        f"{nearest(name, list(labels))}; correct or remove the row{others}"
+    )
+
+
+def _label_name(row: Row, column: str) -> str:
+    value = row.values[column]
+    if value is None or value == "" or isinstance(value, float | list | dict):
+        raise UserError(
+            f"{row.file}:{row.line}: {column!r} is {value!r}, expected the name or whole number of "
+            "a class; correct or remove the row (for numbers to predict set task.regression=true, "
+            "for several labels a row task.multi_label=true)"
+        )
+    return str(value)
+
+
+def _label_set(row: Row, columns: SentenceColumns) -> list[str]:
+    if not isinstance(columns.label, str):
+        return [name for name in columns.label if _flag(row, name)]
+    value = row.values[columns.label]
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(columns.label_separator)]
+    names = value if isinstance(value, list) else [value]
+    if any(name == "" or not isinstance(name, str | int) for name in names):
+        raise UserError(
+            f"{row.file}:{row.line}: {columns.label!r} is {row.values[columns.label]!r}, expected "
+            f"names or whole numbers of labels with {columns.label_separator!r} between them, or a "
+            "list of them; correct or remove the row"
+        )
+    return [str(name) for name in names]
+
+
+def _flag(row: Row, column: str) -> bool:
+    value = row.values[column]
+    if str(value) not in _FLAGS:
+        raise UserError(
+            f"{row.file}:{row.line}: {column!r} is {value!r}, expected 0 or 1, as columns.label "
+            "names several columns; correct or remove the row"
+        )
+    return _FLAGS[str(value)]
+
+
+_FLAGS = {
+    **dict.fromkeys(("0", "0.0", "False", "false"), False),
+    **dict.fromkeys(("1", "1.0", "True", "true"), True),
+}

@@ -1,0 +1,95 @@
+"""Any number of labels for every text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+
+from jaxbert.metrics.multi_label import multi_label_metrics
+from jaxbert.metrics.thresholds import best_thresholds
+from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.labels import label_matrix
+from jaxbert.tasks.losses import binary_cross_entropies
+from jaxbert.tasks.sentences import Sentences
+from jaxbert.tasks.target import Outputs
+from jaxbert.tasks.task import WeightedSums
+from jaxbert.typing import Array, Batch
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Batch: labels 0.0 or 1.0 [batch, labels]; rows count where `row_ids` >= 0.
+
+    The loss is transformers': the mean over all labels of binary cross-entropies.
+    """
+
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...] | None = None
+    """A label is predicted where its probability is at least this; None: 0.5."""
+    problem_type: ProblemType = "multi_label_classification"
+    dtype: type = np.float32
+    brings_logits: bool = True
+
+    def values(self, sentences: Sentences) -> np.ndarray:
+        """float32 [rows, labels]."""
+        return label_matrix(sentences, self.labels)
+
+    def weight(self, batch: Batch) -> Array:
+        """Rows that count."""
+        return jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)
+
+    def losses(self, logits: Array, batch: Batch) -> Array:
+        """Means over labels."""
+        losses = jnp.mean(binary_cross_entropies(logits, batch["labels"]), axis=-1)
+        return jnp.where(batch["row_ids"] >= 0, losses, 0.0)
+
+    def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
+        """None: every metric is computed from the rows."""
+        return {}
+
+    def outputs(self, logits: Array) -> dict[str, Array]:
+        """The logits."""
+        return {"logits": logits}
+
+    def loss(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean over texts and labels."""
+        return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+
+    def metrics(self, labels: np.ndarray, outputs: Outputs) -> dict[str, float]:
+        """F1, subset accuracy, and what depends on no threshold."""
+        probabilities = _probabilities(outputs)
+        return multi_label_metrics(labels > 0.5, probabilities, self._predicted(probabilities))
+
+    def predictions(self, outputs: Outputs) -> Iterator[dict[str, Any]]:
+        """The `labels` that reach their thresholds, and the `probabilities` of all."""
+        probabilities = _probabilities(outputs)
+        for row, predicted in zip(probabilities, self._predicted(probabilities), strict=True):
+            yield {
+                "labels": [self.labels[place] for place in np.flatnonzero(predicted)],
+                "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
+            }
+
+    def notes(self, labels: np.ndarray) -> tuple[str, ...]:
+        """Labels a text, the rarest, and texts without any."""
+        counts = labels.sum(axis=0, dtype=np.int64)
+        rarest = int(counts.argmin())
+        bare = int((labels.sum(axis=1) == 0).sum())
+        return (
+            f"labels: {len(self.labels):,}, {counts.sum() / len(labels):.2f} a text, {bare:,} texts"
+            f" without any; the rarest is {self.labels[rarest]!r} with {counts[rarest]:,} texts",
+        )
+
+    def tuned(self, labels: np.ndarray, outputs: Outputs) -> "MultiLabel":
+        """With the threshold of every label that has the best F1 on these texts."""
+        found = best_thresholds(labels > 0.5, _probabilities(outputs))
+        return replace(self, thresholds=tuple(found.tolist()))
+
+    def _predicted(self, probabilities: np.ndarray) -> np.ndarray:
+        return probabilities >= (0.5 if self.thresholds is None else np.array(self.thresholds))
+
+
+def _probabilities(outputs: Outputs) -> np.ndarray:
+    return scipy.special.expit(outputs["logits"].astype(np.float64))

@@ -1,0 +1,69 @@
+"""A number for every text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
+from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.labels import label_values
+from jaxbert.tasks.sentences import Sentences
+from jaxbert.tasks.target import Outputs
+from jaxbert.tasks.task import WeightedSums
+from jaxbert.typing import Array, Batch
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Batch: labels float32 [batch]; rows count where `row_ids` >= 0. The squared error."""
+
+    labels: tuple[str, ...] = ("LABEL_0",)
+    problem_type: ProblemType = "regression"
+    thresholds: None = None
+    dtype: type = np.float32
+    brings_logits: bool = True
+
+    def values(self, sentences: Sentences) -> np.ndarray:
+        """float32 [rows]."""
+        return label_values(sentences)
+
+    def weight(self, batch: Batch) -> Array:
+        """Rows that count."""
+        return jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)
+
+    def losses(self, logits: Array, batch: Batch) -> Array:
+        """Squared errors."""
+        errors = jnp.square(logits[..., 0] - batch["labels"].astype(jnp.float32))
+        return jnp.where(batch["row_ids"] >= 0, errors, 0.0)
+
+    def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
+        """None: every metric is computed from the rows."""
+        return {}
+
+    def outputs(self, logits: Array) -> dict[str, Array]:
+        """The logits, which are the numbers."""
+        return {"logits": logits}
+
+    def loss(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean of the squared errors."""
+        return float(np.mean(np.square(logits[:, 0] - labels)))
+
+    def metrics(self, labels: np.ndarray, outputs: Outputs) -> dict[str, float]:
+        """Pearson and Spearman."""
+        values = outputs["logits"][:, 0]
+        return {
+            "pearson": pearson_correlation(labels, values),
+            "spearman": spearman_correlation(labels, values),
+        }
+
+    def predictions(self, outputs: Outputs) -> Iterator[dict[str, Any]]:
+        """The predicted `value`."""
+        for value in outputs["logits"][:, 0].tolist():
+            yield {"value": value}
+
+    def notes(self, labels: np.ndarray) -> tuple[str, ...]:
+        """None."""
+        return ()

@@ -1,0 +1,95 @@
+"""Several labels a text, from a table to thresholds in config.json and predictions."""
+
+import json
+from pathlib import Path
+
+import pytest
+from experiment.small_runs import ADJECTIVES, VERBS, fine_tuning, sentences
+from sklearn.metrics import f1_score
+
+from jaxbert.config import parse_config
+from jaxbert.data.reading import Reading
+from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
+from jaxbert.experiment.predictor import Predictor
+from jaxbert.hub.load import from_pretrained
+
+
+def labels(text: str) -> list[str]:
+    words = text.lower().rstrip(".").split()
+    found = {"age": words[1] in ADJECTIVES[:2], "sense": words[3] in VERBS[:2]}
+    return [name for name, holds in found.items() if holds]
+
+
+def write(path: Path, number: int, seed: int) -> Path:
+    rows = (f"{text}\t{'+'.join(labels(text))}\n" for text in sentences(number, seed))
+    path.write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("labels")
+    return write(directory / "train.tsv", 80, 1), write(directory / "dev.tsv", 21, 2)
+
+
+@pytest.fixture(scope="module")
+def run(pretrained: Path, tables: tuple[Path, Path], tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("multi-label") / "run"
+    overrides = (
+        "task.multi_label=true",
+        "task.threshold=tuned",
+        "task.columns.label_separator=+",
+        "checkpoint.metric=f1_macro",
+        "loop.evaluate_every=null",
+        "task.pooling=mean",
+        "optimizer.learning_rate=1e-2",
+        "num_epochs=14",
+    )
+    finetune(fine_tuning(pretrained, *tables, *overrides), directory, quiet=True)
+    return directory
+
+
+def test_it_learns_and_keeps_its_thresholds_in_the_model(run: Path):
+    results = json.loads((run / "all_results.json").read_text())
+    assert results["eval_tuned_f1_micro"] > 0.9
+    fields = json.loads((run / "model" / "config.json").read_text())
+    assert fields["problem_type"] == "multi_label_classification"
+    head = from_pretrained(run).head
+    assert head.labels == ("age", "sense")
+    assert head.thresholds == tuple(fields["jaxbert_thresholds"])
+
+
+def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]):
+    results = json.loads((run / "all_results.json").read_text())
+    model, data = ready(run), str(tables[1])
+    section = section_of(model)
+    metrics = evaluate_labelled(model, data, section, Reading(32))
+    assert metrics["loss"] == pytest.approx(results["eval_loss"], rel=1e-4)
+    for name in ("f1_micro", "f1_macro", "accuracy"):
+        assert metrics[name] == pytest.approx(results[f"eval_tuned_{name}"])
+    records = list(section.read(data, labelled=False))
+    found = [
+        row["labels"]
+        for row in Predictor(model, section=section, reading=Reading(32)).records(records)
+    ]
+    truth = [labels(record.values["sentence"]) for record in records]
+    flags = [[[name in row for name in ("age", "sense")] for row in x] for x in (truth, found)]
+    assert f1_score(*flags, average="macro") == pytest.approx(metrics["f1_macro"])
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"multi_label": True, "threshold": "tuned"}, "threshold=tuned needs validation data"),
+        ({"threshold": 0.3}, "is for several labels: set multi_label=true"),
+        ({"multi_label": True, "label_smoothing": 0.1}, "label_smoothing is for one class a row"),
+        ({"columns": {"label": ["a", "b"]}}, "several columns are for multi_label=true"),
+        ({"multi_label": True, "regression": True}, "a row has a number or labels; drop one"),
+        ({"class_weights": "balance"}, "class_weights"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(task: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        parse_config(Finetune, {"model": "m", "train": "t.tsv", "task": task})

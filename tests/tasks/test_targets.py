@@ -1,0 +1,133 @@
+"""What a classifier's outputs stand for: losses, metrics and predictions of each kind."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from sklearn.metrics import f1_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from jaxbert.metrics.balance import balanced_weights, described_balance, effective_classes
+from jaxbert.tasks.losses import IGNORED
+from jaxbert.tasks.multi_label import MultiLabel
+from jaxbert.tasks.single_label import FEW_CLASSES, SingleLabel
+
+MANY = SingleLabel(tuple(f"product {number}" for number in range(FEW_CLASSES + 37)))
+SOME = MultiLabel(("joy", "anger", "fear"))
+
+
+def as_jax(**values: Any) -> dict[str, Any]:
+    return {name: jnp.asarray(value) for name, value in values.items()}
+
+
+def fetched(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values) for name, values in outputs.items()}
+
+
+def test_several_labels_have_the_mean_of_binary_cross_entropies_over_labels():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(5, 3)) * 4
+    labels = (generator.random((5, 3)) < 0.4).astype(np.float32)
+    batch = as_jax(labels=labels, row_ids=[3, -1, 0, 8, -1])
+    probabilities = scipy.special.expit(logits)
+    expected = -np.where(labels > 0, np.log(probabilities), np.log1p(-probabilities)).mean(axis=1)
+    found = SOME.losses(jnp.asarray(logits, jnp.float32), batch)
+    np.testing.assert_allclose(found, expected * [1, 0, 1, 1, 0], rtol=1e-5)
+    assert float(SOME.weight(batch)) == 3
+    assert SOME.loss(logits, labels) == pytest.approx(expected.mean())
+
+
+def test_several_labels_of_packed_rows_cost_what_they_cost_alone():
+    generator = np.random.default_rng(1)
+    logits = generator.normal(size=(2, 3, 3)).astype(np.float32)
+    labels = (generator.random((2, 3, 3)) < 0.4).astype(np.float32)
+    row_ids = np.array([[4, 9, -1], [2, -1, -1]])
+    packed = SOME.losses(jnp.asarray(logits), as_jax(labels=labels, row_ids=row_ids))
+    there = row_ids >= 0
+    alone = SOME.losses(
+        jnp.asarray(logits[there]), as_jax(labels=labels[there], row_ids=row_ids[there])
+    )
+    np.testing.assert_array_equal(np.asarray(packed)[there], alone)
+    assert not np.asarray(packed)[~there].any()
+
+
+def test_labels_are_predicted_from_their_own_thresholds_on():
+    task = MultiLabel(SOME.labels, thresholds=(0.5, 0.9, 0.2))
+    logits = scipy.special.logit(np.array([[0.6, 0.8, 0.3], [0.4, 0.95, 0.1], [0.1, 0.1, 0.1]]))
+    found = list(task.predictions({"logits": logits}))
+    assert [row["labels"] for row in found] == [["joy", "fear"], ["anger"], []]
+    assert found[0]["probabilities"] == pytest.approx({"joy": 0.6, "anger": 0.8, "fear": 0.3})
+    half = [row["labels"] for row in SOME.predictions({"logits": logits})]
+    assert half == [["joy", "anger"], ["anger"], []]
+
+
+def test_tuned_thresholds_have_the_best_f1_that_any_threshold_has():
+    generator = np.random.default_rng(2)
+    labels = generator.random((60, 3)) < [0.1, 0.5, 0.0]
+    logits = generator.normal(size=(60, 3)) + labels
+    logits[10:20] = logits[:10]
+    task = SOME.tuned(labels.astype(np.float32), {"logits": logits})
+    assert task.thresholds is not None
+    probabilities = scipy.special.expit(logits)
+    for place in (0, 1):
+        column, truth = probabilities[:, place], labels[:, place]
+        scores = [f1_score(truth, column >= value) for value in column]
+        assert f1_score(truth, column >= task.thresholds[place]) == pytest.approx(max(scores))
+    assert task.thresholds[2] == 0.5
+
+
+def test_many_classes_bring_the_most_probable_alone_to_the_host():
+    logits = np.random.default_rng(3).normal(size=(7, len(MANY.labels))).astype(np.float32) * 3
+    found = fetched(MANY.outputs(jnp.asarray(logits)))
+    assert {name: values.shape for name, values in found.items()} == {
+        "classes": (7, 5),
+        "log_probabilities": (7, 5),
+    }
+    logs = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
+    order = np.argsort(-logs, axis=-1)[:, :5]
+    np.testing.assert_array_equal(found["classes"], order)
+    expected = np.take_along_axis(logs, order, axis=-1)
+    np.testing.assert_allclose(found["log_probabilities"], expected, rtol=1e-5, atol=1e-6)
+    row = next(MANY.predictions(found))
+    assert [*row["probabilities"]] == [MANY.labels[place] for place in order[0]]
+    assert row["label"] == MANY.labels[order[0, 0]]
+    assert [*row["probabilities"].values()] == pytest.approx(np.exp(expected[0]), rel=1e-5)
+
+
+def test_many_classes_are_judged_by_the_first_and_by_all_that_came():
+    classes = np.array([[3, 1, 2, 4, 5], [1, 3, 2, 4, 5], [9, 8, 7, 6, 5], [3, 1, 2, 4, 5]])
+    found = MANY.metrics(np.array([3, 5, 1, 1]), {"classes": classes})
+    assert (found["accuracy"], found["top_5_accuracy"]) == (0.25, 0.75)
+    assert found["f1"] == pytest.approx(
+        f1_score([3, 5, 1, 1], classes[:, 0], average="macro", zero_division=0.0)
+    )
+
+
+def test_evaluation_has_the_plain_loss_whatever_is_trained():
+    plain = SingleLabel(("a", "b", "c"))
+    other = SingleLabel(plain.labels, class_weights=(1.0, 5.0, 0.5), label_smoothing=0.2)
+    logits = jnp.asarray(np.random.default_rng(4).normal(size=(4, 3)), jnp.float32)
+    batch = as_jax(labels=[0, 2, IGNORED, 1])
+    total, weight = other.metric_sums(logits, batch)["loss"]
+    np.testing.assert_allclose(total, plain.losses(logits, batch).sum(), rtol=1e-6)
+    assert float(weight) == float(plain.weight(batch)) == 3
+    assert float(other.weight(batch)) == 6.5
+    assert plain.metric_sums(logits, batch) == {}
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = np.random.default_rng(5).choice(4, 50, p=[0.6, 0.2, 0.15, 0.05])
+    counts = np.bincount(labels, minlength=5)
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    np.testing.assert_allclose(balanced_weights(counts), [*expected, 1.0], rtol=1e-12)
+
+
+def test_a_line_tells_how_unequal_the_classes_are():
+    assert effective_classes(np.array([5, 5, 0, 5])) == pytest.approx(3)
+    line = described_balance(np.array([8, 1, 0, 1]), ["a", "b", "c", "d"])
+    assert line == (
+        "classes: 4 of 1 ('b') to 8 examples ('a'); as unequal as 1.9 equal ones; "
+        "2 with one example; 1 without any ('c')"
+    )
