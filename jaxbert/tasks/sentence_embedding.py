@@ -22,7 +22,8 @@ from jaxbert.nn.head import Head, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks import contrast
 from jaxbert.tasks.finetuning import Column, Rows
-from jaxbert.tasks.sentences import SentenceColumns, Sentences, label_values, text_of
+from jaxbert.tasks.labels import label_values
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
 from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch

@@ -45,7 +45,7 @@ def run(pretrained: Path, tables: tuple[Path, Path], tmp_path_factory) -> Path:
         "loop.evaluate_every=null",
         "task.pooling=mean",
         "optimizer.learning_rate=1e-2",
-        "num_epochs=14",
+        "num_epochs=9",
     )
     finetune(fine_tuning(pretrained, *tables, *overrides), directory, quiet=True)
     return directory
