@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
         hint = "; options of a configuration are words, such as optimizer.learning_rate=3e-5"
-        is_training = hasattr(arguments, "overrides")
+        is_training = hasattr(arguments, "config")
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint if is_training else ''}")
     if rest:
         # argparse gives a verb no more positional arguments once a flag came between them.

@@ -2,7 +2,13 @@
 
 import argparse
 
-from jaxbert.cli.inference import add_inference_arguments, columns, reading, write_whole
+from jaxbert.cli.inference import (
+    add_inference_arguments,
+    check_no_overrides,
+    columns,
+    reading,
+    write_whole,
+)
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
@@ -29,11 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     if model.loaded.head.kind in TASKS:
-        section = inference.section_of(model, columns(arguments))
+        section = inference.section_of(model, columns(arguments), arguments.overrides)
         metrics = inference.evaluate_labelled(
             model, arguments.data, section, reading(arguments, model)
         )
     else:
+        check_no_overrides(arguments)
         metrics = evaluate_masked_lm(model, arguments.data)
     print_figures(f"{arguments.model} on {arguments.data}", metrics)
     if arguments.out:

@@ -11,8 +11,15 @@ if TYPE_CHECKING:
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
-    """MODEL, --data, columns, sizes, --out."""
+    """MODEL, options of its task, --data, columns, sizes, --out."""
     parser.add_argument("model", help="model directory, run directory or hub id")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        type=_override,
+        metavar="task.key=value",
+        help="options of its task (default: as in the run), e.g. task.null_threshold=2.5",
+    )
     parser.add_argument("--data", required=True, help=data)
     parser.add_argument("--text-column", help="column of the text (default: as in the run)")
     parser.add_argument("--text-pair-column", help="column of the second text")
@@ -42,6 +49,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def _override(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"expected task.KEY=VALUE, found {text!r}")
+    return text
+
+
 def write_whole(path: Path, lines: Iterable[str]) -> None:
     """Writes lines to a file that appears, or replaces an older one, when all of it is there."""
     from jaxbert.errors import UserError
@@ -62,6 +75,14 @@ def columns(arguments: argparse.Namespace) -> dict[str, str]:
     names = ("text", "text_pair", "label")
     named = {name: getattr(arguments, f"{name}_column", None) for name in names}
     return {name: column for name, column in named.items() if column is not None}
+
+
+def check_no_overrides(arguments: argparse.Namespace) -> None:
+    """UserError for options of a task where the model has none."""
+    from jaxbert.errors import UserError
+
+    if arguments.overrides:
+        raise UserError(f"{arguments.overrides[0]}: a masked LM has no options of a task")
 
 
 def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":

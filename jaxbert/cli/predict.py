@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
+    check_no_overrides,
     columns,
     positive,
     reading,
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
+        check_no_overrides(arguments)
         column = arguments.text_column or "text"
         rows = read_rows(arguments.data, columns=(column,), problems=Problems())
         predictions = fill_masks(
@@ -60,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_seq_length=read.max_seq_length,
         )
     else:
-        section = inference.section_of(model, columns(arguments))
+        section = inference.section_of(model, columns(arguments), arguments.overrides)
         if arguments.top_k and isinstance(section, SequenceClassificationConfig):
             section = replace(section, top_k=arguments.top_k)
         predictor = Predictor(model, section=section, reading=read)

@@ -1,6 +1,6 @@
 """Evaluation and prediction with a finished model, from nothing but its directory or run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,16 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
     )
 
 
-def section_of(model: Ready, columns: Mapping[str, str] | None = None) -> TaskSection:
-    """What the model's task reads: as in its run, else the defaults, with other `columns`."""
+def section_of(
+    model: Ready, columns: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> TaskSection:
+    """The model's task: as in its run, else the defaults, with other `columns`.
+
+    `overrides` are those of a configuration, such as task.null_threshold=2.5.
+    """
+    for word in overrides:
+        if not word.startswith("task."):
+            raise UserError(f"{word}: expected task.KEY=VALUE; the rest is said by flags (--help)")
     kind = model.loaded.head.kind
     if kind not in TASKS:
         raise UserError(
@@ -81,7 +89,9 @@ def section_of(model: Ready, columns: Mapping[str, str] | None = None) -> TaskSe
         settings = {"kind": TASKS[kind].kind}
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)
-    return parse_config(TASKS[kind], settings, origin="task")
+    return parse_config(
+        TASKS[kind], settings, [word.removeprefix("task.") for word in overrides], origin="task"
+    )
 
 
 def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) -> Reading:

@@ -10,6 +10,7 @@ import pytest
 from experiment.small_runs import ANIMALS, fine_tuning, sentence, sentences
 
 from jaxbert.data.reading import Reading
+from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.inference import evaluate_labelled, reading_of, ready, section_of
 from jaxbert.experiment.predictor import Predictor
@@ -116,6 +117,13 @@ def test_evaluation_and_predictions_agree_with_the_run(run: Path, files: tuple[P
         assert len(prediction["n_best"]) <= 4
         for answer in prediction["n_best"]:
             assert answer["text"] == e["context"][answer["start"] : answer["end"]]
+    bold = section_of(model, overrides=["task.null_threshold=1000", "task.n_best=1"])
+    found = list(Predictor(model, section=bold).records(section.read(data, labelled=False)))
+    assert all(p["prediction_text"] == p["n_best"][0]["text"] for p in found)
+    with pytest.raises(UserError, match=r"n_best=1: expected task.KEY=VALUE"):
+        section_of(model, overrides=["n_best=1"])
+    with pytest.raises(UserError, match=r"unknown key 'n_bst': did you mean 'n_best'"):
+        section_of(model, overrides=["task.n_bst=1"])
     asked = predictor([("Which?", e["context"]) for e in wanted[:3]])
     assert [p["prediction_text"] for p in asked] == texts[:3]
     assert [p["id"] for p in asked] == ["1", "2", "3"]
