@@ -47,6 +47,11 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     Raises UserError for a missing file, bad YAML, an unknown key (with the nearest valid one)
     and a value of the wrong type or range; the message names file and key.
     """
+    return parse_config(cls, read_values(path), overrides, origin=str(path))
+
+
+def read_values(path: str | Path) -> Any:
+    """What a YAML file says, as plain values; raises UserError as `load_config` does."""
     path = Path(path)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -58,7 +63,7 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
         raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_config(cls, {} if values is None else values, overrides, origin=str(path))
+    return {} if values is None else values
 
 
 def parse_config(
@@ -67,6 +72,18 @@ def parse_config(
     """Validates plain values (what YAML gives) into `cls`; see `load_config`."""
     import pydantic
 
+    values = given_values(cls, values, overrides, origin=origin)
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(values)
+    except pydantic.ValidationError as error:
+        lines = [_readable(detail) for detail in _of_the_kind(error.errors())]
+        raise UserError(f"{origin}: " + "; ".join(lines)) from None
+
+
+def given_values(
+    cls: type, values: Any, overrides: Sequence[str] = (), *, origin: str = "configuration"
+) -> dict[str, Any]:
+    """What the user says, without any default: a copy of `values` with the overrides in it."""
     if not isinstance(values, dict):
         raise UserError(f"{origin}: expected keys and values, found {type(values).__name__}")
     values = copy.deepcopy(values)
@@ -74,11 +91,7 @@ def parse_config(
     for override in overrides:
         _apply_override(values, override)
     _check_keys(cls, values, "command line", "")
-    try:
-        return pydantic.TypeAdapter(cls).validate_python(values)
-    except pydantic.ValidationError as error:
-        lines = [_readable(detail) for detail in _of_the_kind(error.errors())]
-        raise UserError(f"{origin}: " + "; ".join(lines)) from None
+    return values
 
 
 def to_values(config: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.recipe import load_finetune
 from jaxbert.families import preset
 from jaxbert.nn.execution import PLAIN
 from jaxbert.nn.functional import abstract_params, init_params
@@ -76,7 +77,8 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
 
 @pytest.mark.parametrize("path", FINETUNE, ids=name)
 def test_a_fine_tuning_configuration_builds_its_optimiser(path):
-    config = load_config(Finetune, path)
+    config = load_finetune(path, reads_data=False)
+    assert config == parse_config(Finetune, yaml.safe_load(to_yaml(config)))
     encoder = preset("bert-base-uncased")
     params = abstract_params(encoder, Head("sequence_classification", labels=("a", "b")))
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, 1000)

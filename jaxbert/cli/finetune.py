@@ -1,6 +1,7 @@
 """jaxbert finetune."""
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
@@ -23,5 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _experiment() -> Experiment:
     from jaxbert.experiment.finetune import Finetune, finetune
+    from jaxbert.experiment.recipe import load_finetune
 
-    return Finetune, finetune
+    def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Finetune:
+        return load_finetune(file, overrides, say=say)
+
+    return Experiment(Finetune, load, finetune)

@@ -73,9 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
     """The configuration of whichever kind it is; the two have no file in common."""
+    import sys
+    from functools import partial
+
     from jaxbert.config import load_config
-    from jaxbert.experiment.finetune import Finetune
     from jaxbert.experiment.pretrain import Pretrain
+    from jaxbert.experiment.recipe import load_finetune
 
     for word in arguments.overrides:
         if not re.match(r"[\w.]+=", word):
@@ -87,7 +90,8 @@ def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
         keys = []
     words = [word.partition("=")[0] for word in arguments.overrides]
     if "train" in (*keys, *words):
-        return load_config(Finetune, arguments.config, arguments.overrides)
+        say = partial(print, file=sys.stderr)
+        return load_finetune(arguments.config, arguments.overrides, reads_data=False, say=say)
     return load_config(Pretrain, arguments.config, arguments.overrides)
 
 

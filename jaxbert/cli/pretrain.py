@@ -1,6 +1,7 @@
 """jaxbert pretrain."""
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
@@ -21,6 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiment() -> Experiment:
+    from jaxbert.config import load_config
     from jaxbert.experiment.pretrain import Pretrain, pretrain
 
-    return Pretrain, pretrain
+    def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Pretrain:
+        return load_config(Pretrain, file, overrides)
+
+    return Experiment(Pretrain, load, pretrain)

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,17 @@ from jaxbert.errors import UserError
 if TYPE_CHECKING:
     from jaxbert.experiment.seeds import Figure
 
-Experiment = tuple[type, Callable[..., Any]]
-"""The class of the configuration, and the function that runs one."""
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a verb trains."""
+
+    config: type
+    """The class of its configuration."""
+    load: Callable[[str, Sequence[str], Callable[[str], None]], Any]
+    """File, overrides, and what to tell the user with -> a configuration."""
+    train: Callable[..., Any]
+    """Configuration, run directory and options -> what came of it."""
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,18 +68,20 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     # Before the imports that `load` does: they take seconds, in which SIGTERM may come.
     preemption.install()
     if arguments.schema:
-        _print_schema(load()[0])
+        _print_schema(load().config)
         return 0
     with Processes(arguments) as processes:
-        config_class, train = load()
-        config = _load_config(config_class, arguments)
+        experiment = load()
+        file, overrides = _words(arguments)
+        say = print if processes.is_first else _silent
+        config = experiment.load(file, overrides, say)
         keep_programs(arguments)
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
         if arguments.seeds is not None:
             seeds = range(config.seed, config.seed + arguments.seeds)
-            figures = train_seeds(train, config, arguments.run, seeds, **options)
+            figures = train_seeds(experiment.train, config, arguments.run, seeds, **options)
             return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
-        fitted = train(config, arguments.run, **options)
+        fitted = experiment.train(config, arguments.run, **options)
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
@@ -95,9 +107,12 @@ def _report_seeds(
     return 0
 
 
-def _load_config(config_class: type, arguments: argparse.Namespace) -> Any:
-    from jaxbert.config import load_config
+def _silent(line: str) -> None:
+    """The first process speaks for all."""
 
+
+def _words(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The configuration's file, and the overrides."""
     words = [word for word in (arguments.config, *arguments.overrides) if word is not None]
     overrides = [word for word in words if re.match(r"[\w.]+=", word)]
     files = [word for word in words if word not in overrides]
@@ -106,7 +121,7 @@ def _load_config(config_class: type, arguments: argparse.Namespace) -> Any:
             f"expected one CONFIG.yaml and --run DIRECTORY, found {' '.join(files) or 'no file'}"
             f"{'' if arguments.run else ' and no --run'}"
         )
-    return load_config(config_class, files[0], overrides)
+    return files[0], overrides
 
 
 def _steps(text: str | None) -> range:

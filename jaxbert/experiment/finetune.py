@@ -15,7 +15,9 @@ from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.finetuning_data import training_data
 from jaxbert.experiment.fit import Fitted, Trainee, fit
+from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import read, reinitialized
+from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.tuning import tuned
@@ -55,6 +57,9 @@ class Finetune(TrainingSettings):
     """A fine-tuning run."""
 
     kind: Literal["finetune"] = "finetune"
+    recipe: str | None = None
+    """auto: what is not given here is as the model's paper has it (`experiment/recipe.py`), and
+    max_seq_length is auto; a run's config.yaml names the source instead."""
     model: str
     """Model directory, run directory or hub id."""
     task: TaskSection = field(default_factory=SequenceClassificationConfig)
@@ -93,6 +98,7 @@ class Finetune(TrainingSettings):
             )
         if self.validation is None and getattr(self.task, "threshold", None) == "tuned":
             raise UserError("task.threshold=tuned needs validation data, there is none")
+        check_recipe(self.recipe)
 
     @property
     def reading(self) -> Reading:
@@ -110,6 +116,11 @@ def finetune(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
+    if config.recipe == "auto":
+        raise UserError(
+            "recipe=auto is not filled in: make the configuration with load_finetune or "
+            "parse_finetune of jaxbert.experiment.recipe"
+        )
     if config.max_seq_length != "auto":
         check_run(run_path, config)
     section: TaskConfig = config.task
@@ -143,6 +154,9 @@ def finetune(
         make_params = reinitialized(
             make_params, loaded.config, task.head, config.reinitialize_layers, config.seed
         )
+    if config.recipe is not None:
+        advice = freezing_advice(len(train), loaded.config.num_hidden_layers, config)
+        data = replace(data, notes=(*data.notes, *advice))
     run = open_run(run_path, config)
     fitted = fit(
         run,

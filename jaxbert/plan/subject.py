@@ -14,6 +14,7 @@ from jaxbert.config import parse_config
 from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
+from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.fit import Trainee
@@ -21,9 +22,7 @@ from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_
 from jaxbert.experiment.parameters import drawn
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases
-from jaxbert.families import FAMILIES, preset
-from jaxbert.hub.config_file import read_description
-from jaxbert.hub.source import SMALL, find_model
+from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
@@ -34,7 +33,6 @@ from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
-from jaxbert.text.download import download
 from jaxbert.typing import HostBatch
 
 _TOKENS_PER_EXAMPLE = 16
@@ -94,7 +92,7 @@ def _pretraining(config: Pretrain) -> Subject:
 
 
 def _fine_tuning(config: Finetune) -> Subject:
-    encoder, assumptions = _described(config.model)
+    encoder, assumptions = architecture_of(config.model)
     task, taken = config.task.assumed()
     assumptions.extend(taken)
     longest = longest_input(encoder)
@@ -124,7 +122,7 @@ def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
     name = config.model.from_pretrained
     if name is not None:
-        return _described(name)
+        return architecture_of(name)
     assert config.model.preset is not None
     values = dataclasses.asdict(preset(config.model.preset))
     assumptions = []
@@ -135,15 +133,6 @@ def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
         assumptions.append(f"{store} is not here: a vocabulary of {values['vocab_size']:,}")
     values |= config.model.overrides
     return parse_config(EncoderConfig, values, origin="model.overrides"), assumptions
-
-
-def _described(name: str) -> tuple[EncoderConfig, list[str]]:
-    """From config.json alone; of a published model that is not here, the preset of that name."""
-    short = name.rpartition("/")[2].lower()
-    if not Path(name).is_dir() and any(short in family.presets for family in FAMILIES.values()):
-        return preset(short), [f"{name} is not here: its published architecture"]
-    here = find_model(name).directory if Path(name).is_dir() else download(name, SMALL)
-    return read_description(here, head=Head()).config, []
 
 
 def _pretraining_batch(data: PretrainingDataConfig, rows: int) -> HostBatch:

@@ -1,0 +1,25 @@
+"""The architecture of a model, without its weights."""
+
+from pathlib import Path
+
+from jaxbert.families import FAMILIES, preset
+from jaxbert.hub.config_file import read_description
+from jaxbert.hub.source import SMALL, find_model
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
+from jaxbert.text.download import download
+
+
+def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
+    """From config.json alone; of a published model that is not here, the preset of that name.
+
+    `name`: what `hub.load.open_params` takes. Second: what had to be assumed.
+    """
+    path = Path(name).expanduser()
+    if path.exists() or path.with_name(f"{path.name}.index").is_file():
+        here = find_model(name).directory
+    elif (short := path.name.lower()) in {name for f in FAMILIES.values() for name in f.presets}:
+        return preset(short), [f"{name} is not here: its published architecture"]
+    else:
+        here = download(name, SMALL)
+    return read_description(here, head=Head()).config, []
