@@ -88,18 +88,22 @@ def offence(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None:
 
 def _broken(before: tuple[str, str], now: tuple[str, str], scheme: Scheme) -> str | None:
     (last, last_kind), (prefix, kind) = before, now
-    tag, previous = "-".join(filter(None, now)), "-".join(filter(None, before))
+    # The type of what may be gone on with; BIOES must go on with what is open.
+    open_kind = last_kind if last in "BI" else None
     if scheme == "iob1":
-        is_wrong = prefix == "B" and (last == OUTSIDE or last_kind != kind)
-        return (
-            f"{tag!r} follows {previous!r}, where iob1 begins with 'I-{kind}'" if is_wrong else None
-        )
-    is_open = last in "BI" and (scheme == "bioes" or last_kind == kind)
-    if prefix in "IE" and not (is_open and last_kind == kind):
-        return f"{tag!r} follows {previous!r}, expected an entity of its type before it in {scheme}"
-    if scheme == "bioes" and is_open and prefix not in "IE":
-        return f"{tag!r} follows {previous!r}, which bioes does not end without an E"
-    return None
+        if prefix != "B" or open_kind == kind:
+            return None
+        rule = f"where iob1 begins with 'I-{kind}'"
+    elif prefix in "IE":
+        if open_kind == kind:
+            return None
+        rule = f"expected an entity of its type before it in {scheme}"
+    elif scheme == "bioes" and open_kind is not None:
+        rule = "which bioes does not end without an E"
+    else:
+        return None
+    tag, previous = "-".join(filter(None, now)), "-".join(filter(None, before))
+    return f"{tag!r} follows {previous!r}, {rule}"
 
 
 def _bilou_reason(tag: str, reason: str) -> str:

@@ -18,8 +18,7 @@ from jaxbert.experiment.predictor import Predictor
 OVERRIDES = (
     "task.kind=token_classification",
     "checkpoint.metric=f1",
-    # All sentences are longer, and are read in windows.
-    "max_seq_length=8",
+    "packing=true",
     "num_epochs=5",
 )
 
@@ -44,7 +43,7 @@ def write_tagged(path: Path, number: int, seed: int) -> Path:
 def files(tmp_path_factory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("tagged")
     return (
-        write_tagged(directory / "train.conll", 60, seed=1),
+        write_tagged(directory / "train.conll", 240, seed=1),
         write_tagged(directory / "dev.conll", 13, seed=2),
     )
 
@@ -56,7 +55,7 @@ def run(pretrained: Path, files: tuple[Path, Path], tmp_path_factory) -> Path:
     return directory
 
 
-def test_a_tagger_learns_and_evaluation_and_prediction_agree_with_the_run(
+def test_a_packed_tagger_learns_and_padded_evaluation_and_prediction_agree_with_its_run(
     run: Path, files: tuple[Path, Path]
 ):
     results: dict[str, Any] = json.loads((run / "all_results.json").read_text())
@@ -70,11 +69,12 @@ def test_a_tagger_learns_and_evaluation_and_prediction_agree_with_the_run(
         "I-animal",
     )
     section = section_of(model)
-    metrics = evaluate_labelled(model, data, section, Reading(8))
+    metrics = evaluate_labelled(model, data, section, Reading(32))
     for name in ("loss", "accuracy", "precision", "recall", "f1", "animal_number"):
         np.testing.assert_allclose(metrics[name], results[f"eval_{name}"], rtol=1e-5)
     records = list(section.read(data, labelled=True))
-    predictor = Predictor(model, section=section, reading=Reading(8))
+    assert "packing: true" in (run / "config.yaml").read_text()
+    predictor = Predictor(model, section=section, reading=Reading(32))
     found = list(predictor.records(records))
     assert [row["words"] for row in found] == [list(record.words) for record in records]
     expected = [converted(record.tags, "bio") for record in records]

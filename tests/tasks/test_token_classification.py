@@ -4,24 +4,18 @@ import random
 from itertools import chain
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from seqeval.metrics import f1_score
 from sklearn.metrics import accuracy_score
 
-from jaxbert.data.encoded import EncodedExamples
-from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.tagged import TagColumns, TaggedSentence, read_tagged
 from jaxbert.errors import UserError
-from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.tagged_words import TaggedWords
-from jaxbert.tasks.task import run_model
 from jaxbert.tasks.token_classification import TokenClassification, TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.training import train_wordpiece
@@ -266,44 +260,3 @@ def test_tokens_give_their_likeliest_tag_and_its_probability():
     expected = (scores / scores.sum(axis=-1, keepdims=True)).max(axis=-1)
     np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-6)
     assert TASK.row_outputs(ModelOutput(jnp.zeros((3, 7, 4)))) == {}
-
-
-def test_packed_and_padded_rows_have_the_same_loss_and_tags(tokenizer):
-    examples = TASK.examples(random_sentences(7, seed=3), tokenizer, Reading(16), labelled=True)
-    table = EncodedExamples(examples.features, pad_id=0, per_token=["labels"])
-    everything = np.arange(len(table))
-    packed = PackedLabelledRows(table, seed=0, length=24)
-    batches = [
-        table.padded(np.append(everything, -1), 16),
-        packed.evaluation_rows(np.arange(packed.num_rows)),
-    ]
-    assert packed.num_rows < len(table) // 1.2
-    encoder = EncoderConfig(
-        vocab_size=64,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=24,
-        initializer_range=0.5,
-    )
-    apply, params = make_apply(encoder, TASK.head), init_params(encoder, TASK.head, 0)
-
-    @jax.jit
-    def outcome(params: Any, batch: Any) -> Any:
-        output = run_model(apply, params, batch, inputs=TASK.model_inputs)
-        sums, weights = TASK.loss_sums(output, batch), TASK.loss_weights(batch)
-        return sums["loss"], weights["loss"], TASK.token_outputs(output)["tags"]
-
-    padded, together = (outcome(params, jax.tree.map(jnp.asarray, batch)) for batch in batches)
-    counted = sum((row != -100).sum() for row in examples.features["labels"])
-    assert int(padded[1]) == int(together[1]) == counted
-    np.testing.assert_allclose(together[0], padded[0], rtol=1e-5)
-    alone = np.asarray(padded[2])[:-1][batches[0]["attention_mask"][:-1] != 0]
-    starts = np.cumsum(table.lengths) - table.lengths
-    sequences, numbers = batches[1]["sequence_ids"], batches[1]["row_ids"]
-    for row, place in zip(*np.nonzero(numbers >= 0), strict=True):
-        example = numbers[row, place]
-        tags = np.asarray(together[2])[row][sequences[row] == place + 1]
-        expected = alone[starts[example] : starts[example] + table.lengths[example]]
-        np.testing.assert_array_equal(tags, expected)
