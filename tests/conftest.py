@@ -25,7 +25,7 @@ PARITY = [
     "families/test_roberta.py",
     "experiment/test_sentence_order.py",
     "optim/test_schedule_parity.py",
-    "tasks/test_answer_loss_parity.py",
+    "tasks/test_question_answering_parity.py",
     "tasks/test_token_classification_parity.py",
     "tasks/test_classification_losses_parity.py",
     "training/test_trajectory.py",
