@@ -171,11 +171,11 @@ def finetune(
     )
     if fitted.params is not None:
         described = f"{config.train}: {len(train)} rows"
-        made, results = TrainedModel(fitted.params, loaded.config, task.head), fitted.results
+        made = TrainedModel(fitted.params, loaded.config, task.head)
         if data.evaluation is not None:
             made, figures = tuned(made, task, data.evaluation, config)
-            results = results | figures
-        write_artifacts(run, results, {"model": made}, tokenizer, config, described)
+            fitted = replace(fitted, results=fitted.results | figures)
+        write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
     return fitted
 
 

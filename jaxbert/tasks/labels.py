@@ -63,7 +63,8 @@ def label_values(sentences: Sentences) -> np.ndarray:
 
 def _column(sentences: Sentences) -> str:
     column = sentences.columns.label
-    assert isinstance(column, str), column
+    if not isinstance(column, str):
+        raise UserError("columns.label: several columns are for several labels a row; name one")
     return column
 
 
@@ -97,7 +98,8 @@ def _check_known(
     others = f" (and {len(unknown) - 1:,} more such rows)" if unknown[1:] else ""
     raise UserError(
         f"{row.file}:{row.line}: label {name!r} is none of the model's: "
-        f"{nearest(name, list(labels))}; correct or remove the row{others}"
+        f"{nearest(name, list(labels))}; correct or remove the row{others}, or train with "
+        "task.labels that name it"
     )
 
 

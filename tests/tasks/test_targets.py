@@ -2,17 +2,27 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
+from jaxbert.data.reading import Reading, WindowConfig
+from jaxbert.errors import UserError
+from jaxbert.families.head_fields import thresholds_from_hf
 from jaxbert.metrics.balance import balanced_weights, described_balance, effective_classes
+from jaxbert.nn.head import Head
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.losses import IGNORED
 from jaxbert.tasks.multi_label import MultiLabel
+from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import FEW_CLASSES, SingleLabel
+from jaxbert.text.training import train_wordpiece
 
 MANY = SingleLabel(tuple(f"product {number}" for number in range(FEW_CLASSES + 37)))
 SOME = MultiLabel(("joy", "anger", "fear"))
@@ -115,6 +125,44 @@ def test_evaluation_has_the_plain_loss_whatever_is_trained():
     assert float(weight) == float(plain.weight(batch)) == 3
     assert float(other.weight(batch)) == 6.5
     assert plain.metric_sums(logits, batch) == {}
+
+
+def test_a_classifier_that_is_split_over_devices_is_never_gathered():
+    mesh = make_mesh(MeshConfig(tensor=8, data=1))
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "tensor"))
+    task = SingleLabel(tuple(map(str, range(1024))), label_smoothing=0.1)
+    generator = np.random.default_rng(6)
+    pooled = generator.normal(size=(6, 4)).astype(np.float32)
+    kernel = generator.normal(size=(4, 1024)).astype(np.float32)
+    batch = as_jax(labels=[0, 1023, 500, 129, IGNORED, 3])
+
+    def loss(kernel: Any, pooled: Any, batch: Any) -> Any:
+        return jnp.sum(task.losses(pooled @ kernel, batch)) / task.weight(batch)
+
+    places = {"in_shardings": (split, whole, whole), "out_shardings": (whole, split)}
+    step = jax.jit(jax.value_and_grad(loss), **places).lower(kernel, pooled, batch).compile()
+    assert "all-gather" not in step.as_text()
+    arguments = (jax.device_put(kernel, split), *jax.device_put((pooled, batch), whole))
+    found, expected = step(*arguments), jax.value_and_grad(loss)(kernel, pooled, batch)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_windows_of_many_classes_are_refused():
+    tokenizer = train_wordpiece(["a text"], 50, min_frequency=1)
+    with pytest.raises(UserError, match=r"of 165 classes .* use truncation=head_tail"):
+        SequenceClassification(MANY).examples(
+            [], tokenizer, Reading(16, windows=WindowConfig(stride=2)), labelled=False
+        )
+
+
+def test_thresholds_of_a_config_are_numbers_one_a_label():
+    fields = {"jaxbert_thresholds": [0.5, 1, 0.25]}
+    assert thresholds_from_hf(fields) == (0.5, 1.0, 0.25)
+    with pytest.raises(UserError, match=r"jaxbert_thresholds=0\.5: expected a list of numbers"):
+        thresholds_from_hf({"jaxbert_thresholds": 0.5})
+    with pytest.raises(UserError, match="3 thresholds for 2 labels"):
+        Head("sequence_classification", ("a", "b"), thresholds=(0.5, 1.0, 0.25))
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
