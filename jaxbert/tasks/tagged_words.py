@@ -76,6 +76,24 @@ class TaggedWords:
         return np.array([self.labels.index(label) for label in wanted])
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """How many sentences are read in windows, and how many words a model cannot see."""
+        windows = np.bincount(self.windows.sentences, minlength=len(self.sentences))
+        longer, silent = int((windows > 1).sum()), int((self.windows.places[:, 0] < 0).sum())
+        found = []
+        if longer:
+            found.append(
+                f"training: {longer:,} of {len(self.sentences):,} sentences are longer than a row: "
+                "read in windows, every word counts once"
+            )
+        if silent:
+            found.append(
+                f"training: {silent:,} of {len(self.windows.places):,} words have no piece in this "
+                "vocabulary (control characters alone, or nothing): they teach nothing"
+            )
+        return tuple(found)
+
+    @property
     def has_entities(self) -> bool:
         """Whether the labels are in a scheme of entities."""
         return scheme_of_labels(self.labels) != "none"

@@ -118,6 +118,14 @@ def test_a_word_without_pieces_is_outside_or_what_most_of_its_sentence_are(token
     assert [found["tags"] for found in words.predictions(rows)] == [["O", "x"]]
 
 
+def test_long_sentences_and_words_without_pieces_are_told_before_training(tokenizer):
+    sentences = [tagged("the cat", "O O"), tagged("the \x07 " + "cat " * 9 + "x", "O " * 11 + "O")]
+    long, silent = TASK.examples(sentences, tokenizer, Reading(8), labelled=True).notes
+    assert "1 of 2 sentences are longer" in long
+    assert "1 of 14 words have no piece" in silent
+    assert TASK.examples(sentences[:1], tokenizer, Reading(8), labelled=True).notes == ()
+
+
 @pytest.mark.parametrize(
     ("pieces", "expected"),
     [
