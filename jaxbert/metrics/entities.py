@@ -9,6 +9,7 @@ from seqeval.scheme import BILOU, IOBES, Entities
 
 _STRICT = {"bioes": IOBES, "bilou": BILOU}
 _NAMES = ("precision", "recall", "f1")
+_NONE = (0.0, 0.0, 0.0, 0)
 
 Tags = Sequence[Sequence[str]]
 
@@ -16,9 +17,9 @@ Tags = Sequence[Sequence[str]]
 def entity_scores(
     labels: Tags, predictions: Tags, scheme: str, types: Sequence[str]
 ) -> dict[str, float]:
-    """`precision`, `recall`, `f1` over all entities, and `TYPE_f1` and so on for each of `types`.
+    """`precision`, `recall`, `f1` over all entities, and `f1/TYPE` and so on for each of `types`.
 
-    `TYPE_number` is how many there are. BIO and IOB1 are read as conlleval does (seqeval's
+    `number/TYPE` is how many there are. BIO and IOB1 are read as conlleval does (seqeval's
     default), BIOES and BILOU strictly: there an entity without its end is none. 0.0 where there is
     nothing to divide by.
     """
@@ -33,11 +34,9 @@ def entity_scores(
     # seqeval gives the types that occur, sorted; what occurs nowhere has no entity to be found.
     occurring = sorted(_types(wanted, strict) | _types(found, strict))
     by_type = dict(zip(occurring, zip(*scores(wanted, found, **options), strict=True), strict=True))
-    for kind in types:
-        values = map(float, by_type.get(kind, (0.0, 0.0, 0.0, 0)))
-        names = [f"{kind}_{name}" for name in (*_NAMES, "number")]
-        metrics |= dict(zip(names, values, strict=True))
-    return metrics
+    for place, name in enumerate(_NAMES):
+        metrics |= {f"{name}/{kind}": float(by_type.get(kind, _NONE)[place]) for kind in types}
+    return metrics | {f"number/{kind}": int(by_type.get(kind, _NONE)[-1]) for kind in types}
 
 
 def _types(tags: list[list[str]], strict: Any) -> set[str]:

@@ -11,10 +11,10 @@ from jaxbert.data.masking import IGNORED
 from jaxbert.data.tagged import TaggedSentence
 from jaxbert.data.tagging import (
     OUTSIDE,
+    Scheme,
     Span,
     continuation,
     parts,
-    scheme_of_labels,
     spans,
     strict_spans,
 )
@@ -38,6 +38,8 @@ class TaggedWords:
     windows: WordWindows
     tags: np.ndarray | None
     """int32 [words]"""
+    scheme: Scheme
+    """Of the labels; none: they are classes, and there are no entities."""
     labels_all_pieces: bool = False
 
     @cached_property
@@ -64,7 +66,7 @@ class TaggedWords:
     @cached_property
     def _continuations(self) -> np.ndarray:
         """[labels] The label of a word's later pieces."""
-        if not self.has_entities:
+        if self.scheme == "none":
             return np.arange(len(self.labels))
         wanted = [continuation(label) for label in self.labels]
         lacking = sorted(set(wanted) - set(self.labels))
@@ -93,23 +95,18 @@ class TaggedWords:
             )
         return tuple(found)
 
-    @property
-    def has_entities(self) -> bool:
-        """Whether the labels are in a scheme of entities."""
-        return scheme_of_labels(self.labels) != "none"
-
     def metrics(self, means: dict[str, float], rows: Rows) -> dict[str, float]:
         """Loss of tokens, accuracy of words, and precision, recall and F1 of entities."""
         assert self.tags is not None
         predicted, _, whole = self._of_words(rows)
         chosen = np.repeat(whole, np.diff(self.windows.firsts))
         metrics = means | {"accuracy": accuracy(self.tags[chosen], predicted[chosen])}
-        if not self.has_entities:
+        if self.scheme == "none":
             return metrics
         numbers = np.flatnonzero(whole)
         labels, found = self._names(self.tags, numbers), self._names(predicted, numbers)
         types = sorted({parts(label)[1] for label in self.labels} - {""})
-        return metrics | entity_scores(labels, found, scheme_of_labels(self.labels), types)
+        return metrics | entity_scores(labels, found, self.scheme, types)
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`words`, `tags`, and of entities type, first word, the word after the last, text, score.
@@ -121,14 +118,13 @@ class TaggedWords:
         names = self._names(predicted, range(len(self.sentences)))
         for number, (sentence, tags) in enumerate(zip(self.sentences, names, strict=True)):
             found: dict[str, Any] = {"words": list(sentence.words), "tags": tags}
-            if self.has_entities:
+            if self.scheme != "none":
                 scores = probabilities[slice(*self.windows.firsts[number : number + 2])]
                 found["entities"] = [_entity(sentence, span, scores) for span in self._spans(tags)]
             yield found
 
     def _spans(self, tags: Sequence[str]) -> list[Span]:
-        is_strict = scheme_of_labels(self.labels) in ("bioes", "bilou")
-        return strict_spans(tags) if is_strict else spans(tags)
+        return strict_spans(tags) if self.scheme in ("bioes", "bilou") else spans(tags)
 
     def _names(self, tags: np.ndarray, sentences: Sequence[int] | np.ndarray) -> list[list[str]]:
         firsts = self.windows.firsts

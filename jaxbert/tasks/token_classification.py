@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.data.tagged import Format, TagColumns, TaggedSentence, read_tagged, untagged
+from jaxbert.data.tagging import scheme_of_labels
 from jaxbert.data.word_windows import word_windows
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, LayerMixture
@@ -169,4 +170,6 @@ class TokenClassification:
         if labelled:
             tags = tag_indices(records, self.labels, self.scheme, self.broken_tags)
         windows = word_windows(tokenizer, [record.words for record in records], reading)
-        return TaggedWords(self.labels, records, windows, tags, self.label_pieces == "all")
+        scheme = "none" if self.scheme == "none" else scheme_of_labels(self.labels)
+        is_all = self.label_pieces == "all"
+        return TaggedWords(self.labels, records, windows, tags, scheme, is_all)

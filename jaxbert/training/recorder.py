@@ -107,7 +107,9 @@ class Recorder:
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         """Logs and shows an evaluation."""
         self._log.write({"step": step} | {f"eval/{name}": v for name, v in metrics.items()})
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        # Figures by class, such as f1/person, are many: they are in the log.
+        whole = {name: value for name, value in metrics.items() if "/" not in name}
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in whole.items())
         self._progress.say(f"step {step}  evaluation: {shown}")
         self.start_clock()
 

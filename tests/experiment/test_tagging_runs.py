@@ -70,7 +70,7 @@ def test_a_packed_tagger_learns_and_padded_evaluation_and_prediction_agree_with_
     )
     section = section_of(model)
     metrics = evaluate_labelled(model, data, section, Reading(32))
-    for name in ("loss", "accuracy", "precision", "recall", "f1", "animal_number"):
+    for name in ("loss", "accuracy", "precision", "recall", "f1", "f1/action", "number/animal"):
         np.testing.assert_allclose(metrics[name], results[f"eval_{name}"], rtol=1e-5)
     records = list(section.read(data, labelled=True))
     assert "packing: true" in (run / "config.yaml").read_text()

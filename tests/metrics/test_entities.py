@@ -37,11 +37,11 @@ def test_scores_of_any_tags_are_those_of_seqeval(scheme, prefixes, strict):
         assert scores["recall"] == report["micro avg"]["recall"]
         for kind in ("a-b", "x", "y"):
             expected = report[kind]
-            assert scores[f"{kind}_f1"] == expected["f1-score"]
-            assert scores[f"{kind}_precision"] == expected["precision"]
-            assert scores[f"{kind}_recall"] == expected["recall"]
-            assert scores[f"{kind}_number"] == expected["support"]
-        assert scores["never_number"] == scores["never_f1"] == 0.0
+            assert scores[f"f1/{kind}"] == expected["f1-score"]
+            assert scores[f"precision/{kind}"] == expected["precision"]
+            assert scores[f"recall/{kind}"] == expected["recall"]
+            assert scores[f"number/{kind}"] == expected["support"]
+        assert scores["number/never"] == scores["f1/never"] == 0.0
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bioes"])

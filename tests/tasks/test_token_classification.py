@@ -91,7 +91,7 @@ def test_metrics_are_those_of_words_and_entities(tokenizer, share):
     assert metrics["accuracy"] == accuracy_score([*chain(*labels)], [*chain(*found)])
     assert metrics["f1"] == f1_score(labels, found)
     by_type = f1_score(labels, found, average=None)
-    assert [metrics["x_f1"], metrics["y_f1"]] == by_type.tolist()
+    assert [metrics["f1/x"], metrics["f1/y"]] == by_type.tolist()
 
 
 def test_classes_that_are_no_entities_have_accuracy_alone(tokenizer):
@@ -101,6 +101,9 @@ def test_classes_that_are_no_entities_have_accuracy_alone(tokenizer):
     rows["probabilities"] = [np.full(4, 0.5)]
     assert examples.metrics({"loss": 1.0}, rows) == {"loss": 1.0, "accuracy": 0.5}
     assert list(examples.predictions(rows)) == [{"words": ["the", "cat"], "tags": ["DET", "DET"]}]
+    task = TokenClassification(LABELS, scheme="none")
+    examples = task.examples([tagged("the cat", "O I-x")], tokenizer, Reading(12), labelled=True)
+    assert examples.metrics({}, rows) == {"accuracy": 0.5}
 
 
 def test_a_word_without_pieces_is_outside_or_what_most_of_its_sentence_are(tokenizer):
