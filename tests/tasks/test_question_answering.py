@@ -1,5 +1,7 @@
 """Losses of packed and padded rows, and questions on their way to windows and back."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -203,3 +205,14 @@ def test_windows_that_cannot_be_are_refused_with_the_question(tokenizer: Tokeniz
         TASK.examples([long], tokenizer, READING, labelled=True)
     with pytest.raises(UserError, match="truncation=tail: question answering reads all"):
         TASK.examples(QUESTIONS, tokenizer, Reading(14, "tail"), labelled=True)
+
+
+def test_a_question_without_answers_asks_for_v2(tmp_path: Path):
+    file = tmp_path / "dev.jsonl"
+    row = {"id": "n", "question": "what", "context": CONTEXT, "answers": []}
+    file.write_text(json.dumps(row))
+    with pytest.raises(UserError, match=r"dev.jsonl:1: question 'n': .* task.unanswerable=true"):
+        list(QuestionAnsweringConfig().read(str(file), labelled=True))
+    (found,) = QuestionAnsweringConfig(unanswerable=True).read(str(file), labelled=True)
+    assert found.answers == ()
+    assert [q.answers for q in QuestionAnsweringConfig().read(str(file), labelled=False)] == [None]
