@@ -96,7 +96,10 @@ class Finetune(TrainingSettings):
                 f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
                 "microbatch: take 1, and more devices, step.remat or a smaller batch_size"
             )
-        if self.validation is None and getattr(self.task, "threshold", None) == "tuned":
+        is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
+            self.task.threshold == "tuned"
+        )
+        if is_tuned and self.validation is None:
             raise UserError("task.threshold=tuned needs validation data, there is none")
         check_recipe(self.recipe)
 

@@ -163,7 +163,8 @@ def _labelled_batch(
         "weights": np.ones(per_example, np.float32),
     }
     for name, column in columns.items():
-        shape = (*per_example, column.texts) if column.texts else per_example
+        size = column.texts or column.width
+        shape = (*per_example, size) if size else per_example
         batch[name] = np.zeros((rows, length) if column.per_token else shape, column.dtype)
     if config.windows is not None:
         batch["document_ids"] = np.zeros(per_example, np.int32)

@@ -26,6 +26,8 @@ class Column:
     """One value for every token, else one an example."""
     texts: int = 0
     """Above 0: examples are so many texts, and the column has a value for each: `text_ids`."""
+    width: int = 0
+    """Above 0: the column has so many values for an example."""
 
 
 @runtime_checkable

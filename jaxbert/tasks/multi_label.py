@@ -11,6 +11,7 @@ import scipy.special
 from jaxbert.metrics.multi_label import multi_label_metrics
 from jaxbert.metrics.thresholds import best_thresholds
 from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import label_matrix
 from jaxbert.tasks.losses import binary_cross_entropies
 from jaxbert.tasks.sentences import Sentences
@@ -30,8 +31,12 @@ class MultiLabel:
     thresholds: tuple[float, ...] | None = None
     """A label is predicted where its probability is at least this; None: 0.5."""
     problem_type: ProblemType = "multi_label_classification"
-    dtype: type = np.float32
     brings_logits: bool = True
+
+    @property
+    def column(self) -> Column:
+        """A number for every label."""
+        return Column(np.float32, width=len(self.labels))
 
     def values(self, sentences: Sentences) -> np.ndarray:
         """float32 [rows, labels]."""

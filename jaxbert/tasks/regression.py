@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
 from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.target import Outputs
@@ -23,8 +24,12 @@ class Regression:
     labels: tuple[str, ...] = ("LABEL_0",)
     problem_type: ProblemType = "regression"
     thresholds: None = None
-    dtype: type = np.float32
     brings_logits: bool = True
+
+    @property
+    def column(self) -> Column:
+        """A number."""
+        return Column(np.float32)
 
     def values(self, sentences: Sentences) -> np.ndarray:
         """float32 [rows]."""

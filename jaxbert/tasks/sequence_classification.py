@@ -71,7 +71,7 @@ class SequenceClassification:
     @property
     def columns(self) -> Mapping[str, Column]:
         """The label."""
-        return {"labels": Column(self.target.dtype)}
+        return {"labels": self.target.column}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """The target's; weights of windows are 1 on average over all, not in every batch."""

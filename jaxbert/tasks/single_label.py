@@ -13,6 +13,7 @@ import scipy.special
 from jaxbert.metrics.balance import described_balance
 from jaxbert.metrics.classification import accuracy, f1, matthews_correlation
 from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import class_indices
 from jaxbert.tasks.losses import (
     class_weights_of,
@@ -45,7 +46,6 @@ class SingleLabel:
     """Of more than `FEW_CLASSES` so many come to the host, the most probable first."""
     problem_type: ProblemType = "single_label_classification"
     thresholds: None = None
-    dtype: type = np.int32
 
     @property
     def brings_logits(self) -> bool:
@@ -60,6 +60,11 @@ class SingleLabel:
     def _weights(self) -> np.ndarray | None:
         weights = self.class_weights
         return None if weights is None else np.array(weights, np.float32)
+
+    @property
+    def column(self) -> Column:
+        """The number of a class."""
+        return Column(np.int32)
 
     def values(self, sentences: Sentences) -> np.ndarray:
         """int32 [rows]."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from jaxbert.nn.head import ProblemType
+from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.typing import Array, Batch
@@ -34,8 +35,8 @@ class Target(Protocol):
         """Of the labels' probabilities, where a model keeps any."""
 
     @property
-    def dtype(self) -> type:
-        """Of the batch's `labels`."""
+    def column(self) -> Column:
+        """What the batch's `labels` are."""
 
     @property
     def brings_logits(self) -> bool:

@@ -50,7 +50,9 @@ def test_every_phase_of_pretraining_has_the_shapes_of_its_batches(store, overrid
     assert sum(phase.num_steps for phase in planned) == config.num_steps
 
 
-@pytest.mark.parametrize("overrides", [(), ("windows.stride=2",), ("packing=true",)])
+@pytest.mark.parametrize(
+    "overrides", [(), ("windows.stride=2",), ("packing=true",), ("task.multi_label=true",)]
+)
 def test_fine_tuning_has_the_entries_of_its_batches(store, tmp_path, overrides):
     table = write_labelled(tmp_path / "train.tsv", 40, seed=1)
     config = fine_tuning("bert-tiny", table, table, *overrides)

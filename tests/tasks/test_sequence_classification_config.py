@@ -1,0 +1,78 @@
+"""The section `task` for sentences: which target it makes of records, or of a finished head."""
+
+from typing import Any
+
+import pytest
+
+from jaxbert.config import parse_config, to_values
+from jaxbert.data.reading import Reading
+from jaxbert.data.tables import Row
+from jaxbert.errors import UserError
+from jaxbert.nn.head import Head
+from jaxbert.tasks.multi_label import MultiLabel
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.single_label import SingleLabel
+from jaxbert.text.training import train_wordpiece
+
+TOKENIZER, READING = train_wordpiece(["a text"], 50, min_frequency=1), Reading(8)
+
+
+def config(**values: Any) -> SequenceClassificationConfig:
+    return parse_config(SequenceClassificationConfig, values)
+
+
+def rows(*labels: str) -> list[Row]:
+    return [Row({"sentence": "x", "label": x}, "t.tsv", i) for i, x in enumerate(labels, start=2)]
+
+
+def target(*labels: str, **values: Any) -> Any:
+    return config(**values).task(rows(*labels)).target
+
+
+def test_labels_are_those_of_the_data_where_none_are_given():
+    assert target("b", "a", "b") == SingleLabel(("a", "b"))
+    assert target("b", "a", labels=["b", "a"]) == SingleLabel(("b", "a"))
+    assert target("b,a", "", multi_label=True) == MultiLabel(("a", "b"))
+    assert target("1", "2", regression=True) == Regression()
+
+
+def test_weights_are_given_by_name_or_balanced_by_the_data():
+    assert target("a", "b", class_weights={"b": 3}).class_weights == (1.0, 3.0)
+    assert target("a", "b", "b", "b", class_weights="balanced").class_weights == (2.0, 2 / 3)
+    with pytest.raises(UserError, match=r"task\.class_weights: no class 'negativ': did"):
+        target("negative", "positive", class_weights={"negativ": 2.0})
+
+
+def test_a_threshold_is_that_of_every_label_and_tuned_begins_with_a_half():
+    assert target("a,b", multi_label=True, threshold=0.3).thresholds == (0.3, 0.3)
+    tuned = config(multi_label=True, threshold="tuned").task(rows("a,b"))
+    assert (tuned.target.thresholds, tuned.tunes_thresholds) == (None, True)
+
+
+def test_a_finished_head_says_what_its_outputs_are():
+    def of(problem: Any, **values: Any) -> Any:
+        head = Head("sequence_classification", ("a", "b"), problem, **values)
+        return config(top_k=9, threshold="tuned", multi_label=True).task_of(head)
+
+    assert of("multi_label_classification", thresholds=(0.1, 0.2)).target == MultiLabel(
+        ("a", "b"), (0.1, 0.2)
+    )
+    assert of("single_label_classification").target == SingleLabel(("a", "b"), top_k=9)
+    assert of(None).target == SingleLabel(("a", "b"), top_k=9)
+    assert of("regression").target == Regression(("a", "b"))
+    assert not of("multi_label_classification").tunes_thresholds
+
+
+def test_a_class_that_training_lacks_is_named_with_file_row_and_remedy():
+    task = config().task(rows("a", "b"))
+    sentences = rows("a", "c", "d")
+    with pytest.raises(UserError) as caught:
+        task.examples(sentences, TOKENIZER, READING, labelled=True)
+    assert str(caught.value).startswith("t.tsv:3: label 'c' is none of the model's: ")
+    assert "(and 1 more such rows), or train with task.labels that name it" in str(caught.value)
+
+
+def test_a_section_is_read_back_from_what_a_run_writes_down():
+    for values in ({"glue": "mnli"}, {"class_weights": {"a": 2.0}}, {"class_weights": "balanced"}):
+        assert config(**to_values(config(**values))) == config(**values)
