@@ -13,6 +13,7 @@ from torch_models import as_torch, make_torch_model
 
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import file_tensors
+from jaxbert.nn.draws import by_row
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, GENERATOR, ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import run_model
@@ -57,7 +58,8 @@ def ours(pair: ReplacedTokenPair, params: Any, batch: Any) -> Any:
         return sum(TASK.loss_factors.get(name, 1.0) * x for name, x in losses.items()), output
 
     (total, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    sampled = jax.random.categorical(jax.random.split(KEY, 3)[2], output.generator_logits)
+    sample_key = jax.random.split(KEY, 3)[2]
+    sampled = by_row(jax.random.categorical, sample_key, output.generator_logits)
     filled = np.array(output.original_ids)
     for row, column in zip(*np.nonzero(np.asarray(batch["labels"]) >= 0), strict=True):
         filled[row, batch["masked_lm_positions"][row, column]] = sampled[row, column]
