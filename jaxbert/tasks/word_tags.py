@@ -85,13 +85,14 @@ def _names(sentence: TaggedSentence, labels: Sequence[str]) -> list[str]:
     for word, tag in enumerate(sentence.tags):
         if isinstance(tag, str):
             names.append(tag)
-        elif not labels or str(tag) in labels:
+        elif tag >= 0 and (not labels or str(tag) in labels):
             names.append(str(tag))
         elif 0 <= tag < len(labels):
             names.append(labels[tag])
         else:
+            last = f" to {len(labels) - 1}" if labels else " on"
             raise UserError(
-                f"{sentence.where(word)}: tag {tag}, expected 0 to {len(labels) - 1}, the numbers "
-                "of the labels; correct or remove the sentence"
+                f"{sentence.where(word)}: tag {tag}, expected the number of a label, from 0{last}; "
+                "correct or remove the sentence"
             )
     return names

@@ -241,8 +241,13 @@ def test_numbers_of_tags_are_named_by_the_labels(tokenizer):
     assert TokenClassificationConfig().task(
         [tagged("a " * 11 + "b", list(range(12)))]
     ).labels == tuple(map(str, range(12)))
-    with pytest.raises(UserError, match=r"a.conll:2: tag 7, expected 0 to 4"):
+    with pytest.raises(UserError, match=r"a.conll:2: tag 7, expected the number .* to 4"):
         config.task(rows).examples([tagged("a b", [0, 7])], tokenizer, Reading(9), labelled=True)
+
+
+def test_a_word_that_is_numbered_as_none_of_the_labels_is_refused():
+    with pytest.raises(UserError, match=r"a.conll:2: tag -100, expected the number .* from 0 on"):
+        TokenClassificationConfig().task([tagged("a b", [0, -100])])
 
 
 def test_a_tag_that_the_model_does_not_know_is_named_with_its_line(tokenizer):
