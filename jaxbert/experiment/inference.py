@@ -18,6 +18,7 @@ from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.hub.sentence_modules import read_pooling
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
@@ -53,7 +54,8 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
     loaded = load_params(model)
     if loaded.head == Head():
         # As sentence-transformers reads a bare encoder: a pooler was trained for something else.
-        loaded = load_params(model, head=Head("none", pooling="mean"))
+        pooling = read_pooling(loaded.directory) or "mean"
+        loaded = load_params(model, head=Head("none", pooling=pooling))
     tokenizer = load_tokenizer(loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig())

@@ -17,6 +17,7 @@ from jaxbert.hub.card import Card, render
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
+from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params, functional
 from jaxbert.nn.head import Head
@@ -74,7 +75,8 @@ def save_params(
     """Writes a model directory whole or not at all.
 
     huggingface: config.json, model.safetensors with exactly the tensors of the class that
-    transformers would save, tokenizer, vocab.txt, README.md. orbax: the same with the params tree
+    transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools has the files
+    of sentence-transformers besides, and no pooler. orbax: the same with the params tree
     in place of the safetensors. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
     array must be addressable by this process. Raises UserError where `directory` is not empty
     (`overwrite` replaces a model) or the params or the tokenizer do not fit.
@@ -100,9 +102,13 @@ def save_params(
         else:
             tensors = file_tensors(params, config, head, dtype=dtype)
             write_safetensors(tensors, new, max_shard_size)
+            if is_sentence_encoder(head):
+                write_modules(head, config.hidden_size, new)
         if tokenizer is not None:
             save_tokenizer(_without_unknown_types(tokenizer, config), new)
         library = "transformers" if layout == "huggingface" else "jaxbert"
+        if layout == "huggingface" and is_sentence_encoder(head):
+            library = "sentence-transformers"
         card = card or Card(name=Path(directory).name)
         text = render(card, config, head, library=library)
         (new / "README.md").write_text(text, encoding="utf-8")
@@ -121,9 +127,11 @@ def file_tensors(
     """
     leaves = flat(jax.device_get(params))
     table = family_of(config.model_type).weights(config, head)
-    assert set(leaves) == {weight.path for weight in table}
+    # A table has the encoder's pooler also where another pooling takes its place.
+    assert set(leaves) <= {weight.path for weight in table}
     parts: dict[str, list[np.ndarray]] = {}
-    for weight in sorted(table, key=lambda weight: weight.part):
+    written = [weight for weight in table if weight.path in leaves]
+    for weight in sorted(written, key=lambda weight: weight.part):
         tensor = weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype], copy=False)
         parts.setdefault(weight.key, []).append(tensor)
         if weight.copy is not None:
@@ -195,6 +203,6 @@ def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:
         return "a head over several layers"
     # What config.json says of pooling is about classifiers.
     poolings = family.poolings if head.num_outputs else frozenset()
-    if head.pooling is not None and head.pooling not in poolings:
+    if head.pooling is not None and head.pooling not in poolings and not is_sentence_encoder(head):
         return f"pooling={head.pooling!r} for {family.model_type}"
     return None

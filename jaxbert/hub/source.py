@@ -7,10 +7,11 @@ from pathlib import Path
 from jaxbert.errors import UserError
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
+from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
 from jaxbert.text.download import download
 from jaxbert.text.files import TOKENIZER_FILES
 
-SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES)))
+SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES)))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS
@@ -17,6 +18,14 @@ from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import load_params
 from jaxbert.metrics.retrieval import unit
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quickly(pretrained: Path):
+    """LLVM's passes are most of the time that these runs take; other tests' run is made before."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def fine_tuning(model: Path, train: Path, validation: Path, *overrides: str) -> Finetune:

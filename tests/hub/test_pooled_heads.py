@@ -84,7 +84,7 @@ def test_the_card_says_what_the_head_reads(native: Path):
     [
         (POOLED, "no class with a head over several layers"),
         (replace(POOLED, mixture=None), "no class with pooling='attention' for bert"),
-        (Head(pooling="mean"), "no class with pooling='mean' for bert"),
+        (Head(pooling="segments"), "no class with pooling='segments' for bert"),
         (Head("replaced_token_detection"), "a replaced_token_detection head for bert"),
     ],
 )
