@@ -141,4 +141,5 @@ def _summed(
 
 
 def _ratio(sum_: Array, weight: Array) -> Array:
-    return jnp.where(weight > 0, sum_ / jnp.maximum(weight, 1.0), 0.0)
+    # Weights of classes may add up to less than 1, so nothing but 0 may be replaced.
+    return jnp.where(weight > 0, sum_ / jnp.where(weight > 0, weight, 1.0), 0.0)

@@ -125,3 +125,22 @@ def test_a_loss_between_rows_is_that_of_one_device(axes: dict[str, int]):
     np.testing.assert_allclose(losses["loss"], right["loss"], rtol=1e-5)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_weights_that_add_up_to_less_than_one_are_divided_by_as_they_are():
+    task = SimpleNamespace(
+        model_inputs=("x",),
+        loss_factors={},
+        loss_weights=lambda batch: {"loss": jnp.sum(batch["weights"])},
+        loss_sums=lambda output, batch: {"loss": jnp.sum(batch["weights"] * output)},
+    )
+    params = {"scale": jnp.float32(3.0)}
+    batch = {"x": jnp.array([[1.0, 2.0]]), "weights": jnp.array([[0.125, 0.125]])}
+
+    def apply(params: Any, x: Any, key: Any) -> Any:
+        return params["scale"] * x
+
+    for weights, expected in ((batch["weights"], (4.5, 1.5)), (jnp.zeros((1, 2)), (0.0, 0.0))):
+        gradients = make_gradients(apply, task, {"scale": "head"}, "float32", None)
+        losses, found = gradients(params, batch | {"weights": weights}, jax.random.key(0))
+        assert (float(losses["loss"]), float(found["scale"])) == expected
