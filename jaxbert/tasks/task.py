@@ -52,7 +52,10 @@ class Task(Protocol):
         """Sum of every loss over the labels that count (float32 scalars)."""
 
     def metric_sums(self, output: Any, batch: Batch) -> WeightedSums:
-        """Evaluation sums beyond the losses, such as counts of correct answers."""
+        """Evaluation sums beyond the losses, such as counts of correct answers.
+
+        One with the name of a loss takes its place in evaluation.
+        """
 
     def row_outputs(self, output: Any) -> dict[str, Array]:
         """What evaluation brings to the host of every example, such as logits; {} for nothing."""

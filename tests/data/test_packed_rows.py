@@ -133,3 +133,16 @@ def test_real_valued_and_vector_labels_are_zero_where_there_is_no_example():
     assert batch["labels"].dtype == np.float32
     np.testing.assert_allclose(batch["labels"][ids >= 0], labels[ids[ids >= 0]], rtol=1e-6)
     assert not batch["labels"][ids < 0].any()
+
+
+def test_several_values_of_an_example_stay_together():
+    draws = np.random.default_rng(4)
+    labels = draws.random((20, 3)).astype(np.float32)
+    ids = [draws.integers(1, 9, length) for length in draws.integers(3, 9, 20)]
+    examples = EncodedExamples({"input_ids": ids, "labels": labels}, pad_id=0)
+    rows = PackedLabelledRows(examples, seed=0, length=16)
+    batch = rows.evaluation_rows(np.arange(rows.num_rows))
+    there = batch["row_ids"] >= 0
+    assert sorted(batch["row_ids"][there]) == list(range(20))
+    np.testing.assert_array_equal(batch["labels"][there], labels[batch["row_ids"][there]])
+    assert not batch["labels"][~there].any()
