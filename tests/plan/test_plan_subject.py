@@ -50,8 +50,24 @@ def test_every_phase_of_pretraining_has_the_shapes_of_its_batches(store, overrid
     assert sum(phase.num_steps for phase in planned) == config.num_steps
 
 
+EMBEDDINGS = "task={kind: sentence_embedding, columns: {text: sentence, text_pair: label}}"
+CHOICES = (
+    "task={kind: multiple_choice, labels: [animal, thing]}",
+    "task.columns={context: sentence, question: null, choices: [sentence, label], label: label}",
+)
+
+
 @pytest.mark.parametrize(
-    "overrides", [(), ("windows.stride=2",), ("packing=true",), ("task.multi_label=true",)]
+    "overrides",
+    [
+        (),
+        ("windows.stride=2",),
+        ("packing=true",),
+        ("task.multi_label=true",),
+        CHOICES,
+        (EMBEDDINGS,),
+        (EMBEDDINGS, "packing=true"),
+    ],
 )
 def test_fine_tuning_has_the_entries_of_its_batches(store, tmp_path, overrides):
     table = write_labelled(tmp_path / "train.tsv", 40, seed=1)
