@@ -1,5 +1,6 @@
 """A table of tokenised examples, from which every layout of rows is made."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,9 +83,30 @@ class EncodedExamples:
         """Names of the columns with a value for every token."""
         return tuple(self._tokens)
 
+    def tokens(self, name: str) -> NDArray[Any]:
+        """A column per token, [tokens, ...]: those of one text after those of another."""
+        return self._tokens[name]
+
     def fill(self, name: str) -> int:
         """What a column holds where there is no token or no example."""
         return self._fills.get(name, 0)
+
+    def with_features(self, features: NDArray[np.float32]) -> "EncodedExamples":
+        """These examples with a column of features, [tokens, ...] in the order of the texts.
+
+        Or [examples, ...]: then a vector stands for an example's tokens, which become one. The
+        array may be a file mapped into memory: batches read what they need of it.
+        """
+        assert self.texts is None
+        other = copy.copy(self)
+        other._tokens = self._tokens | {"features": features}
+        if len(features) == len(self):
+            other.text_lengths = np.ones((len(self), 1), np.int64)
+            other._starts = np.arange(len(self))[:, None]
+            nothing = np.zeros(len(self), np.int32)
+            other._tokens = {"input_ids": nothing, "token_type_ids": nothing, "features": features}
+        assert len(features) == other.text_lengths.sum(), features.shape
+        return other
 
     def padded(self, numbers: Indices, width: int) -> Batch:
         """An example a row: token columns [rows, width], `attention_mask`, and the others [rows].
@@ -102,7 +124,8 @@ class EncodedExamples:
         # One position of a filler stays visible: a softmax over none is not a number.
         batch["attention_mask"][lengths == 0, 0] = 1
         for name, values in self._tokens.items():
-            batch[name] = np.full(is_real.shape, self.fill(name), np.int32)
+            shape = (*is_real.shape, *values.shape[1:])
+            batch[name] = np.full(shape, self.fill(name), values.dtype)
             batch[name][is_real] = values[source]
         if self.texts is None:
             batch = {name: values[:, 0] for name, values in batch.items()}

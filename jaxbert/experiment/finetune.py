@@ -13,18 +13,20 @@ from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
+from jaxbert.experiment.feature_cache import check_cacheable, frozen_encoder
 from jaxbert.experiment.finetuning_data import training_data
-from jaxbert.experiment.fit import Fitted, Trainee, fit
+from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
-from jaxbert.experiment.parameters import read, reinitialized
+from jaxbert.experiment.parameters import MakeParams, read, reinitialized
 from jaxbert.experiment.recipes import check_recipe
-from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.tuning import tuned
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
@@ -33,6 +35,7 @@ from jaxbert.tasks.sequence_classification_config import SequenceClassificationC
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
+from jaxbert.typing import Params
 
 TaskSection = (
     SequenceClassificationConfig
@@ -87,6 +90,10 @@ class Finetune(TrainingSettings):
     """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
     dropout: DropoutConfig = field(default_factory=DropoutConfig)
     """Rates of this run, where they are not the model's; the exported model keeps its own."""
+
+    cache_features: bool | str = False
+    """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
+    in RUN/features, and the head is trained on them; or the directory, which runs may share."""
 
     def __post_init__(self) -> None:
         check_reading(self.truncation, self.head_share, self.windows)
@@ -160,13 +167,16 @@ def finetune(
     if config.recipe is not None:
         advice = freezing_advice(len(train), loaded.config.num_hidden_layers, config)
         data = replace(data, notes=(*data.notes, *advice))
+    if config.cache_features:
+        check_cacheable(config, task.head, packing=config.packing)
     run = open_run(run_path, config)
+    trainee, rows, frozen = _trainee(config, run, loaded, task.head, make_params, data)
     fitted = fit(
         run,
         config,
-        Trainee.of(with_dropout(loaded.config, config.dropout), task.head, make_params),
+        trainee,
         task,
-        data,
+        rows,
         _num_steps(config, data.train.phases[0].rows.num_rows),
         interrupted=interrupted,
         profile=profile,
@@ -174,12 +184,29 @@ def finetune(
     )
     if fitted.params is not None:
         described = f"{config.train}: {len(train)} rows"
-        made = TrainedModel(fitted.params, loaded.config, task.head)
+        made = TrainedModel(fitted.params | frozen, loaded.config, task.head)
         if data.evaluation is not None:
             made, figures = tuned(made, task, data.evaluation, config)
             fitted = replace(fitted, results=fitted.results | figures)
         write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
     return fitted
+
+
+def _trainee(
+    config: Finetune,
+    run: RunDirectory,
+    loaded: Opened,
+    head: Head,
+    make_params: MakeParams,
+    data: Data,
+) -> tuple[Trainee, Data, Params]:
+    """What is trained on which data, and the parameters that are no part of it."""
+    encoder = with_dropout(loaded.config, config.dropout)
+    if not config.cache_features:
+        return Trainee.of(encoder, head, make_params), data, {}
+    directory = run.features if config.cache_features is True else Path(config.cache_features)
+    known = frozen_encoder(config, encoder, head, make_params, data, directory)
+    return known.trainee, known.data, {"encoder": known.params}
 
 
 def _with_length(

@@ -46,6 +46,11 @@ class RunDirectory:
         return self.path / "compiled"
 
     @property
+    def features(self) -> Path:
+        """What a frozen encoder gives for the run's data."""
+        return self.path / "features"
+
+    @property
     def results(self) -> Path:
         """The final figures as flat JSON, named as transformers names them."""
         return self.path / "all_results.json"

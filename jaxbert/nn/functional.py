@@ -44,6 +44,23 @@ def make_apply(
     return _apply(*_structure(config, head, jnp.dtype(dtype), execution))
 
 
+def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
+    """The pure function of the head alone; its parameters are all but `encoder`.
+
+    Called with a batch's `features` (cast to `dtype`), `attention_mask` and `token_type_ids`; its
+    `input_ids` are not read.
+    """
+    graph, state = _structure(config, head, jnp.dtype(dtype))
+    encoder = {"encoder": abstract_params(config, head)["encoder"]}
+
+    def apply(params: Params, *, features: Array, input_ids: Any = None, **inputs: Any) -> Any:
+        # The encoder stays abstract: nothing here reads it.
+        model = nnx.merge(graph, _filled(state, params | encoder))
+        return model.from_features(features.astype(dtype), **inputs)
+
+    return apply
+
+
 def init_params(config: EncoderConfig, head: Head, seed: int | Array) -> Params:
     """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
     return _init(config, head, jax.random.key(seed, impl="threefry2x32"))

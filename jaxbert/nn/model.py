@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
@@ -143,6 +143,24 @@ class Model(nnx.Module):
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=captured if "attentions" in capture else None,
         )
+
+    def from_features(
+        self,
+        features: Float[Array, "batch seq layers hidden"],
+        attention_mask: Shaped[ArrayOrNumpy, "batch seq"],
+        token_type_ids: Int[ArrayOrNumpy, "batch seq"],
+        *,
+        key: Array | None = None,
+    ) -> ModelOutput:
+        """The head alone, on what `nn/features.py` takes from the encoder.
+
+        For one text an example, and heads that read no vocabulary. `key` acts on the head as in a
+        call of the whole model.
+        """
+        layers = tuple(features[:, :, layer] for layer in range(features.shape[2]))
+        types, (_, head_key) = jnp.asarray(token_type_ids), split_key(key, 2)
+        examples = lay_out(types, attention_mask, None, None)
+        return self._outputs(layers, examples, types, None, head_key)
 
     def _outputs(
         self,

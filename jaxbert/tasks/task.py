@@ -16,6 +16,7 @@ MODEL_INPUTS = (
     "sequence_ids",
     "sequence_starts",
     "masked_lm_positions",
+    "features",
 )
 
 A = TypeVar("A", jax.Array, np.ndarray)

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from experiment.small_runs import fine_tuning, trajectory
+from safetensors.numpy import load_file
+
+from jaxbert.data.reading import Reading
+from jaxbert.errors import UserError
+from jaxbert.experiment import feature_cache
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
+
+FROZEN = ("optimizer.freeze_layers=all", "num_epochs=1", "dropout.hidden=0", "dropout.attention=0")
+CACHED = (*FROZEN, "cache_features=true")
+
+
+def results(run: Path) -> dict[str, Any]:
+    return json.loads((run / "all_results.json").read_text())
+
+
+def exported(run: Path) -> dict[str, np.ndarray]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def losses(run: Path, name: str) -> list[float]:
+    return [row[name] for row in trajectory(run) if name in row]
+
+
+@pytest.fixture
+def not_computed(monkeypatch: pytest.MonkeyPatch):
+    def compute(*arguments: Any) -> None:
+        raise AssertionError("the encoder runs again")
+
+    return lambda: monkeypatch.setattr(feature_cache, "_compute", compute)
+
+
+def test_a_cached_run_is_the_frozen_run_and_its_model_is_whole(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path, not_computed
+):
+    finetune(fine_tuning(pretrained, *tables, *FROZEN), tmp_path / "frozen", quiet=True)
+    finetune(fine_tuning(pretrained, *tables, *CACHED), tmp_path / "cached", quiet=True)
+    for name in ("loss", "grad_norm", "eval/loss"):
+        frozen = losses(tmp_path / "frozen", name)
+        assert frozen
+        np.testing.assert_allclose(losses(tmp_path / "cached", name), frozen, rtol=1e-4)
+    before, after = exported(tmp_path / "frozen"), exported(tmp_path / "cached")
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        np.testing.assert_allclose(after[name], values, atol=1e-5, err_msg=name)
+    model = ready(tmp_path / "cached")
+    found = evaluate_labelled(model, str(tables[1]), section_of(model), Reading(32))
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(found[name], results(tmp_path / "cached")[f"eval_{name}"], 1e-5)
+    files = (tmp_path / "cached" / "features").iterdir()
+    assert sorted(np.load(file).shape for file in files) == [(13, 1, 16), (60, 1, 16)]
+
+    not_computed()
+    finetune(fine_tuning(pretrained, *tables, *CACHED), tmp_path / "cached", quiet=True)
+    assert all((exported(tmp_path / "cached")[name] == after[name]).all() for name in after)
+    shared = f"cache_features={tmp_path / 'cached' / 'features'}"
+    again = fine_tuning(pretrained, *tables, *FROZEN, shared, "seed=1")
+    finetune(again, tmp_path / "again", quiet=True)
+    other = fine_tuning(pretrained, *tables, *FROZEN, shared, "task.pooling=mean")
+    with pytest.raises(AssertionError, match="the encoder runs again"):
+        finetune(other, tmp_path / "other", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("cache_features=true",), "set optimizer.freeze_layers=all"),
+        ((*CACHED, "unfreezing={every: epoch}"), "and no unfreezing"),
+        ((*CACHED, "packing=true"), "set packing=false"),
+    ],
+)
+def test_what_cannot_be_cached_is_refused_before_anything_is_written(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path, overrides, message: str
+):
+    with pytest.raises(UserError, match=message):
+        finetune(fine_tuning(pretrained, *tables, *overrides), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_do_not_fit_on_the_disk_are_refused_first(tmp_path: Path):
+    with pytest.raises(UserError, match=r"the features need 4000000\.0 GB"):
+        feature_cache._new_file(tmp_path / "features" / "f.npy", (10**9, 1000, 1000))
