@@ -10,7 +10,7 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
-from jaxbert.families.head_fields import MIXTURE, POOLING, head_from_hf
+from jaxbert.families.head_fields import MIXTURE, POOLING, THRESHOLDS, head_from_hf
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 
@@ -104,10 +104,11 @@ def _as_head(
         raise UserError(f"head={head!r} is not a kind of head: {nearest(head, get_args(HeadKind))}")
     if labels is not None:
         # The labels on disk may not be readable, and are not wanted.
-        fields = {**fields, "id2label": dict(enumerate(labels))}
+        fields = {**fields, "id2label": dict(enumerate(labels)), THRESHOLDS: None}
     if head != saved_kind:
         # What the saved head reads is its own choice, which another kind may not even have.
-        fields = {name: value for name, value in fields.items() if name not in (POOLING, MIXTURE)}
+        own = (POOLING, MIXTURE, THRESHOLDS)
+        fields = {name: value for name, value in fields.items() if name not in own}
     return head_from_hf(fields, head)
 
 
@@ -117,7 +118,8 @@ def _relabelled(head: Head, labels: Sequence[str]) -> Head:
             f"labels={list(labels)} need a classifier: pass head='sequence_classification' or "
             f"'token_classification', not {head.kind!r}"
         )
-    return replace(head, labels=tuple(labels))
+    # Thresholds were chosen for the labels that the file names.
+    return replace(head, labels=tuple(labels), thresholds=None)
 
 
 def _no_architecture(family: Family, fields: Mapping[str, Any]) -> str:

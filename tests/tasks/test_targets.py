@@ -1,5 +1,8 @@
 """What a classifier's outputs stand for: losses, metrics and predictions of each kind."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +17,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.errors import UserError
-from jaxbert.families.head_fields import thresholds_from_hf
+from jaxbert.families import preset
+from jaxbert.families.head_fields import head_from_hf, head_to_hf, thresholds_from_hf
+from jaxbert.hub.config_file import read_description
+from jaxbert.hub.save import config_fields
 from jaxbert.metrics.balance import balanced_weights, described_balance, effective_classes
 from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -165,6 +171,14 @@ def test_thresholds_of_a_config_are_numbers_one_a_label():
         Head("sequence_classification", ("a", "b"), thresholds=(0.5, 1.0, 0.25))
 
 
+@pytest.mark.parametrize("thresholds", [None, (0.25, 0.5, 0.75)])
+def test_thresholds_are_written_to_config_json_and_read_from_it(thresholds: Any):
+    head = replace(SequenceClassification(SOME).head, thresholds=thresholds)
+    fields = json.loads(json.dumps(head_to_hf(head)))
+    assert ("jaxbert_thresholds" in fields) == (thresholds is not None)
+    assert head_from_hf(fields, "sequence_classification") == head
+
+
 def test_balanced_weights_are_those_of_scikit_learn():
     labels = np.random.default_rng(5).choice(4, 50, p=[0.6, 0.2, 0.15, 0.05])
     counts = np.bincount(labels, minlength=5)
@@ -179,3 +193,13 @@ def test_a_line_tells_how_unequal_the_classes_are():
         "classes: 4 of 1 ('b') to 8 examples ('a'); as unequal as 1.9 equal ones; "
         "2 with one example; 1 without any ('c')"
     )
+
+
+@pytest.mark.parametrize("head", [None, "sequence_classification"])
+def test_other_labels_than_those_of_the_file_have_no_thresholds(tmp_path: Path, head: Any):
+    config, saved = preset("bert-tiny"), SequenceClassification(SOME).head
+    fields = config_fields(config, replace(saved, thresholds=(0.2, 0.3, 0.4)))
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert read_description(tmp_path, head=head).head.thresholds == (0.2, 0.3, 0.4)
+    other = read_description(tmp_path, head=head, labels=("x", "y")).head
+    assert (other.labels, other.thresholds) == (("x", "y"), None)
