@@ -95,8 +95,10 @@ class Predictor:
                 values = given
             else:
                 texts = (given,) if isinstance(given, str) else given
-                if len(texts) == 2 and len(names) == 1:
-                    raise UserError(f"input {number} is a pair, and the model reads single texts")
+                if len(texts) > len(names):
+                    found = "a pair" if len(texts) == 2 else f"{len(texts)} texts"
+                    read = "single texts" if len(names) == 1 else f"{', '.join(names)}"
+                    raise UserError(f"input {number} is {found}, and the model reads {read}")
                 values = dict(zip(names, texts, strict=False))
             for name in names:
                 if name not in values:

@@ -98,6 +98,8 @@ def test_pairs_are_read_where_the_task_has_them(directory):
 def test_inputs_that_cannot_be_read_are_named(predictor):
     with pytest.raises(UserError, match="input 2 is a pair, and the model reads single texts"):
         predictor(["a", ("b", "c")])
+    with pytest.raises(UserError, match="input 1 is 3 texts, and the model reads single texts"):
+        predictor([("a", "b", "c")])
     with pytest.raises(UserError, match="input 1 has no 'sentence', which the model reads"):
         predictor([{"text": "a"}])
     with pytest.raises(UserError, match=r"found one text: put it in \[\]"):
