@@ -3,15 +3,18 @@
 Files are those of gluebenchmark.com as they are; names of submissions are what its server expects.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxbert.data.problems import Problems
-from jaxbert.data.tables import DATA_SETS, Row, read_rows, whole_rows
+from jaxbert.data.tables import DATA_SETS, HARMLESS, Row, read_rows, whole_rows
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import SentenceColumns
+
+log = logging.getLogger(__name__)
 
 GlueName = Literal["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"]
 
@@ -93,18 +96,25 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
     """Rows of a task's file or data set, with the columns of `GLUE_COLUMNS`.
 
     Without labels it is a test file, which for CoLA alone has a header. A malformed row is a
-    UserError, except in QQP.
+    UserError; those that QQP was published with are left out, and counted in a warning.
     """
     task = GLUE[name]
     renamed = _columns(task, spec, labelled=labelled)
     names = task.names if labelled and not spec.startswith(DATA_SETS) else None
+    problems = Problems()
     if task.has_broken_rows:
-        rows = read_rows(spec, columns=[*renamed], names=names, problems=Problems())
+        rows = read_rows(spec, columns=[*renamed], names=names, problems=problems)
     else:
         rows = whole_rows(spec, columns=[*renamed], names=names)
     for row in rows:
         values = {new: row.values[column] for column, new in renamed.items()}
         yield Row(values, row.file, row.line)
+    for kind, problem in problems.first.items():
+        if kind not in HARMLESS:
+            log.warning(
+                "%s: %d left out for %s, the first in line %d",
+                *(problem.file, problems.counts[kind], kind, problem.line),
+            )
 
 
 def submission_file(name: GlueName, spec: str) -> str:

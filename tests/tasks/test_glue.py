@@ -1,6 +1,7 @@
 """GLUE's files as they are: columns, labels, official metrics, submissions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,14 @@ def test_a_training_file_is_read_as_the_benchmark_ships_it(tmp_path: Path, name:
     assert found.pairs == (None if name in ("cola", "sst2") else ["uno", "dos"])
     expected = {"stsb": [5.0, 0.25], "mnli": [1, 0]}.get(name, [1, 0])
     assert task.target.values(found).tolist() == expected
+
+
+def test_the_rows_that_qqp_is_broken_in_are_counted(tmp_path: Path, caplog: Any):
+    path = tmp_path / "train.tsv"
+    path.write_text(HEADERS["qqp"] + ROWS["qqp"], encoding="utf-8")
+    assert len(tuple(config("qqp").read(str(path), labelled=True))) == 2
+    expected = f"{path}: 1 left out for wrong number of fields, the first in line 3"
+    assert caplog.messages == [expected]
 
 
 @pytest.mark.parametrize("name", TESTS)
