@@ -9,13 +9,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from launching import HEARTBEAT
 
-from jaxbert.cli.training import add_training_arguments, run_training
+from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 POLLS_BEFORE_SIGNAL = 2
 
@@ -27,12 +28,16 @@ def main(config: str, directory: Path) -> int:
     arguments = parser.parse_args([*words, "--heartbeat-timeout", str(HEARTBEAT)])
     arguments.verb = "pretrain"
 
-    def load() -> tuple[type, Callable[..., Any]]:
+    def experiment() -> Experiment:
+        from jaxbert.config import load_config
         from jaxbert.experiment.pretrain import Pretrain
 
-        return Pretrain, lambda *given, **named: both(directory, *given, **named)
+        def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Pretrain:
+            return load_config(Pretrain, file, overrides)
 
-    return run_training(arguments, load)
+        return Experiment(Pretrain, load, partial(both, directory))
+
+    return run_training(arguments, experiment)
 
 
 def both(
