@@ -16,10 +16,9 @@ from jaxbert.metrics.classification import accuracy
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.nn.numerics import MASKED_SCORE
-from jaxbert.tasks.finetuning import Column, Rows
+from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.losses import cross_entropies, label_count
 from jaxbert.tasks.sentences import text_of
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
@@ -94,7 +93,7 @@ class MultipleChoiceConfig:
 
 
 @dataclass(frozen=True)
-class MultipleChoice:
+class MultipleChoice(LabelledTask):
     """Batch: labels int32 [batch], -100 = does not count, and text_ids int32 [batch, choices], -1
     where a question has fewer; packed rows have [batch, examples] in the place of [batch].
 
@@ -109,16 +108,6 @@ class MultipleChoice:
     def head(self) -> Head:
         """One logit for every (context, choice)."""
         return Head("multiple_choice", classifier_dropout=self.classifier_dropout)
-
-    @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: the loss counts as it is."""
-        return {}
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -137,18 +126,10 @@ class MultipleChoice:
         logits = jnp.where(batch["text_ids"] >= 0, output.logits, MASKED_SCORE)
         return {"loss": jnp.sum(cross_entropies(logits, batch["labels"]))}
 
-    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
-        """None: the accuracy is computed from the rows."""
-        return {}
-
     def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The logits, also of choices that are not there."""
         assert output.logits is not None
         return {"logits": output.logits}
-
-    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def examples(
         self, records: Sequence[Row], tokenizer: Tokenizer, reading: Reading, *, labelled: bool

@@ -12,12 +12,12 @@ from jaxbert.data.pairs import SentencePairs
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
+from jaxbert.tasks.task import Task, WeightedSums
 from jaxbert.typing import Array, Batch
 
 
 @dataclass(frozen=True)
-class MaskedLanguageModelling:
+class MaskedLanguageModelling(Task):
     """Batch: labels [batch, predictions] at masked_lm_positions; next_sentence_label [batch].
 
     Packed rows: positions are columns of the row, next_sentence_label is [batch, examples]. What
@@ -31,16 +31,6 @@ class MaskedLanguageModelling:
     def head(self) -> Head:
         """Vocabulary logits, and those of the sentence pairs where they are trained."""
         return Head("masked_lm" if self.sentence_pairs == "none" else "pretraining")
-
-    @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: every loss counts as it is."""
-        return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Masked positions; examples that are pairs."""
@@ -70,14 +60,6 @@ class MaskedLanguageModelling:
             correct = correct_sum(pairs, labels)
             sums[f"{self.sentence_pairs}_accuracy"] = (correct, label_count(labels))
         return sums
-
-    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None: vocabulary logits stay on the device."""
-        return {}
-
-    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the masked positions."""

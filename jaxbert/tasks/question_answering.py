@@ -19,9 +19,8 @@ from jaxbert.nn.examples import lay_out
 from jaxbert.nn.head import Head, LayerMixture
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.answer_spans import ContextTokens, Spans, best_spans
-from jaxbert.tasks.finetuning import Column, Rows
+from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.losses import IGNORED, cross_entropies
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.text.encoded_text import EncodedText
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
@@ -75,7 +74,7 @@ class QuestionAnsweringConfig:
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
+class QuestionAnswering(LabelledTask):
     """Batch: start_positions and end_positions int32 [batch], of the answer's first and last token.
 
     They count from the start of the example; 0, its [CLS], where the window has not all of the
@@ -88,16 +87,6 @@ class QuestionAnswering:
     def head(self) -> Head:
         """Two numbers for every token: that the answer starts there, that it ends there."""
         return Head("question_answering", mixture=self.config.mixture)
-
-    @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: every loss counts as it is."""
-        return {}
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -118,14 +107,6 @@ class QuestionAnswering:
         start = _position_losses(output.start_logits, batch["start_positions"], batch)
         end = _position_losses(output.end_logits, batch["end_positions"], batch)
         return {"loss": jnp.sum(start + end) / 2}
-
-    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
-        """None: every metric here is computed from the tokens."""
-        return {}
-
-    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The logits."""

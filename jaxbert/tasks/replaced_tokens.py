@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jaxbert.nn.head import Head
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenOutput
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums, real_tokens
+from jaxbert.tasks.task import MODEL_INPUTS, Task, WeightedSums, real_tokens
 from jaxbert.typing import Array, Batch
 
 
 @dataclass(frozen=True)
-class ReplacedTokenDetection:
+class ReplacedTokenDetection(Task):
     """Batch: that of masked language modelling. Special tokens are read but never judged."""
 
     special_ids: tuple[int, ...]
@@ -74,14 +74,6 @@ class ReplacedTokenDetection:
             "replaced_precision": (total(replaced & found), total(found)),
             "replaced_recall": (total(replaced & found), total(replaced)),
         }
-
-    def row_outputs(self, output: ReplacedTokenOutput) -> dict[str, Array]:
-        """None: logits stay on the device."""
-        return {}
-
-    def token_outputs(self, output: ReplacedTokenOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the generator."""

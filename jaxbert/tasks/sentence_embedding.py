@@ -21,10 +21,9 @@ from jaxbert.metrics.retrieval import (
 from jaxbert.nn.head import Head, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks import contrast
-from jaxbert.tasks.finetuning import Column, Rows
+from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
@@ -103,7 +102,7 @@ class SentenceEmbeddingConfig:
 
 
 @dataclass(frozen=True)
-class SentenceEmbedding:
+class SentenceEmbedding(LabelledTask):
     """Batch: text_ids int32 [batch, texts], equal where texts are, -1 for a negative that is not
     there; with scores labels float32 [batch]. Rows count where `row_ids` >= 0.
 
@@ -120,16 +119,6 @@ class SentenceEmbedding:
     def head(self) -> Head:
         """A pooling alone."""
         return Head("none", pooling=self.pooling or self.config.pooling)
-
-    @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: the loss counts as it is."""
-        return {}
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -158,17 +147,9 @@ class SentenceEmbedding:
         )
         return {"loss": jnp.sum(losses)}
 
-    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
-        """None: every metric is computed from the rows."""
-        return {}
-
     def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The vectors of all texts, or of the one that there is."""
         return {"embeddings": _vectors(output)}
-
-    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def examples(
         self, records: Sequence[Row], tokenizer: Tokenizer, reading: Reading, *, labelled: bool

@@ -13,18 +13,18 @@ from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.model import ModelOutput
-from jaxbert.tasks.finetuning import Column, Rows
+from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.multi_label import MultiLabel
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
 from jaxbert.tasks.target import Target
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
+from jaxbert.tasks.task import WeightedSums
 from jaxbert.tasks.windowed import combine_windows, first_windows
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
 
 @dataclass(frozen=True)
-class SequenceClassification:
+class SequenceClassification(LabelledTask):
     """Batch: labels as the target says, and weights float32 [batch].
 
     Packed rows: all are [batch, examples, ...]. A text that is read in windows has a weight for
@@ -59,16 +59,6 @@ class SequenceClassification:
         )
 
     @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: every loss counts as it is."""
-        return {}
-
-    @property
     def columns(self) -> Mapping[str, Column]:
         """The label."""
         return {"labels": self.target.column}
@@ -92,10 +82,6 @@ class SequenceClassification:
         """What the target makes of the logits."""
         assert output.logits is not None
         return self.target.outputs(output.logits)
-
-    def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def examples(
         self, records: Sequence[Row], tokenizer: Tokenizer, reading: Reading, *, labelled: bool

@@ -25,7 +25,7 @@ WeightedSums = dict[str, tuple[Array, Array]]
 
 
 class Task(Protocol):
-    """An objective: a frozen value whose methods are pure.
+    """An objective: a frozen value whose methods are pure. Tasks inherit what they have none of.
 
     The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`,
     each times `loss_factors[name]` where there is one.
@@ -41,10 +41,12 @@ class Task(Protocol):
     @property
     def model_inputs(self) -> tuple[str, ...]:
         """Entries of a batch that the model is called with, where the batch has them."""
+        return MODEL_INPUTS
 
     @property
     def loss_factors(self) -> Mapping[str, float]:
         """What multiplies a loss in the total; 1 for those that are not named."""
+        return {}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Denominator of every loss: how many labels count in this batch (float32 scalars)."""
@@ -57,12 +59,15 @@ class Task(Protocol):
 
         One with the name of a loss takes its place in evaluation.
         """
+        return {}
 
     def row_outputs(self, output: Any) -> dict[str, Array]:
-        """What evaluation brings to the host of every example, such as logits; {} for nothing."""
+        """What evaluation brings to the host of every example, such as logits."""
+        return {}
 
     def token_outputs(self, output: Any) -> dict[str, Array]:
-        """Likewise of every token: [batch, seq, ...]; {} for nothing."""
+        """Likewise of every token: [batch, seq, ...]."""
+        return {}
 
 
 def real_tokens(batch: Mapping[str, A]) -> A:

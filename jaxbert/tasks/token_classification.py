@@ -15,10 +15,9 @@ from jaxbert.data.word_windows import word_windows
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, LayerMixture
 from jaxbert.nn.model import ModelOutput
-from jaxbert.tasks.finetuning import Column
+from jaxbert.tasks.finetuning import Column, LabelledTask
 from jaxbert.tasks.losses import cross_entropy_sum, label_count
 from jaxbert.tasks.tagged_words import TaggedWords
-from jaxbert.tasks.task import MODEL_INPUTS, WeightedSums
 from jaxbert.tasks.word_tags import Broken, Given, label_names, tag_indices
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
@@ -93,7 +92,7 @@ class TokenClassificationConfig:
 
 
 @dataclass(frozen=True)
-class TokenClassification:
+class TokenClassification(LabelledTask):
     """Batch: labels int32 [batch, seq], of each word's first piece or all; -100 does not count.
 
     The loss is the mean over the tokens that count, as transformers' models for token
@@ -118,16 +117,6 @@ class TokenClassification:
         )
 
     @property
-    def model_inputs(self) -> tuple[str, ...]:
-        """Every model's."""
-        return MODEL_INPUTS
-
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """None: every loss counts as it is."""
-        return {}
-
-    @property
     def columns(self) -> Mapping[str, Column]:
         """The label of every token."""
         return {"labels": Column(per_token=True)}
@@ -140,14 +129,6 @@ class TokenClassification:
         """Cross-entropy of the tokens that count."""
         assert output.logits is not None
         return {"loss": cross_entropy_sum(output.logits, batch["labels"])}
-
-    def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
-        """None: words and entities are judged on the host."""
-        return {}
-
-    def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
-        """None."""
-        return {}
 
     def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The likeliest tag of every token and its probability: logits stay on the device."""
