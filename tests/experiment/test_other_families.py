@@ -9,7 +9,8 @@ from experiment.small_runs import MODEL, fine_tuning, pretraining
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.inference import evaluate_masked_lm, ready
+from jaxbert.experiment.inference import ready
+from jaxbert.experiment.masked_lm import evaluate_masked_lm
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import load_params
 from jaxbert.text.tokenizer import load_tokenizer

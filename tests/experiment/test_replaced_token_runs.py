@@ -8,7 +8,8 @@ import pytest
 from experiment.small_runs import after_polls, pretraining, trajectory
 
 from jaxbert.errors import UserError
-from jaxbert.experiment.inference import evaluate_masked_lm, ready
+from jaxbert.experiment.inference import ready
+from jaxbert.experiment.masked_lm import evaluate_masked_lm
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.tree import flat

@@ -12,7 +12,8 @@ from transformers import AlbertForPreTraining
 
 from jaxbert.config import parse_config
 from jaxbert.data.prepare import PrepareOptions, prepare
-from jaxbert.experiment.inference import evaluate_masked_lm, ready
+from jaxbert.experiment.inference import ready
+from jaxbert.experiment.masked_lm import evaluate_masked_lm
 from jaxbert.experiment.pretrain import Pretrain, pretrain
 from jaxbert.hub.load import from_pretrained
 
