@@ -90,7 +90,6 @@ class Finetune(TrainingSettings):
     """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
     dropout: DropoutConfig = field(default_factory=DropoutConfig)
     """Rates of this run, where they are not the model's; the exported model keeps its own."""
-
     cache_features: bool | str = False
     """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
     in RUN/features, and the head is trained on them; or the directory, which runs may share."""
@@ -101,7 +100,7 @@ class Finetune(TrainingSettings):
         if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
             raise UserError(
                 f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
-                "microbatch: take 1, and more devices, step.remat or a smaller batch_size"
+                "microbatch: take 1, and more devices, execution.remat or a smaller batch_size"
             )
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
