@@ -10,7 +10,6 @@ import pytest
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.inference import (
-    evaluate_labelled,
     ready,
     section_of,
 )
@@ -79,13 +78,6 @@ def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
     plain, tokenizer = from_pretrained(tmp_path / "model"), load_tokenizer(tmp_path / "model")
     expected = [float(plain(tokenizer.encode([text])["input_ids"]).logits[0, 0]) for text in TEXTS]
     np.testing.assert_allclose(values, expected, atol=1e-5)
-
-
-def test_a_model_of_several_labels_a_row_is_refused(model_with):
-    head = Head("sequence_classification", ("a", "b"), "multi_label_classification")
-    model = ready(model_with(head))
-    with pytest.raises(UserError, match=r"multi_label_classification.*not implemented"):
-        evaluate_labelled(model, "a.tsv", section_of(model), Reading(32))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model_with):
