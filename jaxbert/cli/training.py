@@ -61,7 +61,6 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     Of several processes the first one prints; all of them end with one status.
     """
     from jaxbert.cli.figures import print_figures
-    from jaxbert.experiment.seeds import train_seeds
     from jaxbert.training.signals import EXIT_PREEMPTED, Preemption
 
     preemption = Preemption()
@@ -78,6 +77,8 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         keep_programs(arguments)
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
         if arguments.seeds is not None:
+            from jaxbert.experiment.seeds import train_seeds
+
             seeds = range(config.seed, config.seed + arguments.seeds)
             figures = train_seeds(experiment.train, config, arguments.run, seeds, **options)
             return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
