@@ -24,13 +24,15 @@ def balanced_weights(counts: NDArray[np.integer]) -> NDArray[np.float64]:
 
 def described_balance(counts: NDArray[np.integer], names: Sequence[str]) -> str:
     """One line: largest and smallest class, rare and empty ones, effective number."""
+    if counts.min() == counts.max():
+        return f"classes: {len(counts):,}, of {counts[0]:,} examples each"
     occurring = np.flatnonzero(counts)
     largest = int(counts.argmax())
     smallest = int(occurring[counts[occurring].argmin()])
     parts = [
         f"classes: {len(counts):,} of {counts[smallest]:,} ({names[smallest]!r}) to "
         f"{counts[largest]:,} examples ({names[largest]!r})",
-        f"as unequal as {effective_classes(counts):,.1f} equal ones",
+        f"to guess among them is as hard as among {effective_classes(counts):,.1f} equal ones",
     ]
     if once := int((counts == 1).sum()):
         parts.append(f"{once:,} with one example")

@@ -190,9 +190,10 @@ def test_a_line_tells_how_unequal_the_classes_are():
     assert effective_classes(np.array([5, 5, 0, 5])) == pytest.approx(3)
     line = described_balance(np.array([8, 1, 0, 1]), ["a", "b", "c", "d"])
     assert line == (
-        "classes: 4 of 1 ('b') to 8 examples ('a'); as unequal as 1.9 equal ones; "
-        "2 with one example; 1 without any ('c')"
+        "classes: 4 of 1 ('b') to 8 examples ('a'); to guess among them is as hard as among 1.9 "
+        "equal ones; 2 with one example; 1 without any ('c')"
     )
+    assert described_balance(np.array([7, 7]), ["a", "b"]) == "classes: 2, of 7 examples each"
 
 
 @pytest.mark.parametrize("head", [None, "sequence_classification"])
