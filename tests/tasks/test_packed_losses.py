@@ -7,6 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.rows import LabelledRows
+from jaxbert.data.stream import EvaluationRows
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.model import ModelOutput
@@ -16,6 +20,8 @@ from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.task import real_tokens, run_model
+from jaxbert.tasks.token_classification import TokenClassification
+from jaxbert.training.step import make_evaluation_step
 
 CONFIG = EncoderConfig(
     vocab_size=31,
@@ -91,6 +97,32 @@ def test_a_packed_classifier_counts_the_examples_that_there_are(is_regression: b
     found = sums(logits, labels, row_ids)
     assert float(found["weight"]) == 3
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
+
+
+def test_a_packed_tagger_has_the_losses_and_tags_of_its_examples():
+    task = TokenClassification(("O", "B-a", "I-a"))
+    lengths, draws = [7, 5, 8, 1, 3], np.random.default_rng(4)
+    features = {
+        "input_ids": [draws.integers(5, 31, length) for length in lengths],
+        "labels": [draws.choice([IGNORED, 0, 1, 2], length) for length in lengths],
+    }
+    table = EncodedExamples(features, pad_id=0, per_token=("labels",))
+    params, apply = init_params(CONFIG, task.head, 0), make_apply(CONFIG, task.head)
+    step = jax.jit(make_evaluation_step(apply, task))
+
+    def evaluated(rows: EvaluationRows) -> tuple[Any, Any]:
+        numbers = np.arange(rows.num_evaluation_rows)
+        sums, outputs = step(params, as_jax(rows.evaluation_rows(numbers)))
+        owners = outputs.tokens["example"]
+        return sums, [outputs.tokens["probabilities"][owners == i] for i in range(len(lengths))]
+
+    packed = PackedLabelledRows(table, seed=0, length=12)
+    assert packed.num_rows == 2
+    expected = evaluated(LabelledRows(table, seed=0, length=8))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), evaluated(packed), expected
+    )
+    assert [len(tokens) for tokens in expected[1]] == lengths
 
 
 def test_both_kinds_of_batches_tell_which_tokens_are_real():
