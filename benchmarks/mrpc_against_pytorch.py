@@ -38,6 +38,7 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
+from jaxbert.tasks.finetuning import Examples
 from jaxbert.tasks.sentences import SentenceColumns, read_sentences
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
@@ -55,8 +56,8 @@ class Mrpc(NamedTuple):
     """Tokenised MRPC."""
 
     task: SequenceClassification
-    train: Mapping[str, Any]
-    dev: Mapping[str, Any]
+    train: Examples
+    dev: Examples
     pad_id: int
 
 
@@ -114,7 +115,7 @@ def read_mrpc(directory: Path, model: Path, recipe: Recipe) -> Mrpc:
             tokenizer,
             reading,
             labelled=True,
-        ).features
+        )
         for name in ("train.tsv", "dev.tsv")
     )
     return Mrpc(task, train, dev, tokenizer.pad_id)
@@ -125,11 +126,11 @@ def execute(run: Run, recipe: Recipe, mrpc: Mrpc, directory: Path) -> Figures:
     started = time.perf_counter()
     train, dev = (
         LabelledRows(
-            EncodedExamples(features, pad_id=mrpc.pad_id),
+            EncodedExamples(examples.features, pad_id=mrpc.pad_id),
             seed=run.seed,
             length=recipe.max_seq_length,
         )
-        for features in (mrpc.train, mrpc.dev)
+        for examples in (mrpc.train, mrpc.dev)
     )
     steps = math.ceil(train.num_rows * recipe.epochs / recipe.batch_size)
     if not run.has_dropout:
@@ -138,7 +139,8 @@ def execute(run: Run, recipe: Recipe, mrpc: Mrpc, directory: Path) -> Figures:
     model = jaxbert.from_pretrained(directory, head=task.head, seed=run.seed)
     stream = Stream([Phase(train, recipe.batch_size)])
     batches = [stream.batch(step) for step in range(steps)]
-    job = Job(run, recipe, model, task, batches, list(evaluation_batches(dev, recipe.batch_size)))
+    dev_batches = list(evaluation_batches(dev, recipe.batch_size))
+    job = Job(run, recipe, model, task, batches, dev_batches, mrpc.dev)
     outcome = train_jaxbert(job) if run.framework == "jaxbert" else train_pytorch(job)
     figures = {"seconds": round(time.perf_counter() - started, 1), **outcome.metrics}
     return figures if run.has_dropout else figures | {"losses": outcome.losses}
@@ -147,8 +149,8 @@ def execute(run: Run, recipe: Recipe, mrpc: Mrpc, directory: Path) -> Figures:
 def open_results(path: Path, recipe: Recipe, mrpc: Mrpc) -> Figures:
     """What earlier runs wrote, or an empty record."""
     settings = asdict(recipe) | {
-        "train_rows": len(mrpc.train["labels"]),
-        "dev_rows": len(mrpc.dev["labels"]),
+        "train_rows": len(mrpc.train.features["labels"]),
+        "dev_rows": len(mrpc.dev.features["labels"]),
         "versions": {name: version(name) for name in ("jax", "torch", "transformers")},
     }
     if not path.exists():

@@ -19,6 +19,7 @@ from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.tasks.finetuning import Examples
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.state import new_state
@@ -76,6 +77,8 @@ class Job(NamedTuple):
     task: SequenceClassification
     batches: Sequence[Mapping[str, np.ndarray]]
     dev: Sequence[Mapping[str, np.ndarray]]
+    examples: Examples
+    """What `dev` is of."""
 
     @property
     def warmup_steps(self) -> int:
@@ -126,7 +129,7 @@ def train_jaxbert(job: Job) -> Outcome:
 
     losses = _losses(job, update)
     evaluation_step = jit_evaluation_step(make_evaluation_step(apply, job.task), state.params, mesh)
-    metrics, _ = evaluate(evaluation_step, state.params, job.dev, job.task, mesh)
+    metrics = evaluate(evaluation_step, state.params, job.dev, job.examples.metrics, mesh)
     return Outcome(losses, metrics)
 
 
@@ -185,8 +188,9 @@ def _evaluate_pytorch(job: Job, model: Any) -> dict[str, float]:
             logits.append(scores[is_real])
             labels.append(targets[is_real])
     loss = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels))
-    rows = {"logits": torch.cat(logits).numpy(), "labels": torch.cat(labels).numpy()}
-    return job.task.metrics({"loss": float(loss)}, rows)
+    scored = torch.cat(logits).numpy()
+    rows = {"row_ids": np.arange(len(scored)), "logits": scored}
+    return job.examples.metrics({"loss": float(loss)}, rows)
 
 
 def _logits_and_labels(model: Any, batch: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
