@@ -4,23 +4,54 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.typing import Array
 
 SQRT_HALF = 0.7071067811865476
+NORMAL_DENSITY_AT_0 = 0.3989422804014327
+# Odd polynomial of atanh(erf(x / sqrt 2)), minimax on [0, 6] for the error of x Phi(-x) in units
+# of its own rounding to bfloat16 (of 5e-7 where that is smaller).
+_NORMAL_CDF = (0.79652131, 0.037728466, -0.00046334558, 3.2746634e-06)
 
 # Finite, so that a row that is all padding gives a uniform softmax instead of NaN.
 MASKED_SCORE = -1e30
 
 
+@jax.custom_jvp
 def gelu(x: Array) -> Array:
-    """Exact GELU (Hendrycks and Gimpel 2016), 0.5 x (1 + erf(x / sqrt 2)), in the dtype of `x`.
+    """Exact GELU (Hendrycks and Gimpel 2016), x Phi(x), in the dtype of `x`.
 
-    Equal to `jax.nn.gelu(approximate=False)`, which goes through erfc: on TPU v5e that costs
-    twice the instructions.
+    Computed in float32, for float32 as 0.5 x (1 + erf(x / sqrt 2)): within 5 ulp of x / 2. What is
+    rounded to 16 bits afterwards comes from a shorter function, which before that is within a
+    quarter of an ulp of bfloat16; below -4, where the sum above cancels too, within 5e-7.
     """
-    return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
+    wide = x.astype(jnp.float32)
+    return (wide * _normal_cdf(wide, x.dtype)).astype(x.dtype)
+
+
+@gelu.defjvp
+def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Phi(x) + x phi(x): one exponential, where differentiating Phi's polynomials costs more."""
+    (x,), (tangent,) = primals, tangents
+    wide = x.astype(jnp.float32)
+    density = NORMAL_DENSITY_AT_0 * jnp.exp(-0.5 * wide * wide)
+    slope = _normal_cdf(wide, x.dtype) + wide * density
+    return gelu(x), (tangent.astype(jnp.float32) * slope).astype(tangent.dtype)
+
+
+def _normal_cdf(x: Array, dtype: DTypeLike) -> Array:
+    """Of float32 x, accurate enough for what is then rounded to `dtype`."""
+    if jnp.finfo(dtype).bits > 16:
+        return 0.5 + 0.5 * jax.lax.erf(x * SQRT_HALF)
+    square = x * x
+    first, *others = reversed(_NORMAL_CDF)
+    total = jnp.full_like(x, first)
+    for coefficient in others:
+        total = total * square + coefficient
+    # A TPU has an instruction for tanh; of erf it computes two polynomials and their quotient.
+    return 0.5 + 0.5 * jnp.tanh(x * total)
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from flax import nnx
 
 from jaxbert.nn.config import EncoderConfig
@@ -15,12 +16,42 @@ from jaxbert.nn.numerics import attention_weights, gelu
 CONFIG = EncoderConfig(hidden_size=64, num_attention_heads=1)
 
 
-def test_gelu_is_exact():
-    x = np.linspace(-6, 6, 2001)
-    expected = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
-    np.testing.assert_allclose(gelu(jnp.asarray(x, jnp.float32)), expected, atol=1e-6)
+def test_gelu_of_float32_and_its_slope_are_exact():
+    x = np.linspace(-12, 12, 200_001).astype(np.float32)
+    value, slope = exact_gelu(x)
+    found, found_slope = gelu_and_slope(jnp.asarray(x))
+    assert np.max(np.abs(found - value) / ulp(x / 2, 23)) < 5
+    np.testing.assert_allclose(found_slope, slope, atol=3e-7)
     # The tanh approximation is 5e-4 off: far outside.
-    assert np.abs(np.asarray(jax.nn.gelu(x)) - expected).max() > 1e-4
+    assert np.abs(np.asarray(jax.nn.gelu(x)) - value).max() > 1e-4
+
+
+def test_gelu_of_every_bfloat16_is_the_exact_one_as_rounded():
+    every = (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32)
+    # Subnormal numbers are zero to XLA, and the square of what is larger overflows float32 too.
+    x = every[np.isfinite(every) & ((np.abs(every) > 1e-37) | (every == 0))]
+    value, slope = exact_gelu(x)
+    found, found_slope = gelu_and_slope(jnp.asarray(x, jnp.bfloat16))
+    # Half an ulp is the rounding's.
+    assert np.max((np.abs(found - value) / ulp(value, 7))[x >= -4]) < 0.75
+    assert np.abs(found - value)[x < -4].max() < 5e-7
+    np.testing.assert_array_less(np.abs(found_slope - slope), ulp(slope, 7) / 2 + 2.5e-4)
+
+
+def gelu_and_slope(x: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    value, slope = jax.jit(lambda x: jax.jvp(gelu, (x,), (jnp.ones_like(x),)))(x)
+    return np.asarray(value, np.float64), np.asarray(slope, np.float64)
+
+
+def exact_gelu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = x.astype(np.float64)
+    cdf = scipy.special.ndtr(x)
+    return x * cdf, cdf + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def ulp(x: np.ndarray, mantissa: int) -> np.ndarray:
+    """Of a number with so many bits after the first."""
+    return 2.0 ** (np.floor(np.log2(np.maximum(np.abs(x), 2.0**-126))) - mantissa)
 
 
 def test_gelu_keeps_the_dtype():
