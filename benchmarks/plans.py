@@ -2,16 +2,18 @@
 
     python benchmarks/plans.py [--compile] [--only NAME...] [--topologies v5e:2x4...]
 
-Prints the table of what benchmarks/results/plans.json holds. With --compile, what is missing there
-is compiled first, minutes each, one after another; what is known is kept at once, and the command
-goes on where it was stopped. Needs jaxbert[plan].
+Prints the table of what benchmarks/results/plans.json holds, and puts it into docs/plans.md. With
+--compile, what is missing there is compiled first, minutes each, one after another; what is known
+is kept at once, with the commit that it was compiled with, and the command goes on where it was
+stopped. Needs jaxbert[plan] and git.
 """
 
 import argparse
 import json
 import math
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.planning import plan
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "plans.md"
 RESULTS = ROOT / "benchmarks" / "results" / "plans.json"
 TOPOLOGIES = ("v5e:2x4", "v5e:16x16", "v5p:2x2x2", "v6e:2x4")
 GIB = 2**30
@@ -38,6 +41,7 @@ class Case:
     """Of a chip; None: batch_size is what the configuration says."""
     on_256: tuple[str, ...] = ()
     """Settings on 256 chips, which have no or few rows each."""
+    topologies: tuple[str, ...] = TOPOLOGIES
 
     def words(self, topology: str) -> list[str]:
         """Overrides of the configuration."""
@@ -54,12 +58,17 @@ WHOLE = ("step.accumulation_steps=1",)
 CASES = {
     "BERT-base, phase 1": Case("pretrain/bert_base.yaml", (ONE,)),
     "BERT-base, phase 2": Case("pretrain/bert_base.yaml", (ONE, *AT_512)),
-    "BERT-base, 128 rows a chip": Case("pretrain/bert_base.yaml", (ONE,), 128),
-    "BERT-base, 32 packed rows a chip": Case("pretrain/bert_base.yaml", (ONE, *PACKED), 32),
     "BERT-large, phase 1": Case("pretrain/bert_large.yaml", (ONE,), on_256=WHOLE),
     "BERT-large, phase 2": Case("pretrain/bert_large.yaml", (ONE, *AT_512), on_256=WHOLE),
+    "BERT-base, SQuAD": Case("finetune/squad.yaml", on_256=("batch_size=256",)),
     "DeBERTa-v3-large": Case("finetune/deberta_v3_large.yaml", on_256=("mesh.tensor=4",)),
     "ModernBERT-large": Case("finetune/modernbert_large.yaml", on_256=("mesh.tensor=4",)),
+    "BERT-base, 128 rows a chip": Case(
+        "pretrain/bert_base.yaml", (ONE,), 128, topologies=("v5e:2x4",)
+    ),
+    "BERT-base, 32 packed rows a chip": Case(
+        "pretrain/bert_base.yaml", (ONE, *PACKED), 32, topologies=("v5e:2x4",)
+    ),
 }
 """Phases one by one, so that less is lost where the command is stopped."""
 
@@ -70,16 +79,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--topologies", nargs="+", default=list(TOPOLOGIES))
     arguments = parser.parse_args()
-    wanted = [(name, each) for each in arguments.topologies for name in arguments.only]
+    wanted = [
+        (name, each)
+        for each in arguments.topologies
+        for name in arguments.only
+        if each in CASES[name].topologies
+    ]
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for name, topology in wanted if arguments.compile else ():
         if not is_whole(known.setdefault(name, {}).get(topology, {})):
             known[name][topology] = compiled(CASES[name], topology)
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    report(known)
-    missing = [f"{name} on {each}" for name, each in wanted if each not in known.get(name, {})]
-    if missing:
-        print(f"\nNot compiled yet: {'; '.join(missing)}.")
+    lines = table(known)
+    print("\n".join(lines))
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 def is_whole(found: dict[str, Any]) -> bool:
@@ -94,47 +107,80 @@ def compiled(case: Case, topology: str) -> dict[str, Any]:
     words = case.words(topology)
     print(f"{topology} {case.config} {' '.join(words)}", file=sys.stderr, flush=True)
     kind = Pretrain if case.config.startswith("pretrain/") else Finetune
-    config = load_config(kind, ROOT / "configs" / case.config, words)
+    config, commit = load_config(kind, ROOT / "configs" / case.config, words), current_commit()
     try:
         found = plan(config, topology)
     except UserError as error:
-        return {"settings": words, "refused": str(error)}
+        return {"settings": words, "commit": commit, "refused": str(error)}
     phases = []
     for phase in found.phases:
         figures = {name: figure.value for name, figure in phase.figures.items()}
         phases.append({**asdict(phase), "figures": figures, "most_expensive": []})
-    return {"settings": words, "versions": found.versions, "phases": phases}
+    return {
+        "settings": words,
+        "commit": commit,
+        "versions": found.versions,
+        "phases": phases,
+    }
 
 
-def report(known: dict[str, Any]) -> None:
-    """A Markdown table."""
-    print(
-        "| configuration | TPU | rows x tokens of a chip | fits | GiB of a chip | executed / model "
-        "FLOPs | step, ms | tokens/s | settings added |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for line in _lines(known):
-        print(line)
+def current_commit() -> str:
+    """Of this working tree, with a `+` where the code differs from it."""
+
+    def git(*words: str) -> str:
+        found = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return found.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "jaxbert", "configs")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
-def _lines(known: dict[str, Any]) -> Iterator[str]:
-    for name, by_topology in known.items():
-        for topology, found in by_topology.items():
+def table(known: dict[str, Any]) -> list[str]:
+    """Lines of Markdown."""
+    names = ("configuration", "TPU", "rows x tokens of a chip", "fits", "GiB of a chip")
+    names += ("executed / model FLOPs", "step, ms", "tokens/s", "MFU", "settings added", "commit")
+    lines = [_row(names), _row(["---"] * len(names))]
+    for name, case in CASES.items():
+        for topology in case.topologies:
+            found = known.get(name, {}).get(topology, {})
+            added = [" ".join(found.get("settings", ())), found.get("commit", "")]
+            if not found.get("phases"):
+                said = f"refused: {found['refused']}" if found else "not compiled yet"
+                lines.append(_row([name, topology, "", said, *[""] * (len(names) - 6), *added]))
             for phase in found.get("phases", ()):
-                yield _line(name, topology, phase, found["settings"])
+                lines.append(_row([name, topology, *_cells(phase), *added]))
+    return lines
 
 
-def _line(name: str, topology: str, phase: dict[str, Any], settings: list[str]) -> str:
+def _cells(phase: dict[str, Any]) -> list[str]:
     figures = phase["figures"]
     needed = figures.get("peak_memory", figures.get("temporaries", math.nan)) / GIB
-    cells = [name, topology, f"{phase['rows']} x {phase['tokens']}"]
-    cells += ["yes" if phase["fits"] else "**no**"]
-    cells += [f"{needed:.1f} of {figures['memory'] / GIB:.1f}"]
-    for key, shown in (("flops_ratio", "{:.3f}"), ("step_time", "{:.1f}")):
-        scale = 1000 if key == "step_time" else 1
-        cells.append(shown.format(figures[key] * scale) if key in figures else "")
-    cells.append(f"{figures['tokens_per_second']:,.0f}" if "step_time" in figures else "")
-    return f"| {' | '.join(cells)} | {' '.join(settings)} |"
+    shown = (
+        ("flops_ratio", 1, "{:.3f}"),
+        ("step_time", 1000, "{:.1f}"),
+        ("tokens_per_second", 1, "{:,.0f}"),
+        ("model_flops_utilization", 100, "{:.0f} %"),
+    )
+    return [
+        f"{phase['rows']} x {phase['tokens']}",
+        "yes" if phase["fits"] else "**no**",
+        f"{needed:.1f} of {figures['memory'] / GIB:.1f}",
+        *(form.format(figures[key] * by) if key in figures else "" for key, by, form in shown),
+    ]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def with_table(page: str, lines: list[str]) -> str:
+    """The page with these lines in the place of its one table."""
+    rows = page.splitlines()
+    first = next(number for number, row in enumerate(rows) if row.startswith("|"))
+    rest = [row for row in rows[first:] if not row.startswith("|")]
+    return "\n".join([*rows[:first], *lines, *rest]) + "\n"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def print_plan(plan: Plan) -> None:
     for assumption in plan.assumptions:
         console.print(f"assumed: {assumption}", highlight=False)
     for phase in plan.phases:
-        _print_phase(console, phase)
+        _print_phase(console, phase, plan.how)
     if plan.totals:
         _print_figures(console, plan.totals)
 
@@ -58,6 +58,8 @@ def value(figure: Figure) -> str:
     """A number for people, with its unit."""
     if figure.unit == "share":
         return f"{figure.value:.3f}"
+    if figure.unit == "money":
+        return f"{figure.value:,.2f}"
     for scale, name in _SCALES.get(figure.unit, ()):
         if figure.value >= scale:
             return f"{figure.value / scale:,.2f} {name}"
@@ -65,13 +67,23 @@ def value(figure: Figure) -> str:
     return f"{figure.value:,.{places}f} {figure.unit}"
 
 
-def _print_phase(console: Console, phase: PhaseReport) -> None:
+def _verdict(phase: PhaseReport) -> str:
+    words = "fits" if phase.fits else "does not fit"
+    if "peak_memory" in phase.figures:
+        needed, memory = (value(phase.figures[name]) for name in ("peak_memory", "memory"))
+        words += f", {needed} of {memory}"
+    if "step_time" in phase.figures:
+        words += f"; about {value(phase.figures['step_time'])} a step, an estimate"
+    return words
+
+
+def _print_phase(console: Console, phase: PhaseReport, how: dict[str, str]) -> None:
     mesh = " ".join(f"{axis}={size}" for axis, size in phase.mesh.items() if size > 1) or "1 device"
     steps = "" if phase.num_steps is None else f", {phase.num_steps:,} steps"
     console.print(
         f"\nfrom step {phase.first_step:,}{steps}: {phase.batch_size:,} rows of {phase.tokens} "
         f"tokens, {phase.rows} a chip and microbatch; {mesh}; "
-        f"{'fits' if phase.fits else 'does not fit'}",
+        f"{_verdict(phase)}",
         highlight=False,
     )
     for note in phase.notes:
@@ -79,16 +91,20 @@ def _print_phase(console: Console, phase: PhaseReport) -> None:
     _print_figures(console, phase.figures)
     if phase.collectives:
         table = Table("exchange", "along", "times", "bytes", "sent by a chip")
+        table.caption = how["collectives"]
         for each in phase.collectives:
             sizes = (value(Figure(size, "bytes", "")) for size in (each.num_bytes, each.sent_bytes))
             table.add_row(each.kind, " + ".join(each.axes), f"{each.count:g}", *sizes)
         console.print(table)
     if phase.most_expensive:
-        table = Table("most estimated cycles", "pass", "times", "share", "operation")
-        total = phase.figures["estimated_cycles"].value
+        table = Table("most estimated cycles", "called by", "pass", "times", "share", "operation")
+        table.caption = how["most_expensive"]
+        names = ("estimated_cycles", "kernel_cycles")
+        total = sum(phase.figures[name].value for name in names if name in phase.figures)
         for operation in phase.most_expensive:
             table.add_row(
                 operation.source or "unknown",
+                operation.caller,
                 operation.pass_,
                 f"{operation.count:g}",
                 f"{operation.cycles / total:.1%}",

@@ -91,6 +91,6 @@ def totals(
     found = {"hours": Figure(hours, "hours", how)}
     if price_per_chip_hour is not None:
         cost = hours * num_chips * price_per_chip_hour
-        how = f"hours x {num_chips} chips x {price_per_chip_hour:g}"
+        how = f"hours x {num_chips} chips x {price_per_chip_hour:g}, in the currency of the price"
         found["cost"] = Figure(cost, "money", how)
     return found

@@ -5,6 +5,13 @@ from dataclasses import dataclass, field
 from jaxbert.plan.collectives import Collective
 from jaxbert.plan.sources import Operation
 
+HOW = {
+    "collectives": "the compiled text, loops as often as they run; bytes of the whole arrays, and "
+    "what a chip sends of them at least",
+    "most_expensive": "estimated_cycles, of Pallas kernels kernel_cycles, by the line of source "
+    "code; without collectives and random bits",
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -49,6 +56,8 @@ class Plan:
     phases: list[PhaseReport]
     totals: dict[str, Figure] = field(default_factory=dict)
     """Of all phases and chips."""
+    how: dict[str, str] = field(default_factory=lambda: dict(HOW))
+    """Where the entries of `collectives` and `most_expensive` come from."""
 
     @property
     def fits(self) -> bool:

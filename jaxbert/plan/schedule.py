@@ -35,6 +35,8 @@ class Schedule:
     bundles: float
     pallas: float
     """Those of Pallas kernels among them."""
+    kernels: dict[str, float]
+    """Instruction -> bundles of one call, of every Pallas kernel."""
     missing: tuple[str, ...]
     """Fusions and kernels that were not written down, and count nothing."""
     missing_pallas: tuple[str, ...]
@@ -52,7 +54,7 @@ def schedule_of(program: Program, directory: Path) -> Schedule:
         for computation, instruction, _ in program.scheduled()
         if instruction.name in own
     }
-    total, pallas = 0.0, 0.0
+    total, pallas, kernels = 0.0, 0.0, dict[str, float]()
     missing: dict[bool, list[str]] = {False: [], True: []}
     for computation, instruction, times in program.scheduled():
         if instruction.opcode.removesuffix("-start") in KINDS:
@@ -63,10 +65,13 @@ def schedule_of(program: Program, directory: Path) -> Schedule:
             bundles = alike.get(_likeness(program, computation, instruction))
         if bundles is not None:
             total += times * bundles
-            pallas += times * bundles * is_pallas
+            if is_pallas:
+                pallas += times * bundles
+                kernels[instruction.name] = bundles
         elif is_pallas or instruction.opcode == "fusion":
             missing[is_pallas].append(instruction.name)
-    return Schedule(total, pallas, tuple(missing[False] + missing[True]), tuple(missing[True]))
+    unpriced = tuple(missing[True])
+    return Schedule(total, pallas, kernels, (*missing[False], *unpriced), unpriced)
 
 
 def bundles_of(text: str) -> float:

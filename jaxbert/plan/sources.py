@@ -2,12 +2,15 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from jaxbert.plan.hlo import Instruction, Program
 
 _PACKAGE = "/jaxbert/"
+# It only compiles what these lines lead to.
+_PLAN = "jaxbert/plan/"
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,9 @@ class Operation:
     """What one source line costs in one direction."""
 
     source: str
-    """`jaxbert/nn/mlp.py:30`; empty: the compiler does not say."""
+    """`jaxbert/nn/linear.py:39`; empty: the compiler does not say."""
+    caller: str
+    """`jaxbert/nn/mlp.py:31`, the line of another file that led there; empty: none is known."""
     pass_: str
     """forward, backward, or update (what is not part of the gradient)."""
     op_name: str
@@ -30,11 +35,13 @@ class StackFrames:
 
     text: str
 
-    def source(self, instruction: Instruction) -> str:
-        """The innermost line of this package, or else of whatever there is."""
+    def source(self, instruction: Instruction) -> tuple[str, str]:
+        """The innermost line of this package, or else of whatever there is; and its caller's."""
         lines = self._lines(instruction)
-        own = [line for line in lines if line.startswith(_PACKAGE[1:])]
-        return (own or lines or [""])[0]
+        own = [line for line in lines if line.startswith(_PACKAGE[1:]) and _PLAN not in line]
+        source = (own or lines or [""])[0]
+        outer = (line for line in own if _file(line) != _file(source))
+        return source, next(outer, "")
 
     def _lines(self, instruction: Instruction) -> list[str]:
         """From the innermost outwards."""
@@ -77,21 +84,22 @@ class StackFrames:
         return "" if found is None else found.group(1)
 
 
-def most_expensive(program: Program, number: int) -> list[Operation]:
-    """Source lines by the estimated cycles of the fusions that come from them."""
+def most_expensive(program: Program, kernels: Mapping[str, float], number: int) -> list[Operation]:
+    """Source lines by the estimated cycles of the fusions that come from them.
+
+    `kernels`: instruction -> cycles of those that the cost model says nothing of.
+    """
     frames = StackFrames(program.text)
-    totals: dict[tuple[str, str], list[tuple[float, float, str]]] = defaultdict(list)
+    totals: dict[tuple[str, str, str], list[tuple[float, float, str]]] = defaultdict(list)
     for _, instruction, times in program.scheduled():
-        cycles = instruction.estimated_cycles
+        cycles = kernels.get(instruction.name, instruction.estimated_cycles)
         if cycles is not None:
             origin = _origin(program, instruction)
-            key = (frames.source(origin), _pass(origin.op_name))
+            key = (*frames.source(origin), _pass(origin.op_name))
             totals[key].append((cycles * times, times, origin.op_name))
     operations = [
-        Operation(
-            source, pass_, max(parts)[2], sum(p[1] for p in parts), sum(part[0] for part in parts)
-        )
-        for (source, pass_), parts in totals.items()
+        Operation(*key, max(parts)[2], sum(part[1] for part in parts), sum(p[0] for p in parts))
+        for key, parts in totals.items()
     ]
     return sorted(operations, key=lambda operation: -operation.cycles)[:number]
 
@@ -108,6 +116,10 @@ def _pass(op_name: str) -> str:
     if "transpose(" in op_name:
         return "backward"
     return "forward" if "jvp(" in op_name else "update"
+
+
+def _file(line: str) -> str:
+    return line.partition(":")[0]
 
 
 def _shown(file: str, line: str) -> str:

@@ -119,7 +119,7 @@ def _with_program(
         report,
         figures=figures | time_figures(figures, collectives, topology, tokens=tokens),
         collectives=collectives,
-        most_expensive=most_expensive(program, _SHOWN),
+        most_expensive=most_expensive(program, schedule.kernels, _SHOWN),
         notes=measure.notes(program, schedule),
     )
 

@@ -78,6 +78,7 @@ def test_kernels_that_are_alike_are_written_once_and_exchanges_left_out(tmp_path
     (tmp_path / "17-TLP-01-final_bundles.txt").write_text(HEAD + NESTED, encoding="utf-8")
     found = schedule_of(Program.parse(PROGRAM), tmp_path)
     assert (found.bundles, found.pallas) == (2 * 3 + 2 * 32, 2 * 32)
+    assert found.kernels == {"splash.1": 32, "splash.2": 32}
     assert (found.missing, found.missing_pallas) == (("fusion.3",), ())
 
 
