@@ -18,7 +18,7 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.fit import Data, Evaluation, Trainee
+from jaxbert.experiment.fit import Data, Trainee
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
@@ -113,20 +113,20 @@ def _with_features(
     is_vector: bool,
 ) -> Data:
     [phase] = data.train.phases
-    rows, held_out = phase.rows, data.evaluation
+    rows = phase.rows
     assert isinstance(rows, LabelledRows)
     table = with_features(rows.examples, rows.length)
     length = 1 if is_vector else rows.length
     stream = Stream([Phase(LabelledRows(table, seed=rows.seed, length=length), phase.batch_size)])
-    evaluation: Evaluation | None = None
-    if held_out is not None:
+    sets = {}
+    for name, held_out in data.held_out.items():
         assert isinstance(held_out.rows, BucketedRows)
         longest = int(held_out.rows.lengths[-1])
         table = with_features(held_out.rows.examples, longest)
         width, size = 1 if is_vector else longest, settings.rows_per_evaluation()
         buckets = BucketedRows(table, batch_size=size, longest=width)
-        evaluation = replace(held_out, rows=buckets)
-    return replace(data, train=stream, evaluation=evaluation)
+        sets[name] = replace(held_out, rows=buckets)
+    return replace(data, train=stream, held_out=sets)
 
 
 def _compute(

@@ -1,7 +1,7 @@
 """Fine-tuning: a model and labelled data in, a run directory out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,15 +19,15 @@ from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import MakeParams, read, reinitialized
 from jaxbert.experiment.recipes import check_recipe
+from jaxbert.experiment.report import write_report
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.experiment.tuning import tuned
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
-from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
+from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningExamples
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
@@ -70,7 +70,8 @@ class Finetune(TrainingSettings):
     """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
 
     For question answering also SQuAD's JSON, for tagging CoNLL's columns and CoNLL-U."""
-    validation: str | None = None
+    validation: str | dict[str, str] | None = None
+    """Evaluated during training; several by name, which goes before the metrics of each."""
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
     """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
     packing: bool = False
@@ -105,9 +106,19 @@ class Finetune(TrainingSettings):
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
         )
-        if is_tuned and self.validation is None:
-            raise UserError("task.threshold=tuned needs validation data, there is none")
+        if is_tuned and len(self.validation_sets) != 1:
+            number = len(self.validation_sets) or "none"
+            raise UserError(
+                f"task.threshold=tuned needs validation data of one set, there is {number}"
+            )
         check_recipe(self.recipe)
+
+    @property
+    def validation_sets(self) -> dict[str, str]:
+        """By name; a single one is called ""."""
+        if isinstance(self.validation, dict):
+            return self.validation
+        return {} if self.validation is None else {"": self.validation}
 
     @property
     def reading(self) -> Reading:
@@ -144,10 +155,11 @@ def finetune(
     tokenizer = load_tokenizer(loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     config = _with_length(config, task, train, loaded, tokenizer)
-    validation = None
-    if config.validation is not None:
-        validation = tuple(section.read(config.validation, labelled=True))
-    data = training_data(
+    validation = {
+        name: tuple(section.read(spec, labelled=True))
+        for name, spec in config.validation_sets.items()
+    }
+    data, examples = training_data(
         task,
         train,
         validation,
@@ -181,14 +193,26 @@ def finetune(
         profile=profile,
         quiet=quiet,
     )
-    if fitted.params is not None:
+    if (params := fitted.params) is not None:
         described = f"{config.train}: {len(train)} rows"
-        made = TrainedModel(fitted.params | frozen, loaded.config, task.head)
-        if data.evaluation is not None:
-            made, figures = tuned(made, task, data.evaluation, config)
-            fitted = replace(fitted, results=fitted.results | figures)
+        head, figures = _tuned(task.head, examples, fitted.outputs)
+        fitted = replace(fitted, results=fitted.results | figures)
+        made = TrainedModel(params | frozen, loaded.config, head)
         write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
+        tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
+        write_report(run, fitted.results, data.notes, tables)
     return fitted
+
+
+def _tuned(
+    head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, Any]
+) -> tuple[Head, dict[str, float]]:
+    """The head as validation data fix it, and `eval_tuned_...`: its metrics."""
+    for name, found in examples.items():
+        if isinstance(found, TuningExamples) and found.tunes:
+            task, metrics = found.tuned(outputs[name])
+            return task.head, {f"eval_tuned_{key}": value for key, value in metrics.items()}
+    return head, {}
 
 
 def _trainee(

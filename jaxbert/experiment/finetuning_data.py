@@ -12,15 +12,16 @@ from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.stream import Phase, Stream
-from jaxbert.experiment.fit import Data, Evaluation
-from jaxbert.tasks.finetuning import LabelledTask, NotedExamples, TuningExamples
+from jaxbert.experiment.fit import Data
+from jaxbert.experiment.held_out import Evaluation
+from jaxbert.tasks.finetuning import Examples, LabelledTask, NotedExamples
 from jaxbert.text.tokenizer import Tokenizer
 
 
 def training_data(
     task: LabelledTask,
     train: Sequence[Any],
-    validation: Sequence[Any] | None,
+    validation: Mapping[str, Sequence[Any]],
     tokenizer: Tokenizer,
     reading: Reading,
     *,
@@ -28,8 +29,8 @@ def training_data(
     batch_size: int,
     evaluation_batch_size: int,
     seed: int,
-) -> Data:
-    """Batches of the training records, and the rows of the validation records."""
+) -> tuple[Data, dict[str, Examples]]:
+    """Batches of the training records, rows of the validation records, and these as examples."""
     found = task.examples(train, tokenizer, reading, labelled=True)
     table = encoded(found.features, task, tokenizer)
     fingerprint, length = _fingerprint(found.features), reading.max_seq_length
@@ -41,19 +42,20 @@ def training_data(
     stream = Stream([Phase(rows, batch_size)])
     notes = [f"training: {_described(rows)}"]
     notes += found.notes if isinstance(found, NotedExamples) else ()
-    if validation is None:
-        return Data(stream, None, fingerprint, tuple(notes))
-    found = task.examples(validation, tokenizer, reading, labelled=True)
-    table = encoded(found.features, task, tokenizer)
-    held_out: BucketedRows | PackedLabelledRows
-    if packing:
-        held_out = PackedLabelledRows(table, seed=seed, length=length)
-    else:
-        held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
-    notes.append(f"evaluation: {_described(held_out)}")
-    fingerprint = f"{fingerprint} {_fingerprint(found.features)}"
-    tune = found.tuned if isinstance(found, TuningExamples) and found.tunes else None
-    return Data(stream, Evaluation(held_out, found.metrics, tune), fingerprint, tuple(notes))
+    examples, sets = {}, {}
+    for name, records in validation.items():
+        judged = task.examples(records, tokenizer, reading, labelled=True)
+        table = encoded(judged.features, task, tokenizer)
+        held_out: BucketedRows | PackedLabelledRows
+        if packing:
+            held_out = PackedLabelledRows(table, seed=seed, length=length)
+        else:
+            held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
+        notes.append(f"{name or 'evaluation'}: {_described(held_out)}")
+        fingerprint = f"{fingerprint} {_fingerprint(judged.features)}"
+        examples[name] = judged
+        sets[name] = Evaluation(held_out, judged.metrics, is_reported=True)
+    return Data(stream, sets, fingerprint, tuple(notes)), examples
 
 
 def encoded(

@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import jax
@@ -17,9 +16,10 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
-from jaxbert.data.stream import EvaluationRows, Stream, evaluation_batches
+from jaxbert.data.stream import Stream
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_same_run, check_training
+from jaxbert.experiment.held_out import Evaluation, HeldOut
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.run_directory import RunDirectory
@@ -36,7 +36,6 @@ from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
-from jaxbert.training.evaluation import Metrics, evaluate
 from jaxbert.training.flops import share_computed, train_flops
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
@@ -57,21 +56,12 @@ from jaxbert.typing import HostBatch, Params
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Rows that are not trained on, and what they are judged by."""
-
-    rows: EvaluationRows
-    metrics: Metrics
-    tune: Callable[[Mapping[str, Any]], tuple[Task, dict[str, float]]] | None = None
-    """From their outputs, what is exported of the task after training, and its metrics."""
-
-
-@dataclass(frozen=True)
 class Data:
     """What a run trains and is evaluated on."""
 
     train: Stream
-    evaluation: Evaluation | None
+    held_out: Mapping[str, Evaluation]
+    """By the name that goes before their metrics; a single one is called ""."""
     fingerprint: str
     """Changes when the data changes: a run never continues on other data."""
     notes: tuple[str, ...] = ()
@@ -121,6 +111,8 @@ class Fitted:
     `train_loss` is the mean of the last 100 logged losses; `train_runtime` the seconds of the
     process that ended the run.
     """
+    outputs: Mapping[str, Any]
+    """What `params` give for the held-out rows that are reported, as `predict` gives it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +150,7 @@ def fit(
             encoder,
             mesh,
             [phase.batch_size for phase in data.train.phases],
-            has_validation=data.evaluation is not None,
+            has_validation=bool(data.held_out),
         )
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     check_same_run(settings, data.fingerprint)
@@ -203,20 +195,25 @@ def _fit(
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
-        loop = _loop(job, phases, state.params, checkpoints, log, progress, ledger, profile)
+        held_out = _held_out(job, state.params)
+        loop = _loop(job, phases, held_out, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
         with ledger.spent("save"):
             checkpoints.wait()
         last_step, best = int(state.step), checkpoints.best_step(scores(loop))
-        if outcome != "preempted" and best is not None and best != last_step:
+        is_best = best is None or best == last_step
+        if outcome != "preempted" and best is not None and not is_best:
             # Two states may be more than the devices hold.
             del state
             state = _restore(job, checkpoints, best, phases)
+        outputs = {}
+        if outcome != "preempted" and held_out is not None:
+            outputs = held_out.outputs(state.params, known=is_best)
     results = _results(log, int(state.step), time.perf_counter() - started)
     if last_step == first_step:
         results |= in_first(lambda: _first_runtime(job.run))
     exported = None if outcome == "preempted" else to_first(state.params)
-    return Fitted(exported, outcome, int(state.step), results)
+    return Fitted(exported, outcome, int(state.step), results, outputs)
 
 
 def training_phases(
@@ -275,7 +272,7 @@ def _described(phases: Sequence[TrainingPhase]) -> list[str]:
 def _loop(
     job: _Job,
     phases: Sequence[TrainingPhase],
-    params: Params,
+    held_out: HeldOut | None,
     checkpoints: Checkpoints,
     log: MetricLog,
     progress: TrainingProgress,
@@ -290,7 +287,7 @@ def _loop(
         accumulation_steps=settings.step.accumulation_steps,
         phases=phases,
         batches=partial(iterate, _rows_of(job)),
-        evaluate=_evaluator(job, params),
+        evaluate=held_out,
         checkpoints=checkpoints,
         run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
         log=log,
@@ -318,33 +315,17 @@ def _rows_of(job: _Job) -> Callable[[int], HostBatch]:
     return lambda step: stream.some(step, placement.numbers(stream.phase(step).batch_size))
 
 
-def _evaluator(job: _Job, params: Params) -> Callable[[Params], dict[str, float] | None] | None:
-    held_out = job.data.evaluation
-    if held_out is None:
+def _held_out(job: _Job, params: Params) -> HeldOut | None:
+    """Raises UserError for a checkpoint.metric that evaluation does not give."""
+    if not job.data.held_out:
         return None
-    batch_size = job.settings.rows_per_evaluation()
-    numbers = RowPlacement(job.mesh).numbers(batch_size)
-    batches = partial(evaluation_batches, held_out.rows, batch_size, numbers)
     step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
+    batch_size = job.settings.rows_per_evaluation()
+    held_out = HeldOut(job.data.held_out, step, batch_size, job.mesh, job.interrupted)
     if (metric := job.settings.checkpoint.metric) is not None:
         # A misspelt name should not be found out after the first hours of training.
-        metrics = evaluate(step, params, islice(batches(), 1), held_out.metrics, job.mesh)
-        check_is_metric(metric, metrics)
-
-    def run_evaluation(params: Params) -> dict[str, float] | None:
-        until = _until(batches(), job.interrupted)
-        metrics = evaluate(step, params, until, held_out.metrics, job.mesh)
-        return None if job.interrupted() else metrics
-
-    return run_evaluation
-
-
-def _until(batches: Iterable[HostBatch], interrupted: Callable[[], bool]) -> Iterator[HostBatch]:
-    """The batches up to an interruption; at least one, so that there is something to divide."""
-    for batch in batches:
-        yield batch
-        if interrupted():
-            return
+        check_is_metric(metric, held_out.metric_names(params))
+    return held_out
 
 
 def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:

@@ -15,7 +15,8 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length, check_vocabulary
-from jaxbert.experiment.fit import Data, Evaluation, Fitted, Trainee, fit
+from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
     Objective,
@@ -108,12 +109,12 @@ def pretrain(
     for _, _, phase in phases:
         check_length("max_seq_length", phase.max_seq_length, job.encoder)
     evaluated = phases[-1][2]
-    evaluation = None
+    held_out = {}
     if evaluated.validation_fraction:
-        evaluation = Evaluation(evaluation_rows(stores, evaluated), job.task.metrics)
+        held_out[""] = Evaluation(evaluation_rows(stores, evaluated), job.task.metrics)
     data = Data(
         train=training_stream(stores, phases, config.seed),
-        evaluation=evaluation,
+        held_out=held_out,
         fingerprint=data_fingerprint(stores, config.data),
     )
     run = open_run(run_path, config)

@@ -56,6 +56,11 @@ class RunDirectory:
         return self.path / "all_results.json"
 
     @property
+    def report(self) -> Path:
+        """What a person reads of the run: figures, data, breakdowns, mistakes."""
+        return self.path / "report.md"
+
+    @property
     def loss_curve(self) -> Path:
         """The loss curve as a picture."""
         return self.path / "loss.png"

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from jaxbert.families import family_of
+from jaxbert.hub.markdown import table
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
@@ -53,8 +54,10 @@ def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "tra
         card.description,
         f"## Architecture\n\n{_architecture(config, head)}",
         f"## Data\n\n{card.data}" if card.data else "",
-        f"## Results\n\n{_table('metric', card.metrics)}" if card.metrics else "",
-        f"## Training\n\n{_table('option', _flat(card.training))}" if card.training else "",
+        f"## Results\n\n{table(('metric', 'value'), card.metrics.items())}" if card.metrics else "",
+        f"## Training\n\n{table(('option', 'value'), _flat(card.training).items())}"
+        if card.training
+        else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -85,14 +88,6 @@ def _architecture(config: EncoderConfig, head: Head) -> str:
     if head.labels:
         text += f" Labels: {', '.join(f'`{label}`' for label in head.labels)}."
     return text
-
-
-def _table(title: str, rows: Mapping[str, Any]) -> str:
-    lines = [f"| {title} | value |", "|---|---|"]
-    for key, value in rows.items():
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        lines.append(f"| {key} | {text.replace('|', '&#124;')} |")
-    return "\n".join(lines)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.nn.head import Head
+from jaxbert.tasks.tables import Table
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer
 
@@ -43,6 +44,9 @@ class Examples(Protocol):
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """What a user reads, an object a record and in their order, from the rows of all."""
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """What a report shows beside the metrics: breakdowns, and the worst mistakes."""
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import label_matrix
 from jaxbert.tasks.losses import binary_cross_entropies
 from jaxbert.tasks.sentences import Sentences
-from jaxbert.tasks.target import Outputs
+from jaxbert.tasks.tables import MANY, Table, precision_recall_f1
+from jaxbert.tasks.target import Mistake, Outputs
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.typing import Array, Batch
 
@@ -32,6 +33,7 @@ class MultiLabel:
     """A label is predicted where its probability is at least this; None: 0.5."""
     problem_type: ProblemType = "multi_label_classification"
     brings_logits: bool = True
+    measure: str = "loss"
 
     @property
     def column(self) -> Column:
@@ -77,6 +79,39 @@ class MultiLabel:
                 "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
             }
 
+    def tables(self, labels: np.ndarray, outputs: Outputs) -> tuple[Table, ...]:
+        """Labels; of more than `MANY` those that cost the most mistakes."""
+        true, predicted = labels > 0.5, self._predicted(_probabilities(outputs))
+        there, given, right = (x.sum(axis=0) for x in (true, predicted, true & predicted))
+        scores, size = precision_recall_f1(right, given, there), len(self.labels)
+        thresholds = np.broadcast_to(self._threshold, size)
+        costs = (true != predicted).sum(axis=0)
+        chosen = np.argsort(-costs, kind="stable")[:MANY] if size > MANY else np.arange(size)
+        rows = tuple(
+            (
+                self.labels[place],
+                int(there[place]),
+                *scores[place].tolist(),
+                float(thresholds[place]),
+            )
+            for place in chosen.tolist()
+        )
+        title = "Labels" if size <= MANY else f"The {MANY} labels of {size:,} with most mistakes"
+        return (Table(title, ("label", "texts", "precision", "recall", "F1", "threshold"), rows),)
+
+    def mistakes(self, labels: np.ndarray, outputs: Outputs) -> Iterator[Mistake]:
+        """Texts by their number of wrong labels, then by their loss."""
+        true, predicted = labels > 0.5, self._predicted(_probabilities(outputs))
+        number = (true != predicted).sum(axis=-1)
+        losses = np.mean(np.logaddexp(0.0, outputs["logits"]) - labels * outputs["logits"], axis=-1)
+        for place in np.lexsort((-losses, -number)).tolist():
+            if number[place]:
+                names = (self._names(flags[place]) for flags in (true, predicted))
+                yield place, *names, float(losses[place])
+
+    def _names(self, flags: np.ndarray) -> str:
+        return ", ".join(self.labels[place] for place in np.flatnonzero(flags))
+
     def notes(self, labels: np.ndarray) -> tuple[str, ...]:
         """Labels a text, the rarest, and texts without any."""
         counts = labels.sum(axis=0, dtype=np.int64)
@@ -93,7 +128,12 @@ class MultiLabel:
         return replace(self, thresholds=tuple(found.tolist()))
 
     def _predicted(self, probabilities: np.ndarray) -> np.ndarray:
-        return probabilities >= (0.5 if self.thresholds is None else np.array(self.thresholds))
+        return probabilities >= self._threshold
+
+    @property
+    def _threshold(self) -> np.ndarray:
+        """[] or [labels]"""
+        return np.array(0.5 if self.thresholds is None else self.thresholds)
 
 
 def _probabilities(outputs: Outputs) -> np.ndarray:

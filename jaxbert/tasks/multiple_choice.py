@@ -19,6 +19,7 @@ from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.losses import cross_entropies, label_count
 from jaxbert.tasks.sentences import text_of
+from jaxbert.tasks.tables import Table, class_table, mistakes
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
@@ -150,7 +151,7 @@ class MultipleChoice(LabelledTask):
         is_there = np.arange(most) < counts[:, None]
         text_ids = np.full(is_there.shape, -1, np.int32)
         text_ids[is_there] = np.arange(len(choices))
-        return EncodedQuestions(_spread(encoded, text_ids), text_ids, labels)
+        return EncodedQuestions(questions, _spread(encoded, text_ids), text_ids, labels)
 
     def _label(self, question: "Question") -> int:
         """The number of the right choice."""
@@ -189,6 +190,7 @@ class Question:
 class EncodedQuestions:
     """Examples of `MultipleChoice`."""
 
+    questions: Sequence[Question]
     encoded: Mapping[str, Any]
     text_ids: np.ndarray
     """int32 [questions, choices]"""
@@ -204,18 +206,41 @@ class EncodedQuestions:
     def metrics(self, means: dict[str, float], rows: Rows) -> dict[str, float]:
         """Loss and accuracy."""
         assert self.labels is not None
-        is_there = self.text_ids[rows["row_ids"]] >= 0
-        found = np.where(is_there, rows["logits"], -np.inf).argmax(axis=-1)
+        found = self._logits(rows).argmax(axis=-1)
         return means | {"accuracy": accuracy(self.labels[rows["row_ids"]], found)}
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`choice`, from 0 on, and `probabilities` of the choices that the record has."""
-        for logits, ids in zip(rows["logits"].astype(np.float64), self.text_ids, strict=True):
-            probabilities = scipy.special.softmax(logits[ids >= 0])
+        for logits in self._logits(rows):
+            probabilities = scipy.special.softmax(logits[np.isfinite(logits)])
             yield {
                 "choice": int(probabilities.argmax()),
                 "probabilities": [float(probability) for probability in probabilities],
             }
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """Choices by their place, and the wrong ones that the model is surest of."""
+        assert self.labels is not None
+        labels = self.labels[rows["row_ids"]]
+        probabilities = scipy.special.softmax(self._logits(rows), axis=-1)
+        found, highest = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
+        places = [str(place) for place in range(probabilities.shape[-1])]
+        wrong = np.flatnonzero(found != labels)
+        surest = wrong[np.argsort(-highest[wrong], kind="stable")].tolist()
+
+        def shown(row: int) -> tuple[str, str, str, str, float]:
+            question = self.questions[int(rows["row_ids"][row])]
+            expected, given = (question.choices[int(place[row])] for place in (labels, found))
+            place = f"{question.row.file}:{question.row.line}"
+            return place, question.context, expected, given, float(highest[row])
+
+        columns = ("row", "context", "expected", "predicted", "probability")
+        return class_table(labels, found, places), mistakes(columns, map(shown, surest))
+
+    def _logits(self, rows: Rows) -> np.ndarray:
+        """float64 [questions, choices], -inf for choices that are not there."""
+        is_there = self.text_ids[rows["row_ids"]] >= 0
+        return np.where(is_there, rows["logits"].astype(np.float64), -np.inf)
 
 
 def _question(row: Row, columns: ChoiceColumns) -> Question:

@@ -21,6 +21,8 @@ from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.answer_spans import ContextTokens, Spans, best_spans
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.losses import IGNORED, cross_entropies
+from jaxbert.tasks.question_tables import question_tables
+from jaxbert.tasks.tables import Table
 from jaxbert.text.encoded_text import EncodedText
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
@@ -199,6 +201,11 @@ class AskedQuestions:
                     for (start, end), probability in places
                 ]
             }
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """Scores by what questions ask for, and the questions answered worst."""
+        answered = self._answered(rows)
+        return question_tables((question, self._given(question, s)) for question, s in answered)
 
     def _answered(self, rows: Rows) -> Iterator[tuple[Question, Spans]]:
         """Questions that have rows, and their best answers."""

@@ -12,7 +12,8 @@ from jaxbert.nn.head import ProblemType
 from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import Sentences
-from jaxbert.tasks.target import Outputs
+from jaxbert.tasks.tables import Table
+from jaxbert.tasks.target import Mistake, Outputs
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.typing import Array, Batch
 
@@ -25,6 +26,7 @@ class Regression:
     problem_type: ProblemType = "regression"
     thresholds: None = None
     brings_logits: bool = True
+    measure: str = "difference"
 
     @property
     def column(self) -> Column:
@@ -68,6 +70,20 @@ class Regression:
         """The predicted `value`."""
         for value in outputs["logits"][:, 0].tolist():
             yield {"value": value}
+
+    def tables(self, labels: np.ndarray, outputs: Outputs) -> tuple[Table, ...]:
+        """How large the differences are."""
+        errors = np.abs(outputs["logits"][:, 0].astype(np.float64) - labels)
+        shares = (0.5, 0.9, 0.99) if len(errors) else ()
+        rows = tuple((f"{share:.0%}", float(np.quantile(errors, share))) for share in shares)
+        return (Table("Differences", ("of the texts", "at most"), rows),)
+
+    def mistakes(self, labels: np.ndarray, outputs: Outputs) -> Iterator[Mistake]:
+        """From the largest difference on."""
+        values = outputs["logits"][:, 0].astype(np.float64)
+        errors = values - labels
+        for place in np.argsort(-np.abs(errors), kind="stable").tolist():
+            yield place, float(labels[place]), float(values[place]), float(errors[place])
 
     def notes(self, labels: np.ndarray) -> tuple[str, ...]:
         """None."""

@@ -24,6 +24,7 @@ from jaxbert.tasks import contrast
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
+from jaxbert.tasks.tables import Table, mistakes
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
@@ -160,7 +161,7 @@ class SentenceEmbedding(LabelledTask):
         columns = self.config.columns
         if not labelled:
             texts = [text_of(row, columns.text) for row in records]
-            return EncodedTexts(self, encode(tokenizer, texts, None, reading), None, None)
+            return EncodedTexts(self, records, encode(tokenizer, texts, None, reading), None, None)
         grid = [_texts_of(row, columns) for row in records]
         numbers: dict[str, int] = {}
         flat = [text for texts in grid for text in texts]
@@ -171,7 +172,7 @@ class SentenceEmbedding(LabelledTask):
             for name, values in encoded.items()
         }
         text_ids = np.array(ids, np.int32).reshape(len(records), -1)
-        return EncodedTexts(self, features, text_ids, self._scores(records))
+        return EncodedTexts(self, records, features, text_ids, self._scores(records))
 
     def _scores(self, records: Sequence[Row]) -> np.ndarray | None:
         columns = self.config.columns
@@ -195,6 +196,7 @@ class EncodedTexts:
     """Examples of `SentenceEmbedding`."""
 
     task: SentenceEmbedding
+    records: Sequence[Row]
     encoded: Mapping[str, Any]
     text_ids: np.ndarray | None
     """int32 [rows, texts]"""
@@ -215,13 +217,43 @@ class EncodedTexts:
         and negatives of the rows, what is relevant the positives of its rows.
         """
         assert self.text_ids is not None
-        vectors = rows["embeddings"]
         if self.scores is not None:
-            found, scores = cosines(vectors[:, 0], vectors[:, 1]), self.scores[rows["row_ids"]]
+            found, scores = self._cosines(rows), self.scores[rows["row_ids"]]
             return means | {
                 "pearson": pearson_correlation(scores, found),
                 "spearman": spearman_correlation(scores, found),
             }
+        _, ranks = self._ranks(rows)
+        recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
+        return means | {"mrr": mean_reciprocal_rank(ranks), **recalls}
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """The pairs whose cosine is furthest from their score, or the anchors ranked worst."""
+        if self.scores is not None:
+            found, scores = self._cosines(rows), self.scores[rows["row_ids"]]
+            worst = np.argsort(-np.abs(found - scores), kind="stable").tolist()
+            columns = ("row", "text", "pair", "score", "cosine")
+            pairs = ((*self._shown(rows, i), float(scores[i]), float(found[i])) for i in worst)
+            return (mistakes(columns, pairs),)
+        queries, ranks = self._ranks(rows)
+        first = np.array([int(found[0]) for found in ranks])
+        late = [i for i in np.argsort(-first, kind="stable").tolist() if first[i] > 1]
+        anchors = ((*self._shown(rows, queries[i]), int(first[i])) for i in late)
+        return (mistakes(("row", "anchor", "positive", "rank"), anchors),)
+
+    def _shown(self, rows: Rows, place: int) -> tuple[str, str, str]:
+        record, columns = self.records[int(rows["row_ids"][place])], self.task.config.columns
+        texts = text_of(record, columns.text), text_of(record, columns.text_pair)
+        return f"{record.file}:{record.line}", *texts
+
+    def _cosines(self, rows: Rows) -> np.ndarray:
+        """float64 [rows]"""
+        return cosines(rows["embeddings"][:, 0], rows["embeddings"][:, 1])
+
+    def _ranks(self, rows: Rows) -> tuple[list[int], list[np.ndarray]]:
+        """For every different anchor a place among `rows`, and the ranks of its positives."""
+        assert self.text_ids is not None
+        vectors = rows["embeddings"]
         ids = self.text_ids[rows["row_ids"]]
         anchors, queries = np.unique(ids[:, 0], return_index=True)
         texts, places = np.unique(ids[:, 1:], return_index=True)
@@ -233,9 +265,7 @@ class EncodedTexts:
         of_text = np.searchsorted(texts[first:], pairs[:, 1])
         for query, document in zip(of_anchor.tolist(), of_text.tolist(), strict=True):
             relevant[query].append(document)
-        ranks = ranks_of_relevant(vectors[queries, 0], documents, relevant)
-        recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
-        return means | {"mrr": mean_reciprocal_rank(ranks), **recalls}
+        return queries.tolist(), ranks_of_relevant(vectors[queries, 0], documents, relevant)
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`embedding`, as it is pooled: not of length 1."""

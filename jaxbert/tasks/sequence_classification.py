@@ -15,7 +15,8 @@ from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.multi_label import MultiLabel
-from jaxbert.tasks.sentences import SentenceColumns, Sentences
+from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
+from jaxbert.tasks.tables import Table, mistakes
 from jaxbert.tasks.target import Target
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.tasks.windowed import combine_windows, first_windows
@@ -95,7 +96,7 @@ class SequenceClassification(LabelledTask):
         sentences = Sentences(records, self.columns_read)
         labels = self.target.values(sentences) if labelled else None
         encoded = encode(tokenizer, sentences.texts, sentences.pairs, reading)
-        return ClassifiedSentences(self, encoded, labels, reading)
+        return ClassifiedSentences(self, sentences, encoded, labels, reading)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class ClassifiedSentences:
     """Examples of `SequenceClassification`; every text counts once, in however many windows."""
 
     task: SequenceClassification
+    sentences: Sentences
     encoded: Mapping[str, Any]
     labels: np.ndarray | None
     """[texts, ...]"""
@@ -140,6 +142,26 @@ class ClassifiedSentences:
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """The target's."""
         return self.task.target.predictions(self._of_texts(rows)[1])
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """The target's, and the texts that it is furthest from."""
+        assert self.labels is not None
+        texts, outputs = self._of_texts(rows)
+        labels, target = self.labels[texts], self.task.target
+        if self.tunes:
+            assert isinstance(target, MultiLabel)
+            target = target.tuned(labels, outputs)
+        wrong = (
+            (*self._shown(int(texts[place])), *mistake)
+            for place, *mistake in target.mistakes(labels, outputs)
+        )
+        columns = ("row", "text", "expected", "predicted", target.measure)
+        return *target.tables(labels, outputs), mistakes(columns, wrong)
+
+    def _shown(self, number: int) -> tuple[str, str]:
+        """Where a text stands, and the text."""
+        row, names = self.sentences.rows[number], self.sentences.columns.inputs
+        return f"{row.file}:{row.line}", " / ".join(text_of(row, name) for name in names)
 
     @property
     def tunes(self) -> bool:

@@ -23,7 +23,8 @@ from jaxbert.tasks.losses import (
     weighted_cross_entropies,
 )
 from jaxbert.tasks.sentences import Sentences
-from jaxbert.tasks.target import Outputs
+from jaxbert.tasks.tables import Table, class_table
+from jaxbert.tasks.target import Mistake, Outputs
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.typing import Array, Batch
 
@@ -46,6 +47,7 @@ class SingleLabel:
     """Of more than `FEW_CLASSES` so many come to the host, the most probable first."""
     problem_type: ProblemType = "single_label_classification"
     thresholds: None = None
+    measure: str = "probability"
 
     @property
     def brings_logits(self) -> bool:
@@ -107,7 +109,7 @@ class SingleLabel:
     def metrics(self, labels: np.ndarray, outputs: Outputs) -> dict[str, float]:
         """Accuracy, F1 and Matthews; of many classes also how often the label is among the top."""
         classes = None if self.brings_logits else outputs["classes"]
-        predicted = outputs["logits"].argmax(axis=-1) if classes is None else classes[:, 0]
+        predicted = self._predicted(outputs)
         found = {
             "accuracy": accuracy(labels, predicted),
             "f1": f1(labels, predicted, len(self.labels)),
@@ -134,6 +136,26 @@ class SingleLabel:
                 "label": self.labels[int(logits.argmax())],
                 "probabilities": dict(zip(self.labels, probabilities, strict=True)),
             }
+
+    def tables(self, labels: np.ndarray, outputs: Outputs) -> tuple[Table, ...]:
+        """Classes."""
+        return (class_table(labels, self._predicted(outputs), self.labels),)
+
+    def mistakes(self, labels: np.ndarray, outputs: Outputs) -> Iterator[Mistake]:
+        """Wrong classes, those of the highest probability first."""
+        predicted = self._predicted(outputs)
+        if self.brings_logits:
+            probabilities = scipy.special.softmax(outputs["logits"].astype(np.float64), axis=-1)
+            highest = probabilities.max(axis=-1)
+        else:
+            highest = np.exp(outputs["log_probabilities"][:, 0].astype(np.float64))
+        wrong = np.flatnonzero(predicted != labels)
+        for place in wrong[np.argsort(-highest[wrong], kind="stable")].tolist():
+            names = self.labels[labels[place]], self.labels[predicted[place]]
+            yield place, *names, float(highest[place])
+
+    def _predicted(self, outputs: Outputs) -> np.ndarray:
+        return outputs["logits"].argmax(axis=-1) if self.brings_logits else outputs["classes"][:, 0]
 
     def notes(self, labels: np.ndarray) -> tuple[str, ...]:
         """How unequal the classes are."""

@@ -23,6 +23,7 @@ from jaxbert.errors import UserError
 from jaxbert.metrics.classification import accuracy
 from jaxbert.metrics.entities import entity_scores
 from jaxbert.tasks.finetuning import Rows
+from jaxbert.tasks.tables import Table, class_table, mistakes
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,32 @@ class TaggedWords:
                 scores = probabilities[slice(*self.windows.firsts[number : number + 2])]
                 found["entities"] = [_entity(sentence, span, scores) for span in self._spans(tags)]
             yield found
+
+    def tables(self, rows: Rows) -> tuple[Table, ...]:
+        """Tags of words, and the wrong ones that the model is surest of."""
+        assert self.tags is not None
+        predicted, probabilities, whole = self._of_words(rows)
+        chosen = np.repeat(whole, np.diff(self.windows.firsts))
+        wrong = np.flatnonzero(chosen & (predicted != self.tags))
+        surest = wrong[np.argsort(-probabilities[wrong], kind="stable")].tolist()
+        columns = ("row", "word", "expected", "predicted", "probability")
+        return (
+            class_table(self.tags[chosen], predicted[chosen], self.labels),
+            mistakes(columns, (self._mistake(w, predicted, probabilities) for w in surest)),
+        )
+
+    def _mistake(
+        self, word: int, predicted: np.ndarray, probabilities: np.ndarray
+    ) -> tuple[str, str, str, str, float]:
+        assert self.tags is not None
+        number = int(np.searchsorted(self.windows.firsts, word, side="right")) - 1
+        sentence, place = self.sentences[number], word - int(self.windows.firsts[number])
+        names = (self.labels[tags[word]] for tags in (self.tags, predicted))
+        return (
+            *(sentence.where(place), sentence.words[place]),
+            *names,
+            float(probabilities[word]),
+        )
 
     def _spans(self, tags: Sequence[str]) -> list[Span]:
         return strict_spans(tags) if self.scheme in ("bioes", "bilou") else spans(tags)

@@ -8,11 +8,15 @@ import numpy as np
 from jaxbert.nn.head import ProblemType
 from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.sentences import Sentences
+from jaxbert.tasks.tables import Cell, Table
 from jaxbert.tasks.task import WeightedSums
 from jaxbert.typing import Array, Batch
 
 Outputs = Mapping[str, Any]
 """What `Target.outputs` gave of some texts, on the host: arrays [texts, ...]."""
+
+Mistake = tuple[int, Cell, Cell, float]
+"""Number of a text, what was expected, what was predicted, and how bad that is."""
 
 
 @runtime_checkable
@@ -33,6 +37,10 @@ class Target(Protocol):
     @property
     def thresholds(self) -> tuple[float, ...] | None:
         """Of the labels' probabilities, where a model keeps any."""
+
+    @property
+    def measure(self) -> str:
+        """What the last entry of a mistake is."""
 
     @property
     def column(self) -> Column:
@@ -65,6 +73,12 @@ class Target(Protocol):
 
     def predictions(self, outputs: Outputs) -> Iterator[dict[str, Any]]:
         """What a user reads, an object a text."""
+
+    def tables(self, labels: np.ndarray, outputs: Outputs) -> tuple[Table, ...]:
+        """Breakdowns by class, label or size."""
+
+    def mistakes(self, labels: np.ndarray, outputs: Outputs) -> Iterator[Mistake]:
+        """From the worst on."""
 
     def notes(self, labels: np.ndarray) -> tuple[str, ...]:
         """What the one who trains on these labels should know of them."""

@@ -24,9 +24,17 @@ def evaluate(
     metrics: Metrics,
     mesh: Mesh,
 ) -> dict[str, float]:
-    """Metrics over all examples. `batches` are this process's rows; what is returned is of all.
+    """Metrics over all examples; see `collect`."""
+    return metrics(*collect(step, params, batches, mesh))
 
-    Those with row_ids = -1 only fill a batch or a packed row and are dropped.
+
+def collect(
+    step: EvaluationStep, params: Params, batches: Iterable[HostBatch], mesh: Mesh
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Divided sums over all examples, and their outputs as `predict` gives them.
+
+    `batches` are this process's rows; what is returned is of all. Those with row_ids = -1 only
+    fill a batch or a packed row and are dropped.
     """
     sums, gathered = Sums(), []
     placement = RowPlacement(mesh)
@@ -34,7 +42,7 @@ def evaluate(
     for device_sums, outputs in _one_behind(dispatched):
         sums.add(jax.device_get(device_sums))
         gathered.append(jax.device_get(outputs))
-    return metrics(sums.means(), _in_order(gathered))
+    return sums.means(), _in_order(gathered)
 
 
 def predict(

@@ -59,6 +59,11 @@ def test_it_learns_and_keeps_its_thresholds_in_the_model(run: Path):
     head = from_pretrained(run).head
     assert head.labels == ("age", "sense")
     assert head.thresholds == tuple(fields["jaxbert_thresholds"])
+    report = (run / "report.md").read_text()
+    assert f"| eval_tuned_f1_micro | {results['eval_tuned_f1_micro']:.6g} |" in report
+    for label, threshold in zip(head.labels, head.thresholds, strict=True):
+        [line] = [line for line in report.splitlines() if line.startswith(f"| {label} |")]
+        assert line.endswith(f"| {threshold:.6g} |")
 
 
 def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]):
@@ -82,7 +87,10 @@ def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ({"multi_label": True, "threshold": "tuned"}, "threshold=tuned needs validation data"),
+        (
+            {"multi_label": True, "threshold": "tuned"},
+            "threshold=tuned needs validation data of one",
+        ),
         ({"threshold": 0.3}, "is for several labels: set multi_label=true"),
         ({"multi_label": True, "label_smoothing": 0.1}, "label_smoothing is for one class a row"),
         ({"columns": {"label": ["a", "b"]}}, "several columns are for multi_label=true"),

@@ -10,7 +10,7 @@ from experiment.small_runs import fine_tuning
 
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune import Finetune, finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained
@@ -22,8 +22,22 @@ OVERRIDES = ("task.pooling=attention", "task.mixture={num_layers: 2, how: concat
 @pytest.fixture(scope="module")
 def run(pretrained: Path, tables: tuple[Path, Path], tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("pooled") / "run"
-    finetune(fine_tuning(pretrained, *tables, *OVERRIDES, "num_epochs=12"), directory, quiet=True)
+    finetune(config(pretrained, tables), directory, quiet=True)
     return directory
+
+
+def config(model: Path, tables: tuple[Path, Path]) -> Finetune:
+    """With two validation sets: all rows, and the first five."""
+    train, dev = tables
+    lines = dev.read_text().splitlines(keepends=True)
+    some_of(dev).write_text("".join(lines[:6]))
+    sets = f"validation={{all: {dev}, some: {some_of(dev)}}}"
+    options = (sets, "checkpoint.metric=all_accuracy", "num_epochs=12")
+    return fine_tuning(model, train, dev, *OVERRIDES, *options)
+
+
+def some_of(dev: Path) -> Path:
+    return dev.with_name("some.tsv")
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -37,7 +51,18 @@ def test_the_head_is_the_one_that_was_asked_for(run: Path):
 
 
 def test_it_learns(run: Path):
-    assert results(run)["eval_accuracy"] > 0.9
+    assert results(run)["eval_all_accuracy"] > 0.9
+
+
+def test_every_validation_set_has_its_own_metrics_and_part_of_the_report(
+    run: Path, tables: tuple[Path, Path]
+):
+    model, data = ready(run), str(some_of(tables[1]))
+    metrics = evaluate_labelled(model, data, section_of(model), Reading(32))
+    assert metrics["rows"] == 5
+    np.testing.assert_allclose(metrics["loss"], results(run)["eval_some_loss"], rtol=1e-5)
+    report = (run / "report.md").read_text()
+    assert report.index("## Evaluation: all") < report.index("## Evaluation: some")
 
 
 def test_evaluation_and_prediction_agree_with_the_run(run: Path, tables: tuple[Path, Path]):
@@ -45,7 +70,7 @@ def test_evaluation_and_prediction_agree_with_the_run(run: Path, tables: tuple[P
     section = section_of(model)
     metrics = evaluate_labelled(model, data, section, Reading(32))
     for name in ("loss", "accuracy", "f1"):
-        np.testing.assert_allclose(metrics[name], results(run)[f"eval_{name}"], rtol=1e-5)
+        np.testing.assert_allclose(metrics[name], results(run)[f"eval_all_{name}"], rtol=1e-5)
     labels = [line.split("\t")[1] for line in tables[1].read_text().splitlines()[1:]]
     records = section.read(data, labelled=False)
     found = [
@@ -60,7 +85,9 @@ def test_the_same_command_again_writes_the_same_model(
     run: Path, pretrained: Path, tables: tuple[Path, Path]
 ):
     before = from_pretrained(run).classifier.dense.kernel[...]
-    finetune(fine_tuning(pretrained, *tables, *OVERRIDES, "num_epochs=12"), run, quiet=True)
+    report = (run / "report.md").read_text()
+    finetune(config(pretrained, tables), run, quiet=True)
+    assert (run / "report.md").read_text() == report
     np.testing.assert_array_equal(from_pretrained(run).classifier.dense.kernel[...], before)
 
 

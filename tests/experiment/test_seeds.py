@@ -29,9 +29,11 @@ class Training:
         assert quiet
         self.calls.append((config.seed, path))
         if config.seed == self.preempted_at:
-            return Fitted(None, "preempted", 1, {})
+            return Fitted(None, "preempted", 1, {}, {})
         results = {"eval_accuracy": 0.5 + config.seed**2 / 100, "step": 3.0}
-        return Fitted({}, "finished", 3, results | ({"eval_f1": math.nan} if config.seed else {}))
+        return Fitted(
+            {}, "finished", 3, results | ({"eval_f1": math.nan} if config.seed else {}), {}
+        )
 
 
 def test_every_seed_is_a_run_and_their_figures_are_summed_up(tmp_path):

@@ -99,7 +99,7 @@ def test_a_data_set_of_the_hub_has_its_own_columns(monkeypatch: pytest.MonkeyPat
 def test_the_score_is_the_mean_of_the_official_metrics():
     task = config("stsb").task(())
     draws = np.random.default_rng(0).random((2, 20)) * 5
-    examples = ClassifiedSentences(task, {}, draws[0], Reading(8))
+    examples = ClassifiedSentences(task, Sentences((), task.columns_read), {}, draws[0], Reading(8))
     rows = {"row_ids": np.arange(20), "logits": draws[1][:, None]}
     expected = (pearsonr(*draws).statistic + spearmanr(*draws).statistic) / 2
     assert examples.metrics({"loss": 1.0}, rows)["glue_score"] == pytest.approx(expected)

@@ -80,8 +80,13 @@ def test_what_is_not_there_is_never_chosen(tokenizer: Tokenizer, tmp_path):
     assert first["probabilities"] == pytest.approx(expected, rel=1e-12)
     assert sum(second["probabilities"]) == pytest.approx(1)
     assert found.metrics({"loss": 2.0}, rows_of) == {"loss": 2.0, "accuracy": 0.5}
+    by_place, wrong = found.tables(rows_of)
+    assert [row[:3] for row in by_place.rows] == [("0", 2, 1.0), ("1", 0, 0.0), ("2", 0, 0.0)]
+    place = f"{tmp_path / 'a.jsonl'}:1"
+    assert wrong.rows == ((place, "a", "in", "out", pytest.approx(expected[1])),)
     some = {"logits": logits[1:], "row_ids": np.array([1])}
     assert found.metrics({}, some) == {"accuracy": 1.0}
+    assert found.tables(some)[1].rows == ()
 
 
 def test_a_test_file_needs_no_labels(tokenizer: Tokenizer, tmp_path):

@@ -65,6 +65,11 @@ def test_scores_are_correlated_with_cosines(tokenizer, tmp_path):
         metrics = found.metrics({}, {"embeddings": vectors[some], "row_ids": some})
         for name, of in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
             assert metrics[name] == pytest.approx(of(cosines[some], scores[some])[0], abs=1e-6)
+        [worst] = found.tables({"embeddings": vectors[some], "row_ids": some})
+        furthest = max(some, key=lambda i: abs(cosines[i] - scores[i] / 5))
+        place = f"{tmp_path / 'a.tsv'}:{furthest + 2}"
+        assert worst.rows[0][:3] == (place, f"one {furthest}", "two")
+        assert len(worst.rows) == len(some)
 
 
 def test_positives_are_searched_among_all_different_texts(tokenizer, tmp_path):
@@ -81,6 +86,8 @@ def test_positives_are_searched_among_all_different_texts(tokenizer, tmp_path):
     assert metrics["mrr"] == pytest.approx((1 + 1 / 3 + 1) / 3)
     assert metrics["recall_at_1"] == pytest.approx((1 / 2 + 0 + 1) / 3)
     assert metrics["recall_at_2"] == pytest.approx((1 / 2 + 0 + 1) / 3)
+    [worst] = found.tables({"embeddings": embeddings, "row_ids": np.arange(4)})
+    assert worst.rows == ((f"{tmp_path / 'a.tsv'}:4", "four", "two", 3),)
 
 
 def test_the_head_pools_and_a_finished_model_keeps_its_pooling():

@@ -8,6 +8,7 @@ from jaxbert.data.reading import Reading
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import IGNORED
 from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 
@@ -64,7 +65,9 @@ def test_the_head_says_labels_and_problem():
 
 
 def judged(task: Any, labels: Any, logits: np.ndarray, loss: float) -> dict[str, float]:
-    examples = ClassifiedSentences(task, {}, np.array(labels), Reading(8))
+    examples = ClassifiedSentences(
+        task, Sentences((), task.columns_read), {}, np.array(labels), Reading(8)
+    )
     rows = {"row_ids": np.arange(len(labels)), "logits": logits}
     return examples.metrics({"loss": loss}, rows)
 

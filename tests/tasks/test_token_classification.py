@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from seqeval.metrics import f1_score
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from jaxbert.data.reading import Reading
 from jaxbert.data.tagged import TagColumns, TaggedSentence, read_tagged
@@ -92,6 +92,15 @@ def test_metrics_are_those_of_words_and_entities(tokenizer, share):
     assert metrics["f1"] == f1_score(labels, found)
     by_type = f1_score(labels, found, average=None)
     assert [metrics["f1/x"], metrics["f1/y"]] == by_type.tolist()
+    tags, wrong = examples.tables(rows)
+    flat = [*chain(*labels)], [*chain(*found)]
+    scores = precision_recall_fscore_support(*flat, labels=LABELS, zero_division=0.0)
+    for column, expected in zip((2, 3, 4, 1), scores, strict=True):
+        assert [row[column] for row in tags.rows] == expected.tolist()
+    assert len(wrong.rows) == 20
+    assert all(row[2] != row[3] for row in wrong.rows)
+    surest = [row[-1] for row in wrong.rows]
+    assert surest == sorted(surest, reverse=True)
 
 
 def test_classes_that_are_no_entities_have_accuracy_alone(tokenizer):

@@ -10,6 +10,7 @@ import pytest
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.windowed import combine_windows
@@ -69,7 +70,13 @@ def test_the_squared_error_likewise():
 
 def judged(task: Any, logits: np.ndarray, labels: list[float], how: Any) -> dict[str, float]:
     reading = Reading(8, windows=WindowConfig(combine=how))
-    examples = ClassifiedSentences(task, {"document_ids": DOCUMENTS}, np.array(labels), reading)
+    examples = ClassifiedSentences(
+        task,
+        Sentences((), task.columns_read),
+        {"document_ids": DOCUMENTS},
+        np.array(labels),
+        reading,
+    )
     return examples.metrics({"loss": 99.0}, {"row_ids": np.arange(4), "logits": logits})
 
 
@@ -84,6 +91,12 @@ def test_metrics_count_every_text_once():
 
 def test_metrics_of_some_windows_are_those_of_their_texts():
     reading = Reading(8, windows=WindowConfig())
-    examples = ClassifiedSentences(CLASSES, {"document_ids": DOCUMENTS}, np.array([0, 1]), reading)
+    examples = ClassifiedSentences(
+        CLASSES,
+        Sentences((), CLASSES.columns_read),
+        {"document_ids": DOCUMENTS},
+        np.array([0, 1]),
+        reading,
+    )
     rows = {"row_ids": np.array([3]), "logits": LOGITS[3:]}
     assert examples.metrics({"loss": 99.0}, rows)["accuracy"] == 1.0

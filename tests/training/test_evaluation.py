@@ -16,6 +16,7 @@ from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import shardings
 from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.training.evaluation import evaluate
@@ -76,7 +77,9 @@ def evaluated(
         make_evaluation_step(make_apply(ENCODER, task.head), task), params, mesh
     )
     data = LabelledRows(EncodedExamples(features(task), pad_id=0), seed=0, length=LENGTH)
-    examples = ClassifiedSentences(task, {}, features(task)["labels"], Reading(LENGTH))
+    examples = ClassifiedSentences(
+        task, Sentences((), task.columns_read), {}, features(task)["labels"], Reading(LENGTH)
+    )
     found: dict[str, np.ndarray] = {}
 
     def metrics(means: dict[str, float], rows: dict[str, np.ndarray]) -> dict[str, float]:

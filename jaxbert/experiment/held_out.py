@@ -1,0 +1,95 @@
+"""Rows that are not trained on, evaluated during a run."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jaxbert.data.stream import EvaluationRows, evaluation_batches
+from jaxbert.parallel.rows import RowPlacement
+from jaxbert.training.evaluation import Metrics, collect
+from jaxbert.training.step import EvaluationStep
+from jaxbert.typing import HostBatch, Params
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One set of rows, and what they are judged by."""
+
+    rows: EvaluationRows
+    metrics: Metrics
+    is_reported: bool = False
+    """Whether its outputs are wanted when training is over."""
+
+
+class HeldOut:
+    """Evaluates parameters on every set.
+
+    A set's name goes before those of its metrics; the only one may be called "".
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, Evaluation],
+        step: EvaluationStep,
+        batch_size: int,
+        mesh: Mesh,
+        interrupted: Callable[[], bool],
+    ):
+        self._sets, self._step, self._batch_size = sets, step, batch_size
+        self._mesh, self._interrupted = mesh, interrupted
+        self._outputs: dict[str, Any] = {}
+
+    def __call__(self, params: Params) -> dict[str, float] | None:
+        """Metrics over all rows; None where an interruption cut it short."""
+        found: dict[str, float] = {}
+        for name, held_out in self._sets.items():
+            found |= self._evaluate(
+                name, params, _until(self._batches(held_out), self._interrupted)
+            )
+            if self._interrupted():
+                return None
+        return found
+
+    def metric_names(self, params: Params) -> list[str]:
+        """What evaluation gives, from a batch of every set."""
+        found: dict[str, float] = {}
+        for name, held_out in self._sets.items():
+            found |= self._evaluate(name, params, islice(self._batches(held_out), 1))
+        return [*found]
+
+    def outputs(self, params: Params, *, known: bool) -> dict[str, Any]:
+        """Outputs of the sets that are reported, as `training.evaluation.predict` gives them.
+
+        `known`: these parameters are those that were evaluated last, if any were.
+        """
+        wanted = [name for name, held_out in self._sets.items() if held_out.is_reported]
+        if not known or not self._outputs:
+            for name in wanted:
+                self._evaluate(name, params, self._batches(self._sets[name]))
+        return {name: self._outputs[name] for name in wanted}
+
+    def _evaluate(
+        self, name: str, params: Params, batches: Iterable[HostBatch]
+    ) -> dict[str, float]:
+        held_out = self._sets[name]
+        means, outputs = collect(self._step, params, batches, self._mesh)
+        if held_out.is_reported:
+            self._outputs[name] = outputs
+        prefix = f"{name}_" if name else ""
+        metrics = held_out.metrics(means, outputs)
+        return {f"{prefix}{metric}": value for metric, value in metrics.items()}
+
+    def _batches(self, held_out: Evaluation) -> Iterator[HostBatch]:
+        numbers = RowPlacement(self._mesh).numbers(self._batch_size)
+        return evaluation_batches(held_out.rows, self._batch_size, numbers)
+
+
+def _until(batches: Iterable[HostBatch], interrupted: Callable[[], bool]) -> Iterator[HostBatch]:
+    """The batches up to an interruption; at least one, so that there is something to divide."""
+    for batch in batches:
+        yield batch
+        if interrupted():
+            return

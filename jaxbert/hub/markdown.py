@@ -1,0 +1,15 @@
+"""Tables in Markdown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A header and its rows; numbers to six digits, texts as they are but on one line."""
+    lines = [columns, ["---"] * len(columns), *(map(_cell, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "&#124;").replace("<", "&lt;")
