@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from jaxbert.cli import main
+from jaxbert.config import parse_config
+from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.chips import topology_of
 from jaxbert.plan.collectives import Collective
 from jaxbert.plan.compilation import DoesNotFit
 from jaxbert.plan.estimate import time_figures
+from jaxbert.plan.planning import plan
 from jaxbert.plan.report import Figure
 
 HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
@@ -135,7 +138,24 @@ def test_costs_are_told_by_source_line(phase, figures):
     assert sum(cost["cycles"] for cost in costs) <= figures["estimated_cycles"]
     files = {cost["source"].partition(":")[0] for cost in costs}
     assert {"jaxbert/nn/linear.py", "jaxbert/training/step.py"} <= files
+    callers = {cost["caller"].partition(":")[0] for cost in costs if "/linear.py" in cost["source"]}
+    assert "jaxbert/nn/attention.py" in callers
     assert {cost["pass_"] for cost in costs} >= {"forward", "backward", "update"}
+
+
+@needs_libtpu
+def test_slices_exchange_what_a_chip_of_each_has_summed():
+    # Less to compile than with dropout.
+    still = [f"model.overrides.{part}_dropout_prob=0" for part in ("hidden", "attention_probs")]
+    config = parse_config(Pretrain, VALUES, ["mesh.replica=2", *still])
+    [phase] = plan(config, "2xv5e:2x2").phases
+    assert phase.mesh == {"replica": 2, "data": 4, "fsdp": 1, "tensor": 1}
+    [between] = [each for each in phase.collectives if "replica" in each.axes]
+    assert (between.kind, between.axes) == ("all-reduce", ("replica",))
+    # A quarter each, but for what is too small to be split.
+    assert PARAMETERS <= between.num_bytes < 1.1 * PARAMETERS
+    assert between.sent_bytes == between.num_bytes
+    assert phase.figures["network_bound"].value == pytest.approx(between.sent_bytes / 3.125e9)
 
 
 @needs_libtpu
