@@ -13,7 +13,7 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def keep_programs(arguments: argparse.Namespace) -> None:
+def keep_programs(arguments: argparse.Namespace, run: str) -> None:
     """Has JAX keep what it compiles, so that a run which continues compiles nothing again.
 
     In the run's directory: it outlives a preempted machine, or there would be nothing to continue,
@@ -26,5 +26,5 @@ def keep_programs(arguments: argparse.Namespace) -> None:
     if arguments.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
     elif jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        kept = RunDirectory(Path(arguments.run)).compiled
+        kept = RunDirectory(Path(run)).compiled
         jax.config.update("jax_compilation_cache_dir", str(kept))

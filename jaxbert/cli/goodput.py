@@ -23,7 +23,7 @@ MEANINGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN and --json."""
-    parser.add_argument("directory", metavar="RUN", help="run directory")
+    parser.add_argument("directory", metavar="RUN", help="run directory, or its URL")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -36,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from jaxbert.errors import UserError
+    from jaxbert.text.remote import fetch
     from jaxbert.training.ledger import FILE, goodput, read_sessions
 
-    sessions = read_sessions(Path(arguments.directory))
+    run = arguments.directory
+    sessions = read_sessions(fetch(run, [FILE]) if "://" in run else Path(run))
     if not sessions:
         raise UserError(f"{arguments.directory}: no {FILE} in there: give a run's directory")
     figures = goodput(sessions)

@@ -2,9 +2,9 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
@@ -36,7 +36,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="e.g. optimizer.learning_rate=3e-5"
     )
-    parser.add_argument("--run", help="run directory; the same command again continues it")
+    parser.add_argument(
+        "--run", help="run directory, or its URL (gs://...); the same command again continues it"
+    )
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema of the configuration and end"
     )
@@ -74,23 +76,43 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         file, overrides = _words(arguments)
         say = print if processes.is_first else _silent
         config = experiment.load(file, overrides, say)
-        keep_programs(arguments)
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
-        if arguments.seeds is not None:
-            from jaxbert.experiment.seeds import train_seeds
+        with _directory(arguments.run, processes) as run:
+            keep_programs(arguments, run)
+            if arguments.seeds is not None:
+                from jaxbert.experiment.seeds import train_seeds
 
-            seeds = range(config.seed, config.seed + arguments.seeds)
-            figures = train_seeds(experiment.train, config, arguments.run, seeds, **options)
-            return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
-        fitted = experiment.train(config, arguments.run, **options)
+                seeds = range(config.seed, config.seed + arguments.seeds)
+                figures = train_seeds(experiment.train, config, run, seeds, **options)
+            else:
+                fitted = experiment.train(config, run, **options)
+    if arguments.seeds is not None:
+        return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
         print(f"preempted: saved at step {fitted.step}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
-    print(f"the model, of step {fitted.step}, is in {Path(arguments.run) / 'model'}")
+    print(f"the model, of step {fitted.step}, is in {arguments.run.rstrip('/')}/model")
     return 0
+
+
+@contextmanager
+def _directory(run: str, processes: Processes) -> Iterator[str]:
+    """Where on this machine the run is worked in."""
+    from jaxbert.experiment.run_copy import is_url, local_copy
+
+    if not is_url(run):
+        yield run
+        return
+    if not processes.is_alone:
+        raise UserError(
+            f"--run {run}: the processes of a run share one directory: mount the bucket on every "
+            "machine (Cloud Storage FUSE), or give another storage that they share"
+        )
+    with local_copy(run) as directory:
+        yield str(directory)
 
 
 def _report_seeds(

@@ -11,25 +11,26 @@ from jaxbert.parallel.processes import in_first
 
 
 @contextmanager
-def sole_trainer(directory: Path) -> Iterator[None]:
+def sole_trainer(directory: Path, run: str | None = None) -> Iterator[None]:
     """Holds the directory for this command; UserError where another trains in it now.
 
+    `run`: what it is called in the message; None: as it is.
     Of several processes the first one holds it. The kernel drops the lock with the process,
     however it ends.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
-        in_first(lambda: _lock(handle, directory))
+        in_first(lambda: _lock(handle, run or str(directory)))
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, directory: Path) -> None:
+def _lock(handle: int, run: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"{directory}: another process is training in this run: wait for it, or give another "
+            f"{run}: another process is training in this run: wait for it, or give another "
             "--run directory"
         ) from None

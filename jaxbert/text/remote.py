@@ -41,8 +41,11 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
 
 
 @contextmanager
-def reached(url: str) -> Iterator[tuple[Any, str]]:
-    """The file system of a URL and the path in it; every refusal of it is a UserError."""
+def reached(url: str, to_be: str = "read") -> Iterator[tuple[Any, str]]:
+    """The file system of a URL and the path in it; every refusal of it is a UserError.
+
+    `to_be`: what the message says that it cannot be.
+    """
     try:
         import fsspec
 
@@ -58,7 +61,8 @@ def reached(url: str) -> Iterator[tuple[Any, str]]:
             raise
         sign_in = SIGN_IN.get(url.partition("://")[0])
         advice = f"; if it is private, sign in first ({sign_in})" if sign_in else ""
-        raise UserError(f"{url} cannot be read: {' '.join(str(error).split())}{advice}") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{url} cannot be {to_be}: {reason}{advice}") from None
 
 
 def cache_directory() -> Path:

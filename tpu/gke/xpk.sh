@@ -22,7 +22,7 @@ EOF
   cat <<'EOF'
 
 example:
-  xpk.sh create bert --cluster tpus --type v5litepod-16 --zone us-west4-a \
+  xpk.sh create bert --cluster tpus --type v5litepod-8 --zone us-west4-a \
       --image us-docker.pkg.dev/my-project/jaxbert/jaxbert:1 -- \
       jaxbert pretrain configs/pretrain/bert_base.yaml \
       store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base

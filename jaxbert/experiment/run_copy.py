@@ -1,0 +1,182 @@
+"""A run in a bucket: a command trains in a copy on its machine, which is sent back as it grows."""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from jaxbert.checkpoint.manifest import MANIFEST
+from jaxbert.errors import UserError
+from jaxbert.experiment.lock import sole_trainer
+from jaxbert.text.remote import cache_directory, reached
+
+Mark = tuple[int, int]
+"""Size and time of change of a file that is here."""
+
+_SECONDS = 10.0
+_PAUSES = (5.0, 20.0, 60.0)
+_AT_A_TIME = 8
+_LAST = 3
+_IN_CHECKPOINT = re.compile(r"((?:.*/)?checkpoints)/(\d+)/")
+_UNFINISHED = re.compile(r"(^|/)\.|\.(tmp|partial)$|(^|/)checkpoints/(?!\d+/)")
+
+
+def is_url(run: str) -> bool:
+    """Whether a run lies in a bucket, or wherever else fsspec writes."""
+    return "://" in run
+
+
+@contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """The directory on this machine that stands for the run at a URL.
+
+    It begins as what the bucket has, whatever was here before. What is new goes to the bucket every
+    10 seconds and at the end. A checkpoint is sent after the rows of metrics.jsonl before it, and
+    counts there with its manifest, which is sent last and deleted first: so whenever this process
+    ends, the bucket has the last checkpoint that was sent whole.
+    """
+    url = url.rstrip("/")
+    place = cache_directory() / "runs" / hashlib.sha256(url.encode()).hexdigest()[:24]
+    place.mkdir(parents=True, exist_ok=True)
+    with sole_trainer(place, url):
+        directory = place / url.rpartition("/")[2]
+        shutil.rmtree(directory, ignore_errors=True)
+        copy = RunCopy(url, directory)
+        copy.fetch()
+        ended = Event()
+        thread = Thread(target=copy.send_until, args=[ended], daemon=True)
+        thread.start()
+        try:
+            yield directory
+        finally:
+            ended.set()
+            thread.join()
+            copy.send_last()
+
+
+class RunCopy:
+    """A directory here and one at a URL, which is made like it."""
+
+    def __init__(self, url: str, directory: Path):
+        self._url, self._directory = url, directory
+        self._there: dict[str, Mark | None] = {}
+        """What the bucket has; None: of no use."""
+
+    def fetch(self) -> None:
+        """Makes the directory, with all but checkpoints that were not sent whole."""
+        with reached(self._url) as (system, root):
+            paths = {path[len(root) :].strip("/"): path for path in system.find(root)}
+            cut_off = {name for name in paths if not _is_whole(name, paths)}
+
+            def fetch(name: str) -> None:
+                (self._directory / name).parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(paths[name], str(self._directory / name))
+
+            _at_once(fetch, paths.keys() - cut_off)
+        self._there = dict.fromkeys(cut_off) | self._found()
+
+    def send(self) -> None:
+        """Brings the bucket up to date."""
+        found = self._found()
+        with reached(self._url, "written") as (system, root):
+            new = [name for name, mark in found.items() if self._there.get(name) != mark]
+            lost: set[str] = set()
+
+            def send(name: str) -> None:
+                is_last_of_lost = _turn(name) == _LAST and _checkpoint_of(name) in lost
+                if is_last_of_lost or not self._send(system, root, name, found[name]):
+                    lost.add(_checkpoint_of(name))
+
+            for turn in range(_LAST + 1):
+                _at_once(send, [name for name in new if _turn(name) == turn])
+            # While newer ones are on their way, the bucket keeps the checkpoints that it has.
+            gone = [
+                name
+                for name in self._there.keys() - found.keys()
+                if not (lost and _checkpoint_of(name))
+            ]
+            for name in sorted(gone, key=_turn, reverse=True):
+                with suppress(FileNotFoundError):
+                    system.rm_file(f"{root}/{name}")
+                del self._there[name]
+
+    def send_until(self, ended: Event) -> None:
+        """Sends now and then; what does not work is tried again."""
+        while not ended.wait(_SECONDS):
+            try:
+                self.send()
+            except UserError as error:
+                print(f"jaxbert: {error}; it is tried again", file=sys.stderr, flush=True)
+
+    def send_last(self) -> None:
+        """Sends, with patience; UserError where the bucket cannot be written."""
+        for pause in _PAUSES:
+            with suppress(UserError):
+                return self.send()
+            time.sleep(pause)
+        try:
+            self.send()
+        except UserError as error:
+            raise UserError(
+                f"{error}; what the bucket lacks is in {self._directory}, which the same command "
+                "replaces: copy it there first"
+            ) from None
+
+    def _found(self) -> dict[str, Mark]:
+        """The finished files that are here."""
+        marks = {}
+        for folder, _, files in os.walk(self._directory):
+            for path in (Path(folder, file) for file in files):
+                name = path.relative_to(self._directory).as_posix()
+                if not _UNFINISHED.search(name):
+                    # The run goes on meanwhile, and deletes checkpoints.
+                    with suppress(FileNotFoundError):
+                        stat = path.stat()
+                        marks[name] = (stat.st_size, stat.st_mtime_ns)
+        return marks
+
+    def _send(self, system: Any, root: str, name: str, mark: Mark) -> bool:
+        """False where the file is no longer here."""
+        path = self._directory / name
+        try:
+            system.put_file(str(path), f"{root}/{name}")
+        except FileNotFoundError:
+            if path.exists():
+                raise
+            return False
+        self._there[name] = mark
+        return True
+
+
+def _is_whole(name: str, names: Iterable[str]) -> bool:
+    """Whether a file is not of a checkpoint that lacks its manifest."""
+    checkpoint = _checkpoint_of(name)
+    return not checkpoint or f"{checkpoint}{MANIFEST}" in names
+
+
+def _checkpoint_of(name: str) -> str:
+    """The folder of the checkpoint that a file belongs to; of other files ""."""
+    found = _IN_CHECKPOINT.match(name)
+    return found[0] if found else ""
+
+
+def _turn(name: str) -> int:
+    """When a file is sent: what makes a directory a run first, what makes a checkpoint one last."""
+    checkpoint = _checkpoint_of(name)
+    if not checkpoint:
+        return 0 if Path(name).name == "config.yaml" else 1
+    return _LAST if name == f"{checkpoint}{MANIFEST}" else 2
+
+
+def _at_once(act: Any, names: Iterable[str]) -> None:
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for _ in pool.map(act, names):
+            pass
