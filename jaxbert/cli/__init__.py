@@ -8,16 +8,12 @@ from importlib import import_module
 from textwrap import dedent, indent
 
 from jaxbert import __version__
-from jaxbert.cli.processes import check_is_alone
 from jaxbert.errors import UserError
 
 VERBS = (
     *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict"),
     *("plan", "goodput", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
-
-_ALONE = ("evaluate", "predict")
-"""Verbs whose work one process does."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,8 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         # argparse gives a verb no more positional arguments once a flag came between them.
         arguments.overrides = [*arguments.overrides, *rest]
     try:
-        if arguments.verb in _ALONE:
-            check_is_alone(arguments.verb)
         return arguments.command(arguments)
     except UserError as error:
         print(f"jaxbert {arguments.verb}: {error}", file=sys.stderr)

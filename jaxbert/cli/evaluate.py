@@ -9,6 +9,7 @@ from jaxbert.cli.inference import (
     reading,
     write_whole,
 )
+from jaxbert.cli.processes import Processes
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
 EXAMPLE = """
@@ -24,26 +25,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the verb."""
+    """Runs the verb; several processes share the rows, and the first one tells."""
     from pathlib import Path
 
     from jaxbert.cli.figures import print_figures
+    from jaxbert.training.log import to_json
+
+    with Processes(arguments) as processes:
+        metrics = _metrics(arguments)
+        if processes.is_first and arguments.out:
+            figures = to_json(dict(sorted(metrics.items())), indent=4)
+            write_whole(Path(arguments.out), [figures])
+    if processes.is_first:
+        print_figures(f"{arguments.model} on {arguments.data}", metrics)
+    return 0
+
+
+def _metrics(arguments: argparse.Namespace) -> dict[str, float]:
+    import jax
+
     from jaxbert.experiment import inference
     from jaxbert.experiment.finetune import TASKS
     from jaxbert.experiment.masked_lm import evaluate_masked_lm
-    from jaxbert.training.log import to_json
 
-    model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    if model.loaded.head.kind in TASKS:
-        section = inference.section_of(model, columns(arguments), arguments.overrides)
-        metrics = inference.evaluate_labelled(
-            model, arguments.data, section, reading(arguments, model)
-        )
-    else:
+    model = inference.ready(
+        arguments.model,
+        batch_size=arguments.batch_size,
+        dtype=arguments.dtype,
+        devices=jax.devices(),
+    )
+    if model.loaded.head.kind not in TASKS:
         check_no_overrides(arguments)
-        metrics = evaluate_masked_lm(model, arguments.data)
-    print_figures(f"{arguments.model} on {arguments.data}", metrics)
-    if arguments.out:
-        figures = to_json(dict(sorted(metrics.items())), indent=4)
-        write_whole(Path(arguments.out), [figures])
-    return 0
+        return evaluate_masked_lm(model, arguments.data)
+    section = inference.section_of(model, columns(arguments), arguments.overrides)
+    return inference.evaluate_labelled(model, arguments.data, section, reading(arguments, model))

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxbert.cli.processes import add_process_arguments
+
 if TYPE_CHECKING:
     from jaxbert.data.reading import Reading
     from jaxbert.experiment.inference import Ready
@@ -40,6 +42,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", help="file to write to")
+    add_process_arguments(parser)
 
 
 def positive(text: str) -> int:

@@ -1,10 +1,11 @@
 """jaxbert predict."""
 
 import argparse
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
@@ -15,7 +16,12 @@ from jaxbert.cli.inference import (
     write_whole,
 )
 from jaxbert.cli.predictions import lines_of, most_probable
+from jaxbert.cli.processes import Processes
 from jaxbert.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbert.data.reading import Reading
+    from jaxbert.experiment.inference import Ready
 
 HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
 EXAMPLE = """
@@ -41,57 +47,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the verb."""
-    from jaxbert.data.problems import Problems
-    from jaxbert.data.tables import read_rows
+    """Runs the verb; several processes take turns, and the first one writes."""
+    with Processes(arguments) as processes:
+        if arguments.data == "-" and not processes.is_alone:
+            raise UserError("--data -: several processes each read the data: give a file")
+        file, lines = _file_and_lines(arguments)
+        if processes.is_first:
+            _write(arguments, file, lines)
+        else:
+            # Its part of them goes to the first one.
+            deque(lines, maxlen=0)
+    return 0
+
+
+def _write(arguments: argparse.Namespace, file: Path | None, lines: Iterator[str]) -> None:
+    if file is None:
+        for line in lines:
+            print(line, flush=True)
+        return
+    if arguments.glue_submission:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, _counted(lines))
+    if arguments.glue_submission:
+        print(file)
+
+
+def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterator[str]]:
+    """Where to write, None for standard output, and what."""
     from jaxbert.experiment import inference
-    from jaxbert.experiment.masked_lm import fill_masks
     from jaxbert.experiment.predictor import Predictor
+    from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 
+    out = Path(arguments.out) if arguments.out else None
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
         check_no_overrides(arguments)
-        column = arguments.text_column or "text"
-        rows = read_rows(arguments.data, columns=(column,), problems=Problems())
-        predictions = fill_masks(
-            model,
-            (row.values[column] for row in rows),
-            top_k=arguments.top_k or 5,
-            max_seq_length=read.max_seq_length,
-        )
-    else:
-        section = inference.section_of(model, columns(arguments), arguments.overrides)
-        if arguments.top_k and isinstance(section, SequenceClassificationConfig):
-            section = replace(section, top_k=arguments.top_k)
-        predictor = Predictor(model, section=section, reading=read)
-        found = predictor.records(section.read(arguments.data, labelled=False))
-        if arguments.glue_submission:
-            return _submit(arguments, getattr(section, "glue", None), found)
-        predictions = (most_probable(prediction, arguments.top_k) for prediction in found)
-    out = Path(arguments.out) if arguments.out else None
-    lines = lines_of(predictions, out)
-    if out is not None:
-        write_whole(out, _counted(lines))
-    else:
-        for line in lines:
-            print(line, flush=True)
-    return 0
+        return out, lines_of(_filled(arguments, model, read), out)
+    section = inference.section_of(model, columns(arguments), arguments.overrides)
+    if arguments.top_k and isinstance(section, SequenceClassificationConfig):
+        section = replace(section, top_k=arguments.top_k)
+    records = section.read(arguments.data, labelled=False)
+    predictor = Predictor(model, section=section, reading=read)
+    found = by_turns(records, model.rows_at_once, predictor.records)
+    if arguments.glue_submission:
+        return _submission(arguments, getattr(section, "glue", None), found)
+    return out, lines_of((most_probable(each, arguments.top_k) for each in found), out)
 
 
-def _submit(arguments: argparse.Namespace, task: Any, predictions: Iterable[dict[str, Any]]) -> int:
-    """Writes the file that the benchmark wants for a test file."""
+def _filled(
+    arguments: argparse.Namespace, model: "Ready", read: "Reading"
+) -> Iterator[dict[str, Any]]:
+    """The texts of the data with what stands behind their masks."""
+    from jaxbert.data.problems import Problems
+    from jaxbert.data.tables import read_rows
+    from jaxbert.experiment.masked_lm import mask_filler
+    from jaxbert.parallel.processes import by_turns
+
+    column = arguments.text_column or "text"
+    rows = read_rows(arguments.data, columns=(column,), problems=Problems())
+    texts = (row.values[column] for row in rows)
+    fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
+    return by_turns(texts, model.rows_at_once, fill)
+
+
+def _submission(
+    arguments: argparse.Namespace, task: Any, predictions: Iterable[dict[str, Any]]
+) -> tuple[Path, Iterator[str]]:
+    """The file that the benchmark wants for a test file, and its lines."""
     from jaxbert.tasks.glue import submission_file, submission_lines
 
     if task is None:
         raise UserError("--glue-submission: the model's run does not have task.glue")
-    directory = Path(arguments.glue_submission)
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / submission_file(task, arguments.data)
-    write_whole(file, _counted(submission_lines(task, predictions)))
-    print(file)
-    return 0
+    file = Path(arguments.glue_submission) / submission_file(task, arguments.data)
+    return file, submission_lines(task, predictions)
 
 
 def _counted(lines: Iterable[str]) -> Iterator[str]:

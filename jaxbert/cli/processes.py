@@ -1,4 +1,4 @@
-"""Several processes of one training run: how they find each other, and how they end together."""
+"""Several processes of one command: how they find each other, and how they end together."""
 
 import argparse
 import os
@@ -48,23 +48,29 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Processes:
-    """The processes of a run, while it runs: `with` joins them, and leaves them together.
+    """The processes of a command, while it runs: `with` joins them, and leaves them together.
 
     Where one ends with an error, all do: each prints one line, and none waits for the other's
-    part of a computation. Alone it does nothing.
+    part of a computation. Alone it does nothing. A program that has joined its processes already
+    stays in charge of how they end.
     """
 
     def __init__(self, arguments: argparse.Namespace):
         self._arguments = arguments
         self._watch: Watch | None = None
         self.is_first = True
-        """Whether this is the one that prints."""
+        """Whether this is the one that prints and writes."""
+        self.is_alone = True
+        """Whether there are no others."""
 
     def __enter__(self) -> "Processes":
-        if _join(self._arguments):
-            import jax
+        import jax
 
-            self.is_first = jax.process_index() == 0
+        was_joined = jax.distributed.is_initialized()
+        if not was_joined and not _join(self._arguments):
+            return self
+        self.is_first, self.is_alone = jax.process_index() == 0, jax.process_count() == 1
+        if not was_joined and not self.is_alone:
             self._watch = Watch(self._arguments.verb, self._arguments.heartbeat_timeout)
             self._watch.start()
         return self
@@ -100,9 +106,11 @@ class Processes:
 
 
 def _join(arguments: argparse.Namespace) -> bool:
-    """Whether there are other processes; raises UserError for flags that do not fit."""
+    """Whether this is a process of a cluster; raises UserError for flags that do not fit."""
     import jax
 
+    if _number(arguments.num_processes, "JAX_NUM_PROCESSES") == 1:
+        return False
     # One signal handler is enough, and ours also asks processes that have not joined yet.
     jax.config.update("jax_enable_preemption_service", False)
     given = _given(arguments)
@@ -123,24 +131,7 @@ def _join(arguments: argparse.Namespace) -> bool:
         return False
     finally:
         limit.cancel()
-    return jax.process_count() > 1
-
-
-def check_is_alone(verb: str) -> None:
-    """Raises UserError in one of several processes: each would do, and write, all of the work."""
-    count = _number(None, "JAX_NUM_PROCESSES")
-    if count is None:
-        from jax._src.clusters import ClusterEnv
-
-        known = (env for env in ClusterEnv._cluster_types if not env.opt_in_only_method)
-        found = next((env for env in known if env.is_env_present()), None)
-        count = 1 if found is None else found.get_process_count()
-    if count > 1:
-        raise UserError(
-            f"this is one of {count} processes, and {verb} is for one: start it on a single "
-            "machine, or in one process with JAX_NUM_PROCESSES=1 (on a host of a TPU pod with "
-            "JAX_PLATFORMS=cpu too)"
-        )
+    return True
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

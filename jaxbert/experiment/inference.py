@@ -1,6 +1,6 @@
 """Evaluation and prediction with a finished model, from nothing but its directory or run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from jaxbert.config import parse_config
 from jaxbert.data.buckets import BucketedRows
 from jaxbert.data.reading import Reading
-from jaxbert.data.stream import evaluation_batches
+from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
@@ -23,13 +23,14 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import row_shards, shardings
+from jaxbert.parallel.rows import RowPlacement
+from jaxbert.parallel.rules import put_whole, row_shards, shardings
 from jaxbert.tasks.finetuning import TaskConfig
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.evaluation import Metrics, evaluate
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
-from jaxbert.typing import HostBatch, Params
+from jaxbert.typing import Params
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,23 @@ class Ready:
     run_config: Mapping[str, Any]
     """Configuration of the run that made the model; {} where it is not known."""
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that are sorted by length together, and described when all of them are done."""
+        return 64 * self.batch_size
 
-def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") -> Ready:
-    """Opens a model directory, run directory or hub id for inference."""
+
+def ready(
+    model: str | Path,
+    *,
+    batch_size: int = 32,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+) -> Ready:
+    """Opens a model directory, run directory or hub id for inference.
+
+    `devices` split the rows of a batch; None: those of this process.
+    """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     loaded = load_params(model)
@@ -58,12 +73,12 @@ def ready(model: str | Path, *, batch_size: int = 32, dtype: str = "float32") ->
         loaded = load_params(model, head=Head("none", pooling=pooling))
     tokenizer = load_tokenizer(loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
-    mesh = make_mesh(MeshConfig())
+    mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)
     shards = row_shards(mesh)
     return Ready(
         loaded=loaded,
         tokenizer=tokenizer,
-        params=jax.device_put(loaded.params, shardings(loaded.params, mesh)),
+        params=jax.tree.map(put_whole, loaded.params, shardings(loaded.params, mesh)),
         mesh=mesh,
         dtype=np.dtype(dtype),
         batch_size=-(-batch_size // shards) * shards,
@@ -128,14 +143,15 @@ def evaluate_labelled(
     examples = task.examples(records, model.tokenizer, reading, labelled=True)
     table = encoded(examples.features, task, model.tokenizer)
     rows = BucketedRows(table, batch_size=model.batch_size, longest=reading.max_seq_length)
-    batches = evaluation_batches(rows, model.batch_size)
-    return evaluate_batches(model, task, batches, examples.metrics) | {"rows": len(records)}
+    return evaluate_rows(model, task, rows, examples.metrics) | {"rows": len(records)}
 
 
-def evaluate_batches(
-    model: Ready, task: Task, batches: Iterable[HostBatch], metrics: Metrics
+def evaluate_rows(
+    model: Ready, task: Task, rows: EvaluationRows, metrics: Metrics
 ) -> dict[str, float]:
-    """Metrics of a task over batches of the whole data."""
+    """Metrics of a task over all rows, of which a process makes those that its devices hold."""
+    numbers = RowPlacement(model.mesh).numbers(model.batch_size)
+    batches = evaluation_batches(rows, model.batch_size, numbers)
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
     step = jit_evaluation_step(make_evaluation_step(apply, task), model.params, model.mesh)
     return evaluate(step, model.params, batches, metrics, model.mesh)

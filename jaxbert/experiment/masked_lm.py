@@ -16,8 +16,8 @@ from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_vocabulary
-from jaxbert.experiment.inference import Ready, evaluate_batches
-from jaxbert.experiment.predictor import BATCHES_AT_ONCE, chunks
+from jaxbert.experiment.inference import Ready, evaluate_rows
+from jaxbert.experiment.predictor import chunks
 from jaxbert.families import family_of
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -62,8 +62,7 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
     config = parse_config(PretrainingDataConfig, settings, origin="data")
     data = PretrainingData(store, config, 0, split="validation")
     task = MaskedLanguageModelling(config.sentence_pairs)
-    batches = evaluation_batches(data, model.batch_size)
-    return evaluate_batches(model, task, batches, task.metrics) | {"rows": data.num_examples}
+    return evaluate_rows(model, task, data, task.metrics) | {"rows": data.num_examples}
 
 
 def _is_trained_on(model: Ready, store_path: str) -> bool:
@@ -72,10 +71,10 @@ def _is_trained_on(model: Ready, store_path: str) -> bool:
     return Path(store_path).resolve() in [Path(path).resolve() for path in paths]
 
 
-def fill_masks(
-    model: Ready, texts: Iterable[str], *, top_k: int = 5, max_seq_length: int = 128
-) -> Iterator[dict[str, Any]]:
-    """For every text, the `top_k` likeliest pieces at each of its [MASK] tokens.
+def mask_filler(
+    model: Ready, *, top_k: int = 5, max_seq_length: int = 128
+) -> Callable[[Iterable[str]], Iterator[dict[str, Any]]]:
+    """Texts -> for every text the `top_k` likeliest pieces at each of its [MASK] tokens.
 
     Texts are taken as they come, some batches' worth at a time.
     """
@@ -85,8 +84,12 @@ def fill_masks(
             "classifier or a masked LM"
         )
     logits_of = _logits_of(model)
-    for some in chunks(texts, BATCHES_AT_ONCE * model.batch_size):
-        yield from _filled(model, logits_of, some, top_k, max_seq_length)
+
+    def fill(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for some in chunks(texts, model.rows_at_once):
+            yield from _filled(model, logits_of, some, top_k, max_seq_length)
+
+    return fill
 
 
 def _filled(

@@ -21,9 +21,6 @@ from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 T = TypeVar("T")
 Input = str | tuple[str, ...] | Mapping[str, Any]
 
-BATCHES_AT_ONCE = 64
-"""Sorted by length together, and described when all of them are done."""
-
 
 class Predictor:
     """A fine-tuned model that answers.
@@ -75,7 +72,7 @@ class Predictor:
 
         They are taken as they come, 64 batches' worth at a time.
         """
-        for some in chunks(records, BATCHES_AT_ONCE * self._model.batch_size):
+        for some in chunks(records, self._model.rows_at_once):
             yield from self._predict(some)
 
     def _predict(self, records: Sequence[Any]) -> Iterator[dict[str, Any]]:

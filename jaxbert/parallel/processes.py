@@ -4,7 +4,8 @@ Everything here is a meeting: all processes call it, in the same order, from the
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import jax
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from jaxbert.errors import UserError
 from jaxbert.typing import Array
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -52,6 +54,25 @@ def of_all(value: Any) -> list[Any]:
     rows = multihost_utils.process_allgather(_padded(text, int(sizes.max())))
     found = zip(rows, sizes, strict=True)
     return [json.loads(row[: int(size)].tobytes()) for row, size in found]
+
+
+def by_turns(
+    items: Iterable[S], size: int, act: Callable[[Iterable[S]], Iterable[T]]
+) -> Iterator[T]:
+    """What `act` gives of the items, in their order.
+
+    Every process is given all items and acts on every n-th `size` of them; all get what all of them
+    give, which is JSON.
+    """
+    count, own = jax.process_count(), jax.process_index()
+    if count == 1:
+        yield from act(items)
+        return
+    iterator = iter(items)
+    while some := list(islice(iterator, count * size)):
+        mine = some[own * size : (own + 1) * size]
+        for found in of_all(list(act(mine)) if mine else []):
+            yield from found
 
 
 class Total:

@@ -13,7 +13,7 @@ from jaxbert.experiment.inference import (
     ready,
     section_of,
 )
-from jaxbert.experiment.masked_lm import fill_masks
+from jaxbert.experiment.masked_lm import mask_filler
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained
 from jaxbert.hub.save import save_params
@@ -50,7 +50,7 @@ def model_with(tmp_path: Path) -> Callable[[Head], Path]:
 
 def test_masks_are_filled_as_by_the_whole_logits_of_every_text_alone(model_with):
     directory = model_with(Head("masked_lm"))
-    found = list(fill_masks(ready(directory), TEXTS, top_k=1))
+    found = list(mask_filler(ready(directory), top_k=1)(TEXTS))
     model, tokenizer = from_pretrained(directory), load_tokenizer(directory)
     for text, prediction in zip(TEXTS, found, strict=True):
         ids = tokenizer.encode([text])["input_ids"]

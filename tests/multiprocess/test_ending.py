@@ -77,33 +77,3 @@ def test_flags_that_do_not_fit_are_named(
 ):
     assert main(["pretrain", "c.yaml", "--run", "run", *words]) == 2
     assert message in capsys.readouterr().err
-
-
-SLURM = {
-    "SLURM_JOB_ID": "1",
-    "SLURM_STEP_NODELIST": "host[1-3]",
-    "SLURM_NTASKS": "3",
-    "SLURM_STEP_NUM_TASKS": "3",
-    "SLURM_PROCID": "1",
-    "SLURM_LOCALID": "0",
-}
-
-
-@pytest.mark.parametrize("environment", [SLURM, {"JAX_NUM_PROCESSES": "3"}])
-@pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_what_is_for_one_process_is_refused_in_several(
-    verb: str,
-    environment: dict[str, str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    words = [verb, str(tmp_path / "none"), "--data", "no.tsv"]
-    assert main(words) == 2
-    expected = f"jaxbert {verb}: this is one of 3 processes, and {verb} is for one: "
-    assert capsys.readouterr().err.startswith(expected)
-    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
-    assert main(words) == 2
-    assert str(tmp_path / "none") in capsys.readouterr().err

@@ -15,11 +15,13 @@ from experiment.small_runs import (
     after_polls,
     fine_tuning,
     make_store,
+    sentences,
     trajectory,
     write_labelled,
 )
 from launching import start
 from safetensors.numpy import load_file
+from training_run import infer
 
 from jaxbert.checkpoint.manifest import is_whole
 from jaxbert.config import load_config, to_yaml
@@ -33,6 +35,7 @@ from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import load_tokenizer
 
 NUM_STEPS, BATCH, ACCUMULATION = 8, 16, 2
+NUM_PREDICTED, NUM_MASKED = 301, 131
 
 
 class Runs(NamedTuple):
@@ -73,6 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Ru
     mixed, alone = directory / "begun_alone", directory / "alone"
     assert pretrain(config, mixed, interrupted=after_polls(2), quiet=True).step == 2
     make_finetuning(directory, values["store"])
+    make_inference(directory, values["store"])
     started = start("training_run.py", directory, 2, path, directory, devices=2)
     pretrain(config, alone, quiet=True)
     statuses = started.wait(600)
@@ -94,6 +98,19 @@ def make_finetuning(directory: Path, store: str) -> None:
     validation = write_labelled(directory / "validation.tsv", 30, 1)
     config = fine_tuning(directory / "model", train, validation, "mesh.fsdp=2")
     (directory / "finetune.yaml").write_text(to_yaml(config), encoding="utf-8")
+
+
+def make_inference(directory: Path, store: str) -> None:
+    """A classifier, a table of which two processes get two turns and one, and texts with masks."""
+    encoder = EncoderConfig(vocab_size=TokenStore.open(store).vocab_size, **MODEL["overrides"])
+    head = Head("sequence_classification", ("animal", "thing"))
+    # Larger than drawn, so that texts differ in what is said of them.
+    params = jax.tree.map(lambda x: 10 * x, init_params(encoder, head, 0))
+    model = model_from_params(encoder, head, params)
+    save_pretrained(model, load_tokenizer(Path(store) / "tokenizer"), directory / "classifier")
+    write_labelled(directory / "predicted.tsv", NUM_PREDICTED, 2)
+    texts = [text.replace(" the ", " [MASK] ") for text in sentences(NUM_MASKED, 3)]
+    (directory / "masked.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 def assert_close(run: Path, other: Path, atol: float) -> None:
@@ -184,3 +201,63 @@ def test_a_run_goes_on_with_other_processes_and_another_mesh(runs: Runs):
     assert "continuing after step 2" in runs.logs[0]
     assert "in 2 processes" in runs.logs[0]
     assert_close(runs.mixed, runs.alone, 1e-5)
+
+
+@pytest.fixture(scope="module")
+def inferred(runs: Runs) -> Path:
+    """What one process, with other devices, says of the same data."""
+    assert infer(runs.directory, runs.directory / "of_one") == [NUM_PREDICTED]
+    return runs.directory
+
+
+def of(directory: Path, name: str) -> tuple[Any, Any]:
+    """What two processes said, and one."""
+    texts = [(directory / who / name).read_text() for who in ("of_two", "of_one")]
+    two, one = ([json.loads(line) for line in text.splitlines()] for text in texts)
+    return two, one
+
+
+@pytest.mark.parametrize("name", ["classes.json", "masked.json"])
+def test_metrics_of_two_processes_are_those_of_one(inferred: Path, name: str):
+    two, one = (json.loads((inferred / who / name).read_text()) for who in ("of_two", "of_one"))
+    assert two.keys() == one.keys()
+    assert two["rows"] == one["rows"] > 50
+    for metric, value in one.items():
+        np.testing.assert_allclose(two[metric], value, rtol=1e-5, err_msg=metric)
+
+
+def test_predictions_of_two_processes_are_those_of_one_in_their_order(inferred: Path):
+    two, one = of(inferred, "classes.jsonl")
+    assert len(two) == len(one) == NUM_PREDICTED
+    assert np.std([row["probabilities"]["animal"] for row in one]) > 0.01
+    for mine, theirs in zip(two, one, strict=True):
+        assert mine["probabilities"].keys() == theirs["probabilities"].keys()
+        np.testing.assert_allclose(
+            [*mine["probabilities"].values()], [*theirs["probabilities"].values()], rtol=1e-5
+        )
+
+
+def test_masks_are_filled_by_two_processes_as_by_one(inferred: Path):
+    two, one = of(inferred, "masked.jsonl")
+    assert len(two) == len(one) == NUM_MASKED
+    for mine, theirs in zip(two, one, strict=True):
+        assert mine["text"] == theirs["text"]
+        found, expected = ([mask[0] for mask in row["masks"]] for row in (mine, theirs))
+        assert [best["token"] for best in found] == [best["token"] for best in expected] != []
+        np.testing.assert_allclose(
+            [best["probability"] for best in found],
+            [best["probability"] for best in expected],
+            rtol=1e-5,
+        )
+
+
+def test_processes_take_turns_at_predicting_and_the_first_one_speaks(runs: Runs):
+    """Lots of 64 batches of a row for each of a process's two devices."""
+    assert [seen["predicted"] for seen in runs.seen] == [[128, 45], [128]]
+    assert "accuracy" in runs.logs[0]
+    assert "accuracy" not in runs.logs[1]
+
+
+def test_standard_input_is_refused_in_several_processes(runs: Runs):
+    assert [seen["status_of_standard_input"] for seen in runs.seen] == [2, 2]
+    assert "jaxbert predict: --data -: several processes" in runs.logs[0]

@@ -1,5 +1,5 @@
 """One process of several: a whole run, then a run of one process continued until SIGTERM, then
-fine-tuning until SIGTERM comes in the middle of an evaluation.
+fine-tuning until SIGTERM comes in the middle of an evaluation, then evaluations and predictions.
 
 Words: configuration, directory. Writes what this process saw to process_<i>.json there.
 """
@@ -16,12 +16,13 @@ from typing import Any
 
 from launching import HEARTBEAT
 
+from jaxbert.cli import main
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 POLLS_BEFORE_SIGNAL = 2
 
 
-def main(config: str, directory: Path) -> int:
+def run(config: str, directory: Path) -> int:
     parser = argparse.ArgumentParser()
     add_training_arguments(parser)
     words = [config, "--run", str(directory / "begun_alone"), "--join-timeout", "120"]
@@ -41,9 +42,9 @@ def main(config: str, directory: Path) -> int:
 
 
 def both(
-    directory: Path, config: Any, run: str, *, interrupted: Callable[[], bool], **options: Any
+    directory: Path, config: Any, begun: str, *, interrupted: Callable[[], bool], **options: Any
 ) -> Any:
-    """Trains in `together` from first to last step, and in `run` until a signal comes."""
+    """Trains in `together` from first to last step, and in `begun` until a signal comes."""
     import jax
 
     from jaxbert.data.pretraining import PretrainingData
@@ -74,9 +75,11 @@ def both(
             os.kill(os.getpid(), signal.SIGTERM)
         return interrupted()
 
-    fitted = pretrain(config, run, interrupted=then_a_signal, **options)
+    fitted = pretrain(config, begun, interrupted=then_a_signal, **options)
     seen["stopped_at"] = fitted.step
     seen["tuned"] = tuned(directory, process)
+    seen["predicted"] = infer(directory, directory / "of_two")
+    seen["status_of_standard_input"] = main(["predict", str(directory / "model"), "--data", "-"])
     (directory / f"process_{process}.json").write_text(json.dumps(seen))
     return fitted
 
@@ -105,5 +108,32 @@ def tuned(directory: Path, process: int) -> list[Any]:
     return [fitted.outcome, fitted.step]
 
 
+def infer(directory: Path, out: Path) -> list[int]:
+    """Evaluates and predicts with two models from the command line.
+
+    Returns how many texts this process was given at a time by a classifier.
+    """
+    from jaxbert.experiment.predictor import Predictor
+
+    predicted, predict = [], Predictor._predict
+
+    def counted(predictor: Predictor, records: Sequence[Any]) -> Any:
+        predicted.append(len(records))
+        return predict(predictor, records)
+
+    out.mkdir(exist_ok=True)
+    common = ["--batch-size", "2", "--out"]
+    classifier, table = str(directory / "classifier"), str(directory / "predicted.tsv")
+    masked, store = str(directory / "model"), str(directory / "store")
+    texts = str(directory / "masked.txt")
+    Predictor._predict = counted
+    assert main(["evaluate", classifier, "--data", table, *common, str(out / "classes.json")]) == 0
+    assert main(["predict", classifier, "--data", table, *common, str(out / "classes.jsonl")]) == 0
+    assert main(["evaluate", masked, "--data", store, *common, str(out / "masked.json")]) == 0
+    assert main(["predict", masked, "--data", texts, *common, str(out / "masked.jsonl")]) == 0
+    Predictor._predict = predict
+    return predicted
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(run(sys.argv[1], Path(sys.argv[2])))
