@@ -13,8 +13,9 @@ from jaxbert.plan.collectives import KINDS
 from jaxbert.plan.hlo import Computation, Instruction, Program
 
 _FILE = re.compile(r"\d+-([^<>]+)-\d+-final_bundles\.txt")
-_BUNDLE = re.compile(r" *(?:0x)?[0-9a-f]+ (?:(\w\w)| *) *: ((?:> )*) *\{")
-_EXIT = re.compile(r"= scmp\.ge\.\S+ (%\w+), (\d+) /\* loop exit test")
+_BUNDLE = re.compile(r" *(?:0x)?[0-9a-f]+ (?:(\w\w)| *) *: *((?:> ?)*) *\{(\})?")
+_EXIT = re.compile(r"(%\w+) = scmp\.ge\.\S+ (%\w+), (\d+) /\* loop exit test")
+_BRANCH = re.compile(r"= sbr\.rel \(!(%\w+)\)")
 _INCREMENT = re.compile(r"(%\w+) = sadd\.s32 (\d+), ")
 PALLAS = "tpu_custom_call"
 """How a Pallas kernel is called in a program."""
@@ -78,30 +79,49 @@ def bundles_of(text: str) -> float:
     """Bundles that a kernel issues, those of a loop as often as its exit test lets it turn.
 
     What a condition skips counts as run. Loops count from 0; one without a constant bound turns
-    once.
+    once. A bundle is marked with as many `>` as there are loops around it, but for empty ones and
+    the branch back, which belong to the loop that they stand in, and a first one that holds nothing
+    but a phi: the next says how deep it is.
     """
     steps = {name: int(step) for name, step in _INCREMENT.findall(text)}
-    # Of the kernel itself and of every loop around the current line: bundles, and turns.
-    open_loops = [[0.0, 1.0]]
+    loops, unplaced = [_Loop()], 0
     for line in text.splitlines():
         bundle = _BUNDLE.match(line)
         if bundle is None:
             continue
-        depth = len(bundle[2]) // 2
-        begins = bundle[1] == "LB"
-        # A loop that is marked without a depth has no turns that could be read.
-        while len(open_loops) > max(depth + (not begins), 1):
-            bundles, turns = open_loops.pop()
-            open_loops[-1][0] += bundles * turns
-        while len(open_loops) <= depth:
-            open_loops.append([0.0, 1.0])
-        open_loops[-1][0] += 1
-        for name, bound in _EXIT.findall(line):
-            open_loops[-1][1] = math.ceil(int(bound) / steps.get(name, 1))
-    while len(open_loops) > 1:
-        bundles, turns = open_loops.pop()
-        open_loops[-1][0] += bundles * turns
-    return open_loops[0][0]
+        depth, begins = bundle[2].count(">"), bundle[1] == "LB"
+        if begins and not depth:
+            unplaced = 1
+            continue
+        if bundle[3] is None and loops[-1].test not in _BRANCH.findall(line):
+            while len(loops) > max(depth + (not begins and not unplaced), 1):
+                _close(loops)
+            while len(loops) <= depth:
+                loops.append(_Loop())
+            loops[-1].bundles += unplaced
+            unplaced = 0
+        loops[-1].bundles += 1
+        for test, counter, bound in _EXIT.findall(line):
+            loops[-1].test = test
+            loops[-1].turns = math.ceil(int(bound) / steps.get(counter, 1))
+    while len(loops) > 1:
+        _close(loops)
+    return loops[0].bundles
+
+
+@dataclass
+class _Loop:
+    """One that is being read; the outermost is the kernel itself."""
+
+    bundles: float = 0.0
+    turns: int = 1
+    test: str = ""
+    """What is true when it ends."""
+
+
+def _close(loops: list[_Loop]) -> None:
+    ended = loops.pop()
+    loops[-1].bundles += ended.bundles * ended.turns
 
 
 def _written(directory: Path) -> dict[str, float]:

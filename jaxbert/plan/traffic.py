@@ -5,8 +5,10 @@ from jaxbert.plan.hlo import Computation, Instruction, Program
 _MOVES_NOTHING = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "while", "conditional", "call", "async-update"),
+    # What it begins is an instruction of its own, in the computation that it calls.
+    "async-start",
 }
-_LOOKS_UP = {"dynamic-slice", "gather"}
+_LOOKS_UP = {"slice", "dynamic-slice", "gather"}
 _COPIES = {"copy-start", "slice-start", "dynamic-slice-start"}
 
 

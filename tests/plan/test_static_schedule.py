@@ -24,11 +24,27 @@ LOOP = """     0   :  { %s10679_s27 = smov.u32 0 }
 """
 NESTED = """     0   :  { %v1 = vmov 0.0 }
    0x1 LB: > { %s1_s1 = sadd.s32 4, %s2_s2 }
-   0x2 LB: > > { %s3_s3 = sadd.s32 1, %s4_s4 }
-   0x3   : > > { %p1_p1 = scmp.ge.s32.totalorder %s3_s3, 3 /* loop exit test */ }
+   0x2 LB: >> { %s3_s3 = sadd.s32 1, %s4_s4 }
+   0x3   : >> { %p1_p1 = scmp.ge.s32.totalorder %s3_s3, 3 /* loop exit test */ }
    0x4   : > { %p2_p2 = scmp.ge.s32.totalorder %s1_s1, 7 /* loop exit test */ }
    0x5 LB: > { %p5_p5 = scmp.lt.s32.totalorder %s1_s1, %s9_s9 }
    0x6   : > { %v2 = vmov 1.0 }
+"""
+# As of a reduce-scatter in the second phase of BERT-large on v5e:2x4.
+SKIPPING = """     0   :  { %s8_s5 = smov.u32 0 /* copy for cssa */ } /* Start region 895 */
+   0x1 LB: > { %s1_s1 = sadd.s32 1, %s2_s2 }
+   0x2   : > { %p4_p4 = scmp.ge.s32.totalorder %s1_s1, 4 /* loop exit test */ }
+   0x3 LB:  { %s4648_s5 = sphi %s8_s5, %s117_s5 /* phi copy */ } /* Start region 15 */
+   0x4   : > { %40 = sbr.rel (%p7885_p1) target = $region20 }
+   0x5   :  {}
+   0x6   :  {} /* End region 34 */
+   0x7   : > { %s117_s5 = sadd.s32 1, %s4648_s5 }
+   0x8 LB: >> { %v0 = vmov 0.0 }
+   0x9   : >> { %75 = sbr.rel (!%p1_p1) target = $region90 }
+   0xa   : > { %p114_p13 = scmp.ge.s32.totalorder %s117_s5, 2 /* loop exit test */ } /* End */
+   0xb   :  { %116 = sbr.rel (!%p114_p13) target = $region896 }
+   0xc   :  {}
+   0xd   :  { %v1 = vmov 0.0 }
 """
 
 
@@ -40,6 +56,9 @@ NESTED = """     0   :  { %v1 = vmov 0.0 }
         # Steps of 4 up to 7 are two turns; a loop without a constant bound turns once.
         (NESTED, 1 + (2 + 2 * 3) * 2 + 2),
         (LOOP.replace("> ", ""), 5),
+        # Turns of the second: its phi, the branch over nothing with its two slots, the counter,
+        # the loop inside, the exit test, the branch back and its slot.
+        (SKIPPING, 1 + 2 * 4 + (1 + 3 + 1 + 2 + 1 + 2) * 2 + 1),
     ],
 )
 def test_bundles_of_loops_count_as_often_as_they_turn(text, bundles):

@@ -17,6 +17,11 @@ LOOKED_UP = """%look (table: f32[1000,8], ids: s32[4]) -> f32[4,8] {
   %at = s32[] parameter(2)
   ROOT %u = f32[1000,8]{1,0} dynamic-update-slice(%all, %one, %at, %at)
 }
+
+%begun (whole: s8[4096]) -> s8[64] {
+  %whole = s8[4096]{0} parameter(0)
+  ROOT %part = s8[64]{0:S(1)} slice(%whole), slice={[64:128]}
+}
 """
 
 PROGRAMS = {
@@ -40,6 +45,12 @@ PROGRAMS = {
   %f = f32[4,8]{1,0} fusion(%a, %i), kind=kLoop, calls=%look
   ROOT %g = f32[1000,8]{1,0} fusion(%a, %o, %n), kind=kLoop, calls=%put
 """: (128 + 16 + 128) + (32 + 4 + 32),
+    # A slice fetched into vector memory, as the compiler itself writes it down.
+    """  %a = s8[4096]{0} parameter(0)
+  %s = ((s8[4096]{0}), s8[64]{0:S(1)}, s32[]{:S(2)}) async-start(%a), calls=%begun
+  %u = ((s8[4096]{0}), s8[64]{0:S(1)}, s32[]{:S(2)}) async-update(%s), calls=%begun
+  ROOT %d = s8[64]{0:S(1)} async-done(%u), calls=%begun
+""": 64,
 }
 
 
