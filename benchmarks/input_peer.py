@@ -56,7 +56,7 @@ class Peer:
 
     def contenders(self, length: int, is_packed: bool) -> dict[str, Callable[[], tuple[int, int]]]:
         """For every setting what makes the next batch: (tokens without padding, positions)."""
-        rows = self._joined(length) if is_packed else self._cut(length)
+        rows = self._joined(length) if is_packed else self.cut(length)
         # What a masked LM of single texts needs; the collator makes the attention mask again.
         lean = rows.select_columns(["input_ids", "special_tokens_mask"])
         found = {
@@ -70,7 +70,9 @@ class Peer:
             found[HAND_WRITTEN] = self._whole(lean.with_format("torch"))
         return found
 
-    def _cut(self, length: int) -> Any:
+    def cut(self, length: int) -> Any:
+        """Documents, each cut into rows of at most so many tokens."""
+
         def cut(rows: dict[str, Any]) -> dict[str, Any]:
             found = self.tokenizer(
                 rows["text"],
