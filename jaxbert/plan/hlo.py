@@ -16,6 +16,8 @@ _CALLED = re.compile(
     r"(?:calls|called_computations|body|condition|to_apply|branch_computations|\w+_computation)="
     r"\{?(%[^,}]+(?:, %[^,}]+)*)"
 )
+# What a Pallas kernel says of itself is written on lines of its own within its instruction.
+_BROKEN = re.compile(r'\n(?="|\}\})')
 # How the cost model says that it knows nothing.
 _INFINITE = 2**63 - 1
 # Of a reduction, say, what it calls is a detail of the arithmetic.
@@ -93,7 +95,7 @@ class Program:
         """Reads what `jax.stages.Compiled.as_text()` gives for a TPU."""
         computations: dict[str, Computation] = {}
         entry, current = "", dict[str, Instruction]()
-        for line in text.splitlines():
+        for line in _BROKEN.sub("", text).splitlines():
             if line.startswith((" ", "\t")):
                 found = _INSTRUCTION.match(line)
                 if found is not None:

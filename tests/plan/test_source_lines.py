@@ -50,7 +50,9 @@ PROGRAM = f"""{TABLES}ENTRY %main (p: f32[8]) -> f32[8] {{
 {line("c", 5, "jit(train_step)/transpose(jvp())/dot_general", 40)}
 {line("d", 6, "jit(train_step)/add", 5)}
 {line("e", 6, "jit(train_step)/add", None)}
-  %k = f32[8]{{0}} {CALL}"tpu_custom_call", metadata={{op_name="jvp()/splash" stack_frame_id=2}}
+  %k = f32[8]{{0}} {CALL}"tpu_custom_call", frontend_attributes={{kernel_metadata={{
+"xprof_metadata":"{{\\"block_q\\": 512}}"
+}}}}, metadata={{op_name="jvp()/splash" stack_frame_id=2}}
 }}
 """
 LINEAR, MLP = "jaxbert/nn/linear.py:39", "jaxbert/nn/mlp.py:31"
