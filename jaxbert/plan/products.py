@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxbert.plan.hlo import Computation, Instruction, Program, Shape
 
+PRODUCTS = ("convolution", "dot")
+
 
 def product_flops(program: Program) -> float:
     """Of one chip and one execution; what runs in a loop counts as often as it runs.
@@ -17,7 +19,7 @@ def product_flops(program: Program) -> float:
     """
     total = 0.0
     for computation, instruction, times in program.everything():
-        if instruction.opcode in ("convolution", "dot"):
+        if instruction.opcode in PRODUCTS:
             total += times * _flops(computation, instruction)
     return total
 

@@ -1,12 +1,13 @@
 """The lines of source code that the estimated cycles of a program go to."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from jaxbert.plan.hlo import Instruction, Program
+from jaxbert.plan.products import PRODUCTS
 
 _PACKAGE = "/jaxbert/"
 # It only compiles what these lines lead to.
@@ -94,7 +95,7 @@ def most_expensive(program: Program, kernels: Mapping[str, float], number: int) 
     for _, instruction, times in program.scheduled():
         cycles = kernels.get(instruction.name, instruction.estimated_cycles)
         if cycles is not None:
-            origin = _origin(program, instruction)
+            origin = _origin(program, instruction, frames)
             key = (*frames.source(origin), _pass(origin.op_name))
             totals[key].append((cycles * times, times, origin.op_name))
     operations = [
@@ -104,12 +105,20 @@ def most_expensive(program: Program, kernels: Mapping[str, float], number: int) 
     return sorted(operations, key=lambda operation: -operation.cycles)[:number]
 
 
-def _origin(program: Program, instruction: Instruction) -> Instruction:
-    """The instruction, or the last inside of a fusion that does not say where it comes from."""
-    if instruction.op_name or not instruction.called:
+def _origin(program: Program, instruction: Instruction, frames: StackFrames) -> Instruction:
+    """The instruction, or of a fusion its product, or else one of the line that most come from.
+
+    A fusion itself is named after what comes last in it, be it a rounding.
+    """
+    if instruction.opcode != "fusion" or not instruction.called:
         return instruction
-    inside = program.computations[instruction.called[0]].values()
-    return next((i for i in reversed(inside) if i.op_name), instruction)
+    inside = [i for i in program.computations[instruction.called[0]].values() if i.op_name]
+    products = [i for i in inside if i.opcode in PRODUCTS]
+    if products or not inside:
+        return (products or [instruction])[-1]
+    lines = Counter(frames.source(each) for each in inside)
+    most = max(lines.values())
+    return next(i for i in reversed(inside) if lines[frames.source(i)] == most)
 
 
 def _pass(op_name: str) -> str:

@@ -80,3 +80,31 @@ def test_a_line_that_is_written_beside_the_operation_has_no_caller():
     text = PROGRAM.replace("stack_frame_id=5", 'source_file="/a/jaxbert/nn/mlp.py" source_line=9')
     found = most_expensive(Program.parse(text), {}, 1)
     assert (found[0].source, found[0].caller) == ("jaxbert/nn/mlp.py:9", "")
+
+
+FUSIONS = """%product (p: f32[8]) -> f32[8] {
+  %m = f32[8]{0} convolution(%p, %p), metadata={op_name="jvp()/dot_general" stack_frame_id=5}
+  ROOT %r = f32[8]{0} convert(%m), metadata={op_name="jvp()/convert" stack_frame_id=6}
+}
+
+%update (p: f32[8]) -> f32[8] {
+  %u = f32[8]{0} multiply(%p), metadata={op_name="mul" stack_frame_id=2}
+  %v = f32[8]{0} add(%u), metadata={op_name="add" stack_frame_id=2}
+  ROOT %w = f32[8]{0} select(%v), metadata={op_name="select_n" stack_frame_id=6}
+}
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  %a = f32[8]{0} fusion(%p), calls=%product, metadata={op_name="jvp()/convert" stack_frame_id=6}, \
+x={"estimated_cycles":"9"}
+  %b = f32[8]{0} fusion(%p), calls=%update, metadata={op_name="select_n" stack_frame_id=6}, \
+x={"estimated_cycles":"7"}
+}
+"""
+
+
+def test_a_fusion_comes_from_its_product_or_from_the_line_of_most_that_is_in_it():
+    assert most_expensive(Program.parse(TABLES + FUSIONS), {}, 10) == [
+        Operation(LINEAR, MLP, "forward", "jvp()/dot_general", 1, 9),
+        Operation(MLP, "", "update", "add", 1, 7),
+    ]
