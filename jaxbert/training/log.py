@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,10 @@ class _Files:
     """metrics.jsonl and the events, open to be appended to."""
 
     def __init__(self, directory: Path, path: Path, resumed_step: int):
-        from tensorboardX import SummaryWriter
-
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_step + 1)
+        self._events = _summary_writer()(
+            str(directory / "tensorboard"), purge_step=resumed_step + 1
+        )
 
     def write(self, row: Row) -> None:
         self._file.write(to_json(row) + "\n")
@@ -70,6 +71,20 @@ class _Files:
     def close(self) -> None:
         self._file.close()
         self._events.close()
+
+
+def _summary_writer() -> Any:
+    """tensorboardX's class, without PyTorch: it would import it wherever it is installed."""
+    is_loaded = "torch" in sys.modules
+    if not is_loaded:
+        # What stands here as None cannot be imported, and tensorboardX takes that for an answer.
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if not is_loaded:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def to_json(values: Mapping[str, Any], *, indent: int | None = None) -> str:

@@ -1,6 +1,8 @@
 import json
 import math
 import struct
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,14 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
     (row,) = read_metrics(path)
     assert math.isnan(row["loss"])
     assert math.isnan(row["grad_norm"])
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+def test_a_log_does_not_import_pytorch_where_it_is_installed(monkeypatch, tmp_path):
+    for name in [*sys.modules]:
+        if name.split(".")[0] in ("torch", "tensorboardX"):
+            monkeypatch.delitem(sys.modules, name)
+    write(tmp_path)
+    assert "tensorboardX" in sys.modules
+    assert "torch" not in sys.modules
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
