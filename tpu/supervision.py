@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from maintenance import Notice
+
 MIRROR_SECONDS = float(os.environ.get("JAXBERT_TPU_MIRROR", "300"))
 PREEMPTED = 75
 RSYNC = ("gcloud", "storage", "rsync", "--recursive")
@@ -23,7 +25,7 @@ def supervise(command: list[str], fetch: list[Pair], mirror: list[Pair]) -> int:
     before = [download(*pair) for pair in fetch] + [download_first(*pair) for pair in mirror]
     if not all(before):
         return 1
-    with Mirror(mirror):
+    with Mirror(mirror), Notice(forwarded.announced):
         return forwarded.run(command)
 
 
@@ -34,6 +36,11 @@ class Forwarded:
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
         signal.signal(signal.SIGTERM, self._handle)
+
+    def announced(self, what: str) -> None:
+        """Asks the command to save, as SIGTERM does."""
+        say(f"{what}: the command is asked to save")
+        self._handle()
 
     def _handle(self, *_: object) -> None:
         self._asked = True

@@ -54,6 +54,7 @@ class Cloud:
             "HOME": str(self.home),
             "CLOUDSDK_CONFIG": str(self.home),
             "JAXBERT_TPU_SLEEP": "0",
+            "JAXBERT_TPU_METADATA": "http://127.0.0.1:9/",
         }
 
     def without_git(self):

@@ -5,7 +5,10 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from fake_cloud import TPU
@@ -52,6 +55,53 @@ def test_stopping_lets_the_command_save(cloud):
     cloud.run("worker.py", "stop")
     wait_until(cloud, "exited 75")
     assert "\nsaved\n" in cloud.run("worker.py", "log").stdout
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """The metadata server of a machine; what it answers is the test's."""
+
+    answers: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        text = self.answers.get(self.path.split("?")[0].lstrip("/"))
+        is_asked_well = self.headers["Metadata-Flavor"] == "Google"
+        self.send_response(200 if text and is_asked_well else 404)
+        self.end_headers()
+        self.wfile.write((text or "").encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"maintenance-event": "NONE"}, {"maintenance-event": "TERMINATE_ON_HOST_MAINTENANCE"}),
+        (
+            {"upcoming-maintenance": '{"maintenanceStatus": "PENDING"}'},
+            {"upcoming-maintenance": '{"maintenanceStatus": "ONGOING"}'},
+        ),
+    ],
+)
+def test_announced_maintenance_lets_the_command_save(cloud, before, after):
+    Metadata.answers = before
+    script = "trap 'echo saved; exit 75' TERM; echo ready; while :; do sleep 0.05; done"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        words = ["--", "sh", "-c", script]
+        start(cloud, *words, JAXBERT_TPU_METADATA=url, JAXBERT_TPU_NOTICE="0.05")
+        end = time.monotonic() + 30
+        while "\nready" not in cloud.run("worker.py", "log").stdout:
+            assert time.monotonic() < end
+        time.sleep(0.2)
+        Metadata.answers = after
+        wait_until(cloud, "exited 75")
+        server.shutdown()
+    log = cloud.run("worker.py", "log").stdout
+    assert "MAINTENANCE" in log
+    assert "the command is asked to save" in log
+    assert log.count("saved\n") == 1
 
 
 def test_a_signal_before_the_command_prevents_it(tmp_path):
