@@ -111,7 +111,9 @@ def notes(program: Program, schedule: Schedule) -> list[str]:
         found.append(f"products in {kernels.pop(PALLAS)} Pallas kernels are not in matrix_flops")
     if kernels:
         listed = ", ".join(f"{times} x {name}" for name, times in kernels.items())
-        found.append(f"kernels that no figure of the program includes: {listed}")
+        found.append(
+            f"kernels that no figure of the program includes, by the compiler's names: {listed}"
+        )
     if schedule.missing_pallas:
         found.append(f"Pallas kernels that are not priced: {len(schedule.missing_pallas)}")
     if schedule.missing:
