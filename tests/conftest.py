@@ -2,17 +2,20 @@
 
 import importlib.util
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 flags = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["jaxbert.nn", "jaxbert.families", "jaxbert.tasks"], "beartype.beartype")
 
+ROOT = Path(__file__).parent
 PARITY = [
     "hub",
     "families/test_albert.py",
@@ -30,8 +33,19 @@ PARITY = [
     "tasks/test_classification_losses_parity.py",
     "training/test_trajectory.py",
 ]
+QUICKLY_COMPILED = (
+    *("adapt", "checkpoint", "cli", "experiment", "multiprocess"),
+    *("nn", "optim", "parallel", "tasks", "training"),
+)
+"""Folders whose programs are tiny, run a few times, and take most of their time to be compiled."""
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else PARITY
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    folder = item.path.relative_to(ROOT).parts[0]
+    jax.config.update("jax_disable_most_optimizations", folder in QUICKLY_COMPILED)
 
 
 def pytest_report_header() -> str:
