@@ -4,7 +4,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,17 @@ from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.parallel.rules import replicated
+from jaxbert.training.counted import counted
 from jaxbert.training.step import gathering
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 
 _KINDS = ("sequence_classification", "token_classification", "question_answering")
 _ENCODER = "encoder"
+
+
+class Interrupted(Exception):
+    """Computing features was cut short."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,11 @@ def frozen_encoder(
     make_params: MakeParams,
     data: Data,
     directory: Path,
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+    quiet: bool = False,
 ) -> FrozenEncoder:
-    """Computes what `directory` does not hold yet.
+    """Computes what `directory` does not hold yet; raises Interrupted where that was cut short.
 
     Without dropout: what acts in training is the head's.
     """
@@ -85,7 +94,13 @@ def frozen_encoder(
     def with_features(table: EncodedExamples, longest: int) -> EncodedExamples:
         file = directory / f"{_key(known, table)}.npy"
         if not file.is_file():
-            _compute(settings, encoder, head, params, table, longest, mesh, file)
+            size = settings.rows_per_evaluation()
+            with closing(
+                _compute(settings, encoder, head, params, table, longest, mesh, file)
+            ) as batches:
+                for _ in counted(batches, size, len(table), "features", quiet=quiet):
+                    if interrupted():
+                        raise Interrupted
         return table.with_features(np.load(file, mmap_mode="r"))
 
     of_head = {name: values for name, values in params.items() if name != _ENCODER}
@@ -138,8 +153,11 @@ def _compute(
     longest: int,
     mesh: Mesh,
     file: Path,
-) -> None:
-    """Writes float32 [tokens or examples, layers, hidden]; the file is there when it is whole."""
+) -> Generator[None]:
+    """Writes float32 [tokens or examples, layers, hidden], a batch at each step.
+
+    The file is there when it is whole.
+    """
     apply = gathering(make_apply(encoder, head, settings.compute_dtype(), settings.execution), mesh)
 
     def compute(params: Params, inputs: dict[str, Any]) -> jax.Array:
@@ -155,13 +173,18 @@ def _compute(
     batch_size = settings.rows_per_evaluation()
     rows = BucketedRows(table, batch_size=batch_size, longest=longest)
     names = ("input_ids", "attention_mask", "token_type_ids")
-    for batch in evaluation_batches(rows, batch_size):
-        made = jax.device_get(step(params, placement.put({name: batch[name] for name in names})))
-        for row, values in zip(batch["row_ids"].tolist(), made, strict=True):
-            if row >= 0:
-                features[starts[row] : starts[row] + lengths[row]] = values[: lengths[row]]
-    features.flush()
-    _temporary(file).replace(file)
+    try:
+        for batch in evaluation_batches(rows, batch_size):
+            inputs = placement.put({name: batch[name] for name in names})
+            made = jax.device_get(step(params, inputs))
+            for row, values in zip(batch["row_ids"].tolist(), made, strict=True):
+                if row >= 0:
+                    features[starts[row] : starts[row] + lengths[row]] = values[: lengths[row]]
+            yield
+        features.flush()
+        _temporary(file).replace(file)
+    finally:
+        _temporary(file).unlink(missing_ok=True)
 
 
 def _new_file(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:

@@ -13,14 +13,14 @@ from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
-from jaxbert.experiment.feature_cache import check_cacheable, frozen_encoder
+from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetuning_data import training_data
-from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.fit import Fitted, Trainee, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
-from jaxbert.experiment.parameters import MakeParams, read, reinitialized
+from jaxbert.experiment.parameters import read, reinitialized
 from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.report import write_report
-from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
+from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
@@ -35,7 +35,6 @@ from jaxbert.tasks.sequence_classification_config import SequenceClassificationC
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
-from jaxbert.typing import Params
 
 TaskSection = (
     SequenceClassificationConfig
@@ -181,13 +180,25 @@ def finetune(
     if config.cache_features:
         check_cacheable(config, task.head, packing=config.packing)
     run = open_run(run_path, config)
-    trainee, rows, frozen = _trainee(config, run, loaded, task.head, make_params, data)
+    encoder = with_dropout(loaded.config, config.dropout)
+    trainee, frozen = Trainee.of(encoder, task.head, make_params), {}
+    if config.cache_features:
+        directory = run.features if config.cache_features is True else Path(config.cache_features)
+        try:
+            known = frozen_encoder(
+                *(config, encoder, task.head, make_params, data, directory),
+                interrupted=interrupted,
+                quiet=quiet,
+            )
+        except Interrupted:
+            return Fitted(None, "preempted", 0, {}, {})
+        trainee, data, frozen = known.trainee, known.data, {"encoder": known.params}
     fitted = fit(
         run,
         config,
         trainee,
         task,
-        rows,
+        data,
         _num_steps(config, data.train.phases[0].rows.num_rows),
         interrupted=interrupted,
         profile=profile,
@@ -213,23 +224,6 @@ def _tuned(
             task, metrics = found.tuned(outputs[name])
             return task.head, {f"eval_tuned_{key}": value for key, value in metrics.items()}
     return head, {}
-
-
-def _trainee(
-    config: Finetune,
-    run: RunDirectory,
-    loaded: Opened,
-    head: Head,
-    make_params: MakeParams,
-    data: Data,
-) -> tuple[Trainee, Data, Params]:
-    """What is trained on which data, and the parameters that are no part of it."""
-    encoder = with_dropout(loaded.config, config.dropout)
-    if not config.cache_features:
-        return Trainee.of(encoder, head, make_params), data, {}
-    directory = run.features if config.cache_features is True else Path(config.cache_features)
-    known = frozen_encoder(config, encoder, head, make_params, data, directory)
-    return known.trainee, known.data, {"encoder": known.params}
 
 
 def _with_length(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from experiment.small_runs import fine_tuning, trajectory
+from experiment.small_runs import after_polls, fine_tuning, trajectory
 from safetensors.numpy import load_file
 
 from jaxbert.data.reading import Reading
@@ -35,6 +35,15 @@ def not_computed(monkeypatch: pytest.MonkeyPatch):
         raise AssertionError("the encoder runs again")
 
     return lambda: monkeypatch.setattr(feature_cache, "_compute", compute)
+
+
+def test_computing_features_is_interrupted_between_batches_and_leaves_nothing(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path
+):
+    config = fine_tuning(pretrained, *tables, *CACHED)
+    fitted = finetune(config, tmp_path / "run", interrupted=after_polls(2), quiet=True)
+    assert (fitted.outcome, fitted.params) == ("preempted", None)
+    assert not list((tmp_path / "run" / "features").iterdir())
 
 
 def test_a_cached_run_is_the_frozen_run_and_its_model_is_whole(
