@@ -21,8 +21,8 @@ def test_a_preempted_run_in_a_bucket_goes_on_on_another_machine(
     capsys: pytest.CaptureFixture[str],
 ):
     jax.config.update("jax_disable_most_optimizations", True)
-    words = ["pretrain", str(configuration), "num_steps=6", "loop.evaluate_every=null"]
-    words.append("loop.checkpoint_every=4")
+    overrides = ["num_steps=6", "loop.checkpoint_every=4", "data.validation_fraction=0"]
+    words = ["pretrain", str(configuration), "loop.evaluate_every=null", *overrides]
     with monkeypatch.context() as first:
         asks = after_polls(3)
         first.setattr(Preemption, "requested", lambda preemption: asks())

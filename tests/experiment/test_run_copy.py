@@ -142,8 +142,12 @@ def test_what_is_here_gives_way_to_what_the_bucket_has(bucket: fsspec.AbstractFi
         assert (run / "metrics.jsonl").read_text() == "of another machine"
 
 
-def test_only_what_has_changed_is_sent(
-    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", ["", "seed-1/"])
+def test_only_what_has_changed_is_sent_and_a_manifest_last(
+    bucket: fsspec.AbstractFileSystem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
 ):
     copy, sent, put = begun(tmp_path / "run"), [], type(bucket).put_file
 
@@ -152,17 +156,17 @@ def test_only_what_has_changed_is_sent(
         return put(system, path, *given, **named)
 
     monkeypatch.setattr(type(bucket), "put_file", noted)
-    work(tmp_path / "run", 4)
+    work(tmp_path / "run" / folder, 4)
     copy.send()
-    assert sent[:2] == ["config.yaml", "metrics.jsonl"]
-    assert sent[-1] == "checkpoints/4/manifest.json"
+    assert sent[:2] == [f"{folder}config.yaml", f"{folder}metrics.jsonl"]
+    assert sent[-1] == f"{folder}checkpoints/4/manifest.json"
     assert len(sent) == 6
     copy.send()
     assert len(sent) == 6
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+    with (tmp_path / "run" / folder / "metrics.jsonl").open("a") as log:
         log.write("more\n")
     copy.send()
-    assert sent[6:] == ["metrics.jsonl"]
+    assert sent[6:] == [f"{folder}metrics.jsonl"]
 
 
 def test_one_run_in_a_bucket_is_trained_by_one_command_of_a_machine(
