@@ -15,10 +15,10 @@ class Command:
     words: tuple[str, ...]
     environment: Mapping[str, str]
 
-    def start(self, run: Path) -> subprocess.Popen[str]:
+    def start(self, run: Path, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "jaxbert", *self.words, "--run", str(run)],
-            env=dict(self.environment),
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,7 +1,9 @@
 """Real processes, killed and asked to end; what they do together is what one does alone."""
 
 import random
+import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +11,45 @@ import pytest
 from cli.commands import Command, logged_step, unfinished_checkpoints, wait_for
 from experiment.small_runs import trajectory, weights
 
+from jaxbert.checkpoint.manifest import is_whole
+
+
+class Asked(NamedTuple):
+    """A process that SIGTERM was sent to."""
+
+    status: int
+    output: str
+    while_it: bool
+    """Whether it was still at what it was to be interrupted in."""
+    logged_step: int
+    checkpoints: list[str]
+    """When it had ended."""
+
 
 class Continued(NamedTuple):
     run: Path
+    compiling: Asked
     killed_at: int
     left_unfinished: bool
-    sigterm_status: int
-    sigterm_output: str
+    saving: Asked
     final_status: int
+
+
+def asked(run: Path, process: subprocess.Popen[str], *, while_it: bool, output: str) -> Asked:
+    names = [path.name for path in (run / "checkpoints").iterdir() if is_whole(path)]
+    return Asked(process.returncode, output, while_it, logged_step(run), names)
+
+
+def ask_while_it_compiles(command: Command, run: Path) -> Asked:
+    with command.start(run, JAX_LOG_COMPILES="1", JAX_ENABLE_COMPILATION_CACHE="0") as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert any(re.search(r"Compiling \S*train_step", line) for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        # XLA's "Finished" comes after the signal.
+        rest, out = process.stderr.read(), process.stdout.read()
+    is_compiling = re.search(r"Finished XLA compilation of \S*train_step", rest) is not None
+    return asked(run, process, while_it=is_compiling, output=out)
 
 
 def kill_at_some_step(command: Command, run: Path) -> int:
@@ -37,24 +70,28 @@ def kill_while_a_checkpoint_is_written(command: Command, run: Path) -> bool:
     return bool(unfinished_checkpoints(run))
 
 
-def ask_to_end(command: Command, run: Path) -> tuple[int, str]:
+def ask_while_a_checkpoint_is_written(command: Command, run: Path) -> Asked:
     process = command.start(run)
-    resumed_from = logged_step(run)
-    wait_for(lambda: logged_step(run) > resumed_from, process)
+    # Those that the kill has left are cleared away first.
+    wait_for(lambda: logged_step(run) and not unfinished_checkpoints(run), process)
+    before = logged_step(run)
+    wait_for(lambda: unfinished_checkpoints(run) and logged_step(run) > before, process)
     process.send_signal(signal.SIGTERM)
+    is_saving = bool(unfinished_checkpoints(run))
     out, _ = process.communicate(timeout=120)
-    return process.returncode, out
+    return asked(run, process, while_it=is_saving, output=out)
 
 
 @pytest.fixture(scope="module")
 def continued(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Continued:
     run = tmp_path_factory.mktemp("continued") / "run"
+    compiling = ask_while_it_compiles(command, run)
     killed_at = kill_at_some_step(command, run)
     left_unfinished = kill_while_a_checkpoint_is_written(command, run)
-    status, output = ask_to_end(command, run)
+    saving = ask_while_a_checkpoint_is_written(command, run)
     last = command.start(run)
     last.communicate(timeout=240)
-    return Continued(run, killed_at, left_unfinished, status, output, last.returncode)
+    return Continued(run, compiling, killed_at, left_unfinished, saving, last.returncode)
 
 
 def test_a_run_killed_at_any_moment_continues_bit_identically(continued, pretrained):
@@ -70,23 +107,23 @@ def test_a_checkpoint_cut_off_by_a_kill_is_cleared_away(continued):
     assert continued.left_unfinished, "the process was not killed while it wrote a checkpoint"
     assert unfinished_checkpoints(continued.run) == []
     names = sorted(path.name for path in (continued.run / "checkpoints").iterdir())
-    assert names == ["36", "40"]
+    assert names == ["32", "40"]
 
 
-def test_sigterm_saves_and_ends_with_its_own_status(continued):
-    assert continued.sigterm_status == 75
-    assert continued.sigterm_output.startswith("preempted: saved at step ")
-    assert f"the same command continues {continued.run}" in continued.sigterm_output
-    assert continued.sigterm_output.count("\n") == 1
+def test_sigterm_while_the_step_is_compiled_saves_after_it(continued):
+    assert continued.compiling.while_it
+    assert continued.compiling.status == 75
+    assert continued.compiling.output.startswith("preempted: saved at step 1; the same command")
+    assert continued.compiling.logged_step == 1
+    assert continued.compiling.checkpoints == ["1"]
 
 
-def test_sigterm_before_the_first_step_saves_too(command, tmp_path):
-    run = tmp_path / "run"
-    process = command.start(run)
-    # The directory is made before anything is compiled.
-    wait_for((run / "config.yaml").exists, process)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 75
-    assert "preempted: saved at step 0" in out
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["0"]
+def test_sigterm_while_a_checkpoint_is_written_saves_and_ends_with_its_own_status(continued):
+    saving = continued.saving
+    assert saving.while_it, "the signal came when the checkpoint was written"
+    assert saving.status == 75
+    saved_at = f"preempted: saved at step {saving.logged_step}; "
+    assert saving.output == f"{saved_at}the same command continues {continued.run}\n"
+    assert str(saving.logged_step) in saving.checkpoints
+    # The one that was being written is there too.
+    assert len(saving.checkpoints) == 2
