@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.dropout import dropout, split_key
+from jaxbert.nn.dropout import kept, scale_of, split_key
 from jaxbert.nn.examples import Examples
 from jaxbert.nn.execution import Kernel
 from jaxbert.nn.kernels import cudnn_attention
@@ -16,6 +16,7 @@ from jaxbert.nn.linear import Linear
 from jaxbert.nn.numerics import attention_weights
 from jaxbert.nn.relative import RelativePositions
 from jaxbert.nn.rotary import Rotation, rotate
+from jaxbert.nn.unseen_weights import attend
 from jaxbert.typing import Array
 
 
@@ -33,6 +34,8 @@ class AttentionInputs(NamedTuple):
     """What a kernel makes its own mask of."""
     reach: int | None = None
     """Positions that a local window goes to either side."""
+    wants_weights: bool = True
+    """The caller is to have the attention weights, and may differentiate them."""
 
 
 class SelfAttention(nnx.Module):
@@ -75,7 +78,7 @@ class SelfAttention(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
-        """The attended values and, before dropout, the float32 weights; kernels give none."""
+        """The attended values and, before dropout, the float32 weights where they are wanted."""
         query, keys, value = (self.heads(p(x)) for p in (self.query, self.key, self.value))
         if inputs.rotation is not None:
             query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
@@ -85,10 +88,24 @@ class SelfAttention(nnx.Module):
         if self.heads_per_key > 1:
             keys, value = (jnp.repeat(y, self.heads_per_key, axis=2) for y in (keys, value))
         weights_key, scores_key = split_key(key, 2)
+        left = _kept_weights(query, self.dropout_rate, weights_key)
+        scale = 1.0 if left is None else scale_of(self.dropout_rate)
+        if not inputs.wants_weights and inputs.relative is None:
+            attended = attend(scale, query, keys, value, inputs.mask, left)
+            return self.output(attended.reshape(x.shape)), None
         weights = attention_weights(self.scores(query, keys, inputs, scores_key), inputs.mask)
-        kept = dropout(weights.astype(value.dtype), self.dropout_rate, weights_key)
-        attended = jnp.einsum("bnqk,bknd->bqnd", kept, value)
+        acting = weights if left is None else jnp.where(left, weights * scale, 0.0)
+        attended = jnp.einsum("bnqk,bknd->bqnd", acting.astype(value.dtype), value)
         return self.output(attended.reshape(x.shape)), weights
+
+
+def _kept_weights(
+    query: Float[Array, "batch seq heads head_dim"], rate: float, key: Array | None
+) -> Bool[Array, "batch heads seq seq"] | None:
+    # Drawn by key, then query, which is how XLA:TPU lays the weights: sums over keys are cheap so.
+    batch, length, heads, _ = query.shape
+    by_key = kept(jnp.zeros((batch, heads, length, length)), rate, key)
+    return None if by_key is None else by_key.swapaxes(2, 3)
 
 
 def _by_kernel(

@@ -15,14 +15,29 @@ def dropout(x: Array, rate: float, key: Array | None, *, rows: bool = True) -> A
     expectation. The generator is the key's own implementation (threefry2x32, rbg, ...). `rows`:
     the first dimension of `x` is that of the batch; else all rows share what is drawn.
     """
-    threshold = min(round(rate * 256), 255)
-    if key is None or threshold == 0:
+    left = kept(x, rate, key, rows=rows)
+    if left is None:
         return x
-    drawn = by_row(_bits, key, x) if rows else _bits(key, x)
-    keep = drawn >= threshold
     # In float32: the scale itself, rounded to bfloat16, would be 0.3 % off for every entry.
-    scaled = (x.astype(jnp.float32) * (256 / (256 - threshold))).astype(x.dtype)
-    return jnp.where(keep, scaled, jnp.zeros((), x.dtype))
+    scaled = (x.astype(jnp.float32) * scale_of(rate)).astype(x.dtype)
+    return jnp.where(left, scaled, jnp.zeros((), x.dtype))
+
+
+def kept(x: Array, rate: float, key: Array | None, *, rows: bool = True) -> Array | None:
+    """Which entries of an array like `x` dropout leaves; None: all of them."""
+    if key is None or _dropped_of_256(rate) == 0:
+        return None
+    drawn = by_row(_bits, key, x) if rows else _bits(key, x)
+    return drawn >= _dropped_of_256(rate)
+
+
+def scale_of(rate: float) -> float:
+    """By what the entries grow that dropout leaves."""
+    return 256 / (256 - _dropped_of_256(rate))
+
+
+def _dropped_of_256(rate: float) -> int:
+    return min(round(rate * 256), 255)
 
 
 def _bits(key: Array, x: Array) -> Array:

@@ -128,7 +128,9 @@ class Encoder(nnx.Module):
                 wants_weights=wants_weights,
             )
             kernel = choose_kernel(self.execution.attention, call)
-            inputs[layer_type] = AttentionInputs(mask, turns, relative, kernel, examples, reach)
+            inputs[layer_type] = AttentionInputs(
+                mask, turns, relative, kernel, examples, reach, wants_weights
+            )
         return inputs
 
 

@@ -43,7 +43,7 @@ class EncoderLayer(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
-        """The output in the dtype of `x`, and the float32 attention weights (kernels give none)."""
+        """The output in the dtype of `x`, and float32 attention weights where they are wanted."""
         weights_key, attention_key, inner_key, mlp_key = split_key(key, 4)
         normed = x
         if self.is_pre_norm and self.has_first_norm:

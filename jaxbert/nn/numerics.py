@@ -68,4 +68,7 @@ def attention_weights(
 ) -> Float[Array, "batch heads query key"]:
     """Softmax over keys in float32; mask True = keep."""
     scores = jnp.where(mask, scores.astype(jnp.float32), MASKED_SCORE)
-    return jax.nn.softmax(scores, axis=-1)
+    largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+    weights = jnp.exp(scores - largest)
+    # One quotient a row: XLA does not always see that a product with it will do.
+    return weights * (1.0 / weights.sum(axis=-1, keepdims=True))

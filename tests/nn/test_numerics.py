@@ -1,6 +1,8 @@
 """The numeric rules against float64."""
 
+import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,3 +98,31 @@ def test_where_the_mask_keeps_nothing_weights_are_uniform():
     scores = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 3, 4)), jnp.float32)
     found = attention_weights(scores, jnp.zeros((1, 1, 1, 4), bool))
     np.testing.assert_array_equal(found, np.full((1, 2, 3, 4), 0.25))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_of_layer_norm_are_those_of_jax(bias: bool):
+    draws = np.random.default_rng(0)
+    layer = norm(dataclasses.replace(CONFIG, norm_bias=bias, layer_norm_eps=0.1), nnx.Rngs(0))
+    graph, state = nnx.split(layer)
+    state = jax.tree.map(lambda v: jnp.asarray(draws.normal(size=v.shape), v.dtype), state)
+    x, slope = (jnp.asarray(3 * draws.normal(size=(2, 5, 64)), jnp.float32) for _ in range(2))
+
+    def plainly(state: nnx.State, x: jax.Array) -> jax.Array:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        y = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 0.1)
+        y *= state["scale"][...][None, None]
+        return y + state["bias"][...][None, None] if bias else y
+
+    def with_gradients(function: Any) -> Any:
+        @jax.jit
+        def run(state: nnx.State, x: jax.Array, slope: jax.Array) -> Any:
+            found, pull = jax.vjp(function, state, x)
+            return found, pull(slope)
+
+        return jax.tree.leaves(run(state, x, slope))
+
+    expected = with_gradients(plainly)
+    found = with_gradients(lambda state, x: nnx.merge(graph, state)(x))
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,89 @@
+"""Attention with gradients by hand against what JAX differentiates."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxbert.nn.attention import AttentionInputs, SelfAttention
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.unseen_weights import attend
+
+BATCH, LENGTH, HEADS, HEAD_DIM = 3, 7, 2, 5
+SCALE = 256 / 230
+
+
+def drawn(dtype: Any = jnp.float32) -> tuple[jax.Array, ...]:
+    """Query, keys, value, and a slope of what comes out."""
+    draws = np.random.default_rng(0)
+    shape = (4, BATCH, LENGTH, HEADS, HEAD_DIM)
+    return tuple(jnp.asarray(draws.normal(size=shape), dtype))
+
+
+def masks() -> tuple[jax.Array, jax.Array]:
+    """Padding, in one row all of it, and what dropout keeps."""
+    draws = np.random.default_rng(1)
+    mask = np.arange(LENGTH) < np.array([LENGTH, 3, 0])[:, None]
+    kept = draws.random((BATCH, HEADS, LENGTH, LENGTH)) < 0.7
+    return jnp.asarray(mask)[:, None, None, :], jnp.asarray(kept)
+
+
+def plainly(query: Any, keys: Any, value: Any, mask: Any, kept: Any) -> jax.Array:
+    scores = jnp.einsum("bqnd,bknd->bnqk", query, keys) / np.sqrt(HEAD_DIM)
+    weights = jax.nn.softmax(jnp.where(mask, scores, -1e30))
+    acting = weights if kept is None else jnp.where(kept, weights * SCALE, 0)
+    return jnp.einsum("bnqk,bknd->bqnd", acting, value)
+
+
+def with_gradients(function: Any, inputs: Sequence[jax.Array], slope: jax.Array) -> Any:
+    """What comes out, and the slopes of what went in."""
+
+    @jax.jit
+    def run(inputs: Sequence[jax.Array], slope: jax.Array) -> Any:
+        found, pull = jax.vjp(function, *inputs)
+        return found, *pull(slope)
+
+    return [np.asarray(x, np.float32) for x in run(inputs, slope)]
+
+
+@pytest.mark.parametrize("drops_out", [False, True])
+def test_values_and_gradients_are_those_of_jax(drops_out: bool):
+    *inputs, slope = drawn()
+    mask, kept = masks()
+    kept_or_none, scale = (kept, SCALE) if drops_out else (None, 1.0)
+    expected = with_gradients(lambda *x: plainly(*x, mask, kept_or_none), inputs, slope)
+    found = with_gradients(lambda *x: attend(scale, *x, mask, kept_or_none), inputs, slope)
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, other, atol=2e-6)
+
+
+def test_values_and_gradients_of_bfloat16_are_off_by_roundings():
+    mask, kept = masks()
+    *inputs, slope = drawn(jnp.bfloat16)
+    wide = [x.astype(jnp.float32) for x in (*inputs, slope)]
+    expected = with_gradients(lambda *x: plainly(*x, mask, kept), wide[:3], wide[3])
+    found = with_gradients(lambda *x: attend(SCALE, *x, mask, kept), inputs, slope)
+    for own, other in zip(found, expected, strict=True):
+        # Of weights, slopes of scores and results one each, at most 2^-9 of what is rounded.
+        assert np.abs(own - other).mean() < 3 * 2**-9 * np.abs(other).mean()
+
+
+def test_weights_that_are_wanted_change_nothing_else():
+    config = EncoderConfig(hidden_size=24, num_attention_heads=4)
+    layer = SelfAttention(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(layer)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, LENGTH, 24)), jnp.float32)
+
+    @jax.jit
+    def both(state: Any, x: jax.Array, key: jax.Array) -> Any:
+        calls = (AttentionInputs(masks()[0], wants_weights=wants) for wants in (True, False))
+        return [nnx.merge(graph, state)(x, inputs, key) for inputs in calls]
+
+    (found, weights), (alone, none) = both(state, x, jax.random.key(0))
+    assert weights.shape == (BATCH, 4, LENGTH, LENGTH)
+    assert none is None
+    np.testing.assert_allclose(alone, found, atol=1e-6)
