@@ -1,0 +1,241 @@
+"""Training steps compiled for TPUs that are not here: jaxbert beside transformers' FlaxBert.
+
+    python benchmarks/compiled.py [--layer] [--compile] [--topologies v5e:2x4...]
+
+Prints the tables of what benchmarks/results/compiled.json holds. With --compile, what is missing
+there is compiled first, minutes each, one after another; what is known is kept at once, and the
+command goes on where it was stopped. --layer: one encoder layer instead of whole steps.
+--again CONTENDER compiles what is known of it once more. FlaxBert lives in an environment of its
+own, which the command makes. Needs jaxbert[plan].
+
+Nothing here is a time that was measured on a TPU: `schedule` is what the compiler's instruction
+schedule takes if nothing waits for memory, `hbm` what its traffic takes at the chip's bandwidth,
+`mxu` what its products take at the chip's peak.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flaxbert_environment import CACHE, PEER, flaxbert_python
+
+from jaxbert.plan.chips import topology_of
+from jaxbert.plan.collectives import collectives_of
+from jaxbert.plan.compilation import ENVIRONMENT
+from jaxbert.plan.hlo import Program
+from jaxbert.plan.products import product_flops
+from jaxbert.plan.schedule import schedule_flags, schedule_of
+from jaxbert.plan.traffic import hbm_bytes
+
+RESULTS = Path(__file__).resolve().parent / "results" / "compiled.json"
+SHAPES = ((32, 128), (8, 512))
+STEPS, LAYERS = ("jaxbert", "flax"), ("jaxbert_layer", "flax_layer")
+TARGETS: dict[tuple[str, int], float] = {
+    ("schedule", 128): 0.50,
+    ("schedule", 512): 0.45,
+    ("cycles", 128): 0.75,
+    ("bytes_per_token", 128): 0.75,
+    ("bytes_per_token", 512): 0.75,
+    ("temporaries", 512): 0.6,
+    ("cpu_seconds", 128): 0.5,
+    ("cpu_seconds", 512): 0.5,
+}
+"""Of issue 7: at most so much of FlaxBert's."""
+Known = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program to be compiled."""
+
+    contender: str
+    rows: int
+    """Of a chip."""
+    length: int
+    topology: str
+
+    def __str__(self) -> str:
+        return f"{self.contender} {self.rows}x{self.length} {self.topology}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layer", action="store_true", help="one encoder layer, not whole steps")
+    parser.add_argument("--compile", action="store_true", help="compile what is missing")
+    parser.add_argument("--again", choices=STEPS + LAYERS, help="compile this one once more")
+    parser.add_argument("--topologies", nargs="+", help="such as v5e:2x4")
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    arguments = parser.parse_args()
+    known: Known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    cases = list(cases_of(arguments))
+    for case in cases if arguments.compile else ():
+        if str(case) not in known or case.contender == arguments.again:
+            known[str(case)] = measured(case, arguments.cache)
+            RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    print(layer_table(known) if arguments.layer else step_table(known))
+    missing = [str(case) for case in cases if str(case) not in known]
+    if missing:
+        print(f"\nNot compiled yet: {'; '.join(missing)}.")
+
+
+def cases_of(arguments: argparse.Namespace) -> Iterator[Case]:
+    """What is asked for; FlaxBert's steps take more than two minutes of a core each."""
+    of_layers = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")
+    topologies = arguments.topologies or (of_layers if arguments.layer else ("v5e:2x4",))
+    for topology in topologies:
+        for rows, length in SHAPES:
+            for contender in LAYERS if arguments.layer else STEPS:
+                yield Case(contender, rows, length, topology)
+
+
+def measured(case: Case, cache: Path) -> dict[str, Any]:
+    """Compiles, and reads what came out."""
+    print(f"... compiling {case}", file=sys.stderr, flush=True)
+    is_ours = case.contender.startswith("jaxbert")
+    python = sys.executable if is_ours else flaxbert_python(cache)
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(__file__).with_name("compiled_programs.py")
+        words = [case.contender, str(case.rows), str(case.length), case.topology, directory]
+        done = subprocess.run(
+            [python, str(script), *words], env=environment(directory), check=False
+        )
+        if done.returncode:
+            return {"failed": f"the compiler ended with status {done.returncode}", **made()}
+        return read(case, Path(directory)) | made()
+
+
+def environment(directory: str) -> dict[str, str]:
+    """Both contenders get the same compiler, which writes down its programs and their schedules."""
+    import libtpu
+
+    dump = f"--xla_dump_to={directory}/dump --xla_dump_hlo_as_text"
+    added = {
+        "TPU_LIBRARY_PATH": libtpu.get_library_path(),
+        "XLA_FLAGS": f"{dump} --xla_dump_hlo_module_re=jit_train_step",
+        "LIBTPU_INIT_ARGS": schedule_flags(f"{directory}/schedule"),
+    }
+    return os.environ | ENVIRONMENT | added
+
+
+def made() -> dict[str, Any]:
+    """What a figure depends on."""
+    commit = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
+    described = subprocess.run(commit, capture_output=True, text=True, check=False)
+    names = ("jax", "jaxlib", "libtpu", "flax", "optax")
+    return {
+        "made": {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+            "commit": described.stdout.strip(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, no TPU",
+            "versions": {name: version(name) for name in names} | {"peer": PEER},
+        }
+    }
+
+
+def read(case: Case, directory: Path) -> dict[str, Any]:
+    """Figures of one chip and one step."""
+    about = json.loads((directory / "made.json").read_text(encoding="utf-8"))
+    program = Program.parse((directory / "program.txt").read_text(encoding="utf-8"))
+    schedule = schedule_of(program, directory / "schedule")
+    clock = topology_of(case.topology).chip.clock
+    cycles = sum(times * (each.estimated_cycles or 0) for _, each, times in program.scheduled())
+    exchanges = collectives_of(program, about["mesh"])
+    reduces = [each for each in exchanges if each.kind == "all-reduce"]
+    traffic = hbm_bytes(program)
+    return about | {
+        "schedule": schedule.bundles / clock,
+        "pallas_schedule": schedule.pallas / clock,
+        "without_schedule": len(schedule.missing),
+        "cycles": cycles,
+        "bytes": traffic,
+        "bytes_per_token": traffic / (case.rows * case.length),
+        "matrix_flops": product_flops(program),
+        "all_reduces": sum(each.count for each in reduces),
+        "exchanged_bytes": sum(each.num_bytes for each in exchanges),
+    }
+
+
+def layer_table(known: Known) -> str:
+    """Microseconds of one layer."""
+    rows = [("layer, forward and backward", "TPU", "schedule, us", "hbm, us", "mxu, us", "CPU-s")]
+    for name, found in known.items():
+        contender, shape, topology = name.split()
+        if contender not in LAYERS:
+            continue
+        chip = topology_of(topology).chip
+        figures = ["", "", "", found.get("failed", "")]
+        if "failed" not in found:
+            mxu = found["matrix_flops"] / chip.peak_flops
+            seconds = (found["schedule"], found["bytes"] / chip.memory_bandwidth, mxu)
+            figures = [f"{1e6 * each:,.0f}" for each in seconds] + [f"{found['cpu_seconds']:.0f}"]
+            figures[0] = figures[0] if found["schedule"] else "not written by the compiler"
+        rows.append((f"{contender.removesuffix('_layer')} {shape}", chip.name, *figures))
+    return table(rows)
+
+
+def step_table(known: Known) -> str:
+    """Whole training steps, of one chip."""
+    rows = [("per chip and step", "jaxbert", "FlaxBert", "ratio", "target")]
+    for name, ours in known.items():
+        contender, shape, topology = name.split()
+        if contender != "jaxbert" or "failed" in ours:
+            continue
+        theirs = known.get(f"flax {shape} {topology}", {})
+        rows.append((f"**{shape}, {topology}**", "", "", "", ""))
+        rows += lines(ours, theirs, int(shape.partition("x")[2]))
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, the first row as header."""
+    header, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([header, "|" + "---|" * len(rows[0]), *body])
+
+
+def lines(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], length: int
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """One for every figure."""
+    for key, label, scale, digits in FIGURES:
+        values = [found.get(key, math.nan) * scale for found in (ours, theirs)]
+        shown = ["" if math.isnan(value) else f"{value:,.{digits}f}" for value in values]
+        ratio, target = values[0] / values[1] if values[1] else math.nan, TARGETS.get((key, length))
+        verdict = ""
+        if target is not None and not math.isnan(ratio):
+            verdict = f"{target}: {'met' if ratio <= target else 'MISSED'}"
+        yield label, *shown, "" if math.isnan(ratio) else f"{ratio:.2f}", verdict
+    model = ours["model_flops"]
+    executed = [f"{found['matrix_flops'] / model:.3f}" if found else "" for found in (ours, theirs)]
+    met = "met" if ours["matrix_flops"] <= 1.03 * model else "MISSED"
+    yield "executed over model FLOPs", *executed, "", f"1.03 (ours): {met}"
+
+
+FIGURES = (
+    ("model_flops", "model FLOPs (analytic), G", 1e-9, 0),
+    ("matrix_flops", "executed FLOPs of products, G", 1e-9, 0),
+    ("schedule", "static schedule, ms", 1e3, 2),
+    ("pallas_schedule", "of it Pallas kernels, ms", 1e3, 2),
+    ("cycles", "estimated cycles, M", 1e-6, 1),
+    ("bytes_per_token", "bytes per real token, thousands", 1e-3, 0),
+    ("temporaries", "temporary memory, GB", 1e-9, 2),
+    ("peak_memory", "peak memory, GB", 1e-9, 2),
+    ("cpu_seconds", "tracing and compilation, CPU-s", 1, 0),
+    ("all_reduces", "all-reduces", 1, 0),
+    ("exchanged_bytes", "exchanged, MB", 1e-6, 0),
+)
+"""(key, label, scale, digits)"""
+
+
+if __name__ == "__main__":
+    main()
