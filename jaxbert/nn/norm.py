@@ -17,7 +17,9 @@ class LayerNorm(nnx.LayerNorm):
     That cancels when the mean is large against the spread.
     """
 
-    def __call__(self, x: Float[Array, "*shape size"]) -> Float[Array, "*shape size"]:
+    def __call__(  # type: ignore[override]  # nobody masks features
+        self, x: Float[Array, "*shape size"]
+    ) -> Float[Array, "*shape size"]:
         """float32, whatever the dtype of `x`."""
         assert self.scale is not None
         bias = None if self.bias is None else self.bias[...]
