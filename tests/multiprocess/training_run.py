@@ -1,5 +1,6 @@
-"""One process of several: a whole run, then a run of one process continued until SIGTERM, then
-fine-tuning until SIGTERM comes in the middle of an evaluation, then evaluations and predictions.
+"""One process of several: a whole run, then a run of one process continued until SIGTERM comes
+while the step is compiled, then fine-tuning until it comes in the middle of an evaluation, then
+evaluations and predictions.
 
 Words: configuration, directory. Writes what this process saw to process_<i>.json there.
 """
@@ -19,7 +20,8 @@ from launching import HEARTBEAT
 from jaxbert.cli import main
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
-POLLS_BEFORE_SIGNAL = 2
+COMPILES = "/jax/core/compile/backend_compile_duration"
+"""What JAX tells its listeners when it begins to compile a program, and when it has ended."""
 
 
 def run(config: str, directory: Path) -> int:
@@ -66,16 +68,16 @@ def both(
     PretrainingData.rows, PretrainingData.evaluation_rows = make, evaluate
     seen["outcome"], seen["has_params"] = fitted.outcome, fitted.params is not None
 
-    polls, process = 0, jax.process_index()
+    process = jax.process_index()
 
-    def then_a_signal() -> bool:
-        nonlocal polls
-        polls += 1
-        if process == 1 and polls == POLLS_BEFORE_SIGNAL:
+    def signal_to_one(event: str, _: float, fun_name: str = "", **__: Any) -> None:
+        if process == 1 and event == COMPILES and "train_step" in fun_name:
             os.kill(os.getpid(), signal.SIGTERM)
-        return interrupted()
+            seen["signalled"] = True
 
-    fitted = pretrain(config, begun, interrupted=then_a_signal, **options)
+    jax.monitoring.register_scalar_listener(signal_to_one)
+    fitted = pretrain(config, begun, interrupted=interrupted, **options)
+    jax.monitoring.unregister_scalar_listener(signal_to_one)
     seen["stopped_at"] = fitted.step
     seen["tuned"] = tuned(directory, process)
     seen["predicted"] = infer(directory, directory / "of_two")
@@ -87,22 +89,22 @@ def both(
 def tuned(directory: Path, process: int) -> list[Any]:
     """Fine-tunes until the second evaluation; outcome and step."""
     from jaxbert.config import load_config
-    from jaxbert.experiment import fit
+    from jaxbert.experiment import held_out
     from jaxbert.experiment.finetune import Finetune, finetune
     from jaxbert.training.signals import Preemption
 
-    preemption, evaluate, calls = Preemption(), fit.evaluate, 0
+    preemption, collect, calls = Preemption(), held_out.collect, 0
     preemption.install()
 
-    def evaluate_after_a_signal(*given: Any) -> Any:
+    def collect_after_a_signal(*given: Any) -> Any:
         nonlocal calls
         calls += 1
         # The first finds out whether the metric exists.
         if process == 1 and calls == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*given)
+        return collect(*given)
 
-    fit.evaluate = evaluate_after_a_signal
+    held_out.collect = collect_after_a_signal
     config = load_config(Finetune, directory / "finetune.yaml")
     fitted = finetune(config, directory / "tuned", interrupted=preemption.requested, quiet=True)
     return [fitted.outcome, fitted.step]
