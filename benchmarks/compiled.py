@@ -10,25 +10,23 @@ own, which the command makes. Needs jaxbert[plan].
 
 Nothing here is a time that was measured on a TPU: `schedule` is what the compiler's instruction
 schedule takes if nothing waits for memory, `hbm` what its traffic takes at the chip's bandwidth,
-`mxu` what its products take at the chip's peak.
+`mxu` what its products take at the chip's peak. CPU-seconds include writing the schedules down.
 """
 
 import argparse
-import datetime
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flaxbert_environment import CACHE, PEER, flaxbert_python
+import contest
+from step import peer_environment
 
 from jaxbert.plan.chips import topology_of
 from jaxbert.plan.collectives import collectives_of
@@ -75,14 +73,14 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile what is missing")
     parser.add_argument("--again", choices=STEPS + LAYERS, help="compile this one once more")
     parser.add_argument("--topologies", nargs="+", help="such as v5e:2x4")
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=Path, default=contest.CACHE)
     arguments = parser.parse_args()
     known: Known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     cases = list(cases_of(arguments))
     for case in cases if arguments.compile else ():
         if str(case) not in known or case.contender == arguments.again:
             known[str(case)] = measured(case, arguments.cache)
-            RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            contest.save(known, RESULTS)
     print(layer_table(known) if arguments.layer else step_table(known))
     missing = [str(case) for case in cases if str(case) not in known]
     if missing:
@@ -103,7 +101,7 @@ def measured(case: Case, cache: Path) -> dict[str, Any]:
     """Compiles, and reads what came out."""
     print(f"... compiling {case}", file=sys.stderr, flush=True)
     is_ours = case.contender.startswith("jaxbert")
-    python = sys.executable if is_ours else flaxbert_python(cache)
+    python = sys.executable if is_ours else peer_environment(cache)
     with tempfile.TemporaryDirectory() as directory:
         script = Path(__file__).with_name("compiled_programs.py")
         words = [case.contender, str(case.rows), str(case.length), case.topology, directory]
@@ -130,17 +128,7 @@ def environment(directory: str) -> dict[str, str]:
 
 def made() -> dict[str, Any]:
     """What a figure depends on."""
-    commit = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    described = subprocess.run(commit, capture_output=True, text=True, check=False)
-    names = ("jax", "jaxlib", "libtpu", "flax", "optax")
-    return {
-        "made": {
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-            "commit": described.stdout.strip(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, no TPU",
-            "versions": {name: version(name) for name in names} | {"peer": PEER},
-        }
-    }
+    return {"made": contest.about(("jax", "jaxlib", "libtpu", "flax", "optax"))}
 
 
 def read(case: Case, directory: Path) -> dict[str, Any]:
@@ -181,7 +169,7 @@ def layer_table(known: Known) -> str:
             figures = [f"{1e6 * each:,.0f}" for each in seconds] + [f"{found['cpu_seconds']:.0f}"]
             figures[0] = figures[0] if found["schedule"] else "not written by the compiler"
         rows.append((f"{contender.removesuffix('_layer')} {shape}", chip.name, *figures))
-    return table(rows)
+    return contest.table(rows)
 
 
 def step_table(known: Known) -> str:
@@ -194,13 +182,7 @@ def step_table(known: Known) -> str:
         theirs = known.get(f"flax {shape} {topology}", {})
         rows.append((f"**{shape}, {topology}**", "", "", "", ""))
         rows += lines(ours, theirs, int(shape.partition("x")[2]))
-    return table(rows)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Markdown, the first row as header."""
-    header, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([header, "|" + "---|" * len(rows[0]), *body])
+    return contest.table(rows)
 
 
 def lines(
