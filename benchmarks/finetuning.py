@@ -167,6 +167,8 @@ def _section(problem: Problem, train: Path) -> dict[str, Any]:
             has_pairs = "text_pair" in json.loads(next(file))
         section["columns"] = {"text": "text", "label": "label"}
         section["columns"] |= {"text_pair": "text_pair"} if has_pairs else {}
+    if problem.kind == "labels":
+        section["multi_label"] = True
     if problem.kind == "tags":
         section["columns"] = {"words": "words", "label": "tags"}
         section["scheme"] = "bio" if problem.schemes else "none"

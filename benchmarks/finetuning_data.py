@@ -187,7 +187,7 @@ PROBLEMS = [
     Problem("polarity", _polarity, "classes", "accuracy", 64, 1, is_padded=True),
     Problem("reviews", _reviews, "classes", "accuracy", 512, 2, 16),
     Problem("banking77", _banking, "classes", "accuracy", 64, 3, is_padded=True),
-    Problem("emotions", _emotions, "labels", "micro_f1", 64, 1, is_padded=True),
+    Problem("emotions", _emotions, "labels", "f1_micro", 64, 1, is_padded=True),
     Problem("categories", _products(6), "classes", "accuracy", 64, 1, is_padded=True),
     Problem("clusters", _products(4), "classes", "accuracy", 64, 2, 64, 5e-4, is_padded=True),
     Problem("wnut17", _entities, "tags", "f1", 128, 3, schemes=True, is_padded=True),
