@@ -28,6 +28,7 @@ import contest
 from step_contenders import SIZES
 
 OURS, FLAX, KERAS = "jaxbert float32 auto", "flax float32 threefry2x32", "keras float32"
+PEER_NAMES = ("flax", "keras", "torch")
 TARGETS = {
     "mini 32x128": {"flax": 2.0, "torch float32": 3.0},
     "MiniLM 16x128": {"flax": 1.4, "torch float32": 2.3},
@@ -74,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--variants", choices=("few", "all"), default="few")
+    parser.add_argument("--peers", nargs="+", default=list(PEER_NAMES), choices=PEER_NAMES)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="in a turn")
     parser.add_argument("--cache", type=Path, default=contest.CACHE)
@@ -101,12 +103,13 @@ def measure(contestants: Contestants, size: str, arguments: argparse.Namespace) 
     """Every contender's turns: tokens per CPU-second and per second."""
     attentions = ("sdpa", "eager") if arguments.variants == "all" else ("sdpa",)
     found, fastest = {}, []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16") if "torch" in arguments.peers else ():
         names = [f"torch {dtype} {a} {c}" for a, c in product(attentions, ("eager", "compile"))]
         qualifying = taken(contestants.start(names, size), size, 2, 1)
         found |= {f"{name}, first round": turns for name, turns in qualifying.items()}
         fastest.append(max(names, key=lambda name: median(qualifying[name]["cpu"])))
-    workers = contestants.start([OURS, FLAX, KERAS, *fastest], size)
+    others = [name for name in (FLAX, KERAS) if name.split()[0] in arguments.peers]
+    workers = contestants.start([OURS, *others, *fastest], size)
     return found | taken(workers, size, arguments.turns, arguments.steps)
 
 

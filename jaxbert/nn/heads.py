@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
-from jaxbert.nn.linear import Linear
+from jaxbert.nn.linear import Linear, rows_of
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.nn.parts import HeadStyle
@@ -79,14 +79,14 @@ class MaskedLM(Projection):
         """Float32 logits over the real vocabulary; `embedding` is the word embedding."""
         table = embedding if self.is_tied else self.decoder[...]
         logits = jnp.einsum(
-            "bph,vh->bpv",
-            self(x, None),
+            "...h,vh->...v",
+            rows_of(self(x, None)),
             table.astype(self.dtype),
             preferred_element_type=jnp.float32,
         )
         if self.has_bias:
-            logits += self.bias[...][None, None]
-        return logits[..., : self.vocab_size]
+            logits += self.bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
+        return logits[..., : self.vocab_size].reshape(*x.shape[:-1], -1)
 
 
 class Classifier(nnx.Module):

@@ -83,6 +83,8 @@ def make_train_step(
     """
 
     gradients = make_gradients(apply, task, labels, config.gradient_dtype, mesh)
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    chosen = _branched if platform == "cpu" else _selected
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
@@ -99,20 +101,29 @@ def make_train_step(
             split = update_shardings(old, mesh)
             old, grads = (jax.lax.with_sharding_constraint(x, split) for x in (old, grads))
         loss, norm = total(losses, task), optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, old)
-        params = optax.apply_updates(old, updates)
+
+        def update(old: Params, opt_state: Any) -> tuple[Params, Any]:
+            updates, opt_state = optimizer.update(grads, opt_state, old)
+            return optax.apply_updates(old, updates), opt_state
+
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        params, opt_state = jax.tree.map(
-            lambda new, before: jnp.where(finite, new, before),
-            (params, opt_state),
-            (old, state.opt_state),
-        )
+        params, opt_state = chosen(finite, update, old, state.opt_state)
         # The optimiser's own count: it stands still when an update is left out.
         rate = jnp.asarray(schedule(updates_done(state.opt_state)), jnp.float32)
         metrics = losses | {"loss": loss, "grad_norm": norm, "learning_rate": rate}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step
+
+
+def _selected(wanted: Array, update: Callable[..., Any], *old: Any) -> Any:
+    """`update(*old)` where that is wanted, else `old`: the choice is part of what writes them."""
+    return jax.tree.map(lambda new, before: jnp.where(wanted, new, before), update(*old), old)
+
+
+def _branched(wanted: Array, update: Callable[..., Any], *old: Any) -> Any:
+    """The same by a branch: XLA's CPU backend would copy the moments in order to select."""
+    return jax.lax.cond(wanted, update, lambda *old: old, *old)
 
 
 def gathering(apply: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
