@@ -38,6 +38,8 @@ QUICKLY_COMPILED = (
     *("nn", "optim", "parallel", "tasks", "training"),
 )
 """Folders whose programs are tiny, run a few times, and take most of their time to be compiled."""
+ACCURATE = "test_numerics.py"
+"""Judges functions in the last bits, as they are compiled for users."""
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else PARITY
 
@@ -45,7 +47,8 @@ collect_ignore = [] if HAS_TORCH else PARITY
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     folder = item.path.relative_to(ROOT).parts[0]
-    jax.config.update("jax_disable_most_optimizations", folder in QUICKLY_COMPILED)
+    is_quick = folder in QUICKLY_COMPILED and item.path.name != ACCURATE
+    jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
 def pytest_report_header() -> str:

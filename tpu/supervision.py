@@ -36,6 +36,7 @@ class Forwarded:
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
         signal.signal(signal.SIGTERM, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def announced(self, what: str) -> None:
         """Asks the command to save, as SIGTERM does."""

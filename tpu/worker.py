@@ -96,6 +96,8 @@ def start(arguments: argparse.Namespace) -> int:
     (STATE / "command").write_text(shlex.join(words) + "\n")
     with open(STATE / "lock", "wb") as lock, open(STATE / "log", "ab") as output:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Until the supervisor handles it, SIGTERM waits: it would end without leaving a status.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         process = subprocess.Popen(
             [sys.executable, __file__, "supervise", *words],
             cwd=HERE,
@@ -105,6 +107,7 @@ def start(arguments: argparse.Namespace) -> int:
             start_new_session=True,
             pass_fds=[lock.fileno()],
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     (STATE / "pid").write_text(str(process.pid))
     return status(arguments)
 

@@ -77,9 +77,9 @@ def test_a_directory_that_was_chosen_stays_and_none_may_be_wanted(
 ):
     changed = {}
     monkeypatch.setattr(jax.config, "update", changed.__setitem__)
-    keep_programs(Namespace(run=str(tmp_path), no_compilation_cache=True))
+    keep_programs(Namespace(no_compilation_cache=True), str(tmp_path))
     assert changed == {"jax_enable_compilation_cache": False}
     changed.clear()
-    keep_programs(Namespace(run=str(tmp_path), no_compilation_cache=False))
+    keep_programs(Namespace(no_compilation_cache=False), str(tmp_path))
     assert changed == {}
     monkeypatch.undo()

@@ -32,7 +32,8 @@ LAYERS = 2
 FORWARD = 8 * LAYERS + 2
 HEAD_BACKWARD = 3
 """Both kernels, and what the classifier hands down to the pooler."""
-LAYER_BACKWARD = 16
+LAYER_BACKWARD = 17
+"""Two for each product, and the sums of slope times output in attention."""
 INTO_LOWEST = 3
 """What query, key and value hand down, which nobody asks for below the lowest trained layer."""
 
