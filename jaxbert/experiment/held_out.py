@@ -46,18 +46,20 @@ class HeldOut:
         """Metrics over all rows; None where an interruption cut it short."""
         found: dict[str, float] = {}
         for name, held_out in self._sets.items():
-            found |= self._evaluate(
-                name, params, _until(self._batches(held_out), self._interrupted)
-            )
+            batches = _until(self._batches(held_out), self._interrupted)
+            metrics, outputs = self._evaluate(name, params, batches)
             if self._interrupted():
                 return None
+            found |= metrics
+            if held_out.is_reported:
+                self._outputs[name] = outputs
         return found
 
     def metric_names(self, params: Params) -> list[str]:
         """What evaluation gives, from a batch of every set."""
         found: dict[str, float] = {}
         for name, held_out in self._sets.items():
-            found |= self._evaluate(name, params, islice(self._batches(held_out), 1))
+            found |= self._evaluate(name, params, islice(self._batches(held_out), 1))[0]
         return [*found]
 
     def outputs(self, params: Params, *, known: bool) -> dict[str, Any]:
@@ -65,22 +67,22 @@ class HeldOut:
 
         `known`: these parameters are those that were evaluated last, if any were.
         """
-        wanted = [name for name, held_out in self._sets.items() if held_out.is_reported]
-        if not known or not self._outputs:
-            for name in wanted:
-                self._evaluate(name, params, self._batches(self._sets[name]))
-        return {name: self._outputs[name] for name in wanted}
+        if known and self._outputs:
+            return self._outputs
+        return {
+            name: collect(self._step, params, self._batches(held_out), self._mesh)[1]
+            for name, held_out in self._sets.items()
+            if held_out.is_reported
+        }
 
     def _evaluate(
         self, name: str, params: Params, batches: Iterable[HostBatch]
-    ) -> dict[str, float]:
-        held_out = self._sets[name]
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics under their whole names, and outputs."""
         means, outputs = collect(self._step, params, batches, self._mesh)
-        if held_out.is_reported:
-            self._outputs[name] = outputs
         prefix = f"{name}_" if name else ""
-        metrics = held_out.metrics(means, outputs)
-        return {f"{prefix}{metric}": value for metric, value in metrics.items()}
+        metrics = self._sets[name].metrics(means, outputs)
+        return {f"{prefix}{metric}": value for metric, value in metrics.items()}, outputs
 
     def _batches(self, held_out: Evaluation) -> Iterator[HostBatch]:
         numbers = RowPlacement(self._mesh).numbers(self._batch_size)
