@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxbert.nn.draws import by_row
+from jaxbert.nn.draws import by_row, random_bytes
 from jaxbert.typing import Array
 
 
@@ -41,7 +41,7 @@ def _dropped_of_256(rate: float) -> int:
 
 
 def _bits(key: Array, x: Array) -> Array:
-    return jax.random.bits(key, x.shape, jnp.uint8)
+    return random_bytes(key, x.shape)
 
 
 def split_key(key: Array | None, count: int) -> tuple[Array | None, ...]:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.extend.random import threefry2x32_p
 
 from jaxbert.nn.attention import AttentionInputs
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.draws import random_bytes
 from jaxbert.nn.dropout import dropout, split_key
 from jaxbert.nn.head import Head
 from jaxbert.nn.layer import EncoderLayer
@@ -50,6 +52,24 @@ def test_the_key_decides_what_is_dropped():
     np.testing.assert_array_equal(dropout(ONES, 0.5, KEY), dropout(ONES, 0.5, KEY))
     same = np.mean(np.asarray(dropout(ONES, 0.5, KEY) == dropout(ONES, 0.5, OTHER)))
     assert same == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(64, 63), (7, 33, 61), (5, 1)])
+def test_every_byte_of_threefry_is_used_once(shape: tuple[int, ...]):
+    key, size = jax.random.key(11), int(np.prod(shape))
+    words = (size + 3) // 4
+    counts = jnp.pad(jnp.arange(words, dtype=jnp.uint32), (0, words % 2)).reshape(2, -1)
+    pairs = threefry2x32_p.bind(*jax.random.key_data(key), counts[0], counts[1])
+    expected = np.concatenate([np.asarray(words) for words in pairs]).astype("<u4").view(np.uint8)
+    found = np.asarray(random_bytes(key, shape))
+    np.testing.assert_array_equal(found.ravel(), expected[:size])
+
+
+def test_neighbouring_bytes_are_independent():
+    found = np.asarray(random_bytes(KEY, (300, 1024)), np.float64).ravel()
+    assert np.bincount(found.astype(int), minlength=256) == pytest.approx(1200, abs=6 * 1200**0.5)
+    for lag in (1, 2, 3, 4, 1024):
+        assert np.corrcoef(found[lag:], found[:-lag])[0, 1] == pytest.approx(0, abs=0.01)
 
 
 def test_split_keys_all_differ_and_no_key_gives_none():
