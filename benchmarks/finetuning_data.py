@@ -183,16 +183,16 @@ FOLDERS = {
     "squad": "squad_v1.1",
 }
 PROBLEMS = [
-    Problem("mrpc", _mrpc, "classes", "accuracy", 128, 3),
-    Problem("polarity", _polarity, "classes", "accuracy", 64, 1, is_padded=True),
-    Problem("reviews", _reviews, "classes", "accuracy", 512, 2, 16),
-    Problem("banking77", _banking, "classes", "accuracy", 64, 3, is_padded=True),
-    Problem("emotions", _emotions, "labels", "f1_micro", 64, 1, is_padded=True),
-    Problem("categories", _products(6), "classes", "accuracy", 64, 1, is_padded=True),
-    Problem("clusters", _products(4), "classes", "accuracy", 64, 2, 64, 5e-4, is_padded=True),
-    Problem("wnut17", _entities, "tags", "f1", 128, 3, schemes=True, is_padded=True),
-    Problem("parts_of_speech", _parts_of_speech, "tags", "accuracy", 128, 1, is_padded=True),
-    Problem("squad", _answers, "answers", "f1", 384, 1, 16),
+    Problem("mrpc", _mrpc, "classes", "accuracy", 128, 1),
+    Problem("polarity", _polarity, "classes", "accuracy", 64, 0.5, is_padded=True),
+    Problem("reviews", _reviews, "classes", "accuracy", 512, 0.25, 8),
+    Problem("banking77", _banking, "classes", "accuracy", 64, 1, 32, 4e-4, is_padded=True),
+    Problem("emotions", _emotions, "labels", "f1_micro", 64, 0.25, 32, 4e-4, is_padded=True),
+    Problem("categories", _products(6), "classes", "accuracy", 64, 0.25, is_padded=True),
+    Problem("clusters", _products(4), "classes", "accuracy", 64, 1, 64, 1e-3, is_padded=True),
+    Problem("wnut17", _entities, "tags", "f1", 128, 2, 32, 2e-4, schemes=True, is_padded=True),
+    Problem("parts_of_speech", _parts_of_speech, "tags", "accuracy", 128, 0.5, is_padded=True),
+    Problem("squad", _answers, "answers", "f1", 384, 0.5, 16, 4e-4),
 ]
 
 
