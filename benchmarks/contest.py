@@ -23,29 +23,34 @@ ONE_THREAD = {
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "jaxbert-benchmarks")
 
 
+class Ended(SystemExit):
+    """A process that should have answered has ended."""
+
+
 class Worker:
     """A process that gets ready, then works when it is its turn; it answers in lines of JSON.
 
-    It keeps to one core. What it says that is not JSON is passed on.
+    It keeps to one core, if one is given. What it says that is not JSON is passed on.
     """
 
-    def __init__(self, command: Sequence[str], core: int, settings: Mapping[str, str] = {}):
+    def __init__(self, command: Sequence[str], core: int | None, settings: Mapping[str, str] = {}):
+        pinned = [] if core is None else ["taskset", "-c", str(core)]
         self._process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
+            [*pinned, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | ONE_THREAD | dict(settings),
+            env=os.environ | ({} if core is None else ONE_THREAD) | dict(settings),
         )
 
     def answer(self) -> Any:
-        """The next answer; SystemExit where the process has ended."""
+        """The next answer; Ended where the process has."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(("{", "[")):
                 return json.loads(line)
             print(line, end="", file=sys.stderr)
-        raise SystemExit(f"ended: {' '.join(self._process.args)}")  # type: ignore[arg-type]
+        raise Ended(f"ended: {' '.join(self._process.args)}")  # type: ignore[arg-type]
 
     def turn(self, *words: str) -> Any:
         """Sends a line, and waits for the answer."""
@@ -87,7 +92,8 @@ def peer_python(name: str, packages: Sequence[str], alone: Sequence[str], cache:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(cache / name)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
-        subprocess.run([*pip, "--no-deps", *alone], check=True)
+        if alone:
+            subprocess.run([*pip, "--no-deps", *alone], check=True)
         receipt.write_text(wanted)
     return str(python)
 
