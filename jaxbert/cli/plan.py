@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from jaxbert.experiment.finetune import Finetune
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="also write every figure, with its origin")
     parser.add_argument(
-        "--search", action="store_true", help="try other ways to run the same updates"
+        "--search",
+        action="store_true",
+        help="try other ways to run the same updates: rows of a chip at a time, rematerialisation, "
+        "mesh, attention kernel; mostly 6 to 12 programs, each as long as a plan; Ctrl-C shows "
+        "what was found so far, --json has it after every trial",
     )
     parser.add_argument(
         "--price-per-chip-hour", type=float, metavar="X", help="in any currency, for the cost"
@@ -46,9 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     from functools import partial
     from pathlib import Path
 
-    from jaxbert.cli.plan_tables import print_plan, print_trials
+    from jaxbert.cli.plan_tables import print_plan
     from jaxbert.plan.planning import plan
-    from jaxbert.plan.search import search
 
     config = _config(arguments)
     texts = None if arguments.texts is None else Path(arguments.texts)
@@ -59,16 +63,49 @@ def run(arguments: argparse.Namespace) -> int:
         topology=arguments.topology,
         price_per_chip_hour=arguments.price_per_chip_hour,
         texts=texts,
-        say=partial(print, file=sys.stderr),
     )
-    trials = search(config, compiled) if arguments.search else []
-    found = trials[0].plan if trials else compiled(config)
+    if arguments.search:
+        return _search(config, compiled, arguments.json)
+    found = compiled(config, say=partial(print, file=sys.stderr))
+    print_plan(found)
+    if arguments.json:
+        _write(Path(arguments.json), found, [])
+    return 0 if found.fits else 1
+
+
+def _search(
+    config: "Pretrain | Finetune",
+    compiled: "Callable[[Pretrain | Finetune], Plan]",
+    json: str | None,
+) -> int:
+    """Shows the best plan and all trials; those that there are where it is interrupted."""
+    import sys
+    from functools import partial
+    from pathlib import Path
+
+    from jaxbert.cli.plan_tables import outcome, print_plan, print_trials
+    from jaxbert.plan.search import best_first, search
+
+    say = partial(print, file=sys.stderr, flush=True)
+    trials: list[Trial] = []
+    status = 0
+    try:
+        for trial in search(config, compiled, say):
+            trials = best_first([*trials, trial])
+            say(f"  {outcome(trial)}")
+            # After every trial: a search takes long, and may be killed.
+            if json and trials[0].plan is not None:
+                _write(Path(json), trials[0].plan, trials)
+    except KeyboardInterrupt:
+        if not trials or trials[0].plan is None:
+            raise
+        say("interrupted: the best so far")
+        status = 130
+    found = trials[0].plan
     assert found is not None, "a search that finds nothing raises"
     print_plan(found)
     print_trials(trials)
-    if arguments.json:
-        _write(Path(arguments.json), found, trials)
-    return 0 if found.fits else 1
+    return status or int(not found.fits)
 
 
 def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":

@@ -15,6 +15,8 @@ _SCALES = {
     "cycles": ((1e6, "M cycles"),),
 }
 
+_COLUMNS = ("peak", "step", "tokens/s", "hours")
+
 
 def print_plan(plan: Plan) -> None:
     """Every phase, then hours and cost."""
@@ -30,28 +32,57 @@ def print_plan(plan: Plan) -> None:
 
 
 def print_trials(trials: Sequence[Trial]) -> None:
-    """What was tried, the best first; nothing where nothing was."""
-    if not trials:
-        return
-    table = Table("settings", "fits", "peak", "step", "tokens/s")
+    """What was tried, the best first."""
+    table = Table("settings", "fits", *_COLUMNS)
+    table.caption = "peak: of the largest phase; step and tokens/s: of the first"
     for trial in trials:
-        settings = " ".join(trial.overrides) or "as configured"
-        if trial.plan is None:
-            table.add_row(settings, trial.refusal)
-            continue
-        figures = trial.plan.phases[0].figures
-        names = ("peak_memory", "step_time", "tokens_per_second")
-        shown = (value(figures[name]) if name in figures else "" for name in names)
-        table.add_row(settings, "yes" if trial.plan.fits else "no", *shown)
+        fits = "refused" if trial.plan is None else "yes" if trial.fits else "no"
+        table.add_row(_settings(trial), fits, *(_shown(trial).get(name, "") for name in _COLUMNS))
     console = Console()
     console.print(table)
+    for trial in trials:
+        if trial.plan is None:
+            refusal = f"refused: {_settings(trial)}: {trial.refusal}"
+            console.print(refusal, highlight=False, soft_wrap=True)
     best = trials[0]
-    if best.plan is None or not best.plan.fits:
+    if not best.fits:
         console.print("nothing that was tried fits")
     elif best.overrides:
-        console.print(f"the fastest that fits: {' '.join(best.overrides)}", soft_wrap=True)
+        console.print(f"the fastest that fits: {_settings(best)}", soft_wrap=True)
     else:
         console.print("the fastest that fits is the configuration as it is")
+
+
+def outcome(trial: Trial) -> str:
+    """A trial in a line."""
+    if trial.plan is None:
+        return f"refused: {trial.refusal}"
+    return ", ".join(["fits" if trial.fits else "does not fit", *_shown(trial).values()])
+
+
+def _settings(trial: Trial) -> str:
+    return " ".join(trial.overrides) or "as configured"
+
+
+def _shown(trial: Trial) -> dict[str, str]:
+    """Those of `_COLUMNS` that are known."""
+    if trial.plan is None:
+        return {}
+    first, *_ = phases = trial.plan.phases
+    # Of what does not fit the compiler says what it could not do without.
+    needed = [
+        phase.figures[name]
+        for phase in phases
+        for name in ("peak_memory", "temporaries")
+        if name in phase.figures
+    ]
+    figures = {
+        "peak": max(needed, key=lambda figure: figure.value, default=None),
+        "step": first.figures.get("step_time"),
+        "tokens/s": first.figures.get("tokens_per_second"),
+        "hours": trial.plan.totals.get("hours"),
+    }
+    return {name: value(figure) for name, figure in figures.items() if figure is not None}
 
 
 def value(figure: Figure) -> str:
