@@ -1,4 +1,5 @@
-"""One process of four with a device each: steps on a mesh of 2 x 2, then a large array restored.
+"""One process of four with a device each: steps on a mesh of 2 x 2, then what is large: an array
+restored, a batch placed, a state saved.
 
 Words: directory. Writes what this process saw to four_<i>.json there.
 """
@@ -16,6 +17,8 @@ from jaxbert.cli.processes import Processes, add_process_arguments
 
 NUM_STEPS, PARTS = 6, 2
 SHAPE = (16384, 4096)
+VOCABULARY = 2**19
+"""Of 24 numbers each: 144 MiB with the moments of the optimiser."""
 
 
 def main(directory: Path) -> None:
@@ -27,7 +30,7 @@ def main(directory: Path) -> None:
         import jax
 
         seen: dict[str, Any] = {"losses": losses()}
-        seen |= restored(directory / "large")
+        seen |= restored(directory / "large") | placed() | saved(directory / "saved")
         (directory / f"four_{jax.process_index()}.json").write_text(json.dumps(seen))
 
 
@@ -49,6 +52,71 @@ def losses() -> list[float]:
         state, metrics = made.step(state, placement.put(own))
         found.append(float(metrics["loss"]))
     return found
+
+
+def placed() -> dict[str, Any]:
+    """A batch as large as the array: the bytes of this process's rows, and what they take."""
+    import jax
+
+    from jaxbert.parallel.mesh import MeshConfig, make_mesh
+    from jaxbert.parallel.rows import RowPlacement
+
+    placement = RowPlacement(make_mesh(MeshConfig(data=4)), PARTS)
+    before = forget_peak()
+    own = np.ones((len(placement.numbers(SHAPE[0])), SHAPE[1]), np.int32)
+    batch = placement.put({"input_ids": own})["input_ids"]
+    jax.block_until_ready(batch)
+    held = sum(shard.data.nbytes for shard in batch.addressable_shards)
+    return {"batch": [own.nbytes, held, batch.nbytes], "grown_by_batch": peak() - before}
+
+
+def saved(directory: Path) -> dict[str, Any]:
+    """A fully sharded state is saved: bytes of it here and in all, and what saving took."""
+    import jax
+
+    from jaxbert.checkpoint.checkpoints import Checkpoints
+    from jaxbert.checkpoint.preservation import CheckpointConfig
+
+    state = jax.tree.map(of_ones, sharded_state())
+    leaves = jax.tree.leaves(state)
+    checkpoints = Checkpoints(directory, CheckpointConfig())
+    before = forget_peak()
+    checkpoints.save(1, state, {}, {})
+    checkpoints.wait()
+    grown = peak() - before
+    checkpoints.close()
+    held = sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards)
+    return {"state": [held, sum(leaf.nbytes for leaf in leaves)], "grown_by_saving": grown}
+
+
+def sharded_state() -> Any:
+    """Of a BERT with many words: its shapes, and their places on four devices."""
+    import jax
+    from training.small_bert import SIZES
+
+    from jaxbert.nn.config import EncoderConfig
+    from jaxbert.nn.functional import init_params
+    from jaxbert.optim.kinds import AdamW
+    from jaxbert.optim.optimizer import make_optimizer
+    from jaxbert.parallel.mesh import MeshConfig, make_mesh
+    from jaxbert.tasks.pretraining import MaskedLanguageModelling
+    from jaxbert.training.state import abstract_state
+
+    encoder = EncoderConfig(**SIZES | {"num_hidden_layers": 1, "vocab_size": VOCABULARY})
+    head = MaskedLanguageModelling().head
+    params = jax.eval_shape(lambda: init_params(encoder, head, 0))
+    optimizer = make_optimizer(AdamW(), lambda step: 0.1, params)
+    return abstract_state(params, optimizer, make_mesh(MeshConfig(data=1, fsdp=4)))
+
+
+def of_ones(target: Any) -> Any:
+    """An array of which this process makes its part."""
+    import jax
+
+    sizes = target.sharding.shard_shape(target.shape)
+    return jax.make_array_from_callback(
+        target.shape, target.sharding, lambda _: np.ones(sizes, target.dtype)
+    )
 
 
 def training(mesh: Any) -> Any:

@@ -48,3 +48,20 @@ def test_a_checkpoint_of_one_process_is_restored_in_any_parts_of_which_no_proces
         assert process["exact"] == [True, True]
         # A quarter as it is read and as it is placed, and some chunks on their way.
         assert max(process["grown"]) < 0.8 * size, process["grown"]
+
+
+def test_no_process_holds_a_state_while_all_of_them_save_it(seen: list[dict[str, Any]]):
+    """Fully sharded: what a process copies, compresses and writes is its own quarter."""
+    for process in seen:
+        held, whole = process["state"]
+        assert whole > 2**27
+        assert held < 0.3 * whole
+        assert process["grown_by_saving"] < 0.5 * whole, process
+
+
+def test_no_process_holds_a_batch_whose_rows_all_of_them_make(seen: list[dict[str, Any]]):
+    for process in seen:
+        made, held, whole = process["batch"]
+        assert made == held == whole / 4
+        # Its rows as they are made, and on the device.
+        assert process["grown_by_batch"] < 0.6 * whole, process

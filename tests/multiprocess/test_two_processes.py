@@ -141,6 +141,14 @@ def test_no_process_makes_the_rows_of_another(runs: Runs):
         assert first == [0, 1, 2, 3, 8, 9, 10, 11]
 
 
+def test_no_process_holds_the_rows_of_another(runs: Runs):
+    """On its devices, of every array of every batch of training and evaluation."""
+    for seen in runs.seen:
+        assert len(seen["placed"]) > NUM_STEPS
+        for made, held, whole in seen["placed"]:
+            assert made == held == whole / 2
+
+
 def test_every_row_is_evaluated_by_one_process(runs: Runs):
     made = [[n for rows in seen["evaluated"] for n in rows if n >= 0] for seen in runs.seen]
     assert set(made[0]) & set(made[1]) == set()

@@ -51,9 +51,11 @@ def both(
 
     from jaxbert.data.pretraining import PretrainingData
     from jaxbert.experiment.pretrain import pretrain
+    from jaxbert.parallel.rows import RowPlacement
 
-    seen: dict[str, Any] = {"asked": [], "evaluated": []}
+    seen: dict[str, Any] = {"asked": [], "evaluated": [], "placed": []}
     make, evaluate = PretrainingData.rows, PretrainingData.evaluation_rows
+    put = RowPlacement.put
 
     def rows(data: PretrainingData, positions: Any, step: int) -> Any:
         seen["asked"].append([step, positions.tolist()])
@@ -63,9 +65,18 @@ def both(
         seen["evaluated"].append(numbers.tolist())
         return evaluate(data, numbers)
 
+    def put_rows(placement: RowPlacement, batch: Any) -> Any:
+        placed = put(placement, batch)
+        for name, x in placed.items():
+            held = sum(shard.data.nbytes for shard in x.addressable_shards)
+            seen["placed"].append([batch[name].nbytes, held, x.nbytes])
+        return placed
+
     PretrainingData.rows, PretrainingData.evaluation_rows = rows, evaluation_rows
+    RowPlacement.put = put_rows
     fitted = pretrain(config, directory / "together", quiet=True)
     PretrainingData.rows, PretrainingData.evaluation_rows = make, evaluate
+    RowPlacement.put = put
     seen["outcome"], seen["has_params"] = fitted.outcome, fitted.params is not None
 
     process = jax.process_index()
