@@ -89,6 +89,7 @@ class Processes:
 
         self._watch.finish()
         jax.distributed.shutdown()
+        self._watch.dismiss()
 
     def _fail(self, watch: Watch, error: BaseException) -> None:
         """Ends the process without its part in JAX's farewell, which would wait for all."""

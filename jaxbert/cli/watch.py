@@ -7,8 +7,11 @@ import threading
 import time
 from typing import Any
 
+from jaxbert.cli.last_words import LastWords
+
 _ENDED, _ALIVE = "jaxbert/ended", "jaxbert/alive"
 _GRACE, _LINGER = 2.0, 4.0
+_CONTINUES = "the same command continues from the last checkpoint"
 _LONGEST_EXPORT = 24 * 3600
 
 
@@ -16,7 +19,8 @@ class Watch:
     """Tells the others that this process is alive, and hears from them when one has ended.
 
     Through the key-value store of JAX's coordination service, which process 0 runs. JAX's own
-    heartbeat finds the same later, and aborts with a stack trace.
+    heartbeat finds the same later, and aborts with a stack trace; so it does, at once, where
+    process 0 is gone, and then the last words of this process are all that it says itself.
     """
 
     def __init__(self, verb: str, timeout: float):
@@ -32,7 +36,14 @@ class Watch:
 
     def start(self) -> None:
         """Begins to watch."""
+        ended = f"process {self._process} was killed or crashed"
+        other = "" if self._process == 0 else ", or process 0 was, which ends all"
+        self._last_words = LastWords(f"jaxbert {self._verb}: {ended}{other}; {_CONTINUES}")
         self._thread.start()
+
+    def dismiss(self) -> None:
+        """The processes have parted."""
+        self._last_words.dismiss()
 
     def ignore(self) -> None:
         """What the others do no longer matters."""
@@ -92,7 +103,7 @@ class Watch:
             self._end(ended["reason"], ended["status"])
 
     def _end(self, reason: str, status: int) -> None:
-        hint = "" if status == 2 else "; the same command continues from the last checkpoint"
+        hint = "" if status == 2 else f"; {_CONTINUES}"
         text = f"jaxbert {self._verb}: {reason}: this process ends too{hint}"
         print(text, file=sys.stderr, flush=True)
         self._leave(status)
@@ -100,6 +111,7 @@ class Watch:
     def _leave(self, status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        self._last_words.dismiss()
         if self._process == 0:
             # The service goes with this process: first the others have to hear of it.
             time.sleep(_LINGER)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import HEARTBEAT, free_port, start
+from launching import HEARTBEAT, Started, free_port, start
 
 from jaxbert.cli import main
 
@@ -15,6 +15,23 @@ LIMIT = 60
 
 def lines(log: str) -> list[str]:
     return [line for line in log.splitlines() if not line.startswith("[Gloo]")]
+
+
+def last_words(process: int) -> str:
+    other = "" if process == 0 else ", or process 0 was, which ends all"
+    return (
+        f"jaxbert pretrain: process {process} was killed or crashed{other}; "
+        "the same command continues from the last checkpoint"
+    )
+
+
+def last_line(started: Started, process: int) -> str:
+    """Said after the end of the process, by a shell that it left behind."""
+    end = time.monotonic() + LIMIT
+    while not (said := lines(started.log(process))) or not said[-1].startswith("jaxbert"):
+        assert time.monotonic() < end, started.printed()
+        time.sleep(0.05)
+    return said[-1]
 
 
 def test_the_others_end_when_a_process_is_killed(tmp_path: Path):
@@ -31,6 +48,26 @@ def test_the_others_end_when_a_process_is_killed(tmp_path: Path):
     )
     for process in (0, 2):
         assert lines(started.log(process)) == [expected]
+    assert last_line(started, 1) == last_words(1)
+
+
+def test_the_others_end_when_the_coordinator_is_killed(tmp_path: Path):
+    """By JAX, with a stack trace; what has happened is said after it."""
+    started = start("waiting_run.py", tmp_path, 2, tmp_path, "wait")
+    started.wait_for(lambda: len(list(tmp_path.glob("ready_*"))) == 2, LIMIT)
+    started.processes[0].kill()
+    killed = time.monotonic()
+    statuses = started.wait(LIMIT)
+    assert time.monotonic() - killed < HEARTBEAT + 15
+    assert statuses[0] == -9
+    assert statuses[1] != 0
+    assert last_line(started, 0) == last_words(0)
+    gone = (
+        "jaxbert pretrain: process 0, the coordinator, is gone: this process ends too; "
+        "the same command continues from the last checkpoint"
+    )
+    # Where the watch is faster than JAX.
+    assert last_line(started, 1) in (last_words(1), gone)
 
 
 def test_the_others_end_at_once_and_say_why_when_a_process_fails(tmp_path: Path):
