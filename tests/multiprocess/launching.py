@@ -1,6 +1,8 @@
 """Several processes on this machine that make one run, with collectives over TCP (Gloo)."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,6 +14,9 @@ from pathlib import Path
 import pytest
 
 HEARTBEAT = 8
+
+Cluster = Callable[[int], Callable[[int], dict[str, str]]]
+"""Number of processes -> a process -> its environment variables."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,20 @@ class Started:
         )
 
 
-def start(script: str, directory: Path, count: int, *words: object, devices: int = 1) -> Started:
-    """`count` processes of a script beside this file, each with `devices` CPU devices."""
+def start(
+    script: str,
+    directory: Path,
+    count: int,
+    *words: object,
+    devices: int = 1,
+    cluster: Cluster | None = None,
+) -> Started:
+    """`count` processes of a script beside this file, each with `devices` CPU devices.
+
+    `cluster` gives the variables by which a process finds the others, by default JAX's own.
+    """
     tests = Path(__file__).parents[1]
-    coordinator = f"127.0.0.1:{free_port()}"
+    variables = (cluster or of_jax)(count)
     started = Started([], [])
     for process in range(count):
         environment = os.environ | {
@@ -72,9 +87,7 @@ def start(script: str, directory: Path, count: int, *words: object, devices: int
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(directory / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_COORDINATOR_ADDRESS": coordinator,
-            "JAX_NUM_PROCESSES": str(count),
-            "JAX_PROCESS_ID": str(process),
+            **variables(process),
         }
         log = directory / f"{Path(script).stem}_{process}.log"
         with log.open("wb") as output:
@@ -90,8 +103,30 @@ def start(script: str, directory: Path, count: int, *words: object, devices: int
     return started
 
 
-def free_port() -> int:
+def of_jax(count: int) -> Callable[[int], dict[str, str]]:
+    """What a user sets."""
+    common = {
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
+        "JAX_NUM_PROCESSES": str(count),
+    }
+    return lambda process: common | {"JAX_PROCESS_ID": str(process)}
+
+
+def of_slurm(count: int) -> Callable[[int], dict[str, str]]:
+    """What `srun` sets; the number of the job tells the port."""
+    common = {
+        "SLURM_JOB_ID": str(free_port(range(65535 - 2**12 + 1, 65536))),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": str(count),
+    }
+    return lambda process: common | {"SLURM_PROCID": str(process), "SLURM_LOCALID": str(process)}
+
+
+def free_port(among: range | None = None) -> int:
     """A TCP port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    for port in (0,) if among is None else random.sample(among, len(among)):
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return found.getsockname()[1]
+    raise AssertionError("every port is in use")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import HEARTBEAT, Started, free_port, start
+from launching import HEARTBEAT, Started, free_port, of_slurm, start
 
 from jaxbert.cli import main
 
@@ -71,7 +71,8 @@ def test_the_others_end_when_the_coordinator_is_killed(tmp_path: Path):
 
 
 def test_the_others_end_at_once_and_say_why_when_a_process_fails(tmp_path: Path):
-    started = start("waiting_run.py", tmp_path, 2, tmp_path, "fail")
+    """Processes that Slurm has started, and that are told nothing of each other."""
+    started = start("waiting_run.py", tmp_path, 2, tmp_path, "fail", cluster=of_slurm)
     assert started.wait(LIMIT) == [2, 2], started.printed()
     assert lines(started.log(1)) == ["jaxbert pretrain: train.tsv: no such file"]
     assert lines(started.log(0)) == [
