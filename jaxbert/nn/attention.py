@@ -11,9 +11,11 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import kept, scale_of, split_key
 from jaxbert.nn.examples import Examples
 from jaxbert.nn.execution import Kernel
+from jaxbert.nn.head_by_head import attend_by_head, pays
 from jaxbert.nn.kernels import cudnn_attention
 from jaxbert.nn.linear import Linear
 from jaxbert.nn.numerics import attention_weights
+from jaxbert.nn.placement import current_platform
 from jaxbert.nn.relative import RelativePositions
 from jaxbert.nn.rotary import Rotation, rotate
 from jaxbert.nn.unseen_weights import attend
@@ -91,7 +93,8 @@ class SelfAttention(nnx.Module):
         left = _kept_weights(query, self.dropout_rate, weights_key)
         scale = 1.0 if left is None else scale_of(self.dropout_rate)
         if not inputs.wants_weights and inputs.relative is None:
-            attended = attend(scale, query, keys, value, inputs.mask, left)
+            compute = attend_by_head if pays(query) else attend
+            attended = compute(scale, query, keys, value, inputs.mask, left)
             return self.output(attended.reshape(x.shape)), None
         weights = attention_weights(self.scores(query, keys, inputs, scores_key), inputs.mask)
         acting = weights if left is None else jnp.where(left, weights * scale, 0.0)
@@ -102,10 +105,10 @@ class SelfAttention(nnx.Module):
 def _kept_weights(
     query: Float[Array, "batch seq heads head_dim"], rate: float, key: Array | None
 ) -> Bool[Array, "batch heads seq seq"] | None:
-    # Drawn by key, then query, which is how XLA:TPU lays the weights: sums over keys are cheap so.
     batch, length, heads, _ = query.shape
-    by_key = kept(jnp.zeros((batch, heads, length, length)), rate, key)
-    return None if by_key is None else by_key.swapaxes(2, 3)
+    left = kept(jnp.zeros((batch, heads, length, length)), rate, key)
+    # Drawn by key, then query, which is how XLA:TPU lays the weights: sums over keys are cheap so.
+    return left if left is None or current_platform() == "cpu" else left.swapaxes(2, 3)
 
 
 def _by_kernel(

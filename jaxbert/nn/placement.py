@@ -93,6 +93,15 @@ def current_platform() -> str:
     return jax.default_backend() if placement is None else placement.platform
 
 
+def is_undivided() -> bool:
+    """Arrays are whole, or are those of one device."""
+    placement = current_placement()
+    if placement is None:
+        return True
+    sizes = placement.mesh.shape
+    return all(axis in placement.apart for axis in sizes if sizes[axis] > 1)
+
+
 def first_row(num_rows: int) -> Array | int:
     """The number in the whole batch of the first of `num_rows` rows that are here."""
     placement = current_placement()

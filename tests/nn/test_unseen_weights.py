@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxbert.nn import head_by_head
 from jaxbert.nn.attention import AttentionInputs, SelfAttention
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.placement import Placement, placed
 from jaxbert.nn.unseen_weights import attend
 
 BATCH, LENGTH, HEADS, HEAD_DIM = 3, 7, 2, 5
@@ -50,26 +52,56 @@ def with_gradients(function: Any, inputs: Sequence[jax.Array], slope: jax.Array)
     return [np.asarray(x, np.float32) for x in run(inputs, slope)]
 
 
+@pytest.fixture(params=["attend", "attend_by_head, all", "attend_by_head, one"])
+def function(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Both ways to compute it; by head, with the heads of a row together or apart."""
+    name, _, heads = request.param.partition(", ")
+    monkeypatch.setattr(head_by_head, "AT_ONCE", LENGTH**2 * (HEADS if heads == "all" else 1))
+    return attend if name == "attend" else head_by_head.attend_by_head
+
+
 @pytest.mark.parametrize("drops_out", [False, True])
-def test_values_and_gradients_are_those_of_jax(drops_out: bool):
+def test_values_and_gradients_are_those_of_jax(drops_out: bool, function: Any):
     *inputs, slope = drawn()
     mask, kept = masks()
     kept_or_none, scale = (kept, SCALE) if drops_out else (None, 1.0)
     expected = with_gradients(lambda *x: plainly(*x, mask, kept_or_none), inputs, slope)
-    found = with_gradients(lambda *x: attend(scale, *x, mask, kept_or_none), inputs, slope)
+    found = with_gradients(lambda *x: function(scale, *x, mask, kept_or_none), inputs, slope)
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(own, other, atol=2e-6)
 
 
-def test_values_and_gradients_of_bfloat16_are_off_by_roundings():
+def test_values_and_gradients_of_bfloat16_are_off_by_roundings(function: Any):
     mask, kept = masks()
     *inputs, slope = drawn(jnp.bfloat16)
     wide = [x.astype(jnp.float32) for x in (*inputs, slope)]
     expected = with_gradients(lambda *x: plainly(*x, mask, kept), wide[:3], wide[3])
-    found = with_gradients(lambda *x: attend(SCALE, *x, mask, kept), inputs, slope)
+    found = with_gradients(lambda *x: function(SCALE, *x, mask, kept), inputs, slope)
     for own, other in zip(found, expected, strict=True):
         # Of weights, slopes of scores and results one each, at most 2^-9 of what is rounded.
         assert np.abs(own - other).mean() < 3 * 2**-9 * np.abs(other).mean()
+
+
+@pytest.mark.parametrize(
+    ("length", "heads", "groups"), [(512, 12, 12), (384, 12, 12), (128, 12, 1)]
+)
+def test_as_many_heads_at_once_as_the_cache_holds(length: int, heads: int, groups: int):
+    found = jax.eval_shape(
+        lambda x: head_by_head._forward(1.0, x, x, x, jnp.ones((2, 1, 1, length), bool), None)[1],
+        jax.ShapeDtypeStruct((2, length, heads, 8), jnp.float32),
+    )
+    assert found.largest.shape == (2, groups, heads // groups, length, 1)
+
+
+def test_many_scores_are_computed_by_head_where_nothing_divides_them():
+    def pays(*shape: int) -> bool:
+        return head_by_head.pays(jnp.zeros(shape))
+
+    assert pays(1, 512, 12, 64)
+    assert not pays(4, 128, 12, 64)
+    mesh = jax.make_mesh((2,), ("data",))
+    with placed(Placement(mesh, ("data",), "tensor")):
+        assert not pays(1, 512, 12, 64)
 
 
 def test_weights_that_are_wanted_change_nothing_else():

@@ -1,0 +1,156 @@
+"""Attention of a few heads at a time, for CPUs: their scores never leave the cache."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jaxbert.nn.numerics import MASKED_SCORE
+from jaxbert.nn.placement import current_platform, is_undivided
+from jaxbert.typing import Array
+
+Heads = Float[Array, "batch seq heads head_dim"]
+AT_ONCE, TOGETHER = 2**18, 2**20
+"""Scores that are computed at once; and so many are computed together, without a loop."""
+
+
+class _Saved(NamedTuple):
+    query: Array
+    keys: Array
+    value: Array
+    mask: Array
+    kept: Array | None
+    attended: Array
+    largest: Array
+    """Of the scores of a query, and by what the exponentials of the others' distance to it sum to
+    1: the weights are computed again."""
+    quotient: Array
+
+
+def pays(query: Heads) -> bool:
+    """Whether scores are many enough, here and not divided among devices."""
+    batch, length, heads, _ = query.shape
+    is_large = batch * heads * length**2 > TOGETHER
+    return is_large and current_platform() == "cpu" and is_undivided()
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def attend_by_head(
+    scale: float,
+    query: Heads,
+    keys: Heads,
+    value: Heads,
+    mask: Bool[Array, "batch 1 #seq seq"],
+    kept: Bool[Array, "batch heads seq seq"] | None,
+) -> Heads:
+    """What `unseen_weights.attend` computes, all of it in float32.
+
+    XLA's CPU backend writes scores and weights of all heads to memory and reads them several times.
+    """
+    return _forward(scale, query, keys, value, mask, kept)[0]
+
+
+def _forward(
+    scale: float, query: Array, keys: Array, value: Array, mask: Array, kept: Array | None
+) -> tuple[Array, _Saved]:
+    def some(mask: Array, query: Array, keys: Array, value: Array, kept: Array | None) -> Any:
+        scores = _scores(mask, query, keys)
+        largest = scores.max(axis=-1, keepdims=True)
+        weights = jnp.exp(scores - largest)
+        quotient = 1.0 / weights.sum(axis=-1, keepdims=True)
+        acting = weights if kept is None else jnp.where(kept, weights, 0.0)
+        attended = jnp.einsum("hqk,hkd->hqd", acting, value) * (scale * quotient)
+        return attended, largest, quotient
+
+    groups = _groups(query.shape)
+    parts = [_apart(x, groups) for x in (query, keys, value)]
+    apart, largest, quotient = _in_turn(some, mask, *parts, _split(kept, groups))
+    attended = _together(apart, query)
+    return attended, _Saved(query, keys, value, mask, kept, attended, largest, quotient)
+
+
+def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, Array, None, None]:
+    def some(
+        mask: Array,
+        query: Array,
+        keys: Array,
+        value: Array,
+        kept: Array | None,
+        attended: Array,
+        largest: Array,
+        quotient: Array,
+        slope: Array,
+    ) -> Any:
+        weights = jnp.exp(_scores(mask, query, keys) - largest) * quotient
+        of_rows = jnp.sum(slope * attended, axis=-1, keepdims=True)
+        of_weights = jnp.einsum("hqd,hkd->hqk", slope * scale, value)
+        acting = weights
+        if kept is not None:
+            acting = jnp.where(kept, weights, 0.0)
+            of_weights = jnp.where(kept, of_weights, 0.0)
+        # As [.., head_dim, seq], and transposed afterwards: the other way takes twice the time.
+        of_value = jnp.einsum("hqk,hqd->hdk", acting, slope * scale)
+        # What is masked has a weight where all is masked, and no say in it.
+        of_scores = jnp.where(mask, weights * (of_weights - of_rows), 0.0)
+        of_scores = of_scores * query.shape[-1] ** -0.5
+        of_query = jnp.einsum("hqk,hkd->hqd", of_scores, keys)
+        of_keys = jnp.einsum("hqk,hqd->hdk", of_scores, query)
+        return of_query, of_keys, of_value
+
+    query, groups = saved.query, _groups(saved.query.shape)
+    parts = [_apart(x, groups) for x in (query, saved.keys, saved.value)]
+    attended, slopes = (_apart(x, groups) for x in (saved.attended, slope))
+    kept = _split(saved.kept, groups)
+    known = saved.largest, saved.quotient
+    of_query, *found = _in_turn(some, saved.mask, *parts, kept, attended, *known, slopes)
+    of_keys, of_value = (_together(x.swapaxes(-2, -1), query) for x in found)
+    return _together(of_query, query), of_keys, of_value, None, None
+
+
+attend_by_head.defvjp(_forward, _backward)
+
+
+def _scores(mask: Array, query: Array, keys: Array) -> Array:
+    scores = jnp.einsum("hqd,hkd->hqk", query * query.shape[-1] ** -0.5, keys)
+    return jnp.where(mask, scores, MASKED_SCORE)
+
+
+def _groups(shape: tuple[int, ...]) -> int:
+    """In how many turns the heads of a row are computed."""
+    _, length, heads, _ = shape
+    at_once = max(1, AT_ONCE // length**2)
+    return heads // max(
+        size for size in range(1, heads + 1) if not heads % size and size <= at_once
+    )
+
+
+def _in_turn(function: Callable[..., Any], mask: Array, *parts: Array | None) -> Any:
+    """`function` of a row's mask and every group of its heads."""
+
+    def row(inputs: Any) -> Any:
+        mask, parts = inputs
+        return jax.lax.map(lambda group: function(mask, *group), parts)
+
+    return jax.lax.map(row, (mask, parts))
+
+
+def _apart(x: Array, groups: int) -> Array:
+    """float32 [batch, groups, heads of it, seq, head_dim]."""
+    batch, length, heads, width = x.shape
+    by_head = x.astype(jnp.float32).swapaxes(1, 2)
+    return by_head.reshape(batch, groups, heads // groups, length, width)
+
+
+def _split(kept: Array | None, groups: int) -> Array | None:
+    if kept is None:
+        return None
+    batch, heads, *lengths = kept.shape
+    return kept.reshape(batch, groups, heads // groups, *lengths)
+
+
+def _together(parts: Array, like: Array) -> Array:
+    batch, groups, heads, length, width = parts.shape
+    return parts.reshape(batch, groups * heads, length, width).swapaxes(1, 2).astype(like.dtype)
