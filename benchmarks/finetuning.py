@@ -30,6 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import contest
 from finetuning_data import PROBLEMS, Problem, write
 from rich.console import Console
 from rich.table import Table
@@ -116,7 +117,8 @@ def _run(arguments: argparse.Namespace, problem: str, framework: str, seed: int)
     after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return found | {"cpu_seconds": round(cpu, 1), "seconds": round(ended - began, 1)}
+    took = {"cpu_seconds": round(cpu, 1), "seconds": round(ended - began, 1)}
+    return found | took | {"commit": contest.about(())["commit"]}
 
 
 def _one(arguments: argparse.Namespace) -> dict[str, Any]:
