@@ -50,6 +50,7 @@ FLAX_PACKAGES = (
     "requests==2.32.5",
     "urllib3==2.5.0",
     "charset-normalizer==3.4.4",
+    "certifi==2025.11.12",
 )
 VARIANTS = ("xla auto", "xla rbg", "cudnn auto", "cudnn rbg")
 TOGETHER = (

@@ -12,6 +12,7 @@ the site-packages PACKAGES.
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -155,6 +156,8 @@ def export(directory: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    # Of tracing; that the logits are right for other shapes is checked.
+    warnings.simplefilter("ignore")
     model = AutoModelForSequenceClassification.from_pretrained(
         directory, attn_implementation="sdpa", dtype=torch.float32
     ).eval()
