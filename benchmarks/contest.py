@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -102,10 +103,9 @@ def about(packages: Sequence[str]) -> dict[str, Any]:
     """Versions, machine, how busy it is, date and commit."""
     info = Path("/proc/cpuinfo").read_text()
     model = next((line for line in info.splitlines() if line.startswith("model name")), ":")
-    commit = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip(),
+        "commit": commit(),
         "machine": model.partition(":")[2].strip() or platform.processor(),
         "has_amx": "amx_bf16" in info,
         "cores": len(cores()),
@@ -113,6 +113,14 @@ def about(packages: Sequence[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def commit() -> str:
+    """Of this tree; empty where there is no git."""
+    if shutil.which("git") is None:
+        return ""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def described(made: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ full    every row is one example of the whole length
 real    lengths as in gpu_batches.py: jaxbert has them packed, the peers padded to the length
 
 Of jaxbert the fastest of --variants counts: the code that computes attention, and the generator of
-dropout bits. Dropout is 0.1, but that of attention weights is 0 for all contenders in the cases of
-384 tokens and more, where jaxbert may then take cuDNN's attention; --published keeps it everywhere,
-which leaves XLA's. "of the ceiling" is model FLOP/s (jaxbert/training/flops.py; padding and logits
-of tokens that are not masked count nothing) over the FLOP/s of large bfloat16 products: the best of
-the turns that JAX and PyTorch take before the steps of every case.
+dropout bits; "xla auto" is what a run has by itself. Dropout is 0.1, but that of attention weights
+is 0 for all contenders in the cases of 384 tokens and more, where jaxbert may then take cuDNN's
+attention; --published keeps it everywhere, which leaves XLA's. "of the ceiling" is model FLOP/s
+(jaxbert/training/flops.py; padding and logits of tokens that are not masked count nothing) over the
+FLOP/s of large bfloat16 products: those of JAX or PyTorch, whichever is faster, whose turns are
+taken before the steps of every case.
 
 jaxbert is imported from this tree and needs JAX, Flax, Optax, jaxtyping, scipy, tokenizers and
 annotated-types. Nothing is installed unless --install-flax is given: that puts the last
@@ -40,6 +41,7 @@ from statistics import median
 from typing import Any
 
 import contest
+import numpy as np
 from gpu_batches import BATCHES, CASES, Batch, Case, batches, real_tokens
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,8 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9, help="begin no more cases after that")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    default = ["xla auto", "cudnn rbg"]
-    parser.add_argument("--variants", nargs="+", default=default, choices=VARIANTS)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="of jaxbert")
     parser.add_argument("--peers", nargs="*", default=["torch", "flax"], choices=("torch", "flax"))
     parser.add_argument("--published", action="store_true", help="attention's dropout everywhere")
     parser.add_argument("--turns", type=int, default=3)
@@ -146,6 +147,8 @@ class Contest:
                 results["cases"][name] = self._measured(self.case(name), *ready[name])
                 results["cases"][name]["minutes"] = (time.monotonic() - started) / 60
                 contest.save(results, arguments.out)
+                if not self._is_rehearsal:
+                    print(report(results) + "\n", file=sys.stderr, flush=True)
         return results
 
     def case(self, name: str) -> Case:
@@ -166,11 +169,9 @@ class Contest:
 
     def _started(self, case: Case) -> dict[str, contest.Worker]:
         """The contenders of a case, getting ready."""
-        names = [
-            f"jaxbert {variant}"
-            for variant in self.arguments.variants
-            if variant.startswith("xla") or not (case.attention_dropout or self._is_rehearsal)
-        ]
+        has_kernel = not (case.attention_dropout or self._is_rehearsal)
+        variants = self.arguments.variants or ("xla auto", "cudnn rbg" if has_kernel else "xla rbg")
+        names = [f"jaxbert {v}" for v in variants if has_kernel or v.startswith("xla")]
         names += self.arguments.peers
         print(f"... {case.size} {case.length}: {', '.join(names)}", file=sys.stderr, flush=True)
         return {name: self._worker(name, json.dumps(asdict(case))) for name in names}
@@ -259,6 +260,9 @@ def answered(
             answer = worker.answer()
         except contest.Ended:
             answer = {"missing": "it failed, with the reason above"}
+        if "ready" in answer and not np.isfinite(list(answer["ready"]["losses"].values())).all():
+            answer = {"missing": f"its losses are not finite: {answer['ready']['losses']}"}
+            worker.end()
         if "missing" in answer:
             print(f"... {name}: {answer['missing']}", file=sys.stderr, flush=True)
             said[name] = {"missing": answer["missing"]}
