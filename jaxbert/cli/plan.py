@@ -54,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.cli.plan_tables import print_plan
     from jaxbert.plan.planning import plan
 
+    if arguments.search and arguments.texts is not None:
+        raise UserError(
+            "--texts: each trial of --search would replace the last: plan the best alone"
+        )
     config = _config(arguments)
     texts = None if arguments.texts is None else Path(arguments.texts)
     if texts is not None:

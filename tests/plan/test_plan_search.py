@@ -200,3 +200,9 @@ def test_an_interruption_before_anything_was_found_is_only_that(plan_search, cap
 
     assert plan_search(compiled) == (130, None)
     assert capsys.readouterr().err.endswith("jaxbert plan: interrupted\n")
+
+
+def test_texts_of_a_search_are_refused(capsys):
+    words = ["plan", "none.yaml", "--topology", "v5e:2x4", "--search", "--texts", "texts"]
+    assert main(words) == 2
+    assert "each trial of --search would replace the last" in capsys.readouterr().err
