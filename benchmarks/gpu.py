@@ -197,8 +197,9 @@ class Contest:
             for lengths in ("full", "real"):
                 for name, worker in workers.items():
                     per_step = ready[name]["seconds"][lengths]
-                    steps = 2 if self._is_rehearsal else round(self.arguments.seconds / per_step)
-                    steps = max(2, steps)
+                    # Every batch equally often.
+                    cycles = max(1, round(self.arguments.seconds / per_step / BATCHES))
+                    steps = 2 if self._is_rehearsal else cycles * BATCHES
                     seconds = worker.turn(lengths, str(steps))["seconds"]
                     tokens, flops = counted[name].of(lengths, steps)
                     turns = found[lengths].setdefault(name, {"tokens/s": [], "model FLOP/s": []})

@@ -68,16 +68,14 @@ SIZES = {"base": Size(12, 768, 12), "large": Size(24, 1024, 16), "tiny": Size(2,
 
 
 def batches(case: Case, lengths: Lengths, rows: int, is_packed: bool) -> list[Batch]:
-    """A few batches; the lengths of examples are drawn from one pool, packed or not."""
+    """A few batches; all of them together have the lengths that they should, packed or not."""
     draws = np.random.default_rng(0)
-    known = REAL_LENGTHS[case.objective][case.length]
-    places = np.linspace(0, 1, len(known))
-    real = np.interp(draws.random(POOL), places, known).round().astype(np.int64)
-    pool = np.full(POOL, case.length) if lengths == "full" else real
     if not is_packed:
-        return [_padded(case, pool, rows, draws) for _ in range(BATCHES)]
+        examples = draws.permutation(_lengths(case, lengths, BATCHES * rows))
+        return [_padded(case, some, draws) for some in examples.reshape(BATCHES, rows)]
+    pool = draws.permutation(_lengths(case, lengths, POOL))
     # As many for both, so that one compiled program takes both.
-    slots = 3 * -(-case.length * POOL // int(real.sum()))
+    slots = 3 * -(-case.length * POOL // int(_lengths(case, "real", POOL).sum()))
     plan = plan_rows(pool, Limits(case.length, slots))
     order = draws.permutation(len(plan))
     taken = np.resize(order, (BATCHES, rows))
@@ -90,9 +88,18 @@ def real_tokens(batch: Batch) -> int:
     return int((batch[name] > 0).sum())
 
 
-def _padded(case: Case, pool: np.ndarray, rows: int, draws: np.random.Generator) -> Batch:
+def _lengths(case: Case, lengths: Lengths, count: int) -> np.ndarray:
+    """Of so many examples, ascending."""
+    if lengths == "full":
+        return np.full(count, case.length)
+    known = REAL_LENGTHS[case.objective][case.length]
+    places = (np.arange(count) + 0.5) / count
+    return np.interp(places, np.linspace(0, 1, len(known)), known).round().astype(np.int64)
+
+
+def _padded(case: Case, lengths: np.ndarray, draws: np.random.Generator) -> Batch:
     """An example a row."""
-    lengths = draws.choice(pool, rows)
+    rows = len(lengths)
     is_real = np.arange(case.length) < lengths[:, None]
     batch = {"attention_mask": is_real.astype(np.int32)} | _tokens(is_real, draws)
     if case.objective == "masked LM":
