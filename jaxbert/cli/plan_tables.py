@@ -33,11 +33,16 @@ def print_plan(plan: Plan) -> None:
 
 def print_trials(trials: Sequence[Trial]) -> None:
     """What was tried, the best first."""
-    table = Table("settings", "fits", *_COLUMNS)
+    table = Table()
+    table.add_column("settings", overflow="fold")
+    for name in ("fits", *_COLUMNS):
+        table.add_column(name, no_wrap=True)
     table.caption = "peak: of the largest phase; step and tokens/s: of the first"
     for trial in trials:
         fits = "refused" if trial.plan is None else "yes" if trial.fits else "no"
-        table.add_row(_settings(trial), fits, *(_shown(trial).get(name, "") for name in _COLUMNS))
+        shown = _shown(trial)
+        cells = (shown.get(name, "").removesuffix(f" {name}") for name in _COLUMNS)
+        table.add_row(_settings(trial).replace(" ", "\n"), fits, *cells)
     console = Console()
     console.print(table)
     for trial in trials:
