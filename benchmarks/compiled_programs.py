@@ -135,6 +135,7 @@ def jaxbert_layer(rows: int, length: int, topology: str) -> Made:
     from jaxbert.nn.attention import AttentionInputs
     from jaxbert.nn.config import EncoderConfig
     from jaxbert.nn.layer import EncoderLayer
+    from jaxbert.nn.placement import Placement, placed
 
     def make() -> EncoderLayer:
         return EncoderLayer(EncoderConfig(), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
@@ -146,7 +147,9 @@ def jaxbert_layer(rows: int, length: int, topology: str) -> Made:
         inputs = AttentionInputs(mask[:, None, None, :], wants_weights=False)
         return nnx.merge(graph, params)(x, inputs, key)[0]
 
-    return of_layer(layer, state, rows, length, topology)
+    # So that it is a TPU's program, not that of the platform that traces it.
+    with placed(Placement(Mesh(devices_of(topology)[:1], ("data",)), ("data",), "tensor")):
+        return of_layer(layer, state, rows, length, topology)
 
 
 def flax_layer(rows: int, length: int, topology: str) -> Made:
