@@ -1,5 +1,6 @@
 """Rows of fine-tuning that hold several examples each."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ class PackedLabelledRows:
     `sequence_ids` [batch, length] and `sequence_starts` [batch, examples] take the place of
     `attention_mask`; columns per token stay [batch, length], columns per example become
     [batch, examples, ...], among them `row_ids`, the numbers of the examples. Which examples share
-    a row follows from their lengths alone and is the same in every epoch.
+    a row follows from their lengths and the seed and is the same in every epoch.
 
     Of examples of several texts each text is a sequence of its own, all of them in one row:
     `sequence_starts` is [batch, examples, texts], and a text that is not there has no columns.
@@ -81,10 +82,13 @@ class PackedLabelledRows:
 
     @cached_property
     def _plan(self) -> PackedRows:
-        lengths = self.examples.num_tokens
+        # Files are often sorted by label, and rows are made of what stands at like places.
+        order = visit(self.seed, len(self.examples), np.arange(len(self.examples)))[1]
+        lengths = self.examples.num_tokens[order]
         # Rows crowded with the shortest would give some batches many more examples than others.
         on_average = -(-self.length * len(lengths) // int(lengths.sum()))
-        return plan_rows(lengths, Limits(self.length, 3 * on_average))
+        plan = plan_rows(lengths, Limits(self.length, 3 * on_average))
+        return replace(plan, examples=order[plan.examples])
 
 
 def _check_together(examples: EncodedExamples, length: int) -> None:

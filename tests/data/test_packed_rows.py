@@ -146,3 +146,14 @@ def test_several_values_of_an_example_stay_together():
     assert sorted(batch["row_ids"][there]) == list(range(20))
     np.testing.assert_array_equal(batch["labels"][there], labels[batch["row_ids"][there]])
     assert not batch["labels"][~there].any()
+
+
+def test_a_row_of_a_sorted_file_holds_a_mixture():
+    """Half of the file one label, then the other."""
+    labels = np.arange(4000) // 2000
+    rows = packed(examples_of(4000, labels, longest=20))
+    (batch,) = evaluation_batches(rows, rows.num_rows)
+    found = batch["labels"]
+    neighbours = (found[:, :-1] >= 0) & (found[:, 1:] >= 0)
+    alike = (found[:, :-1] == found[:, 1:])[neighbours]
+    assert alike.mean() == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / alike.size))
