@@ -1,0 +1,80 @@
+"""Encoders of every kind, and a fine-tuning task, on one device and split every way at once."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from small_bert import SIZES, make_training, one_device, pretraining_batch
+
+from jaxbert.families import preset
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
+from jaxbert.tasks.question_answering import QuestionAnswering
+from jaxbert.tasks.task import Task
+from jaxbert.training.step import StepConfig
+
+SPECIAL: dict[str, dict[str, Any]] = {
+    "albert-base-v2": {"embedding_size": 12},
+    "deberta-v2-xlarge": {"num_hidden_layers": 1},
+    "modernbert-base": {"layer_types": ("full_attention", "sliding_attention")},
+    "eurobert-610m": {"num_hidden_layers": 1, "layer_types": None, "num_key_value_heads": 2},
+}
+"""What differs of the small model."""
+SPLIT = MeshConfig(data=2, fsdp=2, tensor=2)
+MASKED_LM = MaskedLanguageModelling()
+
+
+def losses_and_norms(mesh: Any, encoder: EncoderConfig, task: Task) -> np.ndarray:
+    """Of two steps with dropout."""
+    training = make_training(
+        encoder,
+        task,
+        init_params(encoder, task.head, 0),
+        2,
+        optimizer=AdamW(1e-3),
+        schedule=ScheduleConfig("constant"),
+        step=StepConfig(dropout_rng="threefry2x32"),
+        mesh=mesh,
+    )
+    batches = [batch_of(number, task) for number in range(2)]
+    return np.array([[m["loss"], m["grad_norm"]] for _, m in training.run(batches)])
+
+
+def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
+    batch = pretraining_batch(number)
+    if task is MASKED_LM:
+        return batch
+    rows = len(batch["input_ids"])
+    draws = np.random.default_rng(number)
+    answers = np.sort(draws.integers(0, 5, (2, rows)).astype(np.int32), axis=0)
+    texts = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    numbers = np.arange(rows, dtype=np.int32)
+    return texts | {
+        "start_positions": answers[0],
+        "end_positions": answers[1],
+        "row_ids": np.where(numbers == 3, -1, numbers).astype(np.int32),
+    }
+
+
+def assert_equal_on_all_meshes(encoder: EncoderConfig, task: Task) -> None:
+    assert jax.device_count() >= 8
+    expected = losses_and_norms(one_device(), encoder, task)
+    found = losses_and_norms(make_mesh(SPLIT), encoder, task)
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_every_kind_of_encoder_trains_split_as_on_one_device(name: str):
+    encoder = replace(preset(name), pad_token_id=0, **(SIZES | SPECIAL[name]))
+    assert_equal_on_all_meshes(encoder, MASKED_LM)
+
+
+def test_a_fine_tuning_task_trains_split_as_on_one_device():
+    encoder = EncoderConfig(**(SIZES | {"num_hidden_layers": 1}))
+    assert_equal_on_all_meshes(encoder, QuestionAnswering())
