@@ -80,33 +80,24 @@ def jaxbert(rows: int, length: int, topology: str) -> Made:
 
 def flax(rows: int, length: int, topology: str) -> Made:
     """transformers' FlaxBertForPreTraining, trained as its run_mlm_flax.py does, state donated."""
+    import flax_recipe
     import optax
-    from flax.traverse_util import flatten_dict, unflatten_dict
     from transformers import BertConfig, FlaxBertForPreTraining
 
     model = FlaxBertForPreTraining(
         BertConfig(), input_shape=(1, length), dtype=jnp.bfloat16, _do_init=False
     )
 
-    def decayed(params: Any) -> Any:
-        flat = flatten_dict(params)
-        return unflatten_dict({path: path[-1] not in ("bias", "scale") for path in flat})
-
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(1e-4, weight_decay=0.01, mask=decayed)
-    )
+    optimizer = flax_recipe.optimizer(1e-4, 1e-8)
 
     def loss_of(params: Any, batch: Any, key: Any) -> Any:
         inputs = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
         found = model(*inputs, params=params, dropout_rng=key, train=True)
-        is_masked = batch["labels"] >= 0
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            found.prediction_logits.astype(jnp.float32), jnp.where(is_masked, batch["labels"], 0)
-        )
+        masked = flax_recipe.cross_entropy(found.prediction_logits, batch["labels"])
         pairs = optax.softmax_cross_entropy_with_integer_labels(
             found.seq_relationship_logits.astype(jnp.float32), batch["next_sentence_label"]
         )
-        return (losses * is_masked).sum() / is_masked.sum() + pairs.mean()
+        return masked + pairs.mean()
 
     def train_step(params: Any, state: Any, batch: Any, key: Any) -> Any:
         key, dropout_key = jax.random.split(key)

@@ -92,10 +92,10 @@ def jaxbert(case: Case, rows: int, kernel: str, generator: str) -> Run:
 
 def flax(case: Case, rows: int) -> Run:
     """transformers' FlaxBert as its examples train it, state donated, padded batches."""
+    import flax_recipe
     import jax
     import jax.numpy as jnp
     import optax
-    from flax.traverse_util import flatten_dict, unflatten_dict
     from transformers import (
         BertConfig,
         FlaxBertForMaskedLM,
@@ -106,29 +106,15 @@ def flax(case: Case, rows: int) -> Run:
     kind = FlaxBertForMaskedLM if is_pretraining else FlaxBertForQuestionAnswering
     model = kind(BertConfig(**hugging_face(case)), dtype=jnp.bfloat16)
 
-    def decayed(params: Any) -> Any:
-        flat = flatten_dict(params)
-        return unflatten_dict({path: path[-1] not in ("bias", "scale") for path in flat})
-
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(RATE, eps=1e-6, weight_decay=0.01, mask=decayed),
-    )
-
-    def cross_entropy(logits: Any, labels: Any) -> Any:
-        counts = labels >= 0
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits.astype(jnp.float32), jnp.where(counts, labels, 0)
-        )
-        return (losses * counts).sum() / counts.sum()
+    optimizer = flax_recipe.optimizer(RATE, 1e-6)
 
     def loss_of(params: Any, batch: Any, key: Any) -> Any:
         inputs = (batch["input_ids"], batch["attention_mask"])
         output = model(*inputs, params=params, dropout_rng=key, train=True)
         if is_pretraining:
-            return cross_entropy(output.logits, batch["labels"])
-        start = cross_entropy(output.start_logits, batch["start_positions"])
-        return (start + cross_entropy(output.end_logits, batch["end_positions"])) / 2
+            return flax_recipe.cross_entropy(output.logits, batch["labels"])
+        start = flax_recipe.cross_entropy(output.start_logits, batch["start_positions"])
+        return (start + flax_recipe.cross_entropy(output.end_logits, batch["end_positions"])) / 2
 
     def update(params: Any, state: Any, key: Any, batch: Any) -> Any:
         key, dropout_key = jax.random.split(key)

@@ -113,35 +113,24 @@ def jaxbert_update(
 
 def flax(size: Size, dtype: str, generator: str) -> Step:
     """transformers' FlaxBertForMaskedLM as its run_mlm_flax.py trains it, state donated."""
+    import flax_recipe
     import jax
     import jax.numpy as jnp
     import optax
-    from flax.traverse_util import flatten_dict, unflatten_dict
     from transformers import BertConfig, FlaxBertForMaskedLM
 
     jax.config.update("jax_default_prng_impl", generator)
     config = BertConfig(**hugging_face(size))
     model = FlaxBertForMaskedLM(config, input_shape=(1, size.length), dtype=jnp.dtype(dtype))
 
-    def decayed(params: Any) -> Any:
-        flat = flatten_dict(params)
-        return unflatten_dict({path: path[-1] not in ("bias", "scale") for path in flat})
-
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(RATE, eps=1e-6, weight_decay=0.01, mask=decayed),
-    )
+    optimizer = flax_recipe.optimizer(RATE, 1e-6)
     batch = batch_of(size)
     ids, mask = jnp.asarray(batch["input_ids"]), jnp.ones(batch["input_ids"].shape, jnp.int32)
     labels = jnp.asarray(full_labels(batch))
 
     def loss_of(params: Any, key: Any) -> Any:
         logits = model(ids, mask, params=params, dropout_rng=key, train=True).logits
-        is_masked = labels >= 0
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits.astype(jnp.float32), jnp.where(is_masked, labels, 0)
-        )
-        return (losses * is_masked).sum() / is_masked.sum()
+        return flax_recipe.cross_entropy(logits, labels)
 
     def update(params: Any, state: Any, key: Any) -> Any:
         key, dropout_key = jax.random.split(key)
