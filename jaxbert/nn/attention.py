@@ -1,5 +1,6 @@
 """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import kept, scale_of, split_key
 from jaxbert.nn.examples import Examples
-from jaxbert.nn.execution import Kernel
+from jaxbert.nn.execution import PLAIN, Execution, Kernel, as_attended
 from jaxbert.nn.head_by_head import attend_by_head, pays
 from jaxbert.nn.kernels import cudnn_attention
 from jaxbert.nn.linear import Linear
@@ -38,6 +39,7 @@ class AttentionInputs(NamedTuple):
     """Positions that a local window goes to either side."""
     wants_weights: bool = True
     """The caller is to have the attention weights, and may differentiate them."""
+    execution: Execution = PLAIN
 
 
 class SelfAttention(nnx.Module):
@@ -89,17 +91,31 @@ class SelfAttention(nnx.Module):
             return self.output(attended.reshape(x.shape)), None
         if self.heads_per_key > 1:
             keys, value = (jnp.repeat(y, self.heads_per_key, axis=2) for y in (keys, value))
+        compute = inputs.execution.rematerialised_attention(partial(self._attend, inputs))
+        attended, weights = compute(query, keys, value, key)
+        return self.output(attended.reshape(x.shape)), weights
+
+    def _attend(
+        self,
+        inputs: AttentionInputs,
+        query: Float[Array, "batch seq heads head_dim"],
+        keys: Float[Array, "batch seq heads head_dim"],
+        value: Float[Array, "batch seq heads head_dim"],
+        key: Array | None,
+    ) -> tuple[
+        Float[Array, "batch seq heads head_dim"], Float[Array, "batch heads seq seq"] | None
+    ]:
+        """By XLA: the attended values, and the weights where they are wanted."""
         weights_key, scores_key = split_key(key, 2)
         left = _kept_weights(query, self.dropout_rate, weights_key)
         scale = 1.0 if left is None else scale_of(self.dropout_rate)
         if not inputs.wants_weights and inputs.relative is None:
             compute = attend_by_head if pays(query) else attend
-            attended = compute(scale, query, keys, value, inputs.mask, left)
-            return self.output(attended.reshape(x.shape)), None
+            return compute(scale, query, keys, value, inputs.mask, left), None
         weights = attention_weights(self.scores(query, keys, inputs, scores_key), inputs.mask)
         acting = weights if left is None else jnp.where(left, weights * scale, 0.0)
         attended = jnp.einsum("bnqk,bknd->bqnd", acting.astype(value.dtype), value)
-        return self.output(attended.reshape(x.shape)), weights
+        return as_attended(attended), weights
 
 
 def _kept_weights(

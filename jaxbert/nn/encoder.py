@@ -129,7 +129,7 @@ class Encoder(nnx.Module):
             )
             kernel = choose_kernel(self.execution.attention, call)
             inputs[layer_type] = AttentionInputs(
-                mask, turns, relative, kernel, examples, reach, wants_weights
+                mask, turns, relative, kernel, examples, reach, wants_weights, self.execution
             )
         return inputs
 

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 
-Remat = Literal["none", "products", "full"]
+from jaxbert.typing import Array
+
+Remat = Literal["none", "attention", "products", "full"]
 Kernel = Literal["xla", "splash", "cudnn"]
 AttentionSetting = Literal["auto", "xla", "splash", "cudnn"]
 
+ATTENDED, _PRODUCT = "attended", "product"
+"""Names of what may be kept."""
 _POLICIES = {
-    # Products with a batch dimension are attention's, quadratic in the length.
-    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(ATTENDED),
+    "products": jax.checkpoint_policies.save_only_these_names(_PRODUCT, ATTENDED),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -22,8 +27,9 @@ class Execution:
     """What trades time for memory, and by which code attention is computed."""
 
     remat: Remat = "none"
-    """What the backward pass computes again. products: in every layer all but the matrix products
-    with parameters, attention's weights among it; full: whole layers, of which the input is kept.
+    """What the backward pass computes again. attention: its weights, quadratic in the length;
+    products: in every layer all but the matrix products with parameters and the attended values;
+    full: whole layers, of which the input is kept.
     """
     attention: AttentionSetting = "auto"
     """xla: products and softmax as XLA fuses them; splash: JAX's kernels for TPUs; cudnn: fused
@@ -33,10 +39,26 @@ class Execution:
 
     def rematerialised(self, layer: Callable[..., Any]) -> Callable[..., Any]:
         """`layer` with what is saved for its backward pass."""
-        if self.remat == "none":
+        if self.remat in ("none", "attention"):
             return layer
         return jax.checkpoint(layer, policy=_POLICIES[self.remat])
+
+    def rematerialised_attention(self, attend: Callable[..., Any]) -> Callable[..., Any]:
+        """`attend`, from queries, keys and values on, with what is saved for its backward pass."""
+        if self.remat != "attention":
+            return attend
+        return jax.checkpoint(attend, policy=_POLICIES[self.remat])
 
 
 PLAIN = Execution()
 """Everything is kept."""
+
+
+def as_product(x: Array) -> Array:
+    """`x`, marked as a product with parameters, in the dtype in which it may be kept."""
+    return checkpoint_name(x, _PRODUCT)
+
+
+def as_attended(x: Array) -> Array:
+    """`x`, marked as the values that attention summed."""
+    return checkpoint_name(x, ATTENDED)

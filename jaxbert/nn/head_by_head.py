@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from jaxbert.nn.execution import as_attended
 from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.nn.placement import current_platform, is_undivided
 from jaxbert.typing import Array
@@ -68,7 +69,7 @@ def _forward(
     groups = _groups(query.shape)
     parts = [_apart(x, groups) for x in (query, keys, value)]
     apart, largest, quotient = _in_turn(some, mask, *parts, _split(kept, groups))
-    attended = _together(apart, query)
+    attended = as_attended(_together(apart, query))
     return attended, _Saved(query, keys, value, mask, kept, attended, largest, quotient)
 
 

@@ -5,6 +5,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from jaxbert.nn.execution import as_product
 from jaxbert.nn.placement import current_platform
 from jaxbert.typing import Array
 
@@ -53,4 +54,4 @@ class Linear(nnx.Module):
         total = jnp.matmul(rows, kernel, preferred_element_type=jnp.float32)
         if self.use_bias:
             total += self.bias[...].reshape((1,) * (total.ndim - 1) + (-1,))
-        return total.astype(self.dtype).reshape(*x.shape[:-1], -1)
+        return as_product(total.astype(self.dtype).reshape(*x.shape[:-1], -1))

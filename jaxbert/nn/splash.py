@@ -19,6 +19,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import Mask
 from jaxtyping import Float, Int
 
+from jaxbert.nn.execution import ATTENDED
 from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.nn.placement import current_placement, current_platform
 from jaxbert.typing import Array
@@ -85,6 +86,7 @@ def _kernels(
         head_shards=1,
         q_seq_shards=1,
         interpret=interpret,
+        residual_checkpoint_name=ATTENDED,
     )
     return jax.vmap(kernel)(query, keys, value, SegmentIds(query_ids, key_ids))
 

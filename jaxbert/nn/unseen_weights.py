@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from jaxbert.nn.execution import as_attended
 from jaxbert.nn.numerics import attention_weights
 from jaxbert.typing import Array
 
@@ -52,7 +53,7 @@ def _forward(
         weights = jnp.where(kept, weights, -weights)
     weights = weights.astype(value.dtype)
     attended = _product("bnqk,bknd->bqnd", jnp.maximum(weights, 0), value) * scale
-    attended = attended.astype(value.dtype)
+    attended = as_attended(attended.astype(value.dtype))
     return attended, _Saved(query, keys, value, mask, weights, attended)
 
 

@@ -13,7 +13,7 @@ Overrides = tuple[str, ...]
 Compiled = Callable[[Pretrain | Finetune], Plan]
 
 _RUNGS = (
-    *((1, "none"), (1, "products"), (2, "none"), (2, "products")),
+    *((1, "none"), (1, "attention"), (1, "products"), (2, "none"), (2, "products")),
     *((1, "full"), (4, "none"), (4, "products"), (8, "none")),
 )
 

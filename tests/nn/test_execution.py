@@ -35,8 +35,8 @@ DEBERTA = replace(
 )
 
 
-def loss(config, remat, ids):
-    apply = make_apply(config, HEAD, execution=Execution(remat))
+def loss(config, remat, ids, dtype=jnp.float32):
+    apply = make_apply(config, HEAD, execution=Execution(remat), dtype=dtype)
 
     def squares(params):
         return jnp.sum(jnp.square(apply(params, ids, key=jax.random.key(1)).logits))
@@ -48,11 +48,13 @@ def gradient(config, remat, ids):
     return jax.jit(jax.value_and_grad(loss(config, remat, ids)))(init_params(config, HEAD, 0))
 
 
-def kept(config, remat, ids):
+def kept(config, remat, ids, dtype=jnp.float32):
     """Bytes that the forward pass keeps for the backward pass."""
     params = abstract_params(config, HEAD)
     # XLA:CPU computes again nothing that it is asked to, so its memory tells nothing.
-    backward = jax.eval_shape(lambda params: jax.vjp(loss(config, remat, ids), params)[1], params)
+    backward = jax.eval_shape(
+        lambda params: jax.vjp(loss(config, remat, ids, dtype), params)[1], params
+    )
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
 
 
@@ -66,7 +68,7 @@ def plain(ids):
     return cache(lambda config: gradient(config, "none", ids))
 
 
-@pytest.mark.parametrize("remat", ["products", "full"])
+@pytest.mark.parametrize("remat", ["attention", "products", "full"])
 @pytest.mark.parametrize("config", [BERT, DEBERTA], ids=["bert", "deberta"])
 def test_the_gradient_is_the_same_with_dropout_too(remat, config, plain, ids):
     expected, found = plain(config), gradient(config, remat, ids)
@@ -75,16 +77,29 @@ def test_the_gradient_is_the_same_with_dropout_too(remat, config, plain, ids):
 
 
 def test_less_is_kept_for_the_backward_pass(ids):
-    everything, products, inputs = (kept(BERT, name, ids) for name in ("none", "products", "full"))
-    assert inputs < products < everything
+    everything, attention, products, inputs = (
+        kept(BERT, name, ids) for name in ("none", "attention", "products", "full")
+    )
+    assert inputs < products < attention < everything
     rows, length = ids.shape
     layers, heads = BERT.num_hidden_layers, BERT.num_attention_heads
-    # Attention's float32 weights, quadratic in the length, are the first to go.
-    assert everything - products > layers * rows * heads * length**2 * 4
-    # Of a layer remain its input and its parameters.
-    single = replace(BERT, num_hidden_layers=1)
-    more = kept(BERT, "full", ids) - kept(single, "full", ids) - size(BERT) + size(single)
-    assert more == pytest.approx((layers - 1) * rows * length * BERT.hidden_size * 4, rel=0.01)
+    # The float32 weights, with what dropout left of them as their sign.
+    weights = layers * rows * heads * length**2 * 4
+    assert everything - attention == pytest.approx(weights, rel=0.001)
+
+
+@pytest.mark.parametrize(("remat", "numbers"), [("full", 32), ("products", 7 * 32 + 64)])
+def test_of_a_layer_remain_its_parameters_and_what_is_said(ids, remat, numbers):
+    """full: its input. products: and query, key, value, attended, output, and of the network."""
+
+    def of_a_layer(dtype):
+        single, double = (replace(BERT, num_hidden_layers=n) for n in (1, 2))
+        added = kept(double, remat, ids, dtype) - kept(single, remat, ids, dtype)
+        return added - (size(double) - size(single))
+
+    # The dtype of the products, not that of their sums.
+    for dtype, width in ((jnp.float32, 4), (jnp.bfloat16, 2)):
+        assert of_a_layer(dtype) == pytest.approx(ids.size * numbers * width, rel=0.02), dtype
 
 
 def size(config):

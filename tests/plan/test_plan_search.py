@@ -45,7 +45,8 @@ def test_the_fastest_that_fits_comes_first_and_choices_build_on_it():
     trials = searched(CONFIG, compiled)
     assert trials[0].overrides == ("step.accumulation_steps=2", "execution.remat=none")
     assert asked == [
-        *((1, "none", 1, 1), (1, "products", 1, 1), (2, "none", 1, 1), (2, "products", 1, 1)),
+        *((1, "none", 1, 1), (1, "attention", 1, 1), (1, "products", 1, 1)),
+        *((2, "none", 1, 1), (2, "products", 1, 1)),
         # What is split more is tried with less computed again, until that does not fit.
         *((2, "none", -1, 1), (1, "products", -1, 1)),
         *((2, "none", 1, 2), (2, "none", 1, 4), (2, "none", 1, 8)),
@@ -55,7 +56,7 @@ def test_the_fastest_that_fits_comes_first_and_choices_build_on_it():
         *((2, "none", 1, 1), (2, "none", 1, 1), (1, "products", 1, 1)),
     ]
     tried = [trial.plan.fits for trial in trials if trial.plan is not None]
-    assert tried == [True] * 5 + [False] * 5
+    assert tried == [True] * 5 + [False] * 6
 
 
 @pytest.mark.parametrize(("kernels", "others"), [(0, ["splash"]), (9, ["xla"])])
@@ -79,7 +80,7 @@ def test_what_saves_memory_for_free_is_taken_and_less_is_computed_again():
 
     def compiled(config):
         parts, is_split = config.step.accumulation_steps, config.mesh.fsdp == -1
-        remat = {"none": 0, "products": 1, "full": 2}[config.execution.remat]
+        remat = {"none": 0, "attention": 0.5, "products": 1, "full": 2}[config.execution.remat]
         needed = 4.0 - parts + (2 - remat) - 3 * is_split
         return answer(parts + remat + 0.5 * is_split, fits=needed <= 1)
 
@@ -188,10 +189,10 @@ def test_what_was_found_before_an_interruption_is_shown_and_kept(plan_search, ca
     status, trials = plan_search(compiled)
     assert status == 130
     printed = capsys.readouterr()
-    best = "step.accumulation_steps=1 execution.remat=products"
+    best = "step.accumulation_steps=1 execution.remat=attention"
     assert printed.err.endswith("interrupted: the best so far\n")
     assert printed.out.endswith(f"the fastest that fits: {best}\n")
-    assert [trial["plan"]["totals"]["hours"]["value"] for trial in trials] == [1.0, 2.0, 2.0]
+    assert [trial["plan"]["totals"]["hours"]["value"] for trial in trials] == [1.0, 1.0, 2.0]
 
 
 def test_an_interruption_before_anything_was_found_is_only_that(plan_search, capsys):
