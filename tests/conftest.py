@@ -2,9 +2,16 @@
 
 import importlib.util
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one test compiled no other compiles, nor a process that it starts. Each worker has its own
+# directory, for JAX writes there in place: another worker would read half of a program.
+PROGRAMS = tempfile.mkdtemp(prefix="jaxbert-tests-programs-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 flags = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 
@@ -55,3 +62,7 @@ def pytest_report_header() -> str:
     if HAS_TORCH:
         return "parity: against PyTorch"
     return f"parity: PyTorch is not installed (extra `parity`): left out: {', '.join(PARITY)}"
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(PROGRAMS, ignore_errors=True)
