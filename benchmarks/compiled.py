@@ -1,10 +1,11 @@
 """Training steps compiled for TPUs that are not here: jaxbert beside transformers' FlaxBert.
 
-    python benchmarks/compiled.py [--layer] [--compile] [--topologies v5e:2x4...]
+    python benchmarks/compiled.py [--layer | --remat] [--compile] [--topologies v5e:2x4...]
 
 Prints the tables of what benchmarks/results/compiled.json holds. With --compile, what is missing
 there is compiled first, minutes each, one after another; what is known is kept at once, and the
-command goes on where it was stopped. --layer: one encoder layer instead of whole steps.
+command goes on where it was stopped. --layer: one encoder layer instead of whole steps; --remat:
+jaxbert's steps by what the backward pass computes again.
 --again CONTENDER compiles what is known of it once more. FlaxBert lives in an environment of its
 own, which the command makes. Needs jaxbert[plan].
 
@@ -39,6 +40,7 @@ from jaxbert.plan.traffic import hbm_bytes
 RESULTS = Path(__file__).resolve().parent / "results" / "compiled.json"
 SHAPES = ((32, 128), (8, 512))
 STEPS, LAYERS = ("jaxbert", "flax"), ("jaxbert_layer", "flax_layer")
+REMATS = ("jaxbert", "jaxbert+attention", "jaxbert+products")
 TARGETS: dict[tuple[str, int], float] = {
     ("schedule", 128): 0.50,
     ("schedule", 512): 0.45,
@@ -69,9 +71,13 @@ class Case:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layer", action="store_true", help="one encoder layer, not whole steps")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--layer", action="store_true", help="one encoder layer, not whole steps")
+    which.add_argument("--remat", action="store_true", help="what is computed again, at 512 tokens")
     parser.add_argument("--compile", action="store_true", help="compile what is missing")
-    parser.add_argument("--again", choices=STEPS + LAYERS, help="compile this one once more")
+    parser.add_argument(
+        "--again", choices={*STEPS, *LAYERS, *REMATS}, help="compile this one once more"
+    )
     parser.add_argument("--topologies", nargs="+", help="such as v5e:2x4")
     parser.add_argument("--cache", type=Path, default=contest.CACHE)
     arguments = parser.parse_args()
@@ -81,7 +87,8 @@ def main() -> None:
         if str(case) not in known or case.contender == arguments.again:
             known[str(case)] = measured(case, arguments.cache)
             contest.save(known, RESULTS)
-    print(layer_table(known) if arguments.layer else step_table(known))
+    table = layer_table if arguments.layer else remat_table if arguments.remat else step_table
+    print(table(known))
     missing = [str(case) for case in cases if str(case) not in known]
     if missing:
         print(f"\nNot compiled yet: {'; '.join(missing)}.")
@@ -92,8 +99,8 @@ def cases_of(arguments: argparse.Namespace) -> Iterator[Case]:
     of_layers = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")
     topologies = arguments.topologies or (of_layers if arguments.layer else ("v5e:2x4",))
     for topology in topologies:
-        for rows, length in SHAPES:
-            for contender in LAYERS if arguments.layer else STEPS:
+        for rows, length in SHAPES[1:] if arguments.remat else SHAPES:
+            for contender in LAYERS if arguments.layer else REMATS if arguments.remat else STEPS:
                 yield Case(contender, rows, length, topology)
 
 
@@ -185,6 +192,18 @@ def step_table(known: Known) -> str:
     return contest.table(rows)
 
 
+def remat_table(known: Known) -> str:
+    """Whole training steps of jaxbert, of one chip."""
+    shown = [each for each in FIGURES if each[0] in REMAT_FIGURES]
+    rows = [("remat", "per chip", *(label for _, label, *_ in shown))]
+    for name, found in known.items():
+        contender, shape, topology = name.split()
+        if contender in REMATS and shape == "8x512" and "failed" not in found:
+            figures = [f"{found[key] * scale:,.{digits}f}" for key, _, scale, digits in shown]
+            rows.append((contender.partition("+")[2] or "none", f"{shape}, {topology}", *figures))
+    return contest.table(rows)
+
+
 def lines(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], length: int
 ) -> Iterator[tuple[str, str, str, str, str]]:
@@ -217,6 +236,7 @@ FIGURES = (
     ("exchanged_bytes", "exchanged, MB", 1e-6, 0),
 )
 """(key, label, scale, digits)"""
+REMAT_FIGURES = {"matrix_flops", "schedule", "cycles", "bytes_per_token", "temporaries"}
 
 
 if __name__ == "__main__":

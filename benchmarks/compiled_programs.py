@@ -4,7 +4,8 @@
 
 CONTENDER is one of jaxbert, flax (a training step of BERT-base: masked LM and next sentence,
 dropout 0.1 everywhere, exact GELU, bfloat16, AdamW) and jaxbert_layer, flax_layer (one of its
-encoder layers, forward and backward, on one chip). ROWS are of a chip, TOPOLOGY is such as v5e:2x4.
+encoder layers, forward and backward, on one chip); jaxbert+attention and jaxbert+products are the
+step with that `execution.remat`. ROWS are of a chip, TOPOLOGY is such as v5e:2x4.
 Writes OUT/program.txt and OUT/made.json. Runs wherever jaxbert or transformers 4.57.6 is installed:
 nothing is imported that the contender does not need.
 """
@@ -13,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def text_of(compiled: jax.stages.Compiled, directory: Path) -> str:
         return written.read_text(encoding="utf-8")
 
 
-def jaxbert(rows: int, length: int, topology: str) -> Made:
+def jaxbert(rows: int, length: int, topology: str, remat: str = "none") -> Made:
     """What `jaxbert pretrain configs/pretrain/bert_base.yaml step.gradient_dtype=bfloat16` runs.
 
     Of FlaxBert's gradients XLA exchanges those of bfloat16 kernels in bfloat16 by itself.
@@ -69,6 +71,7 @@ def jaxbert(rows: int, length: int, topology: str) -> Made:
         f"data.max_seq_length={length}",
         f"data.masking.max_predictions={PREDICTIONS[length]}",
         "step.gradient_dtype=bfloat16",
+        f"execution.remat={remat}",
     ]
     config = load_config(Pretrain, ROOT / "configs/pretrain/bert_base.yaml", words)
     subject = subject_of(for_tpu(config))
@@ -195,6 +198,8 @@ def abstract(tree: Any, sharding: NamedSharding) -> Any:
 
 CONTENDERS: dict[str, Callable[[int, int, str], Made]] = {
     "jaxbert": jaxbert,
+    "jaxbert+attention": partial(jaxbert, remat="attention"),
+    "jaxbert+products": partial(jaxbert, remat="products"),
     "flax": flax,
     "jaxbert_layer": jaxbert_layer,
     "flax_layer": flax_layer,
