@@ -124,7 +124,7 @@ class Classifier(nnx.Module):
 def _is_truncated(config: EncoderConfig) -> bool:
     """Whether what a head draws is cut at two deviations.
 
-    Only ModernBERT's heads are, as in transformers. Google's BERT cuts them, and its classifiers,
-    0.88 times as wide, learn later: that costs scores where an epoch is short.
+    Only ModernBERT's heads are, as in transformers. Google's BERT cuts its own, but fine-tuning is
+    compared with transformers, and from 0.88 of the width many classes were learnt later.
     """
     return config.depth_scaled_initializer
