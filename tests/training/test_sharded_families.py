@@ -1,4 +1,4 @@
-"""Encoders of every kind, and a fine-tuning task, on one device and split every way at once."""
+"""Encoders of every kind, and fine-tuning tasks, on one device and split every way at once."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,9 @@ from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.question_answering import QuestionAnswering
+from jaxbert.tasks.sentence_embedding import SentenceEmbedding
 from jaxbert.tasks.task import Task
+from jaxbert.tasks.token_classification import TokenClassification
 from jaxbert.training.step import StepConfig
 
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -50,16 +52,20 @@ def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
     batch = pretraining_batch(number)
     if task is MASKED_LM:
         return batch
-    rows = len(batch["input_ids"])
     draws = np.random.default_rng(number)
-    answers = np.sort(draws.integers(0, 5, (2, rows)).astype(np.int32), axis=0)
     texts = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    rows, length = batch["input_ids"].shape
     numbers = np.arange(rows, dtype=np.int32)
-    return texts | {
-        "start_positions": answers[0],
-        "end_positions": answers[1],
-        "row_ids": np.where(numbers == 3, -1, numbers).astype(np.int32),
-    }
+    texts["row_ids"] = np.where(numbers == 3, -1, numbers).astype(np.int32)
+    if isinstance(task, SentenceEmbedding):
+        pairs = {name: texts[name].reshape(rows, 2, length // 2) for name in [*texts][:3]}
+        return texts | pairs | {"text_ids": np.arange(2 * rows, dtype=np.int32).reshape(rows, 2)}
+    if isinstance(task, TokenClassification):
+        tags = draws.integers(0, len(task.labels), (rows, length))
+        is_counted = draws.random((rows, length)) < 0.3
+        return texts | {"labels": np.where(is_counted, tags, -100).astype(np.int32)}
+    answers = np.sort(draws.integers(0, 5, (2, rows)).astype(np.int32), axis=0)
+    return texts | {"start_positions": answers[0], "end_positions": answers[1]}
 
 
 def assert_equal_on_all_meshes(encoder: EncoderConfig, task: Task) -> None:
@@ -75,6 +81,11 @@ def test_every_kind_of_encoder_trains_split_as_on_one_device(name: str):
     assert_equal_on_all_meshes(encoder, MASKED_LM)
 
 
-def test_a_fine_tuning_task_trains_split_as_on_one_device():
+@pytest.mark.parametrize(
+    "task",
+    [QuestionAnswering(), TokenClassification(("O", "B-X", "I-X")), SentenceEmbedding()],
+    ids=lambda task: type(task).__name__,
+)
+def test_a_fine_tuning_task_trains_split_as_on_one_device(task: Task):
     encoder = EncoderConfig(**(SIZES | {"num_hidden_layers": 1}))
-    assert_equal_on_all_meshes(encoder, QuestionAnswering())
+    assert_equal_on_all_meshes(encoder, task)
