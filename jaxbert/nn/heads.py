@@ -124,7 +124,7 @@ class Classifier(nnx.Module):
 def _is_truncated(config: EncoderConfig) -> bool:
     """Whether what a head draws is cut at two deviations.
 
-    Only ModernBERT's heads are, as in transformers. Google's BERT cuts its own, but fine-tuning is
-    compared with transformers, and from 0.88 of the width many classes were learnt later.
+    Only ModernBERT's heads are, as in transformers, which fine-tuning is compared with. Google's
+    BERT cuts its own, which leaves 0.88 of the deviation.
     """
     return config.depth_scaled_initializer
