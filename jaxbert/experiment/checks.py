@@ -105,13 +105,15 @@ def _check_batch_sizes(
 
 
 def _check_kernel(settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh) -> None:
-    # What tracing the step would find, after the parameters were read.
+    # What tracing the step would find, after the parameters were read; it knows the lengths.
     call = AttentionCall(
-        longest_input(encoder),
+        1,
+        encoder.num_attention_heads,
         encoder.hidden_size // encoder.num_attention_heads,
         settings.compute_dtype(),
         is_disentangled=encoder.relative_attention is not None,
         drops_weights=encoder.attention_probs_dropout_prob > 0,
+        is_local="sliding_attention" in (encoder.layer_types or ()),
     )
     with placed(placement_on(mesh)):
         choose_kernel(settings.execution.attention, call)

@@ -87,13 +87,40 @@ class SelfAttention(nnx.Module):
         if inputs.rotation is not None:
             query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
         if inputs.kernel != "xla":
-            attended = _by_kernel(query, keys, value, inputs)
+            attended = self._by_kernel(inputs, query, keys, value, key)
             return self.output(attended.reshape(x.shape)), None
-        if self.heads_per_key > 1:
-            keys, value = (jnp.repeat(y, self.heads_per_key, axis=2) for y in (keys, value))
+        keys, value = self._for_every_head(keys, value)
         compute = inputs.execution.rematerialised_attention(partial(self._attend, inputs))
         attended, weights = compute(query, keys, value, key)
         return self.output(attended.reshape(x.shape)), weights
+
+    def _for_every_head(self, keys: Array, value: Array) -> tuple[Array, Array]:
+        if self.heads_per_key == 1:
+            return keys, value
+        keys, value = (jnp.repeat(x, self.heads_per_key, axis=2) for x in (keys, value))
+        return keys, value
+
+    def _by_kernel(
+        self,
+        inputs: AttentionInputs,
+        query: Float[Array, "batch seq heads head_dim"],
+        keys: Float[Array, "batch seq shared head_dim"],
+        value: Float[Array, "batch seq shared head_dim"],
+        key: Array | None,
+    ) -> Float[Array, "batch seq heads head_dim"]:
+        if inputs.kernel == "cudnn":
+            return cudnn_attention(query, keys, value, inputs.mask)
+        assert inputs.examples is not None
+        ids = inputs.examples.attended_ids
+        # What they import from JAX is experimental, and a tenth of the time of importing a model.
+        if inputs.kernel == "splash":
+            from jaxbert.nn.splash import splash_attention
+
+            return splash_attention(query, keys, value, *ids, inputs.reach)
+        from jaxbert.nn.fused import fused_attention
+
+        keys, value = self._for_every_head(keys, value)
+        return fused_attention(query, keys, value, *ids, self.dropout_rate, key)
 
     def _attend(
         self,
@@ -125,18 +152,3 @@ def _kept_weights(
     left = kept(jnp.zeros((batch, heads, length, length)), rate, key)
     # Drawn by key, then query, which is how XLA:TPU lays the weights: sums over keys are cheap so.
     return left if left is None or current_platform() == "cpu" else left.swapaxes(2, 3)
-
-
-def _by_kernel(
-    query: Float[Array, "batch seq heads head_dim"],
-    keys: Float[Array, "batch seq shared head_dim"],
-    value: Float[Array, "batch seq shared head_dim"],
-    inputs: AttentionInputs,
-) -> Float[Array, "batch seq heads head_dim"]:
-    if inputs.kernel == "cudnn":
-        return cudnn_attention(query, keys, value, inputs.mask)
-    # Experimental in JAX, and a tenth of the time that importing a model takes.
-    from jaxbert.nn.splash import splash_attention
-
-    assert inputs.examples is not None
-    return splash_attention(query, keys, value, *inputs.examples.attended_ids, inputs.reach)

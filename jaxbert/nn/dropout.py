@@ -25,18 +25,19 @@ def dropout(x: Array, rate: float, key: Array | None, *, rows: bool = True) -> A
 
 def kept(x: Array, rate: float, key: Array | None, *, rows: bool = True) -> Array | None:
     """Which entries of an array like `x` dropout leaves; None: all of them."""
-    if key is None or _dropped_of_256(rate) == 0:
+    if key is None or dropped_of_256(rate) == 0:
         return None
     drawn = by_row(_bits, key, x) if rows else _bits(key, x)
-    return drawn >= _dropped_of_256(rate)
+    return drawn >= dropped_of_256(rate)
 
 
 def scale_of(rate: float) -> float:
     """By what the entries grow that dropout leaves."""
-    return 256 / (256 - _dropped_of_256(rate))
+    return 256 / (256 - dropped_of_256(rate))
 
 
-def _dropped_of_256(rate: float) -> int:
+def dropped_of_256(rate: float) -> int:
+    """Entries that dropout takes of 256, on average."""
     return min(round(rate * 256), 255)
 
 

@@ -121,10 +121,12 @@ class Encoder(nnx.Module):
                 turns = Rotation(*map(examples.by_position, tables))
             call = AttentionCall(
                 length,
+                config.num_attention_heads,
                 head_dim,
                 self.dtype,
                 is_disentangled=relative is not None,
                 drops_weights=drops_out and config.attention_probs_dropout_prob > 0,
+                is_local=is_local,
                 wants_weights=wants_weights,
             )
             kernel = choose_kernel(self.execution.attention, call)

@@ -10,8 +10,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxbert.typing import Array
 
 Remat = Literal["none", "attention", "products", "full"]
-Kernel = Literal["xla", "splash", "cudnn"]
-AttentionSetting = Literal["auto", "xla", "splash", "cudnn"]
+Kernel = Literal["xla", "fused", "splash", "cudnn"]
+AttentionSetting = Literal["auto", "xla", "fused", "splash", "cudnn"]
 
 ATTENDED, _PRODUCT = "attended", "product"
 """Names of what may be kept."""
@@ -32,9 +32,9 @@ class Execution:
     full: whole layers, of which the input is kept.
     """
     attention: AttentionSetting = "auto"
-    """xla: products and softmax as XLA fuses them; splash: JAX's kernels for TPUs; cudnn: fused
-    attention on GPUs. auto: by platform, length and head (docs/attention.md); never a kernel where
-    attention weights are dropped out, as none can.
+    """xla: products and softmax as XLA fuses them; fused: our kernels for TPUs, with dropout of
+    weights; splash: JAX's, for longer rows and windows; cudnn: fused attention on GPUs. auto: by
+    platform, length and heads (docs/attention.md).
     """
 
     def rematerialised(self, layer: Callable[..., Any]) -> Callable[..., Any]:

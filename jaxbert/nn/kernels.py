@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
@@ -13,12 +12,16 @@ from jaxbert.nn.execution import AttentionSetting, Kernel
 from jaxbert.nn.placement import current_placement, current_platform
 from jaxbert.typing import Array
 
-SPLASH_FROM = 1024
-"""Tokens of a row from which `auto` takes splash on a TPU; docs/attention.md has the figures."""
+LANES = 128
+"""Of a TPU's registers."""
+FUSED_FROM, SPLASH_FROM = 384, 1024
+"""Tokens of a row from which `auto` takes a kernel on a TPU; docs/attention.md has the figures."""
+_FUSED_TO = 2048
+"""The longest rows of which the scores of some queries, of two heads, fit vector memory."""
 _SPLASH_HEAD = 64
 """Width of the heads for which it was compiled and compared."""
-_PLATFORMS = {"splash": ("tpu", "cpu"), "cudnn": ("gpu",)}
-"""On a CPU splash is interpreted, which is for tests."""
+_PLATFORMS = {"fused": ("tpu", "cpu"), "splash": ("tpu", "cpu"), "cudnn": ("gpu",)}
+"""On a CPU kernels for TPUs are interpreted, which is for tests."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,14 @@ class AttentionCall:
     """What decides, of the layers of one type in one call of a model."""
 
     length: int
+    num_heads: int
     head_dim: int
     dtype: DTypeLike
     is_disentangled: bool = False
     drops_weights: bool = False
     """Dropout acts on attention weights."""
+    is_local: bool = False
+    """Each token attends to a window."""
     wants_weights: bool = False
     """The caller is to have the weights."""
 
@@ -52,7 +58,11 @@ def _best(call: AttentionCall) -> Kernel:
     # Only a placement says how to split a kernel over devices. cuDNN's is not measured yet.
     if current_placement() is None or current_platform() != "tpu":
         return "xla"
-    if call.is_disentangled or call.drops_weights or call.head_dim != _SPLASH_HEAD:
+    if call.is_disentangled:
+        return "xla"
+    if call.length >= FUSED_FROM and _why_not_fused(call) is None:
+        return "fused"
+    if call.drops_weights or call.head_dim != _SPLASH_HEAD:
         return "xla"
     return "splash" if call.length >= SPLASH_FROM else "xla"
 
@@ -64,7 +74,7 @@ def _check(setting: Kernel, call: AttentionCall) -> None:
             f"execution.attention={setting!r}: no kernel computes the scores of disentangled "
             "attention (DeBERTa); set execution.attention=auto"
         )
-    if call.drops_weights:
+    if call.drops_weights and setting != "fused":
         raise UserError(
             f"execution.attention={setting!r} has no dropout of attention weights: set "
             "attention_probs_dropout_prob=0, which is another recipe, or execution.attention=auto"
@@ -79,6 +89,28 @@ def _check(setting: Kernel, call: AttentionCall) -> None:
             f"execution.attention='cudnn' takes bfloat16 and heads whose width is a multiple of 8, "
             f"found {jnp.dtype(call.dtype)} and {call.head_dim}: set execution.attention=auto"
         )
+    why_not = _why_not_fused(call) if setting == "fused" else None
+    if why_not is not None:
+        raise UserError(
+            f"execution.attention='fused' takes {why_not}: set execution.attention=auto"
+        )
+
+
+def _why_not_fused(call: AttentionCall) -> str | None:
+    placement = current_placement()
+    parts = 1 if placement is None else placement.mesh.shape[placement.heads]
+    heads = call.num_heads // parts
+    if call.is_local:
+        return "no local windows"
+    longest = min(_FUSED_TO, 2 * _FUSED_TO * call.head_dim // LANES)
+    if call.length > longest:
+        return f"rows of at most {longest} tokens, found {call.length}"
+    if call.head_dim > LANES or LANES % call.head_dim or heads * call.head_dim % LANES:
+        return (
+            f"heads that together fill registers of {LANES}, found on a device {heads} of a width "
+            f"of {call.head_dim}"
+        )
+    return None
 
 
 def cudnn_attention(
@@ -100,7 +132,6 @@ def cudnn_attention(
     if keys.shape[2] % placement.mesh.shape[placement.heads]:
         shared_by = query.shape[2] // keys.shape[2]
         keys, value = (jnp.repeat(x, shared_by, axis=2) for x in (keys, value))
-    (rows,) = placement.by_row
-    heads = PartitionSpec(rows, None, placement.heads)
+    heads = placement.by_late_head
     split = placement.each(attend, (heads, heads, heads, placement.by_row), heads)
     return split(query, keys, value, whole)

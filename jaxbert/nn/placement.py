@@ -49,6 +49,11 @@ class Placement:
         return PartitionSpec(self._rows_here, self.heads)
 
     @property
+    def by_late_head(self) -> PartitionSpec:
+        """Of an array [batch, seq, heads, ...], as it is here."""
+        return PartitionSpec(self._rows_here, None, self.heads)
+
+    @property
     def _rows_here(self) -> tuple[str, ...] | None:
         return tuple(axis for axis in self.rows if axis not in self.apart) or None
 

@@ -28,6 +28,7 @@ def check(encoder: EncoderConfig, attention: str) -> None:
     [
         ("bert-tiny", {}, "splash", "has no dropout of attention weights"),
         ("deberta-v3-base", WITHOUT_DROPOUT, "splash", "disentangled attention"),
+        ("modernbert-base", {}, "fused", "no local windows"),
         ("bert-tiny", WITHOUT_DROPOUT, "cudnn", "runs on gpu, and this is cpu"),
     ],
 )
@@ -42,3 +43,4 @@ def test_a_kernel_that_cannot_compute_the_attention(
 
 def test_a_kernel_that_can_is_not_refused():
     check(replace(preset("bert-tiny"), **WITHOUT_DROPOUT), "splash")
+    check(preset("bert-tiny"), "fused")

@@ -184,6 +184,8 @@ def test_a_kernel_asked_for_by_name_never_drops_an_option():
         shapes(BERT, "splash", key=key)
     shapes(BERT, "splash")
     shapes(BERT, "auto", key=key)
+    with pytest.raises(UserError, match=r"'fused' takes heads that together fill registers of 128"):
+        shapes(BERT, "fused", key=key)
     deberta = replace(preset("deberta-v3-small"), vocab_size=50, num_hidden_layers=1)
     with pytest.raises(UserError, match="disentangled"):
         shapes(deberta, "splash")
@@ -194,14 +196,24 @@ def test_a_kernel_asked_for_by_name_never_drops_an_option():
 @pytest.mark.parametrize(
     ("platform", "call", "kernel"),
     [
-        ("tpu", AttentionCall(512, 64, jnp.bfloat16), "xla"),
-        ("tpu", AttentionCall(1024, 64, jnp.bfloat16), "splash"),
-        ("tpu", AttentionCall(8192, 64, jnp.bfloat16, drops_weights=True), "xla"),
-        ("tpu", AttentionCall(8192, 64, jnp.bfloat16, wants_weights=True), "xla"),
-        ("tpu", AttentionCall(8192, 64, jnp.bfloat16, is_disentangled=True), "xla"),
-        ("tpu", AttentionCall(8192, 24, jnp.bfloat16), "xla"),
-        ("gpu", AttentionCall(8192, 64, jnp.bfloat16), "xla"),
-        ("cpu", AttentionCall(8192, 64, jnp.bfloat16), "xla"),
+        ("tpu", AttentionCall(256, 12, 64, jnp.bfloat16), "xla"),
+        ("tpu", AttentionCall(384, 12, 64, jnp.bfloat16), "fused"),
+        ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, drops_weights=True), "fused"),
+        ("tpu", AttentionCall(2048, 12, 64, jnp.bfloat16), "fused"),
+        # Of 12 heads of 32 a device has 6, which fill one register and a half.
+        ("tpu", AttentionCall(512, 12, 32, jnp.bfloat16), "xla"),
+        ("tpu", AttentionCall(512, 16, 32, jnp.bfloat16), "fused"),
+        ("tpu", AttentionCall(2048, 16, 32, jnp.bfloat16), "xla"),
+        ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, is_local=True), "xla"),
+        ("tpu", AttentionCall(1024, 12, 64, jnp.bfloat16, is_local=True), "splash"),
+        ("tpu", AttentionCall(4096, 12, 64, jnp.bfloat16), "splash"),
+        ("tpu", AttentionCall(1024, 3, 64, jnp.bfloat16), "splash"),
+        ("tpu", AttentionCall(8192, 12, 64, jnp.bfloat16, drops_weights=True), "xla"),
+        ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, wants_weights=True), "xla"),
+        ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, is_disentangled=True), "xla"),
+        ("tpu", AttentionCall(8192, 12, 24, jnp.bfloat16), "xla"),
+        ("gpu", AttentionCall(8192, 12, 64, jnp.bfloat16), "xla"),
+        ("cpu", AttentionCall(8192, 12, 64, jnp.bfloat16), "xla"),
     ],
 )
 def test_auto_follows_the_table(platform, call, kernel, mesh, monkeypatch):
@@ -212,14 +224,27 @@ def test_auto_follows_the_table(platform, call, kernel, mesh, monkeypatch):
 
 def test_auto_leaves_a_model_that_nobody_placed_to_xla(monkeypatch):
     monkeypatch.setattr(kernels, "current_platform", lambda: "tpu")
-    assert choose_kernel("auto", AttentionCall(8192, 64, jnp.bfloat16)) == "xla"
+    assert choose_kernel("auto", AttentionCall(8192, 12, 64, jnp.bfloat16)) == "xla"
 
 
 def test_cudnn_takes_bfloat16_only(monkeypatch):
     monkeypatch.setattr(kernels, "current_platform", lambda: "gpu")
-    assert choose_kernel("cudnn", AttentionCall(512, 64, jnp.bfloat16)) == "cudnn"
+    assert choose_kernel("cudnn", AttentionCall(512, 12, 64, jnp.bfloat16)) == "cudnn"
     with pytest.raises(UserError, match="takes bfloat16"):
-        choose_kernel("cudnn", AttentionCall(512, 64, jnp.float32))
+        choose_kernel("cudnn", AttentionCall(512, 12, 64, jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (AttentionCall(2049, 12, 64, jnp.bfloat16), "rows of at most 2048 tokens, found 2049"),
+        (AttentionCall(1025, 12, 32, jnp.bfloat16), "rows of at most 1024 tokens, found 1025"),
+        (AttentionCall(128, 12, 64, jnp.bfloat16, is_local=True), "no local windows: .*auto"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(call, message):
+    with pytest.raises(UserError, match=message):
+        choose_kernel("fused", call)
 
 
 @pytest.fixture
@@ -282,7 +307,7 @@ rows = NamedSharding(placement.mesh, placement.by_row)
 
 def loss(query, keys, value, ids):
     with placed(placement):
-        assert choose_kernel("auto", AttentionCall(4096, 64, query.dtype)) == "splash"
+        assert choose_kernel("auto", AttentionCall(4096, 12, 64, query.dtype)) == "splash"
         return jnp.sum(splash_attention(query, keys, value, ids, ids).astype(jnp.float32) ** 2)
 
 step = jax.jit(jax.grad(loss, argnums=(0, 1, 2)), in_shardings=rows)
