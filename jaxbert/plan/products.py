@@ -8,6 +8,8 @@ import numpy as np
 from jaxbert.plan.hlo import Computation, Instruction, Program, Shape
 
 PRODUCTS = ("convolution", "dot")
+PALLAS = "tpu_custom_call"
+"""How a Pallas kernel is called in a program."""
 
 
 def product_flops(program: Program) -> float:
@@ -15,13 +17,40 @@ def product_flops(program: Program) -> float:
 
     Two for every multiplication. The compiler writes products as convolutions, also batched ones,
     whose padding and dilation are left out here as XLA's own cost analysis does it. What a Pallas
-    kernel multiplies is not in the text.
+    kernel multiplies is not in the text: it counts for what it was declared with, if it was.
     """
     total = 0.0
     for computation, instruction, times in program.everything():
         if instruction.opcode in PRODUCTS:
             total += times * _flops(computation, instruction)
+        elif is_pallas(instruction):
+            total += times * (_declared_flops(instruction) or 0.0)
     return total
+
+
+def is_pallas(instruction: Instruction) -> bool:
+    """It calls a Pallas kernel."""
+    return f'custom_call_target="{PALLAS}"' in instruction.attributes
+
+
+def pallas_kernels(program: Program) -> list[str]:
+    """Names of the Pallas kernels that a program runs, each once."""
+    called = (call.name for _, call, _ in program.everything() if is_pallas(call))
+    return sorted({re.sub(r"\.\d+$", "", name) for name in called})
+
+
+def undeclared(program: Program) -> float:
+    """How often Pallas kernels run that do not say how much they multiply."""
+    return sum(
+        times
+        for _, instruction, times in program.everything()
+        if is_pallas(instruction) and _declared_flops(instruction) is None
+    )
+
+
+def _declared_flops(kernel: Instruction) -> float | None:
+    found = re.search(r'"cost_estimate":\{"flops":"(\d+)"', kernel.attributes)
+    return None if found is None else float(found.group(1))
 
 
 def custom_calls(program: Program) -> dict[str, float]:

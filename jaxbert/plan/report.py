@@ -41,6 +41,8 @@ class PhaseReport:
     figures: dict[str, Figure] = field(default_factory=dict)
     collectives: list[Collective] = field(default_factory=list)
     most_expensive: list[Operation] = field(default_factory=list)
+    kernels: list[str] = field(default_factory=list)
+    """Pallas kernels of the program, by name."""
     notes: list[str] = field(default_factory=list)
     """What is missing in the figures."""
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from jaxbert.plan.collectives import KINDS
 from jaxbert.plan.hlo import Computation, Instruction, Program
+from jaxbert.plan.products import is_pallas
 
 _FILE = re.compile(r"\d+-([^<>]+)-\d+-final_bundles\.txt")
 _BUNDLE = re.compile(r" *(?:0x)?[0-9a-f]+ (?:(\w\w)| *) *: *((?:> ?)*) *\{(\})?")
 _EXIT = re.compile(r"(%\w+) = scmp\.ge\.\S+ (%\w+), (\d+) /\* loop exit test")
 _BRANCH = re.compile(r"= sbr\.rel \(!(%\w+)\)")
 _INCREMENT = re.compile(r"(%\w+) = sadd\.s32 (\d+), ")
-PALLAS = "tpu_custom_call"
-"""How a Pallas kernel is called in a program."""
 
 
 def schedule_flags(directory: str) -> str:
@@ -60,17 +59,17 @@ def schedule_of(program: Program, directory: Path) -> Schedule:
     for computation, instruction, times in program.scheduled():
         if instruction.opcode.removesuffix("-start") in KINDS:
             continue
-        is_pallas = _is_pallas(instruction)
+        is_kernel = is_pallas(instruction)
         bundles = own.get(instruction.name)
         if bundles is None:
             bundles = alike.get(_likeness(program, computation, instruction))
         if bundles is not None:
             total += times * bundles
-            if is_pallas:
+            if is_kernel:
                 pallas += times * bundles
                 kernels[instruction.name] = bundles
-        elif is_pallas or instruction.opcode == "fusion":
-            missing[is_pallas].append(instruction.name)
+        elif is_kernel or instruction.opcode == "fusion":
+            missing[is_kernel].append(instruction.name)
     unpriced = tuple(missing[True])
     return Schedule(total, pallas, kernels, (*missing[False], *unpriced), unpriced)
 
@@ -143,10 +142,6 @@ def _likeness(program: Program, computation: Computation, instruction: Instructi
         instruction.results,
         given,
         # Of kernels, what they are called and whether they go forward.
-        tuple(instruction.op_name.split("/")[-2:]) if _is_pallas(instruction) else (),
+        tuple(instruction.op_name.split("/")[-2:]) if is_pallas(instruction) else (),
         tuple((each.opcode, each.results) for each in inside),
     )
-
-
-def _is_pallas(instruction: Instruction) -> bool:
-    return f'custom_call_target="{PALLAS}"' in instruction.attributes

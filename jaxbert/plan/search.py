@@ -33,8 +33,8 @@ MESHES: tuple[tuple[Overrides, ...], ...] = (
 )
 """How state and work are split over several chips."""
 
-KERNELS = {name: (f"execution.attention={name}",) for name in ("splash", "xla")}
-"""Splash is refused where it cannot do what the model does."""
+KERNELS = {name: (f"execution.attention={name}",) for name in ("fused", "splash", "xla")}
+"""A kernel is refused where it cannot do what the model does."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def search(
         if tries.best.plan is None or tries.best.plan.num_chips > 1:
             yield from tries.choice(mesh, is_eased=True)
     auto = _kernel_of_auto(config, tries.best)
-    others = [values for name, values in KERNELS.items() if name != auto]
-    yield from tries.choice(others, is_eased=True)
+    for name, values in KERNELS.items():
+        if name != auto:
+            yield from tries.choice([values], is_eased=True)
     if tries.best.plan is None:
         raise UserError(tries.best.refusal)
 
@@ -95,10 +96,15 @@ def _kernel_of_auto(config: Pretrain | Finetune, trial: Trial) -> str | None:
     """What `auto` was in a compiled trial; None where it was not asked for, or is not known."""
     if config.execution.attention != "auto" or trial.plan is None:
         return None
-    figures = [phase.figures for phase in trial.plan.phases]
-    kernels = {"splash" if "kernel_cycles" in each else "xla" for each in figures}
-    is_known = all("step_time" in each for each in figures)
-    return kernels.pop() if is_known and len(kernels) == 1 else None
+    found = {_attention_of(phase.kernels) for phase in trial.plan.phases}
+    is_known = all("step_time" in phase.figures for phase in trial.plan.phases)
+    return found.pop() if is_known and len(found) == 1 else None
+
+
+def _attention_of(kernels: Iterable[str]) -> str | None:
+    """By the names of a program's kernels; None where there are several."""
+    found = [name for name in KERNELS if any(kernel.startswith(name) for kernel in kernels)]
+    return "xla" if not found else found[0] if len(found) == 1 else None
 
 
 class _Tries:

@@ -21,6 +21,7 @@ from jaxbert.plan.collectives import collectives_of
 from jaxbert.plan.compilation import DoesNotFit, Step, compile_step, text_of, tpu_mesh
 from jaxbert.plan.estimate import time_figures
 from jaxbert.plan.hlo import Program
+from jaxbert.plan.products import pallas_kernels
 from jaxbert.plan.report import Figure, PhaseReport, Plan
 from jaxbert.plan.schedule import Schedule, schedule_of
 from jaxbert.plan.sources import most_expensive
@@ -120,6 +121,7 @@ def _with_program(
         figures=figures | time_figures(figures, collectives, topology, tokens=tokens),
         collectives=collectives,
         most_expensive=most_expensive(program, schedule.kernels, _SHOWN),
+        kernels=pallas_kernels(program),
         notes=measure.notes(program, schedule),
     )
 

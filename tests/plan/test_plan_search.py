@@ -52,14 +52,24 @@ def test_the_fastest_that_fits_comes_first_and_choices_build_on_it():
         *((2, "none", 1, 2), (2, "none", 1, 4), (2, "none", 1, 8)),
         # With the optimiser's state split.
         *((2, "none", 1, 1), (1, "products", 1, 1)),
-        # By two kernels, of which one is refused.
+        # By three kernels, of which one is refused.
+        *((2, "none", 1, 1), (1, "products", 1, 1)),
         *((2, "none", 1, 1), (2, "none", 1, 1), (1, "products", 1, 1)),
     ]
     tried = [trial.plan.fits for trial in trials if trial.plan is not None]
-    assert tried == [True] * 5 + [False] * 6
+    assert tried == [True] * 6 + [False] * 7
 
 
-@pytest.mark.parametrize(("kernels", "others"), [(0, ["splash"]), (9, ["xla"])])
+@pytest.mark.parametrize(
+    ("kernels", "others"),
+    [
+        ([], ["fused", "splash"]),
+        (["splash_mha_fwd_segmented_residuals"], ["fused", "xla"]),
+        (["fused_attention_backward", "fused_attention_forward"], ["splash", "xla"]),
+        # Of some layers one, of others the other.
+        (["fused_attention_forward", "splash_mha_dkv"], ["fused", "splash", "xla"]),
+    ],
+)
 def test_the_kernel_that_auto_took_is_not_compiled_again(kernels, others):
     asked = []
 
@@ -67,8 +77,7 @@ def test_the_kernel_that_auto_took_is_not_compiled_again(kernels, others):
         asked.append(config.execution.attention)
         found = answer(1.0)
         found.phases[0].figures["step_time"] = Figure(1.0, "seconds", "")
-        if kernels:
-            found.phases[0].figures["kernel_cycles"] = Figure(kernels, "cycles", "")
+        found.phases[0].kernels.extend(kernels)
         return found
 
     searched(CONFIG, compiled)
@@ -133,8 +142,8 @@ def test_refusals_are_kept_beside_what_works_and_raised_where_nothing_does():
 
     with pytest.raises(UserError, match="nothing works"):
         searched(CONFIG, refusing)
-    # Another value of the same choice is no use where the first changed nothing.
-    assert len(asked) < 8
+    # Another value of the same choice is no use where the first changed nothing, but for kernels.
+    assert len(asked) < 9
 
 
 def test_settings_that_make_no_configuration_are_refusals():

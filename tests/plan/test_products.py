@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxbert.plan.hlo import Program
-from jaxbert.plan.products import custom_calls, product_flops
+from jaxbert.plan.products import custom_calls, pallas_kernels, product_flops, undeclared
 
 WIDTH, ROWS, STEPS = 32, 8, 4
 
@@ -91,3 +91,19 @@ def test_kernels_that_are_not_looked_into_are_listed():
 }
 """
     assert custom_calls(Program.parse(text)) == {"tpu_custom_call": 2}
+
+
+def test_pallas_kernels_count_for_the_flops_that_they_declare():
+    call = 'custom-call(%p0), custom_call_target="tpu_custom_call"'
+    declared = 'backend_config={"custom_call_config":{"cost_estimate":{"flops":"70","other":"1"}}}'
+    text = f"""ENTRY %main (p0: f32[8]) -> f32[8] {{
+  %p0 = f32[8]{{0}} parameter(0)
+  %fused_forward.3 = f32[8]{{0}} {call}, {declared}
+  %fused_forward = f32[8]{{0}} {call}, {declared}
+  ROOT %other.12 = f32[8]{{0}} {call}
+}}
+"""
+    program = Program.parse(text)
+    assert product_flops(program) == 140
+    assert undeclared(program) == 1
+    assert pallas_kernels(program) == ["fused_forward", "other"]
