@@ -1,11 +1,12 @@
 """Training steps compiled for TPUs that are not here: jaxbert beside transformers' FlaxBert.
 
-    python benchmarks/compiled.py [--layer | --remat] [--compile] [--topologies v5e:2x4...]
+    python benchmarks/compiled.py [--layer | --kernels | --remat] [--compile] [--topologies ...]
 
 Prints the tables of what benchmarks/results/compiled.json holds. With --compile, what is missing
 there is compiled first, minutes each, one after another; what is known is kept at once, and the
-command goes on where it was stopped. --layer: one encoder layer instead of whole steps; --remat:
-jaxbert's steps by what the backward pass computes again.
+command goes on where it was stopped. --layer: one encoder layer instead of whole steps; --kernels:
+jaxbert's by the code of its attention; --remat: jaxbert's steps by what the backward pass computes
+again, where XLA computes attention.
 --again CONTENDER compiles what is known of it once more. FlaxBert lives in an environment of its
 own, which the command makes. Needs jaxbert[plan].
 
@@ -21,8 +22,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,9 @@ from jaxbert.plan.traffic import hbm_bytes
 RESULTS = Path(__file__).resolve().parent / "results" / "compiled.json"
 SHAPES = ((32, 128), (8, 512))
 STEPS, LAYERS = ("jaxbert", "flax"), ("jaxbert_layer", "flax_layer")
-REMATS = ("jaxbert", "jaxbert+attention", "jaxbert+products")
+REMATS = ("jaxbert", "jaxbert+xla", "jaxbert+attention", "jaxbert+products")
+KERNELS = ("jaxbert_layer+xla", "jaxbert_layer+fused", "jaxbert_layer+splash")
+KERNEL_SHAPES = ((32, 128), (16, 256), (8, 512), (4, 1024), (2, 2048))
 TARGETS: dict[tuple[str, int], float] = {
     ("schedule", 128): 0.50,
     ("schedule", 512): 0.45,
@@ -73,9 +77,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--layer", action="store_true", help="one encoder layer, not whole steps")
+    which.add_argument("--kernels", action="store_true", help="one layer, by its attention's code")
     which.add_argument("--remat", action="store_true", help="what is computed again, at 512 tokens")
     parser.add_argument("--compile", action="store_true", help="compile what is missing")
-    contenders = (*STEPS, *LAYERS, *REMATS[1:])
+    contenders = (*STEPS, *LAYERS, *KERNELS, *REMATS[1:])
     parser.add_argument("--again", choices=contenders, help="compile this one once more")
     parser.add_argument("--topologies", nargs="+", help="such as v5e:2x4")
     parser.add_argument("--cache", type=Path, default=contest.CACHE)
@@ -86,7 +91,11 @@ def main() -> None:
         if str(case) not in known or case.contender == arguments.again:
             known[str(case)] = measured(case, arguments.cache)
             contest.save(known, RESULTS)
-    table = layer_table if arguments.layer else remat_table if arguments.remat else step_table
+    table = step_table
+    if arguments.layer or arguments.kernels:
+        table = partial(layer_table, contenders=KERNELS if arguments.kernels else LAYERS)
+    elif arguments.remat:
+        table = remat_table
     print(table(known))
     missing = [str(case) for case in cases if str(case) not in known]
     if missing:
@@ -95,11 +104,16 @@ def main() -> None:
 
 def cases_of(arguments: argparse.Namespace) -> Iterator[Case]:
     """What is asked for; FlaxBert's steps take more than two minutes of a core each."""
-    of_layers = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")
-    topologies = arguments.topologies or (of_layers if arguments.layer else ("v5e:2x4",))
-    for topology in topologies:
-        for rows, length in SHAPES[1:] if arguments.remat else SHAPES:
-            for contender in LAYERS if arguments.layer else REMATS if arguments.remat else STEPS:
+    contenders, shapes, topologies = STEPS, SHAPES, ["v5e:2x4"]
+    if arguments.layer:
+        contenders, topologies = LAYERS, ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"]
+    elif arguments.kernels:
+        contenders, shapes, topologies = KERNELS, KERNEL_SHAPES, ["v5e:2x2"]
+    elif arguments.remat:
+        contenders, shapes = REMATS, SHAPES[1:]
+    for topology in arguments.topologies or topologies:
+        for rows, length in shapes:
+            for contender in contenders:
                 yield Case(contender, rows, length, topology)
 
 
@@ -143,6 +157,7 @@ def read(case: Case, directory: Path) -> dict[str, Any]:
     program = Program.parse((directory / "program.txt").read_text(encoding="utf-8"))
     schedule = schedule_of(program, directory / "schedule")
     clock = topology_of(case.topology).chip.clock
+    # The cost model counts nothing for a kernel.
     cycles = sum(times * (each.estimated_cycles or 0) for _, each, times in program.scheduled())
     exchanges = collectives_of(program, about["mesh"])
     reduces = [each for each in exchanges if each.kind == "all-reduce"]
@@ -151,7 +166,7 @@ def read(case: Case, directory: Path) -> dict[str, Any]:
         "schedule": schedule.bundles / clock,
         "pallas_schedule": schedule.pallas / clock,
         "without_schedule": len(schedule.missing),
-        "cycles": cycles,
+        "cycles": cycles + schedule.pallas,
         "bytes": traffic,
         "bytes_per_token": traffic / (case.rows * case.length),
         "matrix_flops": product_flops(program),
@@ -160,21 +175,26 @@ def read(case: Case, directory: Path) -> dict[str, Any]:
     }
 
 
-def layer_table(known: Known) -> str:
+def layer_table(known: Known, contenders: Sequence[str]) -> str:
     """Microseconds of one layer."""
-    rows = [("layer, forward and backward", "TPU", "schedule, us", "hbm, us", "mxu, us", "CPU-s")]
+    times = "schedule, us", "cycles, us", "hbm, us", "mxu, us"
+    rows = [("layer, forward and backward", "TPU", *times, "temporary, MB", "CPU-s")]
     for name, found in known.items():
         contender, shape, topology = name.split()
-        if contender not in LAYERS:
+        if contender not in contenders:
             continue
         chip = topology_of(topology).chip
-        figures = ["", "", "", found.get("failed", "")]
+        figures = ["", "", "", "", "", found.get("failed", "")]
         if "failed" not in found:
-            mxu = found["matrix_flops"] / chip.peak_flops
-            seconds = (found["schedule"], found["bytes"] / chip.memory_bandwidth, mxu)
-            figures = [f"{1e6 * each:,.0f}" for each in seconds] + [f"{found['cpu_seconds']:.0f}"]
+            mxu, hbm = (
+                found["matrix_flops"] / chip.peak_flops,
+                found["bytes"] / chip.memory_bandwidth,
+            )
+            seconds = (found["schedule"], found["cycles"] / chip.clock, hbm, mxu)
+            figures = [f"{1e6 * each:,.0f}" for each in seconds]
+            figures += [f"{found['temporaries'] / 1e6:,.0f}", f"{found['cpu_seconds']:.0f}"]
             figures[0] = figures[0] if found["schedule"] else "not written by the compiler"
-        rows.append((f"{contender.removesuffix('_layer')} {shape}", chip.name, *figures))
+        rows.append((f"{contender.replace('_layer', '')} {shape}", chip.name, *figures))
     return contest.table(rows)
 
 
@@ -199,7 +219,8 @@ def remat_table(known: Known) -> str:
         contender, shape, topology = name.split()
         if contender in REMATS and shape == "8x512" and "failed" not in found:
             figures = [f"{found[key] * scale:,.{digits}f}" for key, _, scale, digits in shown]
-            rows.append((contender.partition("+")[2] or "none", f"{shape}, {topology}", *figures))
+            name = {"": "none, fused attention", "xla": "none"}.get(way := contender[8:], way)
+            rows.append((name, f"{shape}, {topology}", *figures))
     return contest.table(rows)
 
 
@@ -226,7 +247,7 @@ FIGURES = (
     ("matrix_flops", "executed FLOPs of products, G", 1e-9, 0),
     ("schedule", "static schedule, ms", 1e3, 2),
     ("pallas_schedule", "of it Pallas kernels, ms", 1e3, 2),
-    ("cycles", "estimated cycles, M", 1e-6, 1),
+    ("cycles", "estimated cycles, kernels by schedule, M", 1e-6, 1),
     ("bytes_per_token", "bytes per real token, thousands", 1e-3, 0),
     ("temporaries", "temporary memory, GB", 1e-9, 2),
     ("peak_memory", "peak memory, GB", 1e-9, 2),

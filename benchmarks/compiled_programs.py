@@ -4,8 +4,10 @@
 
 CONTENDER is one of jaxbert, flax (a training step of BERT-base: masked LM and next sentence,
 dropout 0.1 everywhere, exact GELU, bfloat16, AdamW) and jaxbert_layer, flax_layer (one of its
-encoder layers, forward and backward, on one chip); jaxbert+attention and jaxbert+products are the
-step with that `execution.remat`. ROWS are of a chip, TOPOLOGY is such as v5e:2x4.
+encoder layers, forward and backward, on one chip). jaxbert+xla is the step with attention by XLA,
+jaxbert+attention and jaxbert+products with that and that `execution.remat`; jaxbert_layer+xla,
++fused and +splash name the code of the layer's attention, of which splash drops no weights.
+ROWS are of a chip, TOPOLOGY is such as v5e:2x4.
 Writes OUT/program.txt and OUT/made.json. Runs wherever jaxbert or transformers 4.57.6 is installed:
 nothing is imported that the contender does not need.
 """
@@ -14,12 +16,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -52,7 +55,9 @@ def text_of(compiled: jax.stages.Compiled, directory: Path) -> str:
         return written.read_text(encoding="utf-8")
 
 
-def jaxbert(rows: int, length: int, topology: str, remat: str = "none") -> Made:
+def jaxbert(
+    rows: int, length: int, topology: str, remat: str = "none", attention: str = "auto"
+) -> Made:
     """What `jaxbert pretrain configs/pretrain/bert_base.yaml step.gradient_dtype=bfloat16` runs.
 
     Of FlaxBert's gradients XLA exchanges those of bfloat16 kernels in bfloat16 by itself.
@@ -72,6 +77,7 @@ def jaxbert(rows: int, length: int, topology: str, remat: str = "none") -> Made:
         f"data.masking.max_predictions={PREDICTIONS[length]}",
         "step.gradient_dtype=bfloat16",
         f"execution.remat={remat}",
+        f"execution.attention={attention}",
     ]
     config = load_config(Pretrain, ROOT / "configs/pretrain/bert_base.yaml", words)
     subject = subject_of(for_tpu(config))
@@ -122,27 +128,36 @@ def flax(rows: int, length: int, topology: str) -> Made:
     return step.lower(*inputs, batch, key).compile(), {"mesh": {"data": len(devices)}}
 
 
-def jaxbert_layer(rows: int, length: int, topology: str) -> Made:
+def jaxbert_layer(rows: int, length: int, topology: str, attention: Any = "auto") -> Made:
     """`EncoderLayer`, with the random bits that a TPU gets."""
     from flax import nnx
 
     from jaxbert.nn.attention import AttentionInputs
     from jaxbert.nn.config import EncoderConfig
+    from jaxbert.nn.examples import Examples
+    from jaxbert.nn.kernels import AttentionCall, choose_kernel
     from jaxbert.nn.layer import EncoderLayer
     from jaxbert.nn.placement import Placement, placed
 
     def make() -> EncoderLayer:
-        return EncoderLayer(EncoderConfig(), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        return EncoderLayer(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
 
+    drops = attention != "splash"
+    config = EncoderConfig() if drops else EncoderConfig(attention_probs_dropout_prob=0.0)
+    heads, head_dim = config.num_attention_heads, HIDDEN // config.num_attention_heads
+    call = AttentionCall(length, heads, head_dim, jnp.bfloat16, drops_weights=drops)
     graph, state = nnx.split(nnx.eval_shape(make))
 
     def layer(params: Any, x: jax.Array, mask: jax.Array, seed: jax.Array) -> jax.Array:
         key = jax.random.key(seed, impl="rbg")
-        inputs = AttentionInputs(mask[:, None, None, :], wants_weights=False)
+        examples, kernel = Examples(mask), choose_kernel(attention, call)
+        inputs = AttentionInputs(
+            examples.attended, kernel=kernel, examples=examples, wants_weights=False
+        )
         return nnx.merge(graph, params)(x, inputs, key)[0]
 
     # So that it is a TPU's program, not that of the platform that traces it.
-    with placed(Placement(Mesh(devices_of(topology)[:1], ("data",)), ("data",), "tensor")):
+    with placed(Placement(one_chip(topology), ("data",), "tensor")):
         return of_layer(layer, state, rows, length, topology)
 
 
@@ -173,7 +188,7 @@ def of_layer(
         output, pull = jax.vjp(lambda params, x: layer(params, x, mask, seed), params, x)
         return output, pull(slope)
 
-    chip = NamedSharding(Mesh(devices_of(topology)[:1], ("data",)), PartitionSpec())
+    chip = NamedSharding(one_chip(topology), PartitionSpec())
     x = jax.ShapeDtypeStruct((rows, length, HIDDEN), jnp.bfloat16)
     mask, seed = jax.ShapeDtypeStruct((rows, length), bool), jax.ShapeDtypeStruct((), jnp.int32)
     inputs = abstract((params, x, mask, seed, x), chip)
@@ -181,6 +196,7 @@ def of_layer(
     return step.lower(*inputs).compile(), {"mesh": {"data": 1}}
 
 
+@cache
 def devices_of(topology: str) -> Any:
     """Every chip as one device."""
     is_double = topology.startswith(("v4", "v5p"))
@@ -191,6 +207,11 @@ def devices_of(topology: str) -> Any:
     ).devices
 
 
+def one_chip(topology: str) -> Mesh:
+    """The axes are those that kernels are split along."""
+    return Mesh(np.reshape(devices_of(topology)[:1], (1, 1)), ("data", "tensor"))
+
+
 def abstract(tree: Any, sharding: NamedSharding) -> Any:
     """Shapes and dtypes, lying so."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
@@ -198,10 +219,14 @@ def abstract(tree: Any, sharding: NamedSharding) -> Any:
 
 CONTENDERS: dict[str, Callable[[int, int, str], Made]] = {
     "jaxbert": jaxbert,
-    "jaxbert+attention": partial(jaxbert, remat="attention"),
-    "jaxbert+products": partial(jaxbert, remat="products"),
+    "jaxbert+xla": partial(jaxbert, attention="xla"),
+    "jaxbert+attention": partial(jaxbert, attention="xla", remat="attention"),
+    "jaxbert+products": partial(jaxbert, attention="xla", remat="products"),
     "flax": flax,
     "jaxbert_layer": jaxbert_layer,
+    "jaxbert_layer+xla": partial(jaxbert_layer, attention="xla"),
+    "jaxbert_layer+fused": partial(jaxbert_layer, attention="fused"),
+    "jaxbert_layer+splash": partial(jaxbert_layer, attention="splash"),
     "flax_layer": flax_layer,
 }
 
