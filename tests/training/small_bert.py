@@ -1,6 +1,6 @@
 """A small BERT, batches that differ from step to step, and a compiled step on any mesh."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +56,7 @@ class Training(NamedTuple):
 
 
 def make_training(
-    encoder: EncoderConfig,
+    model: EncoderConfig | Callable[..., Any],
     task: Task,
     params: Params,
     num_steps: int,
@@ -72,7 +72,8 @@ def make_training(
     config = StepConfig() if step is None else step
     state = new_state(params, transformation, mesh, shard_optimizer=config.shard_optimizer)
     labels = group_labels(params, optimizer.freeze, optimizer.freeze_layers)
-    apply = gathering(make_apply(encoder, task.head), mesh)
+    apply = make_apply(model, task.head) if isinstance(model, EncoderConfig) else model
+    apply = gathering(apply, mesh)
     function = make_train_step(apply, task, transformation, rate, labels, config, 0, mesh)
     return Training(jit_train_step(function, state, mesh), state, mesh)
 

@@ -14,8 +14,11 @@ from jaxbert.nn.functional import init_params
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.question_answering import QuestionAnswering
+from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
+from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.sentence_embedding import SentenceEmbedding
 from jaxbert.tasks.task import Task
 from jaxbert.tasks.token_classification import TokenClassification
@@ -32,12 +35,13 @@ SPLIT = MeshConfig(data=2, fsdp=2, tensor=2)
 MASKED_LM = MaskedLanguageModelling()
 
 
-def losses_and_norms(mesh: Any, encoder: EncoderConfig, task: Task) -> np.ndarray:
+def losses_and_norms(mesh: Any, model: EncoderConfig | ReplacedTokenPair, task: Task) -> np.ndarray:
     """Of two steps with dropout."""
+    is_pair = isinstance(model, ReplacedTokenPair)
     training = make_training(
-        encoder,
+        model.make_apply() if is_pair else model,
         task,
-        init_params(encoder, task.head, 0),
+        model.init(0) if is_pair else init_params(model, task.head, 0),
         2,
         optimizer=AdamW(1e-3),
         schedule=ScheduleConfig("constant"),
@@ -50,7 +54,7 @@ def losses_and_norms(mesh: Any, encoder: EncoderConfig, task: Task) -> np.ndarra
 
 def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
     batch = pretraining_batch(number)
-    if task is MASKED_LM:
+    if task is MASKED_LM or isinstance(task, ReplacedTokenDetection):
         return batch
     draws = np.random.default_rng(number)
     texts = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
@@ -60,6 +64,16 @@ def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
     if isinstance(task, SentenceEmbedding):
         pairs = {name: texts[name].reshape(rows, 2, length // 2) for name in [*texts][:3]}
         return texts | pairs | {"text_ids": np.arange(2 * rows, dtype=np.int32).reshape(rows, 2)}
+    if isinstance(task, MultipleChoice):
+        questions, choices = rows // 2, 2
+        texts |= {name: texts[name].reshape(questions, choices, length) for name in [*texts][:3]}
+        numbers = np.arange(rows, dtype=np.int32).reshape(questions, choices)
+        # One question has a choice less, one has no label.
+        numbers[0, 1] = -1
+        labels = np.where(np.arange(questions) == 2, -100, draws.integers(0, 2, questions))
+        labels[0] = 0
+        texts["row_ids"] = texts["row_ids"][:questions]
+        return texts | {"text_ids": numbers, "labels": labels.astype(np.int32)}
     if isinstance(task, TokenClassification):
         tags = draws.integers(0, len(task.labels), (rows, length))
         is_counted = draws.random((rows, length)) < 0.3
@@ -68,10 +82,10 @@ def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
     return texts | {"start_positions": answers[0], "end_positions": answers[1]}
 
 
-def assert_equal_on_all_meshes(encoder: EncoderConfig, task: Task) -> None:
+def assert_equal_on_all_meshes(model: EncoderConfig | ReplacedTokenPair, task: Task) -> None:
     assert jax.device_count() >= 8
-    expected = losses_and_norms(one_device(), encoder, task)
-    found = losses_and_norms(make_mesh(SPLIT), encoder, task)
+    expected = losses_and_norms(one_device(), model, task)
+    found = losses_and_norms(make_mesh(SPLIT), model, task)
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
@@ -83,9 +97,23 @@ def test_every_kind_of_encoder_trains_split_as_on_one_device(name: str):
 
 @pytest.mark.parametrize(
     "task",
-    [QuestionAnswering(), TokenClassification(("O", "B-X", "I-X")), SentenceEmbedding()],
+    [
+        QuestionAnswering(),
+        TokenClassification(("O", "B-X", "I-X")),
+        SentenceEmbedding(),
+        MultipleChoice(),
+    ],
     ids=lambda task: type(task).__name__,
 )
 def test_a_fine_tuning_task_trains_split_as_on_one_device(task: Task):
     encoder = EncoderConfig(**(SIZES | {"num_hidden_layers": 1}))
     assert_equal_on_all_meshes(encoder, task)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "gradient_disentangled"])
+def test_a_generator_and_a_discriminator_train_split_as_on_one_device(sharing: Any):
+    """The same tokens are sampled: each row's noise is its own."""
+    discriminator = EncoderConfig(**SIZES)
+    generator = replace(discriminator, num_hidden_layers=1)
+    pair = ReplacedTokenPair(generator, discriminator, sharing)
+    assert_equal_on_all_meshes(pair, ReplacedTokenDetection(special_ids=(0,)))
