@@ -67,19 +67,19 @@ def value_and_gradients(attend, inputs, *rest):
 
 
 @pytest.mark.parametrize(
-    ("ids", "heads", "head_dim", "rate", "dtype"),
+    ("ids", "heads", "head_dim", "rate", "dtype", "scores"),
     [
-        ((ONES, PADDED), 2, 64, 0.1, jnp.float32),
-        ((PACKED, PACKED), 1, 128, 0.5, jnp.float32),
-        ((PACKED, PACKED), 8, 32, 0.0, jnp.float32),
-        ((PACKED, PACKED), 4, 64, 0.1, jnp.bfloat16),
+        ((ONES, PADDED), 2, 64, 0.1, jnp.float32, fused._SCORES),
+        ((PACKED, PACKED), 1, 128, 0.5, jnp.float32, 0),
+        ((PACKED, PACKED), 8, 32, 0.0, jnp.float32, fused._SCORES),
+        ((PACKED, PACKED), 4, 64, 0.1, jnp.bfloat16, 0),
     ],
-    ids=["padded", "one head", "four heads, no dropout", "bfloat16"],
+    ids=["padded", "one head, parts of rows", "four heads, all kept", "bfloat16, parts of rows"],
 )
-@pytest.mark.parametrize("scores", [fused._SCORES, 0], ids=["whole rows", "parts of rows"])
 def test_values_and_gradients_are_those_of_the_definition(
     ids, heads, head_dim, rate, dtype, scores, monkeypatch
 ):
+    """`scores`: so many are worked on at a time, 0: as few as can be."""
     monkeypatch.setattr(fused, "_SCORES", scores)
     inputs = random_inputs(heads, head_dim, dtype)
     found, gradients = value_and_gradients(fused_attention, inputs, *ids, rate, KEY)
