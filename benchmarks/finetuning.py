@@ -13,7 +13,8 @@ which other work on the machine disturbs least, and wall time beside it.
 jaxbert's mean over the seeds should not be below the Trainer's by more than the larger spread of
 the two. On rows that are mostly padding it should take 1.5 times less time.
 
-Every run is written to finetuning.json when it ends, so the same command continues.
+Every run is written to finetuning.json when it ends, so the same command continues. For many short
+runs: --layers 3 --length 32 --seeds 14 --only polarity --out SOMEWHERE.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,13 @@ def main() -> None:
     settings = {
         "share": arguments.share,
         "model": PACKAGE,
+        **({"layers": arguments.layers} if arguments.layers else {}),
+        **({"length": arguments.length} if arguments.length else {}),
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in ("jax", "torch", "transformers")},
     }
+    if arguments.layers:
+        arguments.model = _of_layers(arguments.layers, arguments.model, arguments.work)
     for problem in PROBLEMS:
         if arguments.only and problem.name not in arguments.only:
             continue
@@ -86,6 +92,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=_packaged_model())
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0, help="of the epochs, for a quick look")
+    parser.add_argument("--layers", type=int, help="the first of the encoder; default: all")
+    parser.add_argument("--length", type=int, help="tokens; default: each data set's")
     parser.add_argument("--only", nargs="*", choices=[problem.name for problem in PROBLEMS])
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -108,10 +116,21 @@ def _packaged_model() -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
+def _of_layers(number: int, model: Path, work: Path) -> Path:
+    """The first layers of the encoder."""
+    import transformers
+
+    found = work / f"{number}-layers"
+    transformers.AutoModel.from_pretrained(model, num_hidden_layers=number).save_pretrained(found)
+    transformers.AutoTokenizer.from_pretrained(model).save_pretrained(found)
+    return found
+
+
 def _run(arguments: argparse.Namespace, problem: str, framework: str, seed: int) -> dict[str, Any]:
     command = [sys.executable, __file__, str(arguments.data), "--one", problem, framework]
     command += [str(seed), "--work", str(arguments.work), "--model", str(arguments.model)]
     command += ["--share", str(arguments.share)]
+    command += ["--length", str(arguments.length)] if arguments.length else []
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -124,6 +143,8 @@ def _run(arguments: argparse.Namespace, problem: str, framework: str, seed: int)
 def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     name, framework, seed = arguments.one
     problem = next(problem for problem in PROBLEMS if problem.name == name)
+    if arguments.length:
+        problem = replace(problem, max_seq_length=arguments.length)
     paths = write(problem, arguments.data, arguments.work)
     with tempfile.TemporaryDirectory() as directory:
         if framework == "jaxbert":
