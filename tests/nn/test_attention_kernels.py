@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kernel_checks import assert_agree, quickly, value_and_gradients
 
 from jaxbert.errors import UserError
 from jaxbert.families import preset
@@ -52,10 +52,6 @@ MODERN = EncoderConfig(
 BERT = replace(MODERN, layer_types=None, rotary=None, attention_probs_dropout_prob=0.1)
 
 
-# LLVM's passes are most of the time that these programs take.
-quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def defined(query, keys, value, query_ids, key_ids, reach=None):
     """Attention by its definition, float32."""
     shared_by = query.shape[2] // keys.shape[2]
@@ -79,16 +75,6 @@ def random_inputs(shared=HEADS, dtype=jnp.float32, batch=1):
     ]
 
 
-def value_and_gradients(attend, inputs, *rest):
-    *parts, cotangent = inputs
-
-    def both(parts):
-        found, pull = jax.vjp(lambda *parts: attend(*parts, *rest).astype(jnp.float32), *parts)
-        return found, pull(cotangent.astype(jnp.float32))
-
-    return quickly(both)(parts)
-
-
 @pytest.mark.parametrize(
     ("ids", "shared", "reach", "dtype"),
     [
@@ -100,14 +86,9 @@ def value_and_gradients(attend, inputs, *rest):
 )
 def test_splash_is_attention_by_its_definition(ids, shared, reach, dtype):
     inputs = random_inputs(shared, dtype)
-    found, gradients = value_and_gradients(splash_attention, inputs, *ids, reach)
-    expected, right = value_and_gradients(defined, inputs, *ids, reach)
-    tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-    for ours, theirs in zip(gradients, right, strict=True):
-        assert ours.dtype == dtype
-        ours, theirs = ours.astype(jnp.float32), theirs.astype(jnp.float32)
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=2 * tolerance)
+    found = value_and_gradients(splash_attention, inputs, *ids, reach)
+    expected = value_and_gradients(defined, inputs, *ids, reach)
+    assert_agree(found, expected, dtype, tolerance=1e-5 if dtype == jnp.float32 else 2e-2)
 
 
 def test_a_row_of_padding_is_finite():

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kernel_checks import assert_agree, quickly, value_and_gradients
 
 from jaxbert.families import preset
 from jaxbert.nn import fused
@@ -29,9 +30,6 @@ PACKED = jnp.asarray([np.repeat([1, 2, 0], n) for n in ((47, 190, 63), (299, 1, 
 PADDED = jnp.asarray(COLUMNS[None] < np.array([[201], [1]]), jnp.int32)
 ONES = jnp.ones_like(PADDED)
 KEY = jax.random.key(3)
-
-# LLVM's passes are most of the time that these programs take.
-quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def defined(query, keys, value, query_ids, key_ids, dropped=0, key=KEY):
@@ -56,16 +54,6 @@ def random_inputs(heads, head_dim, dtype=jnp.float32):
     return [jnp.asarray(rng.normal(size=shape), jnp.float32).astype(dtype) for _ in range(4)]
 
 
-def value_and_gradients(attend, inputs, *rest):
-    *parts, cotangent = inputs
-
-    def both(parts):
-        found, pull = jax.vjp(lambda *parts: attend(*parts, *rest).astype(jnp.float32), *parts)
-        return found, pull(cotangent.astype(jnp.float32))
-
-    return quickly(both)(parts)
-
-
 @pytest.mark.parametrize(
     ("ids", "heads", "head_dim", "rate", "dtype", "scores"),
     [
@@ -82,14 +70,9 @@ def test_values_and_gradients_are_those_of_the_definition(
     """`scores`: so many are worked on at a time, 0: as few as can be."""
     monkeypatch.setattr(fused, "_SCORES", scores)
     inputs = random_inputs(heads, head_dim, dtype)
-    found, gradients = value_and_gradients(fused_attention, inputs, *ids, rate, KEY)
-    expected, right = value_and_gradients(defined, inputs, *ids, round(256 * rate))
-    tolerance = 1e-5 if dtype == jnp.float32 else 3e-2
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-    for ours, theirs in zip(gradients, right, strict=True):
-        assert ours.dtype == dtype
-        ours, theirs = ours.astype(jnp.float32), theirs.astype(jnp.float32)
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=2 * tolerance)
+    found = value_and_gradients(fused_attention, inputs, *ids, rate, KEY)
+    expected = value_and_gradients(defined, inputs, *ids, round(256 * rate))
+    assert_agree(found, expected, dtype, tolerance=1e-5 if dtype == jnp.float32 else 3e-2)
 
 
 def test_without_a_key_nothing_is_dropped():
