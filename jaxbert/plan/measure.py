@@ -8,7 +8,8 @@ import jax
 from jaxbert.plan.chips import Chip
 from jaxbert.plan.compilation import Step
 from jaxbert.plan.hlo import Program
-from jaxbert.plan.products import PALLAS, custom_calls, product_flops, undeclared
+from jaxbert.plan.pallas import PALLAS, undeclared
+from jaxbert.plan.products import custom_calls, product_flops
 from jaxbert.plan.report import Figure
 from jaxbert.plan.schedule import Schedule
 from jaxbert.plan.subject import Phase, Subject

@@ -6,10 +6,9 @@ import re
 import numpy as np
 
 from jaxbert.plan.hlo import Computation, Instruction, Program, Shape
+from jaxbert.plan.pallas import declared_flops, is_pallas
 
 PRODUCTS = ("convolution", "dot")
-PALLAS = "tpu_custom_call"
-"""How a Pallas kernel is called in a program."""
 
 
 def product_flops(program: Program) -> float:
@@ -24,33 +23,8 @@ def product_flops(program: Program) -> float:
         if instruction.opcode in PRODUCTS:
             total += times * _flops(computation, instruction)
         elif is_pallas(instruction):
-            total += times * (_declared_flops(instruction) or 0.0)
+            total += times * (declared_flops(instruction) or 0.0)
     return total
-
-
-def is_pallas(instruction: Instruction) -> bool:
-    """It calls a Pallas kernel."""
-    return f'custom_call_target="{PALLAS}"' in instruction.attributes
-
-
-def pallas_kernels(program: Program) -> list[str]:
-    """Names of the Pallas kernels that a program runs, each once."""
-    called = (call.name for _, call, _ in program.everything() if is_pallas(call))
-    return sorted({re.sub(r"\.\d+$", "", name) for name in called})
-
-
-def undeclared(program: Program) -> float:
-    """How often Pallas kernels run that do not say how much they multiply."""
-    return sum(
-        times
-        for _, instruction, times in program.everything()
-        if is_pallas(instruction) and _declared_flops(instruction) is None
-    )
-
-
-def _declared_flops(kernel: Instruction) -> float | None:
-    found = re.search(r'"cost_estimate":\{"flops":"(\d+)"', kernel.attributes)
-    return None if found is None else float(found.group(1))
 
 
 def custom_calls(program: Program) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxbert.plan.collectives import KINDS
 from jaxbert.plan.hlo import Computation, Instruction, Program
-from jaxbert.plan.products import is_pallas
+from jaxbert.plan.pallas import is_pallas
 
 _FILE = re.compile(r"\d+-([^<>]+)-\d+-final_bundles\.txt")
 _BUNDLE = re.compile(r" *(?:0x)?[0-9a-f]+ (?:(\w\w)| *) *: *((?:> ?)*) *\{(\})?")

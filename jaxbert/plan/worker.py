@@ -21,7 +21,7 @@ from jaxbert.plan.collectives import collectives_of
 from jaxbert.plan.compilation import DoesNotFit, Step, compile_step, text_of, tpu_mesh
 from jaxbert.plan.estimate import time_figures
 from jaxbert.plan.hlo import Program
-from jaxbert.plan.products import pallas_kernels
+from jaxbert.plan.pallas import pallas_kernels
 from jaxbert.plan.report import Figure, PhaseReport, Plan
 from jaxbert.plan.schedule import Schedule, schedule_of
 from jaxbert.plan.sources import most_expensive

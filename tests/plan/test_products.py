@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxbert.plan.hlo import Program
-from jaxbert.plan.products import custom_calls, pallas_kernels, product_flops, undeclared
+from jaxbert.plan.pallas import pallas_kernels, undeclared
+from jaxbert.plan.products import custom_calls, product_flops
 
 WIDTH, ROWS, STEPS = 32, 8, 4
 
