@@ -235,7 +235,15 @@ def training_phases(
         optimizer = make_optimizer(settings.optimizer, schedule, params, stage.labels)
         state = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
         step = make_train_step(
-            apply, task, optimizer, schedule, stage.labels, settings.step, settings.seed, mesh
+            apply,
+            task,
+            optimizer,
+            schedule,
+            stage.labels,
+            settings.step,
+            settings.seed,
+            mesh,
+            settings.compute_dtype(),
         )
         sizes = jax.tree.map(lambda x, label: x.size * (label != FROZEN), params, stage.labels)
         num_trained = sum(jax.tree.leaves(sizes))

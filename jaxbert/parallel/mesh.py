@@ -1,7 +1,9 @@
 """The device mesh. Four axes, always all present, so that no code asks which exist."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ from jax.sharding import AxisType, Mesh
 from jaxbert.errors import UserError
 
 AXES = ("replica", "data", "fsdp", "tensor")
+_MOST_PARTS = 16
+"""Of a state that is split to save time: of more, the compiler for v5e:16x16 makes reductions."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class MeshConfig:
 
     replica: int = 1
     data: int = -1
-    fsdp: int = 1
+    fsdp: int | Literal["auto"] = 1
+    """auto: the largest of 16, 8, 4 and 2 that the devices divide by, and the others to `data`."""
     tensor: int = 1
 
 
@@ -33,7 +38,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     Devices of a slice stand side by side: `replica` alone leads from one slice to another.
     """
     devices = jax.devices() if devices is None else devices
-    replicas, *shape = _shape([getattr(config, axis) for axis in AXES], len(devices))
+    replicas, *shape = _shape(_sizes(config, len(devices)), len(devices))
     num_slices = _num_slices(devices)
     # Not jax.make_mesh: it takes one slice only, and on most TPUs no axis that is part of a ring.
     if num_slices == 1:
@@ -57,6 +62,20 @@ def _num_slices(devices: Sequence[jax.Device]) -> int:
     if devices[0].platform != "tpu":
         return 1
     return len({getattr(device, "slice_index", 0) for device in devices})
+
+
+def _sizes(config: MeshConfig, num_devices: int) -> list[int]:
+    """Those of the configuration, with a number for `auto`."""
+    fsdp = config.fsdp
+    if fsdp == "auto":
+        if config.data != -1:
+            raise UserError(
+                f"mesh.fsdp=auto leaves the other devices to mesh.data, which is {config.data}: "
+                "set mesh.data=-1, or mesh.fsdp to a number"
+            )
+        left = num_devices // max(1, config.replica * config.tensor)
+        fsdp = math.gcd(left or 1, _MOST_PARTS)
+    return [config.replica, config.data, fsdp, config.tensor]
 
 
 def _shape(sizes: list[int], num_devices: int) -> tuple[int, ...]:

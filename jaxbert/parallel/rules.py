@@ -57,6 +57,9 @@ ROWS = ("replica", "data", "fsdp")
 """Mesh axes that split the rows of a batch."""
 
 
+_READ_ROUNDED = r"(?:^|/)(kernel|masked_lm/decoder)$"
+"""What the modules read in their compute dtype and in no other: a test looks at their programs."""
+
 _UNLIKE_PARAMETERS = r"(?:^|/)(v_row|v_col|ns_coeffs)(?:/|$)"
 """What optimisers hold in other shapes than a parameter's: Adafactor's factors, Muon's numbers."""
 
@@ -68,6 +71,11 @@ def matching_rules(path: str) -> list[LogicalAxes]:
         if re.search(rf"(?:^|/){pattern}$", path):
             found.append(axes)
     return found
+
+
+def is_read_rounded(path: str) -> bool:
+    """Nothing of this parameter but what it is in the compute dtype has an effect."""
+    return re.search(_READ_ROUNDED, path) is not None
 
 
 def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
@@ -167,6 +175,13 @@ def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> N
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
         for size, axis in zip(shape, rules[0], strict=True)
     )
+    if (
+        axes == ("tensor", "fsdp")
+        and mesh.shape["tensor"] == 1
+        and not shape[0] % mesh.shape["fsdp"]
+    ):
+        # Whole rows: XLA:TPU adds up and splits these, where it reduces a table cut along its rows.
+        axes = ("fsdp", None)
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
             raise UserError(

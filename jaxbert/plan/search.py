@@ -25,7 +25,7 @@ LADDER: tuple[Overrides, ...] = tuple(
 MESHES: tuple[tuple[Overrides, ...], ...] = (
     (
         ("mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"),
-        ("mesh.data=1", "mesh.fsdp=-1", "mesh.tensor=1"),
+        ("mesh.data=-1", "mesh.fsdp=auto", "mesh.tensor=1"),
     ),
     # For fewer rows than chips.
     tuple(("mesh.data=-1", "mesh.fsdp=1", f"mesh.tensor={n}") for n in (2, 4, 8)),

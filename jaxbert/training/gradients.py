@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import DTypeLike
 
 from jaxbert.nn.draws import key_of_device
 from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
-from jaxbert.parallel.rules import MESH_AXES, ROWS, row_specs
+from jaxbert.parallel.rules import MESH_AXES, ROWS, is_read_rounded, row_specs
 from jaxbert.tasks.task import Task, run_model
+from jaxbert.tree import map_with_path
 from jaxbert.typing import Array, Batch, Params
 
 Losses = dict[str, Array]
@@ -22,23 +24,30 @@ Gradients = Callable[[Params, Batch, Array], tuple[Losses, Params]]
 
 
 def make_gradients(
-    apply: Callable[..., Any], task: Task, labels: Any, dtype: GradientDtype, mesh: Mesh | None
+    apply: Callable[..., Any],
+    task: Task,
+    labels: Any,
+    dtype: GradientDtype,
+    mesh: Mesh | None,
+    compute_dtype: DTypeLike = jnp.float32,
 ) -> Gradients:
     """Gradients of the sum of the losses by the parameters that are not labelled as frozen.
 
     Every device, or group of them along `tensor`, works on its rows alone. Sums over microbatches
     are exchanged in `dtype` once at the end; those of parameters that are split over `fsdp` in
-    every microbatch, along that axis and in float32. XLA, left to split rows itself, exchanges
+    every microbatch, along that axis, where the parameters are put together in the `compute_dtype`
+    of `apply` if nothing else of them is read. XLA, left to split rows itself, exchanges
     what each use of a tied table gives in a way of its own, may exchange in every microbatch, and
     draws the dropout of all rows on every device.
     """
+    sent = _Sent(jnp.dtype(compute_dtype), jnp.dtype(dtype))
     axes = () if mesh is None else tuple(axis for axis in ROWS if mesh.shape[axis] > 1)
 
     def of_own_rows(specs: Any, params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
         weights = jax.lax.psum(_weights(task, batch), axes)
-        loss = partial(_losses, apply, task, labels, specs, weights)
+        loss = partial(_losses, apply, task, labels, specs, sent, weights)
         losses, gradients = _accumulated(loss, params, batch, key_of_device(key))
-        sums = partial(_summed, axes, jnp.dtype(dtype))
+        sums = partial(_summed, axes, sent.gradients)
         return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs, gradients)
 
     def gradients(params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
@@ -84,12 +93,13 @@ def _losses(
     task: Task,
     labels: Any,
     specs: Any,
+    sent: "_Sent",
     weights: Losses,
     params: Params,
     batch: Batch,
     key: Array,
 ) -> tuple[Array, Losses]:
-    params = jax.tree.map(_used, labels, specs, params)
+    params = map_with_path(partial(_used, sent), params, labels, specs)
     output = run_model(apply, params, batch, key, inputs=task.model_inputs)
     sums = task.loss_sums(output, batch)
     losses = {name: _ratio(sums[name], weights[name]) for name in sums}
@@ -122,13 +132,43 @@ def _accumulated(
     return sums
 
 
-def _used(label: str, spec: PartitionSpec, x: Array) -> Array:
+class _Sent(NamedTuple):
+    """The types in which devices send each other their parts along `fsdp`."""
+
+    products: jnp.dtype
+    """Of parameters that are read in it alone."""
+    gradients: jnp.dtype
+
+
+def _used(sent: _Sent, path: str, x: Array, label: str, spec: PartitionSpec) -> Array:
     """Whole along `fsdp`: the gradient of a gathered array is summed and split again."""
     x = jax.lax.stop_gradient(x) if label == FROZEN else x
     for dimension, axis in enumerate(spec):
         if axis is not None:
-            x = jax.lax.all_gather(x, axis, axis=dimension, tiled=True)
+            read = sent.products if is_read_rounded(path) else x.dtype
+            x = _gathered(axis, dimension, read, sent.gradients, x)
     return x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _gathered(axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, x: Array) -> Array:
+    # Rounded before it is sent and not after: the same values, in half of the bytes.
+    return jax.lax.all_gather(x.astype(read), axis, axis=dimension, tiled=True)
+
+
+def _gathered_forward(*given: Any) -> tuple[Array, None]:
+    return _gathered(*given), None
+
+
+def _gathered_backward(
+    axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, _: None, slope: Array
+) -> tuple[Array]:
+    slope = slope.astype(sums)
+    own = jax.lax.psum_scatter(slope, axis, scatter_dimension=dimension, tiled=True)
+    return (own.astype(jnp.float32),)
+
+
+_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
 def _summed(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from jaxbert.nn.placement import placed
 from jaxbert.optim.optimizer import updates_done
@@ -70,10 +71,11 @@ def make_train_step(
     config: StepConfig,
     seed: int,
     mesh: Mesh | None = None,
+    compute_dtype: DTypeLike = jnp.float32,
 ) -> TrainStep:
     """One update as a pure function (state, batch) -> (state, metrics).
 
-    Without `mesh` there is one device.
+    Without `mesh` there is one device. `compute_dtype` is that of `apply`.
 
     Batch leaves are [accumulation_steps, rows, ...]. `labels` says which are FROZEN:
     gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
@@ -82,7 +84,7 @@ def make_train_step(
     a NaN.
     """
 
-    gradients = make_gradients(apply, task, labels, config.gradient_dtype, mesh)
+    gradients = make_gradients(apply, task, labels, config.gradient_dtype, mesh, compute_dtype)
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     chosen = _branched if platform == "cpu" else _selected
 

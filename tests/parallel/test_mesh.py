@@ -15,6 +15,9 @@ from jaxbert.parallel.rules import row_shards
         (MeshConfig(data=2, fsdp=2, tensor=2), (1, 2, 2, 2), 4),
         (MeshConfig(replica=2, fsdp=2), (2, 2, 2, 1), 8),
         (MeshConfig(data=1, tensor=-1), (1, 1, 1, 8), 1),
+        (MeshConfig(fsdp="auto"), (1, 1, 8, 1), 8),
+        (MeshConfig(fsdp="auto", tensor=4), (1, 1, 2, 4), 2),
+        (MeshConfig(replica=2, fsdp="auto", tensor=2), (2, 1, 2, 2), 4),
     ],
 )
 def test_the_axis_that_is_minus_one_takes_the_rest(
@@ -24,6 +27,14 @@ def test_the_axis_that_is_minus_one_takes_the_rest(
     assert mesh.axis_names == ("replica", "data", "fsdp", "tensor")
     assert mesh.devices.shape == shape
     assert row_shards(mesh) == rows
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "data", "fsdp"), [(1, 1, 1), (2, 1, 2), (3, 3, 1), (6, 3, 2), (256, 16, 16)]
+)
+def test_fsdp_is_by_itself_a_power_of_two_up_to_16(num_devices: int, data: int, fsdp: int):
+    devices = jax.devices()[:1] * num_devices
+    assert make_mesh(MeshConfig(fsdp="auto"), devices).devices.shape == (1, data, fsdp, 1)
 
 
 def test_a_mesh_may_span_some_of_the_devices():
@@ -41,6 +52,9 @@ def test_a_mesh_may_span_some_of_the_devices():
         (MeshConfig(data=2, tensor=2), "needs 4 devices, there are 8"),
         (MeshConfig(data=-1, fsdp=-1), "at most one is -1"),
         (MeshConfig(data=0), "sizes are positive"),
+        (MeshConfig(data=2, fsdp="auto"), "mesh.fsdp=auto leaves .* mesh.data, which is 2"),
+        (MeshConfig(tensor=16, fsdp="auto"), "needs a multiple of 16 devices, there are 8"),
+        (MeshConfig(tensor=0, fsdp="auto"), "sizes are positive"),
         (MeshConfig(tensor=-2), "sizes are positive"),
     ],
 )

@@ -38,7 +38,7 @@ def test_the_fastest_that_fits_comes_first_and_choices_build_on_it():
             raise UserError("no dropout")
         if mesh.tensor > 1:
             raise UserError(f"heads do not divide by {mesh.tensor}")
-        slower = 0.1 * (config.execution.remat != "none") + 0.5 * (mesh.fsdp == -1)
+        slower = 0.1 * (config.execution.remat != "none") + 0.5 * (mesh.fsdp == "auto")
         slower += 0.2 * config.step.shard_optimizer
         return answer(parts + slower, fits=parts > 1)
 
@@ -48,7 +48,7 @@ def test_the_fastest_that_fits_comes_first_and_choices_build_on_it():
         *((1, "none", 1, 1), (1, "attention", 1, 1), (1, "products", 1, 1)),
         *((2, "none", 1, 1), (2, "products", 1, 1)),
         # What is split more is tried with less computed again, until that does not fit.
-        *((2, "none", -1, 1), (1, "products", -1, 1)),
+        *((2, "none", "auto", 1), (1, "products", "auto", 1)),
         *((2, "none", 1, 2), (2, "none", 1, 4), (2, "none", 1, 8)),
         # With the optimiser's state split.
         *((2, "none", 1, 1), (1, "products", 1, 1)),
@@ -88,23 +88,23 @@ def test_what_saves_memory_for_free_is_taken_and_less_is_computed_again():
     """Split parameters leave room for what four microbatches were needed for."""
 
     def compiled(config):
-        parts, is_split = config.step.accumulation_steps, config.mesh.fsdp == -1
+        parts, is_split = config.step.accumulation_steps, config.mesh.fsdp == "auto"
         remat = {"none": 0, "attention": 0.5, "products": 1, "full": 2}[config.execution.remat]
         needed = 4.0 - parts + (2 - remat) - 3 * is_split
         return answer(parts + remat + 0.5 * is_split, fits=needed <= 1)
 
     best = searched(CONFIG, compiled)[0]
     assert best.plan.totals["hours"].value == 2.5
-    assert set(best.overrides) >= {"mesh.fsdp=-1", "step.accumulation_steps=2"}
+    assert set(best.overrides) >= {"mesh.fsdp=auto", "step.accumulation_steps=2"}
 
 
 def test_a_configuration_that_does_not_fit_may_fit_otherwise():
     def compiled(config):
-        return answer(1.0, fits=config.mesh.fsdp == -1)
+        return answer(1.0, fits=config.mesh.fsdp == "auto")
 
     best = searched(CONFIG, compiled)[0]
     assert best.plan.fits
-    assert "mesh.fsdp=-1" in best.overrides
+    assert "mesh.fsdp=auto" in best.overrides
 
 
 def test_one_chip_is_not_split():
@@ -191,7 +191,7 @@ def test_the_command_tells_every_trial_and_ends_with_the_best(plan_search, capsy
 
 def test_what_was_found_before_an_interruption_is_shown_and_kept(plan_search, capsys):
     def compiled(config):
-        if config.mesh.fsdp == -1:
+        if config.mesh.fsdp == "auto":
             raise KeyboardInterrupt
         return answer(1.0 + (config.execution.remat == "none"))
 

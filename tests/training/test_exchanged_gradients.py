@@ -11,7 +11,7 @@ import pytest
 from small_bert import ROWS, SIZES, pretraining_batch
 
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.functional import abstract_params, init_params, make_apply
 from jaxbert.nn.placement import all_rows, first_row
 from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -37,7 +37,8 @@ def lowered(dtype: Any, freeze: tuple[str, ...] = (), **axes: int) -> jax.stages
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), params, places
     )
     apply = gathering(make_apply(ENCODER, TASK.head, jnp.bfloat16), mesh)
-    gradients = make_gradients(apply, TASK, group_labels(params, freeze), dtype, mesh)
+    labels = group_labels(params, freeze)
+    gradients = make_gradients(apply, TASK, labels, dtype, mesh, jnp.bfloat16)
     place = batch_sharding(mesh, microbatches=True)
     batch = {
         name: jax.ShapeDtypeStruct((PARTS, *x.shape), x.dtype, sharding=place)
@@ -50,10 +51,15 @@ def lowered(dtype: Any, freeze: tuple[str, ...] = (), **axes: int) -> jax.stages
     return jax.jit(of_step, out_shardings=(None, places)).lower(params, batch)
 
 
-def exchanged(program: jax.stages.Lowered) -> dict[str, int]:
-    """Numbers of arrays that devices add up, by their type, as the program is written."""
+def exchanged(program: jax.stages.Lowered, kind: str = "all_reduce") -> dict[str, int]:
+    """Numbers of arrays that devices add up or put together, by their type, as the program is
+    written; of what is put together a device's part."""
     found: dict[str, int] = {}
-    pattern = r"stablehlo.all_reduce.*?\}\) : \((.*?)\) ->"
+    pattern = (
+        rf"stablehlo.{kind}\".*?> : \((.*?)\) ->"
+        if kind == "all_gather"
+        else (rf"stablehlo.{kind}\".*?\}}\) : \((.*?)\) ->")
+    )
     for operands in re.findall(pattern, program.as_text(), re.DOTALL):
         for shape, dtype in re.findall(r"tensor<((?:\d+x)*)(\w+)>", operands):
             size = int(np.prod([int(n) for n in shape.split("x") if n]))
@@ -79,6 +85,42 @@ def test_gradients_are_exchanged_in_the_chosen_precision_and_frozen_ones_not_at_
     trained = sum(leaf.size for path, leaf in leaves.items() if labels[path] != FROZEN)
     program = lowered("bfloat16", (frozen,), data=8)
     assert exchanged(program) == {"bf16": trained, "f32": 0}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_split_parameters_are_gathered_as_they_are_read_and_gradients_scattered_as_chosen(dtype):
+    leaves = flat(abstract_params(ENCODER, TASK.head))
+    split = {path: leaf.size for path, leaf in leaves.items() if leaf.ndim == 2}
+    rounded = sum(size for path, size in split.items() if path.endswith("kernel"))
+    tables = sum(split.values()) - rounded
+    program = lowered(dtype, fsdp=8, data=1)
+    parts = {"bf16": rounded // 8, "f32": tables // 8}
+    assert exchanged(program, "all_gather") == parts
+    name = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    assert exchanged(program, "reduce_scatter") == {name: rounded + tables}
+    # Norms and biases are whole on every device.
+    whole = sum(leaf.size for path, leaf in leaves.items() if path not in split)
+    assert exchanged(program)[name] == whole
+
+
+def test_parameters_that_are_sent_rounded_have_the_gradients_of_whole_ones():
+    params = init_params(ENCODER, TASK.head, 0)
+    batch = {name: np.stack([x] * PARTS) for name, x in pretraining_batch(0).items()}
+
+    def of(**axes: int) -> Any:
+        mesh = make_mesh(MeshConfig(**axes))
+        apply = gathering(make_apply(ENCODER, TASK.head, jnp.bfloat16), mesh)
+        labels = group_labels(params)
+        gradients = make_gradients(apply, TASK, labels, "float32", mesh, jnp.bfloat16)
+        placed = jax.device_put(params, shardings(params, mesh))
+        return jax.jit(gradients)(placed, batch, jax.random.key(0))
+
+    (losses, found), (right, expected) = of(data=1, fsdp=8), of(data=8)
+    for name in losses:
+        np.testing.assert_allclose(losses[name], right[name], rtol=1e-6)
+    for path, theirs in flat(expected).items():
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(flat(found)[path], theirs, atol=1e-5 * scale, err_msg=path)
 
 
 def test_a_device_draws_the_dropout_of_its_own_rows():
