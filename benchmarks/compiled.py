@@ -171,7 +171,7 @@ def read(case: Case, directory: Path) -> dict[str, Any]:
         "bytes_per_token": traffic / (case.rows * case.length),
         "matrix_flops": product_flops(program),
         "all_reduces": sum(each.count for each in reduces),
-        "exchanged_bytes": sum(each.num_bytes for each in exchanges),
+        "sent_bytes": sum(each.sent_bytes for each in exchanges),
     }
 
 
@@ -253,7 +253,7 @@ FIGURES = (
     ("peak_memory", "peak memory, GB", 1e-9, 2),
     ("cpu_seconds", "tracing and compilation, CPU-s", 1, 0),
     ("all_reduces", "all-reduces", 1, 0),
-    ("exchanged_bytes", "exchanged, MB", 1e-6, 0),
+    ("sent_bytes", "sent by a chip to others, MB", 1e-6, 0),
 )
 """(key, label, scale, digits)"""
 REMAT_FIGURES = {"matrix_flops", "schedule", "cycles", "bytes_per_token", "temporaries"}
