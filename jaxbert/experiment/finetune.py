@@ -17,7 +17,7 @@ from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, froze
 from jaxbert.experiment.finetuning_data import training_data
 from jaxbert.experiment.fit import Fitted, Trainee, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
-from jaxbert.experiment.parameters import read, reinitialized
+from jaxbert.experiment.parameters import MakeParams, beginning_with, read, reinitialized
 from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.run_directory import check_run, open_run
@@ -31,6 +31,7 @@ from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningE
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
@@ -44,6 +45,7 @@ TaskSection = (
     | SentenceEmbeddingConfig
 )
 """Every kind of task; `kind` tells them apart."""
+BIAS = "classifier/dense/bias"
 TASKS: dict[str, type[TaskSection]] = {
     "sequence_classification": SequenceClassificationConfig,
     "question_answering": QuestionAnsweringConfig,
@@ -169,11 +171,7 @@ def finetune(
         evaluation_batch_size=config.rows_per_evaluation(),
         seed=config.seed,
     )
-    make_params = read(loaded)
-    if config.reinitialize_layers:
-        make_params = reinitialized(
-            make_params, loaded.config, task.head, config.reinitialize_layers, config.seed
-        )
+    make_params = _first_params(config, task, train, loaded)
     if config.recipe is not None:
         advice = freezing_advice(len(train), loaded.config.num_hidden_layers, config)
         data = replace(data, notes=(*data.notes, *advice))
@@ -213,6 +211,22 @@ def finetune(
         tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
         write_report(run, fitted.results, data.notes, tables)
     return fitted
+
+
+def _first_params(
+    config: Finetune, task: LabelledTask, train: Sequence[Any], loaded: Opened
+) -> MakeParams:
+    """Those of the model, and what the configuration begins otherwise."""
+    make, section = read(loaded), config.task
+    if config.reinitialize_layers:
+        make = reinitialized(
+            make, loaded.config, task.head, config.reinitialize_layers, config.seed
+        )
+    if isinstance(section, SequenceClassificationConfig) and BIAS in loaded.fresh:
+        assert isinstance(task, SequenceClassification)
+        if (bias := section.first_bias(task, train)) is not None:
+            make = beginning_with(make, {BIAS: bias})
+    return make
 
 
 def _tuned(

@@ -1,6 +1,6 @@
 """The parameters that a run begins with, made where they will lie: no process holds all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxbert.hub.load import Opened
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.parallel.rules import place_on, put_whole, shardings
+from jaxbert.tree import map_with_path
 from jaxbert.typing import Params
 
 MakeParams = Callable[[Mesh], Params]
@@ -44,6 +45,16 @@ def reinitialized(
 
     def begin(mesh: Mesh) -> Params:
         params = reinitialize_layers(make(mesh), encoder, head, count, seed)
+        return jax.tree.map(put_whole, params, shardings(params, mesh))
+
+    return begin
+
+
+def beginning_with(make: MakeParams, values: Mapping[str, np.ndarray]) -> MakeParams:
+    """Those of `make`, but for `values` by their paths."""
+
+    def begin(mesh: Mesh) -> Params:
+        params = map_with_path(lambda path, leaf: values.get(path, leaf), make(mesh))
         return jax.tree.map(put_whole, params, shardings(params, mesh))
 
     return begin

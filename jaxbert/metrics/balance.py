@@ -22,6 +22,16 @@ def balanced_weights(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.where(occurs, weights, 1.0)
 
 
+def label_log_odds(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
+    """log(p / (1 - p)) of every column of 0 and 1; p counts half a row more on either side.
+
+    So that a label of no row, or of all, has finite odds (Jeffreys' prior).
+    """
+    counts = matrix.sum(axis=0, dtype=np.float64)
+    odds = np.log(counts + 0.5) - np.log(len(matrix) - counts + 0.5)
+    return odds.astype(np.float32)
+
+
 def described_balance(counts: NDArray[np.integer], names: Sequence[str]) -> str:
     """One line: largest and smallest class, rare and empty ones, effective number."""
     if counts.min() == counts.max():

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxbert.config import nearest
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.metrics.balance import balanced_weights
+from jaxbert.metrics.balance import balanced_weights, label_log_odds
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.tasks.glue import GLUE, GLUE_COLUMNS, GlueName, read_glue
 from jaxbert.tasks.labels import class_indices, label_names, label_set_names
@@ -39,6 +39,10 @@ class SequenceClassificationConfig:
     threshold: Annotated[float, Gt(0), Lt(1)] | Literal["tuned"] = 0.5
     """Probability from which on one of several labels is predicted; tuned: for each label the one
     with the best F1 on the validation data, kept in the model's config.json."""
+    prior_bias: bool = False
+    """A new classifier of several labels begins with the labels' log-odds in training as its bias
+    (Lin et al. 2017, section 3.3): a bias of 0, as transformers has it, gives every row half of
+    all labels, and unlearning that can cost most of an epoch."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of one class a row; evaluation's loss is without it."""
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Ge(0)]] | None = None
@@ -93,6 +97,12 @@ class SequenceClassificationConfig:
             )
         weights = _class_weights(self.class_weights, sentences, labels)
         return self._task(SingleLabel(labels, weights, self.label_smoothing, self.top_k))
+
+    def first_bias(self, task: SequenceClassification, records: Sequence[Row]) -> np.ndarray | None:
+        """float32 [classes] of a new classifier; None: zeros."""
+        if not self.prior_bias:
+            return None
+        return label_log_odds(task.target.values(Sentences(records, self.columns)))
 
     def task_of(self, head: Head) -> SequenceClassification:
         """As the model's config.json says it."""
@@ -172,6 +182,8 @@ def _check_alone(config: SequenceClassificationConfig) -> None:
 
 
 def _check_no_option_of_several_labels(config: SequenceClassificationConfig) -> None:
+    if config.prior_bias:
+        raise UserError("prior_bias is for several labels: set multi_label=true, or drop it")
     if config.threshold != 0.5:
         raise UserError(f"threshold={config.threshold} is for several labels: set multi_label=true")
     if not isinstance(config.columns.label, str):

@@ -1,8 +1,11 @@
 """Several labels a text, from a table to thresholds in config.json and predictions."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from experiment.small_runs import ADJECTIVES, VERBS, fine_tuning, sentences
 from sklearn.metrics import f1_score
@@ -10,10 +13,12 @@ from sklearn.metrics import f1_score
 from jaxbert.config import parse_config
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
+from jaxbert.experiment import finetune as module
 from jaxbert.experiment.finetune import Finetune, finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
-from jaxbert.hub.load import from_pretrained
+from jaxbert.hub.load import from_pretrained, load_params
+from jaxbert.parallel.mesh import MeshConfig, make_mesh
 
 
 def labels(text: str) -> list[str]:
@@ -84,6 +89,44 @@ def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]
     assert f1_score(*flags, average="macro") == pytest.approx(metrics["f1_macro"])
 
 
+def first_bias(
+    model: Path, tables: tuple[Path, Path], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """What the bias of the classifier is when training begins."""
+    found = []
+
+    def fit(run: Any, settings: Any, trainee: Any, *given: Any, **options: Any) -> None:
+        params = trainee.make_params(make_mesh(MeshConfig()))
+        found.append(np.asarray(params["classifier"]["dense"]["bias"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fit", fit)
+    words = ("multi_label=true", "columns.label_separator=+", "pooling=mean", "prior_bias=true")
+    config = fine_tuning(model, *tables, *(f"task.{word}" for word in words))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config, directory / "begun", quiet=True)
+    return found[0]
+
+
+def test_a_new_classifier_may_begin_with_how_often_a_label_occurs(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bias = first_bias(pretrained, tables, tmp_path, monkeypatch)
+    rows = [line.split("\t")[1].split("+") for line in tables[0].read_text().splitlines()[1:]]
+    for value, name in zip(bias.tolist(), ("age", "sense"), strict=True):
+        share = (sum(name in row for row in rows) + 0.5) / (len(rows) + 1)
+        assert value == pytest.approx(math.log(share / (1 - share)), abs=1e-6)
+        assert abs(value) > 0.01
+
+
+def test_a_classifier_that_has_learnt_keeps_its_bias(
+    run: Path, tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    learnt = load_params(run / "model").params["classifier"]["dense"]["bias"]
+    bias = first_bias(run / "model", tables, tmp_path, monkeypatch)
+    np.testing.assert_array_equal(bias, learnt)
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [
@@ -92,6 +135,7 @@ def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]
             "threshold=tuned needs validation data of one",
         ),
         ({"threshold": 0.3}, "is for several labels: set multi_label=true"),
+        ({"prior_bias": True}, "prior_bias is for several labels: set multi_label=true"),
         ({"multi_label": True, "label_smoothing": 0.1}, "label_smoothing is for one class a row"),
         ({"columns": {"label": ["a", "b"]}}, "several columns are for multi_label=true"),
         ({"multi_label": True, "regression": True}, "a row has a number or labels; drop one"),

@@ -21,7 +21,12 @@ from jaxbert.families import preset
 from jaxbert.families.head_fields import head_from_hf, head_to_hf, thresholds_from_hf
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.save import config_fields
-from jaxbert.metrics.balance import balanced_weights, described_balance, effective_classes
+from jaxbert.metrics.balance import (
+    balanced_weights,
+    described_balance,
+    effective_classes,
+    label_log_odds,
+)
 from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.losses import IGNORED
@@ -204,3 +209,9 @@ def test_other_labels_than_those_of_the_file_have_no_thresholds(tmp_path: Path, 
     assert read_description(tmp_path, head=head).head.thresholds == (0.2, 0.3, 0.4)
     other = read_description(tmp_path, head=head, labels=("x", "y")).head
     assert (other.labels, other.thresholds) == (("x", "y"), None)
+
+
+def test_log_odds_are_those_of_a_label_and_finite_for_one_of_no_row_or_of_all():
+    matrix = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]], np.float32)
+    expected = [np.log(1.5 / 3.5), np.log(0.5 / 4.5), np.log(4.5 / 0.5)]
+    np.testing.assert_allclose(label_log_odds(matrix), expected, rtol=1e-6)
