@@ -203,7 +203,7 @@ def _section(problem: Problem, train: Path) -> dict[str, Any]:
         section["columns"] = {"text": "text", "label": "label"}
         section["columns"] |= {"text_pair": "text_pair"} if has_pairs else {}
     if problem.kind == "labels":
-        section["multi_label"] = True
+        section |= {"multi_label": True, "prior_bias": True}
     if problem.kind == "tags":
         section["columns"] = {"words": "words", "label": "tags"}
         section["scheme"] = "bio" if problem.schemes else "none"

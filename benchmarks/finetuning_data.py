@@ -187,7 +187,7 @@ PROBLEMS = [
     Problem("polarity", _polarity, "classes", "accuracy", 64, 0.5, is_padded=True),
     Problem("reviews", _reviews, "classes", "accuracy", 512, 0.25, 8),
     Problem("banking77", _banking, "classes", "accuracy", 64, 2, 32, 4e-4, is_padded=True),
-    Problem("emotions", _emotions, "labels", "f1_micro", 64, 0.25, 32, 4e-4, is_padded=True),
+    Problem("emotions", _emotions, "labels", "f1_micro", 64, 0.25, 16, 2e-4, is_padded=True),
     Problem("categories", _products(6), "classes", "accuracy", 64, 0.25, is_padded=True),
     Problem("clusters", _products(4), "classes", "accuracy", 64, 1, 64, 1e-3, is_padded=True),
     Problem("wnut17", _entities, "tags", "f1", 128, 2, 32, 2e-4, schemes=True, is_padded=True),

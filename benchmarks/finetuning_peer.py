@@ -61,6 +61,12 @@ def _classes(problem: Problem, model: Path, tokenizer: Any, rows: Rows, test: Ro
         problem_type="multi_label_classification" if is_multi else "single_label_classification",
     )
 
+    if is_multi:
+        # As jaxbert's `task.prior_bias`; from zeros both stay where every text gets the same.
+        counts = np.array([sum(name in row["label"] for row in rows) for name in names])
+        odds = (counts + 0.5) / (len(rows) - counts + 0.5)
+        network.classifier.bias.data = torch.tensor(np.log(odds), dtype=torch.float32)
+
     def target(row: dict[str, Any]) -> Any:
         if not is_multi:
             return index[row["label"]]
