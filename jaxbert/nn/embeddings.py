@@ -67,13 +67,22 @@ class Embeddings(nnx.Module):
         elif config.position_embedding_type == "after_padding":
             x += self.position.embedding[...][positions_after_padding(input_ids, examples, config)]
         if config.type_vocab_size:
-            x += self.token_type.embedding[...][token_type_ids]
+            x += _of_type(self.token_type.embedding[...], token_type_ids)
         if config.embedding_norm:
             x = self.norm(x)
         if config.mask_embeddings:
             x = jnp.where(examples.is_real[..., None], x, 0.0)
         x = dropout(x.astype(self.dtype), self.dropout_rate, key)
         return self.projection(x) if config.projects_embeddings else x
+
+
+def _of_type(
+    table: Float[Array, "types hidden"], token_type_ids: Int[Array, "batch seq"]
+) -> Float[Array, "batch seq hidden"]:
+    """Rows of the table. Of one or two a choice, whose gradient is a sum and no scatter."""
+    if len(table) > 2:
+        return table[token_type_ids]
+    return jnp.where((token_type_ids > 0)[..., None], table[-1:, None], table[:1, None])
 
 
 def positions_after_padding(
