@@ -11,7 +11,13 @@ from jaxtyping import Bool, Float
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import kept, scale_of, split_key
 from jaxbert.nn.examples import Examples
-from jaxbert.nn.execution import PLAIN, Execution, Kernel, as_attended
+from jaxbert.nn.execution import (
+    PLAIN,
+    Execution,
+    Kernel,
+    as_attended,
+    for_several_products,
+)
 from jaxbert.nn.head_by_head import attend_by_head, pays
 from jaxbert.nn.kernels import cudnn_attention
 from jaxbert.nn.linear import Linear
@@ -83,7 +89,8 @@ class SelfAttention(nnx.Module):
         self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
         """The attended values and, before dropout, the float32 weights where they are wanted."""
-        query, keys, value = (self.heads(p(x)) for p in (self.query, self.key, self.value))
+        read = for_several_products(x)
+        query, keys, value = (self.heads(p(read)) for p in (self.query, self.key, self.value))
         if inputs.rotation is not None:
             query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
         if inputs.kernel != "xla":

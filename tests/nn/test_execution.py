@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbert.families import preset
+from jaxbert.nn import execution
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import abstract_params, init_params, make_apply
@@ -105,3 +106,25 @@ def test_of_a_layer_remain_its_parameters_and_what_is_said(ids, remat, numbers):
 def size(config):
     leaves = jax.tree.leaves(abstract_params(config, HEAD))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def test_on_tpus_alone_what_several_products_read_is_written_before_and_no_gradient_waits(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    ids = np.random.default_rng(0).integers(1, 50, (3, 11))
+    params = init_params(BERT, HEAD, 0)
+
+    def found():
+        step = jax.value_and_grad(loss(BERT, "none", ids))
+        barriers = str(jax.make_jaxpr(step)(params)).count("= optimization_barrier")
+        return barriers, jax.jit(step)(params)
+
+    # Those of attention head by head, which is how a CPU computes it.
+    others, expected = found()
+    monkeypatch.setattr(execution, "current_platform", lambda: "tpu")
+    barriers, (value, gradients) = found()
+    # One in the forward pass of every layer, and none in the backward pass.
+    assert barriers == others + BERT.num_hidden_layers
+    np.testing.assert_allclose(value, expected[0], rtol=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected[1]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
