@@ -17,6 +17,7 @@ from experiment.small_runs import (
     make_store,
     sentences,
     trajectory,
+    weights,
     write_labelled,
 )
 from launching import start
@@ -68,6 +69,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Ru
         "optimizer": {"learning_rate": 1e-3},
         "step": {"accumulation_steps": ACCUMULATION},
         "mesh": {"fsdp": 2},
+        # So many that the whole run keeps the one that the signal finds unfinished.
+        "checkpoint": {"keep_last": 4},
         "loop": {"log_every": 1, "evaluate_every": 4, "checkpoint_every": 3},
     }
     path = directory / "pretrain.yaml"
@@ -175,15 +178,17 @@ def placed(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=device)
 
 
+def saved_state(run: Path, step: int) -> Any:
+    checkpoint = run / "checkpoints" / str(step)
+    assert is_whole(checkpoint)
+    with orbax.StandardCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata(checkpoint / "state").item_metadata.tree
+        target = jax.tree.map(lambda x: placed(x.shape, x.dtype), shapes)
+        return checkpointer.restore(checkpoint / "state", target)
+
+
 def test_a_checkpoint_of_two_processes_is_that_of_one(runs: Runs):
-    states = []
-    for run in (runs.together, runs.alone):
-        checkpoint = run / "checkpoints" / str(NUM_STEPS)
-        assert is_whole(checkpoint)
-        with orbax.StandardCheckpointer() as checkpointer:
-            shapes = checkpointer.metadata(checkpoint / "state").item_metadata.tree
-            target = jax.tree.map(lambda x: placed(x.shape, x.dtype), shapes)
-            states.append(checkpointer.restore(checkpoint / "state", target))
+    states = [saved_state(run, NUM_STEPS) for run in (runs.together, runs.alone)]
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *states)
 
 
@@ -195,6 +200,31 @@ def test_a_signal_to_one_process_while_it_compiles_stops_both_at_the_same_step(r
     assert f"preempted: saved at step {steps[0]}" in runs.logs[0]
     assert "preempted: saved" not in runs.logs[1]
     assert max(row["step"] for row in runs.interrupted) == steps[0]
+
+
+def test_a_signal_to_one_process_while_a_checkpoint_is_written_stops_both_after_both_are_saved(
+    runs: Runs,
+):
+    """That of step 4, of which no array is written before the one of step 5 is to be saved."""
+    for process, seen in enumerate(runs.seen):
+        *_, held, last = seen["saving"]["began_to_save"]
+        assert held[:2] == [4, False]
+        # The first process was not asked itself.
+        assert last == [5, process == 1, ["3", "4.orbax-checkpoint-tmp"]]
+        assert seen["saving"]["preempted"] == ["preempted", 5]
+        assert seen["saving"]["left"] == ["3", "4", "5"]
+
+
+def test_a_run_stopped_while_a_checkpoint_was_written_continues_bit_identically(runs: Runs):
+    for seen in runs.seen:
+        assert seen["saving"]["restored"] == [5]
+        assert seen["saving"]["continued"] == ["finished", NUM_STEPS]
+    saved, together = runs.directory / "saved", runs.together
+    assert trajectory(saved) == trajectory(together)
+    assert weights(saved) == weights(together)
+    for step in (4, NUM_STEPS):
+        states = [saved_state(run, step) for run in (saved, together)]
+        jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def test_a_signal_to_one_process_in_the_middle_of_an_evaluation_stops_both(runs: Runs):

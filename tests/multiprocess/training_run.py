@@ -1,5 +1,6 @@
 """One process of several: a whole run, then a run of one process continued until SIGTERM comes
-while the step is compiled, then fine-tuning until it comes in the middle of an evaluation, then
+while the step is compiled, then the whole run again, which goes on after a SIGTERM that comes while
+a checkpoint is written, then fine-tuning until it comes in the middle of an evaluation, then
 evaluations and predictions.
 
 Words: configuration, directory. Writes what this process saw to process_<i>.json there.
@@ -10,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,12 +52,13 @@ def both(
     import jax
 
     from jaxbert.data.pretraining import PretrainingData
+    from jaxbert.experiment import fit
     from jaxbert.experiment.pretrain import pretrain
     from jaxbert.parallel.rows import RowPlacement
 
     seen: dict[str, Any] = {"asked": [], "evaluated": [], "placed": []}
     make, evaluate = PretrainingData.rows, PretrainingData.evaluation_rows
-    put = RowPlacement.put
+    put, training_phases = RowPlacement.put, fit.training_phases
 
     def rows(data: PretrainingData, positions: Any, step: int) -> Any:
         seen["asked"].append([step, positions.tolist()])
@@ -74,9 +77,10 @@ def both(
 
     PretrainingData.rows, PretrainingData.evaluation_rows = rows, evaluation_rows
     RowPlacement.put = put_rows
+    made_phases = fit.training_phases = made_once(training_phases)
     fitted = pretrain(config, directory / "together", quiet=True)
     PretrainingData.rows, PretrainingData.evaluation_rows = make, evaluate
-    RowPlacement.put = put
+    RowPlacement.put, fit.training_phases = put, training_phases
     seen["outcome"], seen["has_params"] = fitted.outcome, fitted.params is not None
 
     process = jax.process_index()
@@ -90,11 +94,86 @@ def both(
     fitted = pretrain(config, begun, interrupted=interrupted, **options)
     jax.monitoring.unregister_scalar_listener(signal_to_one)
     seen["stopped_at"] = fitted.step
+    fit.training_phases = made_phases
+    seen["saving"] = preempted_while_saving(directory, config, process)
+    fit.training_phases = training_phases
     seen["tuned"] = tuned(directory, process)
     seen["predicted"] = infer(directory, directory / "of_two")
     seen["status_of_standard_input"] = main(["predict", str(directory / "model"), "--data", "-"])
     (directory / f"process_{process}.json").write_text(json.dumps(seen))
     return fitted
+
+
+def made_once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives what it made at first: JAX keeps no compiled programs for process 1."""
+    made: list[Any] = []
+
+    def first(*given: Any, **options: Any) -> Any:
+        if not made:
+            made.append(make(*given, **options))
+        return made[0]
+
+    return first
+
+
+def preempted_while_saving(directory: Path, config: Any, process: int) -> dict[str, Any]:
+    """Trains in `saved` until a signal stops it, then from there to the end.
+
+    The signal comes to process 1 while nothing of the checkpoint of step 4 is written, in either
+    process, which stays so until the next one is to be saved.
+    """
+    import tensorstore
+
+    from jaxbert.checkpoint.checkpoints import Checkpoints
+    from jaxbert.experiment.pretrain import pretrain
+    from jaxbert.training.signals import Preemption
+
+    seen: dict[str, Any] = {"began_to_save": [], "restored": []}
+    writing, released, preemption = threading.Event(), threading.Event(), Preemption()
+    save, restore, open_array = Checkpoints.save, Checkpoints.restore, tensorstore.open
+    preemption.install()
+    released.set()
+
+    def names() -> list[str]:
+        return sorted(path.name for path in (directory / "saved" / "checkpoints").iterdir())
+
+    def open_when_released(*given: Any, **options: Any) -> Any:
+        # Orbax opens an array in a thread of its own, to write it.
+        assert threading.current_thread() is not threading.main_thread()
+        writing.set()
+        assert released.wait(60)
+        return open_array(*given, **options)
+
+    def save_and_signal(checkpoints: Checkpoints, step: int, *given: Any) -> None:
+        seen["began_to_save"].append([step, preemption.requested(), names()])
+        if step == 4:
+            checkpoints.wait()
+            writing.clear()
+            released.clear()
+        else:
+            released.set()
+        save(checkpoints, step, *given)
+        if step == 4:
+            assert writing.wait(60)
+            if process == 1:
+                # To this thread, so that it has come before the next step.
+                signal.raise_signal(signal.SIGTERM)
+
+    def noted_restore(checkpoints: Checkpoints, step: int, target: Any) -> Any:
+        seen["restored"].append(step)
+        return restore(checkpoints, step, target)
+
+    Checkpoints.save, tensorstore.open = save_and_signal, open_when_released
+    run = directory / "saved"
+    fitted = pretrain(config, run, interrupted=preemption.requested, quiet=True)
+    Checkpoints.save, tensorstore.open = save, open_array
+    seen["preempted"] = [fitted.outcome, fitted.step]
+    seen["left"] = names()
+    Checkpoints.restore = noted_restore
+    fitted = pretrain(config, run, quiet=True)
+    Checkpoints.restore = restore
+    seen["continued"] = [fitted.outcome, fitted.step]
+    return seen
 
 
 def tuned(directory: Path, process: int) -> list[Any]:
