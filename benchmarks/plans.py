@@ -53,13 +53,12 @@ class Case:
 
 
 ONE, AT_512 = "phases=[]", ("data.max_seq_length=512", "data.masking.max_predictions=76")
-WHOLE = ("step.shard_optimizer=false",)
 PACKED = ("data.max_seq_length=512", "data.masking.max_predictions=null", "data.packing=true")
 CASES = {
     "BERT-base, phase 1": Case("pretrain/bert_base.yaml", (ONE,)),
     "BERT-base, phase 2": Case("pretrain/bert_base.yaml", (ONE, *AT_512)),
-    "BERT-large, phase 1": Case("pretrain/bert_large.yaml", (ONE,), on_256=WHOLE),
-    "BERT-large, phase 2": Case("pretrain/bert_large.yaml", (ONE, *AT_512), on_256=WHOLE),
+    "BERT-large, phase 1": Case("pretrain/bert_large.yaml", (ONE,)),
+    "BERT-large, phase 2": Case("pretrain/bert_large.yaml", (ONE, *AT_512)),
     "BERT-base, SQuAD": Case("finetune/squad.yaml", on_256=("batch_size=256",)),
     "DeBERTa-v3-large": Case("finetune/deberta_v3_large.yaml", on_256=("mesh.tensor=4",)),
     "ModernBERT-large": Case("finetune/modernbert_large.yaml", on_256=("mesh.tensor=4",)),
