@@ -175,19 +175,20 @@ def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> N
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
         for size, axis in zip(shape, rules[0], strict=True)
     )
-    if (
-        axes == ("tensor", "fsdp")
-        and mesh.shape["tensor"] == 1
-        and not shape[0] % mesh.shape["fsdp"]
-    ):
-        # Whole rows: XLA:TPU adds up and splits these, where it reduces a table cut along its rows.
+    if axes == ("tensor", "fsdp") and _splits_into_whole_rows(shape[0], mesh):
         axes = ("fsdp", None)
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
             raise UserError(
-                f"mesh: {axis}={mesh.shape[axis]} does not divide dimension {size} of {path}"
+                f"mesh: {axis}={mesh.shape[axis]} does not divide dimension {size} of {path}: "
+                f"set mesh.{axis} to a number that does"
             )
     return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def _splits_into_whole_rows(number: int, mesh: Mesh | AbstractMesh) -> bool:
+    # XLA:TPU scatters the sum of whole rows, where it reduces a table that is cut along its rows.
+    return mesh.shape["tensor"] == 1 and number % mesh.shape["fsdp"] == 0
 
 
 def _splits_classes(number: int, mesh: Mesh | AbstractMesh) -> bool:

@@ -100,6 +100,22 @@ def test_specs_are_those_of_the_table(mesh: Mesh):
         assert sharding.spec == PartitionSpec(*spec)
 
 
+@pytest.mark.parametrize(
+    ("axes", "spec"),
+    [
+        ({"fsdp": 4}, ("fsdp", None)),
+        # 36 rows do not divide by 8, the 24 columns do.
+        ({"fsdp": 8}, ("tensor", "fsdp")),
+        ({"fsdp": 4, "tensor": 2}, ("tensor", "fsdp")),
+    ],
+)
+def test_without_tensor_fsdp_splits_into_whole_rows_where_they_divide(
+    axes: dict[str, int], spec: tuple[str | None, ...]
+):
+    places = shardings(abstract_params(CONFIG, Head()), make_mesh(MeshConfig(**axes)))
+    assert places["encoder"]["layers"]["0"]["mlp"]["down"]["kernel"].spec == PartitionSpec(*spec)
+
+
 @pytest.mark.parametrize("freeze", [(), ("encoder/embeddings", "encoder/layers/0")])
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
 def test_every_leaf_of_the_optimiser_has_the_place_of_its_parameter(
