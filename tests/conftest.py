@@ -18,6 +18,7 @@ os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from quick_programs import compile_quickly
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["jaxbert.nn", "jaxbert.families", "jaxbert.tasks"], "beartype.beartype")
@@ -55,7 +56,7 @@ collect_ignore = [] if HAS_TORCH else PARITY
 def pytest_runtest_setup(item: pytest.Item) -> None:
     folder = item.path.relative_to(ROOT).parts[0]
     is_quick = folder in QUICKLY_COMPILED and item.path.name != ACCURATE
-    jax.config.update("jax_disable_most_optimizations", is_quick)
+    compile_quickly(is_quick)
 
 
 def pytest_report_header() -> str:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import quick_programs
 import yaml
 from cli.commands import Command
 from experiment.small_runs import MODEL, write_corpus
@@ -52,8 +53,7 @@ def command(configuration: Path, compiled: Path) -> Command:
     """`jaxbert pretrain CONFIG optimizer.learning_rate=3e-3 --run ...` in a process of its own."""
     environment = os.environ | {
         # One device: these runs are compared with each other alone.
-        "XLA_FLAGS": "",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        **quick_programs.ENVIRONMENT,
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

@@ -1,19 +1,9 @@
 from pathlib import Path
 
-import jax
 import pytest
 from experiment.small_runs import make_store, pretraining, write_labelled
 
 from jaxbert.experiment.pretrain import pretrain
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory):
-    """The same program is compiled once for all runs of these tests."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="session")

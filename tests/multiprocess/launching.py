@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import quick_programs
+from quick_programs import XLA_FLAGS
 
 HEARTBEAT = 8
 
@@ -82,8 +84,8 @@ def start(
     for process in range(count):
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)]),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            **quick_programs.ENVIRONMENT,
+            "XLA_FLAGS": f"{XLA_FLAGS} --xla_force_host_platform_device_count={devices}",
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(directory / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

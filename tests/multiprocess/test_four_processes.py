@@ -19,7 +19,7 @@ if not sys.platform.startswith("linux"):
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> list[dict[str, Any]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """By each of the processes."""
     directory = tmp_path_factory.mktemp("four")
     checkpoints = Checkpoints(directory / "large", CheckpointConfig())

@@ -57,7 +57,7 @@ class Runs(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Runs:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     directory = tmp_path_factory.mktemp("two")
     values = {
         "store": str(make_store(directory)),

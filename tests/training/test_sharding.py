@@ -2,8 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -35,15 +33,6 @@ class Run(NamedTuple):
     """On its devices."""
 
 
-@contextmanager
-def compiled_quickly() -> Iterator[None]:
-    """Programs of milliseconds, whose optimisation would take most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@compiled_quickly()
 def run_on(mesh: Any, *, shard_optimizer: bool = False) -> Run:
     assert ENCODER.hidden_dropout_prob == ENCODER.attention_probs_dropout_prob == 0.1
     training = make_training(

@@ -1,0 +1,26 @@
+"""Programs that are tiny and run a few times, compiled in little time."""
+
+from typing import Any
+
+import jax
+from jax._src import compiler
+
+XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
+"""Half of the time of compiling for CPUs goes in XLA's MLIR emitters."""
+ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": XLA_FLAGS}
+"""Of a process with one device whose programs are all to be compiled so."""
+
+as_for_users = compiler.get_compile_options
+
+
+def _quickly(*arguments: Any, **options: Any) -> Any:
+    overrides = options.pop("env_options_overrides", None) or {}
+    overrides = {"xla_cpu_use_fusion_emitters": False} | overrides
+    return as_for_users(*arguments, env_options_overrides=overrides, **options)
+
+
+def compile_quickly(is_quick: bool) -> None:
+    """Whether the programs of this process are compiled so from now on."""
+    jax.config.update("jax_disable_most_optimizations", is_quick)
+    # XLA reads its flags once, and JAX has a setting for the optimizations alone.
+    compiler.get_compile_options = _quickly if is_quick else as_for_users
