@@ -42,21 +42,26 @@ PARITY = [
     "training/test_trajectory.py",
 ]
 QUICKLY_COMPILED = (
-    *("adapt", "checkpoint", "cli", "experiment", "multiprocess"),
+    *("adapt", "checkpoint", "cli", "experiment", "families", "hub", "multiprocess"),
     *("nn", "optim", "parallel", "tasks", "training"),
 )
 """Folders whose programs are tiny, run a few times, and take most of their time to be compiled."""
-ACCURATE = "test_numerics.py"
-"""Judges functions in the last bits, as they are compiled for users."""
+AS_FOR_USERS = (
+    "nn/test_numerics.py",
+    "hub/test_parity.py",
+    "hub/test_gradients.py",
+    "hub/test_real_model.py",
+)
+"""Judge functions in the last bits, and BERT's heads, gradients and a real model, as XLA compiles
+them for users. `benchmarks/parity.py` does so for all families."""
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else PARITY
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    folder = item.path.relative_to(ROOT).parts[0]
-    is_quick = folder in QUICKLY_COMPILED and item.path.name != ACCURATE
-    compile_quickly(is_quick)
+    path = item.path.relative_to(ROOT)
+    compile_quickly(path.parts[0] in QUICKLY_COMPILED and path.as_posix() not in AS_FOR_USERS)
 
 
 def pytest_report_header() -> str:

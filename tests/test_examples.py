@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import quick_programs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = [
@@ -25,8 +26,7 @@ WORDS = [
 
 def run_example(name, *arguments):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)
+    environment = os.environ | quick_programs.ENVIRONMENT
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

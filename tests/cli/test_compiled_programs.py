@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import quick_programs
 
 from jaxbert.cli.compiled_programs import keep_programs
 
@@ -29,7 +30,7 @@ def environment():
     chosen = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
     return kept | {
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        **quick_programs.ENVIRONMENT,
         # Every program is kept: with a threshold, a busy machine decides which ones count.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
