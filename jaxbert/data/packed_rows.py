@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 
 from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.mixed_packing import mixed_rows
 from jaxbert.data.order import visit
-from jaxbert.data.packing import Layout, Limits, PackedRows, plan_rows
+from jaxbert.data.packing import Layout, Limits, PackedRows
 from jaxbert.data.rows import check_fits
 from jaxbert.data.stream import Batch, Indices
 from jaxbert.errors import UserError
@@ -82,12 +83,12 @@ class PackedLabelledRows:
 
     @cached_property
     def _plan(self) -> PackedRows:
-        # Files are often sorted by label, and rows are made of what stands at like places.
+        # Files are often sorted, by label or by length.
         order = visit(self.seed, len(self.examples), np.arange(len(self.examples)))[1]
         lengths = self.examples.num_tokens[order]
-        # Rows crowded with the shortest would give some batches many more examples than others.
+        # The width of columns per example is that of the row with the most.
         on_average = -(-self.length * len(lengths) // int(lengths.sum()))
-        plan = plan_rows(lengths, Limits(self.length, 3 * on_average))
+        plan = mixed_rows(lengths, Limits(self.length, 3 * on_average))
         return replace(plan, examples=order[plan.examples])
 
 

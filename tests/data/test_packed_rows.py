@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jaxbert.data.encoded import EncodedExamples
+from jaxbert.data.mixed_packing import mixed_rows
 from jaxbert.data.packed_rows import PackedLabelledRows
+from jaxbert.data.packing import Limits
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 
 PAD_ID, LENGTH = 9, 32
@@ -122,8 +124,8 @@ def test_examples_as_long_as_a_row_have_it_to_themselves():
 
 
 def test_rows_are_filled():
-    for longest in (20, 10, 4):
-        assert packed(examples_of(3000, longest=longest)).padding < 0.03
+    for longest, padding in ((20, 0.05), (10, 0.02), (4, 0.02)):
+        assert packed(examples_of(3000, longest=longest)).padding < padding
 
 
 def test_real_valued_and_vector_labels_are_zero_where_there_is_no_example():
@@ -157,3 +159,40 @@ def test_a_row_of_a_sorted_file_holds_a_mixture():
     neighbours = (found[:, :-1] >= 0) & (found[:, 1:] >= 0)
     alike = (found[:, :-1] == found[:, 1:])[neighbours]
     assert alike.mean() == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / alike.size))
+
+
+def test_rows_hold_long_and_short_examples_alike():
+    """What a row of short examples alone would hold three times."""
+    examples = examples_of(4000, longest=20)
+    rows = packed(examples)
+    (batch,) = evaluation_batches(rows, rows.num_rows)
+    ids = batch["row_ids"]
+    sizes = (ids >= 0).sum(axis=1)
+    assert sizes.std() < 0.5 * sizes.mean()
+    lengths = np.where(ids >= 0, examples.num_tokens[ids], 0)
+    means = lengths.sum(axis=1) / sizes
+    # Of examples that are brought together by chance, the means vary this much.
+    assert means.std() < 1.3 * examples.num_tokens.std() / np.sqrt(sizes.mean())
+
+
+def test_examples_fill_the_row_where_they_leave_the_least_room():
+    lengths = np.array([6, 4, 3, 7, 1, 8, 1, 1])
+    plan = mixed_rows(lengths, Limits(10, 3))
+    assert [row.tolist() for row in np.split(plan.examples, plan.starts[1:-1])] == [
+        [0, 1],
+        [2, 3],
+        [4, 5, 6],
+        [7],
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixed_rows_have_every_example_once_within_their_limits(seed):
+    draws = np.random.default_rng(seed)
+    lengths = draws.integers(1, 1 + draws.integers(1, 40), draws.integers(1, 300))
+    limits = Limits(40, int(draws.integers(1, 9)))
+    plan = mixed_rows(lengths, limits)
+    rows = np.split(plan.examples, plan.starts[1:-1])
+    assert sorted(plan.examples) == list(range(len(lengths)))
+    assert max(lengths[row].sum() for row in rows) <= limits.tokens
+    assert 1 <= min(map(len, rows)) <= max(map(len, rows)) <= limits.examples
