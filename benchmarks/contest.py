@@ -119,8 +119,12 @@ def commit() -> str:
     """Of this tree; empty where there is no git."""
     if shutil.which("git") is None:
         return ""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    name = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True).stdout
+    # What goes on where it was stopped has changed its own results.
+    changed = ["diff", "--quiet", "HEAD", "--", ".", ":!benchmarks/results"]
+    is_dirty = subprocess.run([*git, *changed], capture_output=True).returncode != 0
+    return name.strip() + "-dirty" * is_dirty
 
 
 def described(made: Mapping[str, Any]) -> str:

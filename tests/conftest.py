@@ -54,8 +54,14 @@ AS_FOR_USERS = (
 )
 """Judge functions in the last bits, and BERT's heads, gradients and a real model, as XLA compiles
 them for users. `benchmarks/parity.py` does so for all families."""
+LONG = ("multiprocess", "cli", "demo", "test_examples.py", "plan", "experiment", "training")
+"""Folders of files that take a minute or two: first, so that no worker ends with one alone."""
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else PARITY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[0] not in LONG)
 
 
 @pytest.hookimpl(tryfirst=True)
