@@ -11,12 +11,13 @@ stopped. Needs jaxbert[plan] and git.
 import argparse
 import json
 import math
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import contest
 
 from jaxbert.config import load_config
 from jaxbert.errors import UserError
@@ -106,7 +107,7 @@ def compiled(case: Case, topology: str) -> dict[str, Any]:
     words = case.words(topology)
     print(f"{topology} {case.config} {' '.join(words)}", file=sys.stderr, flush=True)
     kind = Pretrain if case.config.startswith("pretrain/") else Finetune
-    config, commit = load_config(kind, ROOT / "configs" / case.config, words), current_commit()
+    config, commit = load_config(kind, ROOT / "configs" / case.config, words), contest.commit()
     try:
         found = plan(config, topology)
     except UserError as error:
@@ -121,19 +122,6 @@ def compiled(case: Case, topology: str) -> dict[str, Any]:
         "versions": found.versions,
         "phases": phases,
     }
-
-
-def current_commit() -> str:
-    """Of this working tree, with a `+` where the code differs from it."""
-
-    def git(*words: str) -> str:
-        found = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        return found.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "jaxbert", "configs")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def table(known: dict[str, Any]) -> list[str]:
