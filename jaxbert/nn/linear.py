@@ -1,7 +1,9 @@
 """The dense layer."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
@@ -17,6 +19,44 @@ def rows_of(x: Float[Array, "*shape features"]) -> Float[Array, "*rows features"
     kernel, which then takes up to 2.7 times as long.
     """
     return x.reshape(-1, x.shape[-1]) if current_platform() == "cpu" else x
+
+
+def product(
+    rows: Float[Array, "*rows features"], kernel: Float[Array, "features outputs"]
+) -> Float[Array, "*rows outputs"]:
+    """rows @ kernel, summed and given in float32; `rows` as `rows_of` makes them.
+
+    XLA's CPU backend sums over the rows of two operands, for the gradient by the kernel, at half of
+    its speed, but for the time of turning the narrower one first. That pays where it is the input.
+    """
+    turns = current_platform() == "cpu" and kernel.shape[0] < kernel.shape[1]
+    return _turning_product(rows, kernel) if turns else _sums(rows, kernel)
+
+
+def _sums(rows: Array, kernel: Array) -> Array:
+    return jnp.matmul(rows, kernel, preferred_element_type=jnp.float32)
+
+
+_turning_product = jax.custom_jvp(_sums)
+
+
+def _turning_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array | SymbolicZero, ...]
+) -> tuple[Array, Array]:
+    (rows, kernel), (of_rows, of_kernel) = primals, tangents
+    total = jnp.zeros(())
+    if not isinstance(of_rows, SymbolicZero):
+        total += _sums(of_rows, kernel)
+    if not isinstance(of_kernel, SymbolicZero):
+        turned = jax.lax.optimization_barrier(rows.T)
+        over_first = (((0,), (0,)), ((), ()))
+        total += jax.lax.dot_general(
+            turned, of_kernel, over_first, preferred_element_type=jnp.float32
+        )
+    return product(rows, kernel), total
+
+
+_turning_product.defjvp(_turning_jvp, symbolic_zeros=True)
 
 
 class Linear(nnx.Module):
@@ -51,7 +91,7 @@ class Linear(nnx.Module):
         """The layer's output in its compute dtype."""
         kernel = self.kernel[...].astype(self.dtype)
         rows = rows_of(x.astype(self.dtype))
-        total = jnp.matmul(rows, kernel, preferred_element_type=jnp.float32)
+        total = product(rows, kernel)
         if self.use_bias:
             total += self.bias[...].reshape((1,) * (total.ndim - 1) + (-1,))
         return as_product(total.astype(self.dtype).reshape(*x.shape[:-1], -1))

@@ -1,10 +1,12 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbert.nn.linear import Linear
+from jaxbert.nn.linear import Linear, product
 
 ROWS, LENGTH, INPUTS, OUTPUTS = 4, 64, 128, 256
 
@@ -14,23 +16,58 @@ def gradient_by_the_kernel(layer: Linear, slope: jax.Array):
     return jax.jit(jax.grad(lambda params, x: jnp.sum(slope * nnx.merge(graph, params)(x)))), params
 
 
+@pytest.mark.parametrize("outputs", [3, 7])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_the_kernels_gradient_sums_over_all_axes_of_rows(shape: tuple[int, ...]):
+def test_the_kernels_gradient_sums_over_all_axes_of_rows(shape: tuple[int, ...], outputs: int):
     draws = np.random.default_rng(0)
-    x, slope = draws.normal(size=(*shape, 5)), draws.normal(size=(*shape, 7))
-    layer = Linear(5, 7, stddev=0.02, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x, slope = draws.normal(size=(*shape, 5)), draws.normal(size=(*shape, outputs))
+    layer = Linear(5, outputs, stddev=0.02, dtype=jnp.float32, rngs=nnx.Rngs(0))
     gradient, params = gradient_by_the_kernel(layer, jnp.asarray(slope, jnp.float32))
     found = gradient(params, jnp.asarray(x, jnp.float32))
+    flat = slope.reshape(-1, outputs)
     np.testing.assert_allclose(
-        found["kernel"][...], x.reshape(-1, 5).T @ slope.reshape(-1, 7), rtol=1e-5, atol=1e-5
+        found["kernel"][...], x.reshape(-1, 5).T @ flat, rtol=1e-5, atol=1e-5
     )
-    np.testing.assert_allclose(found["bias"][...], slope.reshape(-1, 7).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(found["bias"][...], flat.sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_on_cpus_no_operand_of_the_kernels_gradient_is_transposed():
-    layer = Linear(INPUTS, OUTPUTS, stddev=0.02, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    gradient, params = gradient_by_the_kernel(layer, jnp.ones((ROWS, LENGTH, OUTPUTS)))
-    x = jnp.ones((ROWS, LENGTH, INPUTS))
-    program = gradient.lower(params, x).compile().as_text()
+@pytest.mark.parametrize("outputs", [3, 7])
+def test_derivatives_in_both_directions_and_of_second_order(outputs: int):
+    draws = np.random.default_rng(0)
+    shapes = (4, 5), (5, outputs), (4, 5), (5, outputs)
+    x, kernel, of_x, of_kernel = (
+        jnp.asarray(draws.normal(size=shape), jnp.float32) for shape in shapes
+    )
+    _, pushed = jax.jvp(product, (x, kernel), (of_x, of_kernel))
+    np.testing.assert_allclose(pushed, of_x @ kernel + x @ of_kernel, rtol=1e-5, atol=1e-5)
+
+    def squared(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.sum(product(x, kernel) ** 2)
+
+    _, second = jax.jvp(jax.grad(squared, 1), (x, kernel), (of_x, of_kernel))
+    expected = 2 * (of_x.T @ (x @ kernel) + x.T @ (of_x @ kernel + x @ of_kernel))
+    np.testing.assert_allclose(second, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("outputs", [3, 7])
+def test_what_is_frozen_costs_no_product(outputs: int):
+    x, kernel = jnp.ones((4, 5)), jnp.ones((5, outputs))
+    for argument in (0, 1):
+        gradient = jax.grad(lambda x, kernel: jnp.sum(product(x, kernel) ** 2), argument)
+        # One forward, one for the slope.
+        assert str(jax.make_jaxpr(gradient)(x, kernel)).count("dot_general") == 2
+
+
+def test_on_cpus_only_the_input_of_a_widening_product_is_transposed():
+    wide = transposed(INPUTS, OUTPUTS)
+    assert wide == [f"f32[{INPUTS},{ROWS * LENGTH}]"]
+    assert transposed(OUTPUTS, INPUTS) == []
+
+
+def transposed(inputs: int, outputs: int) -> list[str]:
+    """Types of what a layer's gradients write anew in another order."""
+    layer = Linear(inputs, outputs, stddev=0.02, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    gradient, params = gradient_by_the_kernel(layer, jnp.ones((ROWS, LENGTH, outputs)))
+    program = gradient.lower(params, jnp.ones((ROWS, LENGTH, inputs))).compile().as_text()
     assert " dot(" in program
-    assert " transpose(" not in program
+    return re.findall(r"= (\S+\])\S* transpose\(", program)
