@@ -84,12 +84,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def tokenizer_of(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
     """The tokenizer in a model's directory, where there is one."""
+    from jaxbert.hub.sentence_modules import as_sentence_encoder
     from jaxbert.text.classes import OF_FILE
     from jaxbert.text.files import TOKENIZER
     from jaxbert.text.tokenizer import load_tokenizer
 
     has_one = any((source.directory / name).is_file() for name in (TOKENIZER, *OF_FILE))
-    return load_tokenizer(source.directory, lowercase=lowercase) if has_one else None
+    if not has_one:
+        return None
+    tokenizer = load_tokenizer(source.directory, lowercase=lowercase)
+    return as_sentence_encoder(tokenizer, source.directory)
 
 
 def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":

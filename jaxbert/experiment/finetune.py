@@ -22,8 +22,10 @@ from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.hub.source import find_model
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
@@ -146,7 +148,7 @@ def finetune(
         check_run(run_path, config)
     section: TaskConfig = config.task
     train = tuple(section.read(config.train, labelled=True))
-    task = section.task(train)
+    task = _task(config, train)
     loaded = open_params(
         config.model,
         head=task.head,
@@ -211,6 +213,15 @@ def finetune(
         tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
         write_report(run, fitted.results, data.notes, tables)
     return fitted
+
+
+def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
+    section = config.task
+    if not isinstance(section, SentenceEmbeddingConfig):
+        return section.task(train)
+    own = read_description(find_model(config.model).directory, head="none").head
+    head = Head(pooling=section.pooling or own.pooling)
+    return section.task_of(replace(head, is_normalized=own.is_normalized))
 
 
 def _first_params(

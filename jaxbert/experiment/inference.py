@@ -16,9 +16,11 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.hub.sentence_modules import read_pooling
+from jaxbert.hub.sentence_modules import as_sentence_encoder
+from jaxbert.hub.source import find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
@@ -26,6 +28,7 @@ from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.parallel.rules import put_whole, row_shards, shardings
 from jaxbert.tasks.finetuning import TaskConfig
+from jaxbert.tasks.sentence_embedding import pooled
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.evaluation import Metrics, evaluate
@@ -66,12 +69,10 @@ def ready(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
-    loaded = load_params(model)
-    if loaded.head == Head():
-        # As sentence-transformers reads a bare encoder: a pooler was trained for something else.
-        pooling = read_pooling(loaded.directory) or "mean"
-        loaded = load_params(model, head=Head("none", pooling=pooling))
-    tokenizer = load_tokenizer(loaded.directory)
+    described = read_description(find_model(model).directory)
+    # A head that is given may be drawn anew, which is not for one that the file should hold.
+    loaded = load_params(model, head=pooled(described.head) if described.head == Head() else None)
+    tokenizer = as_sentence_encoder(load_tokenizer(loaded.directory), loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)
     shards = row_shards(mesh)
@@ -115,10 +116,13 @@ def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) ->
     """What to read of a text: as asked (where not None), else as in the model's run.
 
     `asked`: truncation, head_share, and windows' stride and combine. Of a model whose run is not
-    known all that it can take is read.
+    known all that it can take is read; for embeddings, as sentence-transformers does, what its
+    tokenizer allows.
     """
     limit = longest_input(model.loaded.config)
-    max_seq_length = max_seq_length or model.run_config.get("max_seq_length") or limit
+    stated = model.tokenizer.model_max_length if model.loaded.head.kind == "none" else None
+    usual = min(limit, stated or limit)
+    max_seq_length = max_seq_length or model.run_config.get("max_seq_length") or usual
     if max_seq_length > limit:
         raise UserError(f"max_seq_length={max_seq_length} exceeds the model's {limit} tokens")
     names = ("truncation", "head_share", "windows")

@@ -10,6 +10,7 @@ from jaxbert.families.fields import number
 from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType
 
 POOLING, MIXTURE, THRESHOLDS = "jaxbert_pooling", "jaxbert_mixture", "jaxbert_thresholds"
+NORMALIZED = "jaxbert_normalized"
 """Fields of ours: what transformers has no word for."""
 
 
@@ -21,7 +22,10 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
     if mixture is not None:
         mixture = parse_config(LayerMixture, mixture, origin=MIXTURE)
     if kind not in LABELLED:
-        return Head(kind, pooling=pooling, mixture=mixture)
+        is_normalized = hf.get(NORMALIZED) or False
+        if not isinstance(is_normalized, bool):
+            raise UserError(f"{NORMALIZED}={is_normalized!r}: expected true or false")
+        return Head(kind, pooling=pooling, mixture=mixture, is_normalized=is_normalized)
     problem_type = hf.get("problem_type")
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
@@ -46,6 +50,8 @@ def head_to_hf(head: Head) -> dict[str, Any]:
         fields["problem_type"] = head.problem_type
     if head.pooling is not None:
         fields[POOLING] = head.pooling
+    if head.is_normalized:
+        fields[NORMALIZED] = True
     if head.mixture is not None:
         fields[MIXTURE] = asdict(head.mixture)
     if head.thresholds is not None:

@@ -10,7 +10,8 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
-from jaxbert.families.head_fields import MIXTURE, POOLING, THRESHOLDS, head_from_hf
+from jaxbert.families.head_fields import MIXTURE, NORMALIZED, POOLING, THRESHOLDS, head_from_hf
+from jaxbert.hub.sentence_modules import read_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 
@@ -39,6 +40,7 @@ def read_description(
 ) -> Description:
     """Reads config.json, or Google's bert_config.json; `head` and `labels` replace what it says.
 
+    A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it.
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
     file = next((directory / name for name in CONFIG_FILES if (directory / name).is_file()), None)
@@ -56,6 +58,9 @@ def read_description(
         config = family.config_from_hf(fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+    if not isinstance(head, Head) and wanted == Head():
+        # sentence-transformers says beside config.json what it makes of a bare encoder.
+        wanted = read_modules(directory) or wanted
     return Description(family, config, wanted, saved)
 
 
@@ -107,7 +112,7 @@ def _as_head(
         fields = {**fields, "id2label": dict(enumerate(labels)), THRESHOLDS: None}
     if head != saved_kind:
         # What the saved head reads is its own choice, which another kind may not even have.
-        own = (POOLING, MIXTURE, THRESHOLDS)
+        own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED)
         fields = {name: value for name, value in fields.items() if name not in own}
     return head_from_hf(fields, head)
 

@@ -153,7 +153,7 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
 
 def check_config(config: EncoderConfig, head: Head) -> None:
     """Raises UserError for an option that the family's config.json cannot say."""
-    plain = dataclasses.replace(head, classifier_dropout=None, pooling=None)
+    plain = dataclasses.replace(head, classifier_dropout=None, pooling=None, is_normalized=False)
     read = family_of(config.model_type).config_from_hf(config_fields(config, plain))
     for field in dataclasses.fields(config):
         value, found = getattr(config, field.name), getattr(read, field.name)

@@ -6,45 +6,108 @@ from typing import Any
 
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, Pooling
+from jaxbert.text.tokenizer import Tokenizer
 
-MODULES, POOLING = "modules.json", "1_Pooling/config.json"
-FILES = (MODULES, POOLING)
+MODULES, POOLING, NORMALIZE = "modules.json", "1_Pooling", "2_Normalize"
+LENGTH = "sentence_*_config.json"
+FILES = (MODULES, f"{POOLING}/config.json", f"{NORMALIZE}/config.json", LENGTH)
+WRITTEN = (MODULES, POOLING)
+"""What of a directory is ours where we have written it."""
 _MODES: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
 }
-_TYPE = "sentence_transformers.models."
+_PACKAGE = "sentence_transformers."
+_KINDS = ("Transformer", "Pooling", "Normalize")
+_INPUT = "sentence_embedding"
 
 
 def is_sentence_encoder(head: Head) -> bool:
-    """Whether sentence-transformers has a module for what the head does."""
+    """Whether sentence-transformers has modules for what the head does."""
     is_plain = head.kind == "none" and head.mixture is None
     return is_plain and head.pooling in _MODES.values()
 
 
 def write_modules(head: Head, hidden_size: int, directory: Path) -> None:
     """Writes what sentence-transformers opens a directory by."""
+    kinds = _KINDS if head.is_normalized else _KINDS[:2]
     modules = [
-        {"idx": number, "name": str(number), "path": path, "type": _TYPE + kind}
-        for number, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
+        {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}models.{kind}"}
+        for number, (path, kind) in enumerate(zip(("", POOLING, NORMALIZE), kinds, strict=False))
     ]
     modes = {mode: pooling == head.pooling for mode, pooling in _MODES.items()}
     pooling = {"word_embedding_dimension": hidden_size, **modes}
-    (directory / POOLING).parent.mkdir()
-    for name, values in ((MODULES, modules), (POOLING, pooling)):
+    (directory / POOLING).mkdir()
+    for name, values in ((MODULES, modules), (f"{POOLING}/config.json", pooling)):
         (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def read_pooling(directory: Path) -> Pooling | None:
-    """The pooling of a sentence-transformers directory; None: it is none.
+def read_modules(directory: Path) -> Head | None:
+    """What a sentence-transformers directory makes of its encoder's tokens; None: it is none.
 
-    Raises UserError for one that is not implemented.
+    Raises UserError for modules and poolings that are not implemented.
     """
-    if not (directory / MODULES).is_file():
+    file = directory / MODULES
+    if not file.is_file():
         return None
-    file = directory / POOLING
-    fields = _read(file)
+    modules = _read(file, list)
+    kinds = [_kind(module, file) for module in modules]
+    if kinds not in (list(_KINDS), list(_KINDS[:2])) or modules[0]["path"]:
+        raise UserError(
+            f"{file}: modules {', '.join(kinds) or 'none'}: expected Transformer (path ''), "
+            f"Pooling and perhaps Normalize; for the encoder alone take a copy without {MODULES}"
+        )
+    paths = [directory / module["path"] / "config.json" for module in modules]
+    is_normalized = len(modules) == len(_KINDS)
+    if is_normalized and paths[2].is_file():
+        given = _read(paths[2], dict).get("module_input_name", _INPUT)
+        if given != _INPUT:
+            raise UserError(f"{paths[2]}: module_input_name={given!r}: expected {_INPUT}")
+    return Head(pooling=_pooling(paths[1]), is_normalized=is_normalized)
+
+
+def as_sentence_encoder(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
+    """The tokenizer with the limit of length that sentence-transformers keeps in a file of its own.
+
+    Raises UserError where that file asks for lowercase text and the tokenizer keeps case.
+    """
+    file = next(iter(sorted(directory.glob(LENGTH))), None)
+    if file is None or not (directory / MODULES).is_file():
+        return tokenizer
+    fields = _read(file, dict)
+    if fields.get("do_lower_case") and not tokenizer.config.get("do_lower_case"):
+        raise UserError(
+            f"{file}: do_lower_case=true, and the tokenizer keeps case: set do_lower_case in "
+            "tokenizer_config.json, or false here"
+        )
+    length = fields.get("max_seq_length")
+    if length is None:
+        return tokenizer
+    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+        raise UserError(f"{file}: max_seq_length={length!r}: expected a whole number of at least 1")
+    return Tokenizer(tokenizer.backend, tokenizer.config | {"model_max_length": length})
+
+
+def _kind(module: Any, file: Path) -> str:
+    """The class of a module without its package, which changes; of others the whole name."""
+    name, path = (
+        (module.get("type"), module.get("path")) if isinstance(module, dict) else (None,) * 2
+    )
+    if not isinstance(name, str) or not isinstance(path, str):
+        raise UserError(f"{file}: {module!r}: expected an object with type and path")
+    return name.rpartition(".")[2] if name.startswith(_PACKAGE) else name
+
+
+def _pooling(file: Path) -> Pooling:
+    """Named since sentence-transformers 6, before that one claim a pooling."""
+    fields = _read(file, dict)
+    if "pooling_mode" in fields:
+        mode, names = fields["pooling_mode"], tuple(_MODES.values())
+        found = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
+        if found not in names:
+            raise UserError(f"{file}: pooling_mode={mode!r}: expected one of {', '.join(names)}")
+        return found
     chosen = [name for name, value in fields.items() if name in _MODES and value is True]
     others = [name for name, value in fields.items() if "mode_" in name and value is True]
     if len(chosen) != 1 or others != chosen:
@@ -52,13 +115,14 @@ def read_pooling(directory: Path) -> Pooling | None:
     return _MODES[chosen[0]]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, kind: type) -> Any:
     try:
-        fields = json.loads(file.read_text("utf-8"))
+        values = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file} is missing, and {MODULES} is there: expected a pooling") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(fields).__name__}")
-    return fields
+    if not isinstance(values, kind):
+        expected = "array" if kind is list else "object"
+        raise UserError(f"{file}: expected a JSON {expected}, found {type(values).__name__}")
+    return values

@@ -78,7 +78,10 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
     architecture = described.family.architecture(kind)
     if architecture is None:
         raise UserError(f"{directory}: transformers has no class for its {kind} head")
-    torch_model, missing, unexpected = _open_with_transformers(architecture, directory)
+    has_pooler = model.head.pooling is None
+    torch_model, missing, unexpected = _open_with_transformers(
+        architecture, directory, has_pooler=has_pooler
+    )
     inputs = random_inputs(model.config, kind, seed)
     ours, theirs = _run_ours(model, inputs), _run_theirs(torch_model, inputs)
     mask = inputs["attention_mask"].reshape(-1, inputs["attention_mask"].shape[-1]) == 1
@@ -157,7 +160,7 @@ def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
 
 
 def _open_with_transformers(
-    architecture: str, directory: str | Path
+    architecture: str, directory: str | Path, *, has_pooler: bool
 ) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     try:
         import torch
@@ -166,9 +169,17 @@ def _open_with_transformers(
         raise UserError(
             f"verifying needs PyTorch and transformers ({error}): pip install 'jaxbert[parity]'"
         ) from None
+    model_class = getattr(transformers, architecture)
+    takes = signature(model_class.__init__).parameters
+    # An encoder that pools is saved without BERT's pooler.
+    options = {"add_pooling_layer": has_pooler} if "add_pooling_layer" in takes else {}
     with _quiet(transformers):
-        model, report = getattr(transformers, architecture).from_pretrained(
-            str(directory), dtype=torch.float32, output_loading_info=True, local_files_only=True
+        model, report = model_class.from_pretrained(
+            str(directory),
+            dtype=torch.float32,
+            output_loading_info=True,
+            local_files_only=True,
+            **options,
         )
     missing = tuple(sorted(report["missing_keys"]))
     return model.eval(), missing, tuple(sorted(report["unexpected_keys"]))

@@ -63,6 +63,8 @@ class Head:
     """Which layers the head reads; None: the last one."""
     thresholds: tuple[float, ...] | None = None
     """Probabilities from which on each of several labels is predicted; None: 0.5."""
+    is_normalized: bool = False
+    """The vector of a row has length 1; for encoders that pool."""
 
     def __post_init__(self) -> None:
         if self.kind in LABELLED and not self.labels:
@@ -76,6 +78,8 @@ class Head:
             raise UserError(f"classifier_dropout={rate}: must lie in [0, 1)")
         if self.pooling is not None and self.kind not in MIXING & POOLED:
             raise UserError(f"pooling={self.pooling!r}: a {self.kind} head does not choose one")
+        if self.is_normalized and (self.kind != "none" or self.pooling is None):
+            raise UserError("is_normalized=True: only an encoder with a pooling has such a vector")
         if self.mixture is not None and self.kind not in MIXING:
             raise UserError(f"mixture: a {self.kind} head reads the last layer")
 

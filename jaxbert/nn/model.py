@@ -15,6 +15,7 @@ from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
+from jaxbert.nn.numerics import unit
 from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
 from jaxbert.typing import Array, ArrayOrNumpy
@@ -226,6 +227,8 @@ class Model(nnx.Module):
             vector = self.attention_pooling(x, examples)
         else:
             vector = pool(x, examples, types, how, self.config.type_vocab_size)
+        if self.head.is_normalized:
+            return unit(vector).astype(vector.dtype)
         return self.pooler(vector, key) if self.has_projection else vector
 
 

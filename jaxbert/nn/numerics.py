@@ -18,6 +18,16 @@ _NORMAL_CDF = (0.79652131, 0.037728466, -0.00046334558, 3.2746634e-06)
 # Finite, so that a row that is all padding gives a uniform softmax instead of NaN.
 MASKED_SCORE = -1e30
 
+_SHORTEST = 1e-12
+"""As `torch.nn.functional.normalize`: what is shorter is divided by this."""
+
+
+def unit(x: Float[Array, "*shape features"]) -> Float[Array, "*shape features"]:
+    """Of length 1, float32; zero stays zero, with a gradient that is a number."""
+    x = x.astype(jnp.float32)
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST**2))
+
 
 @jax.custom_jvp
 def gelu(x: Array) -> Array:

@@ -4,20 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxbert.nn.numerics import MASKED_SCORE
+from jaxbert.nn.numerics import MASKED_SCORE, unit
 from jaxbert.nn.placement import all_rows, first_row
 from jaxbert.tasks.losses import cross_entropies
 from jaxbert.typing import Array
-
-_SHORTEST = 1e-12
-"""As `torch.nn.functional.normalize`: what is shorter is divided by this."""
-
-
-def unit(x: Float[Array, "*shape features"]) -> Float[Array, "*shape features"]:
-    """Of length 1; zero stays zero, with a gradient that is a number."""
-    x = x.astype(jnp.float32)
-    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squared, _SHORTEST**2))
 
 
 def cosines(

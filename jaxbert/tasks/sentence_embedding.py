@@ -1,7 +1,7 @@
 """Vectors of sentences whose cosine says how alike they are (Reimers and Gurevych 2019)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
@@ -60,8 +60,8 @@ class SentenceEmbeddingConfig:
 
     kind: Literal["sentence_embedding"] = "sentence_embedding"
     columns: EmbeddingColumns = field(default_factory=EmbeddingColumns)
-    pooling: Pooling = "mean"
-    """How one vector comes from the tokens."""
+    pooling: Pooling | None = None
+    """How one vector comes from the tokens; null: as the model has it, else their mean."""
     scale: Annotated[float, Gt(0)] = 20.0
     """Of cosines before the softmax over the batch: 1 / temperature."""
     symmetric: bool = False
@@ -95,7 +95,7 @@ class SentenceEmbeddingConfig:
 
     def task_of(self, head: Head) -> "SentenceEmbedding":
         """The model pools as it does."""
-        return SentenceEmbedding(self, head.pooling)
+        return SentenceEmbedding(self, pooled(head))
 
     def assumed(self) -> tuple["SentenceEmbedding", tuple[str, ...]]:
         """Nothing is left open."""
@@ -113,13 +113,13 @@ class SentenceEmbedding(LabelledTask):
     """
 
     config: SentenceEmbeddingConfig = field(default_factory=SentenceEmbeddingConfig)
-    pooling: Pooling | None = None
-    """None: the configuration's."""
+    own: Head | None = None
+    """The model's; None: the configuration's."""
 
     @property
     def head(self) -> Head:
         """A pooling alone."""
-        return Head("none", pooling=self.pooling or self.config.pooling)
+        return pooled(Head(pooling=self.config.pooling)) if self.own is None else self.own
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -268,9 +268,17 @@ class EncodedTexts:
         return queries.tolist(), ranks_of_relevant(vectors[queries, 0], documents, relevant)
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
-        """`embedding`, as it is pooled: not of length 1."""
+        """`embedding`, as it is pooled: of length 1 only where the head says so."""
         for vector in rows["embeddings"]:
             yield {"embedding": [float(value) for value in vector]}
+
+
+def pooled(head: Head) -> Head:
+    """The head of an encoder that is read for embeddings.
+
+    As sentence-transformers reads a bare encoder: a pooler was trained for something else.
+    """
+    return replace(head, pooling="mean") if head == Head() else head
 
 
 def _vectors(output: ModelOutput) -> Array:

@@ -107,6 +107,26 @@ def test_a_head_of_ours_is_saved_in_our_layout(capsys, tmp_path):
     assert (loaded.head, loaded.config.num_hidden_layers) == (load_params(tmp_path / "in").head, 1)
 
 
+def test_a_sentence_encoder_stays_one(capsys, tmp_path):
+    head = Head()
+    save_params(init_params(CONFIG, head, 0), CONFIG, head, TOKENIZER, tmp_path / "in")
+    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"))
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds
+    ]
+    (tmp_path / "in" / "1_Pooling").mkdir()
+    for name, values in (
+        ("modules.json", modules),
+        ("1_Pooling/config.json", {"pooling_mode": "cls"}),
+        ("sentence_bert_config.json", {"max_seq_length": 9}),
+    ):
+        (tmp_path / "in" / name).write_text(json.dumps(values))
+    adapted(capsys, tmp_path / "in", tmp_path / "out", "--drop-top", "1")
+    assert load_params(tmp_path / "out").head == Head(pooling="cls")
+    assert (tmp_path / "out" / "modules.json").is_file()
+    assert jaxbert.load_tokenizer(tmp_path / "out").model_max_length == 9
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,5 +1,6 @@
 """Prediction, against the plain model on one text at a time."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,7 @@ import pytest
 
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
-from jaxbert.experiment.inference import (
-    ready,
-    section_of,
-)
+from jaxbert.experiment.inference import reading_of, ready, section_of
 from jaxbert.experiment.masked_lm import mask_filler
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained
@@ -92,3 +90,46 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model_with):
 def test_regression_has_no_names_of_classes():
     with pytest.raises(UserError, match="regression has none"):
         SequenceClassificationConfig(labels=("a", "b"), regression=True)
+
+
+def sentence_transformer(directory: Path, pooling: str, max_seq_length: int) -> None:
+    """Makes of a bare encoder what sentence-transformers 6 would save."""
+    kinds = {"": "base.modules.transformer.Transformer", "1_Pooling": "modules.pooling.Pooling"}
+    modules = [{"path": p, "type": f"sentence_transformers.{kind}"} for p, kind in kinds.items()]
+    (directory / "1_Pooling").mkdir()
+    for name, values in (
+        ("modules.json", modules),
+        ("1_Pooling/config.json", {"embedding_dimension": 8, "pooling_mode": pooling}),
+        ("sentence_bert_config.json", {"max_seq_length": max_seq_length}),
+    ):
+        (directory / name).write_text(json.dumps(values))
+
+
+def test_texts_of_a_sentence_transformer_are_cut_where_it_cuts_them(model_with, tmp_path):
+    directory, text = model_with(Head()), " ".join(TEXTS * 2)
+    assert reading_of(ready(directory)).max_seq_length == 32
+    sentence_transformer(directory, "max", 9)
+    [found] = Predictor(directory)([text])
+    model, tokenizer = from_pretrained(directory), load_tokenizer(directory)
+    ids = tokenizer.encode([text], max_length=9)["input_ids"]
+    assert ids.shape == (1, 9)
+    np.testing.assert_allclose(found["embedding"], model(ids).pooled[0], rtol=1e-4)
+    # What was asked for goes before it.
+    assert reading_of(ready(directory), 20).max_seq_length == 20
+
+
+def test_an_encoder_saved_without_a_pooler_gives_embeddings(model_with):
+    directory = model_with(Head(pooling="mean"))
+    (directory / "modules.json").unlink()
+    fields = json.loads((directory / "config.json").read_text())
+    del fields["jaxbert_pooling"]
+    (directory / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=r"missing bert\.pooler|missing pooler"):
+        from_pretrained(directory)
+    [found] = Predictor(directory)(TEXTS[:1])
+    model, tokenizer = (
+        from_pretrained(directory, head=Head(pooling="mean")),
+        load_tokenizer(directory),
+    )
+    expected = model(tokenizer.encode(TEXTS[:1])["input_ids"]).pooled[0]
+    np.testing.assert_allclose(found["embedding"], expected, rtol=1e-4)

@@ -17,7 +17,10 @@ from jaxbert.experiment.finetune import Finetune, finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
 from jaxbert.metrics.retrieval import unit
+from jaxbert.nn.head import Head
+from jaxbert.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,6 +121,17 @@ def test_embeddings_learn_and_are_evaluated_and_predicted_alike(pretrained: Path
     _, firsts = np.unique(anchors, return_index=True)
     assert np.mean((nearest == positives)[firsts]) == pytest.approx(metrics["recall_at_1"])
     assert load_params(run).head.pooling == "mean"
+
+
+def test_a_sentence_transformer_is_trained_with_its_own_pooling(pretrained: Path, tmp_path: Path):
+    model, run = tmp_path / "model", tmp_path / "run"
+    loaded = load_params(pretrained, head=Head(pooling="cls", is_normalized=True))
+    tokenizer = load_tokenizer(loaded.directory)
+    save_params(loaded.params, loaded.config, loaded.head, tokenizer, model)
+    data = pairs(tmp_path / "train.tsv", 20, 1)
+    config = fine_tuning(model, data, data, "task={kind: sentence_embedding}", "num_steps=1")
+    finetune(config, run, quiet=True)
+    assert load_params(run).head == loaded.head
 
 
 def test_negatives_of_a_microbatch_are_refused(tmp_path: Path):

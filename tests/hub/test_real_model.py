@@ -1,6 +1,7 @@
 """A real pretrained encoder: all-MiniLM-L6, 6 layers and 30,522 pieces, against PyTorch's."""
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 
 import jaxbert
 from jaxbert.nn.functional import make_apply
+from jaxbert.nn.head import Head
 from jaxbert.optim.groups import group_labels
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
@@ -102,7 +104,8 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return jaxbert.from_pretrained(DIRECTORY)
+    # With BERT's pooler, which no module of sentence-transformers reads.
+    return jaxbert.from_pretrained(DIRECTORY, head=Head())
 
 
 def sentence_embeddings(states: Any, mask: np.ndarray) -> np.ndarray:
@@ -166,6 +169,23 @@ def test_the_export_is_the_same_model_to_transformers(
         theirs, expected = exported.eval()(**inputs), reference(**inputs)
     assert torch.equal(theirs.last_hidden_state, expected.last_hidden_state)
     assert torch.equal(theirs.pooler_output, expected.pooler_output)
+
+
+def test_its_modules_are_kept_and_its_vectors_have_length_1(tokenizer: Any, tmp_path: Path):
+    model = jaxbert.from_pretrained(DIRECTORY)
+    assert model.head == Head(pooling="mean", is_normalized=True)
+    jaxbert.save_pretrained(model, tokenizer, tmp_path / "model")
+    again = jaxbert.from_pretrained(tmp_path / "model")
+    batch = tokenizer.encode(SENTENCES[:8])
+    apply, params = jaxbert.functional(again)
+    output = jax.jit(lambda params, batch: apply(params, **batch))(params, batch)
+    expected = sentence_embeddings(output.last_hidden_state, batch["attention_mask"])
+    np.testing.assert_allclose(output.pooled, expected, rtol=0, atol=1e-6)
+    kinds = [
+        [module["type"] for module in json.loads((directory / "modules.json").read_text())]
+        for directory in (DIRECTORY, tmp_path / "model")
+    ]
+    assert kinds[0] == kinds[1]
 
 
 def our_losses(model: Any, task: SequenceClassification, batches: Batches) -> np.ndarray:

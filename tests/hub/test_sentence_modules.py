@@ -13,12 +13,14 @@ import torch
 import transformers
 from torch_models import Saved, as_torch, make_batch
 
+from jaxbert.cli import main
 from jaxbert.errors import UserError
-from jaxbert.hub.load import load_params
+from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
-from jaxbert.hub.sentence_modules import read_pooling
+from jaxbert.hub.sentence_modules import as_sentence_encoder, read_modules
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
+from jaxbert.text.training import train_wordpiece
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
@@ -31,7 +33,7 @@ def test_an_encoder_that_pools_comes_back_and_transformers_reads_the_same_states
     save_params(first.params, first.config, head, None, tmp_path / "out")
     again = load_params(tmp_path / "out")
     assert (again.head, again.fresh, again.unused) == (head, (), ())
-    assert read_pooling(tmp_path / "out") == pooling
+    assert read_modules(tmp_path / "out") == head
     modules = json.loads((tmp_path / "out" / "modules.json").read_text())
     assert [module["path"] for module in modules] == ["", "1_Pooling"]
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling"]
@@ -52,14 +54,124 @@ def test_an_encoder_that_pools_comes_back_and_transformers_reads_the_same_states
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+OLD, NEW = "sentence_transformers.models.", "sentence_transformers.sentence_transformer.modules."
+
+
+def write_modules(directory: Path, kinds: list[str], pooling: dict[str, Any]) -> Path:
+    """sentence-transformers' files; `kinds` are the types of the modules."""
+    modules = []
+    for number, kind in enumerate(kinds):
+        path = f"{number}_{kind.rpartition('.')[2]}" if number else ""
+        modules.append({"idx": number, "name": str(number), "path": path, "type": kind})
+    (directory / "modules.json").write_text(json.dumps(modules))
+    (directory / "1_Pooling").mkdir(exist_ok=True)
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("kinds", "pooling"),
+    [
+        (
+            [OLD + "Transformer", OLD + "Pooling", OLD + "Normalize"],
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+        ),
+        (
+            [
+                "sentence_transformers.base.modules.transformer.Transformer",
+                NEW + "pooling.Pooling",
+                "sentence_transformers.base.modules.normalize.Normalize",
+            ],
+            {"embedding_dimension": 24, "pooling_mode": "cls", "include_prompt": True},
+        ),
+    ],
+    ids=["old", "new"],
+)
+def test_a_conversion_keeps_the_modules_of_sentence_transformers(
+    copy_of: Callable[[str], Path], tmp_path: Path, kinds: list[str], pooling: dict[str, Any]
+):
+    source, out = write_modules(copy_of("BertModel"), kinds, pooling), tmp_path / "out"
+    head = Head(pooling="cls", is_normalized=True)
+    assert load_params(source).head == head
+    # Whoever asks for a head gets it: BERT's own vector is still there.
+    assert load_params(source, head=Head()).head == Head()
+    assert main(["convert", str(source), str(out), "--verify"]) == 0
+    assert (load_params(out).head, read_modules(out)) == (head, head)
+    native = tmp_path / "native"
+    assert main(["convert", str(out), str(native), "--to", "orbax"]) == 0
+    assert load_params(native).head == head
+    batch = make_batch(2, 9)
+    theirs = transformers.BertModel.from_pretrained(source).eval()
+    with torch.no_grad():
+        first = theirs(**as_torch(batch)).last_hidden_state[:, 0]
+    expected = torch.nn.functional.normalize(first, dim=-1).numpy()
+    for directory in (source, out, native):
+        found = from_pretrained(directory)(**batch).pooled
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_our_own_export_is_replaced(copy_of: Callable[[str], Path], tmp_path: Path):
+    kinds = [OLD + "Transformer", OLD + "Pooling"]
+    source = write_modules(copy_of("BertModel"), kinds, {"pooling_mode": "max"})
+    for options in ([], ["--overwrite"]):
+        assert main(["convert", str(source), str(tmp_path / "out"), *options]) == 0
+    assert load_params(tmp_path / "out").head.pooling == "max"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"),
+    [
+        ([OLD + "Transformer", OLD + "Pooling", OLD + "Dense"], "Transformer, Pooling, Dense"),
+        (["sentence_transformers.base.modules.router.Router"], "Router"),
+        ([OLD + "Transformer", "mine.Pooling"], "Transformer, mine.Pooling"),
+        ([], "none"),
+    ],
+)
+def test_modules_that_are_not_implemented_are_refused(
+    copy_of: Callable[[str], Path], kinds: list[str], found: str
+):
+    source = write_modules(copy_of("BertModel"), kinds, {"pooling_mode": "mean"})
+    with pytest.raises(UserError, match=rf"modules\.json: modules {found}: expected Transformer"):
+        load_params(source)
+    # What reads the encoder alone does not ask.
+    labelled = Head("sequence_classification", ("a", "b"))
+    assert load_params(source, head=labelled).head == labelled
+
+
 def test_a_pooling_that_is_not_implemented_is_refused(tmp_path: Path):
-    assert read_pooling(tmp_path) is None
-    (tmp_path / "modules.json").write_text("[]")
-    with pytest.raises(UserError, match=r"1_Pooling/config\.json is missing"):
-        read_pooling(tmp_path)
+    assert read_modules(tmp_path) is None
+    write_modules(tmp_path, [OLD + "Transformer", OLD + "Pooling"], {"pooling_mode": ["mean"]})
+    assert read_modules(tmp_path) == Head(pooling="mean")
     file = tmp_path / "1_Pooling" / "config.json"
-    file.parent.mkdir()
     for name in ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_lasttoken"):
         file.write_text(json.dumps({"pooling_mode_mean_tokens": False, name: True}))
         with pytest.raises(UserError, match=rf"poolings \['{name}'\]: expected one of pooling_mo"):
-            read_pooling(tmp_path)
+            read_modules(tmp_path)
+    for mode in ("lasttoken", ["cls", "mean"], None):
+        file.write_text(json.dumps({"pooling_mode": mode}))
+        with pytest.raises(UserError, match=r"pooling_mode=.*: expected one of cls, mean, max"):
+            read_modules(tmp_path)
+    file.unlink()
+    with pytest.raises(UserError, match=r"1_Pooling/config\.json is missing"):
+        read_modules(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_seq_length": 0}, "max_seq_length=0: expected a whole number of at least 1"),
+        ({"do_lower_case": True}, "do_lower_case=true, and the tokenizer keeps case"),
+    ],
+)
+def test_what_sentence_transformers_does_to_texts_is_done_or_refused(
+    tmp_path: Path, fields: dict[str, Any], message: str
+):
+    tokenizer = train_wordpiece(["A text."], 40, min_frequency=1, lowercase=False)
+    file = tmp_path / "sentence_bert_config.json"
+    file.write_text(json.dumps(fields))
+    assert as_sentence_encoder(tokenizer, tmp_path) is tokenizer
+    write_modules(tmp_path, [OLD + "Transformer", OLD + "Pooling"], {"pooling_mode": "cls"})
+    with pytest.raises(UserError, match=message):
+        as_sentence_encoder(tokenizer, tmp_path)
+    file.write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
+    assert as_sentence_encoder(tokenizer, tmp_path).model_max_length == 16
