@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.hub.sentence_modules import WRITTEN
 from jaxbert.text.files import TOKENIZER_FILES
 
 MODEL_FILES = (
@@ -17,6 +18,7 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "params",
     *TOKENIZER_FILES,
+    *WRITTEN,
     "README.md",
 )
 
@@ -26,9 +28,10 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
     """Yields an empty sibling to write into, which takes the place of `directory` on success.
 
     After a failure nothing is left and `directory` is as it was. An existing model is replaced
-    only with `overwrite`, and never a directory that holds anything but a model's files.
+    only with `overwrite`, and never a directory that holds anything but a model's files. Of a link
+    it is the directory behind it.
     """
-    directory = Path(directory).expanduser().absolute()
+    directory = Path(directory).expanduser().resolve()
     _check_replaceable(directory, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(

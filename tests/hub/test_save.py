@@ -265,6 +265,18 @@ def test_a_model_is_replaced_only_on_request(opened: Open, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_behind_a_link_the_directory_itself_is_replaced(opened: Open, tmp_path: Path):
+    model = opened("BertForMaskedLM")
+    (tmp_path / "disk").mkdir()
+    save_pretrained(model, None, tmp_path / "disk" / "model")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "model")
+    save_pretrained(model, None, link, dtype="bfloat16", overwrite=True)
+    assert link.is_symlink()
+    fields = json.loads((tmp_path / "disk" / "model" / "config.json").read_text())
+    assert fields["dtype"] == "bfloat16"
+
+
 def test_a_directory_with_other_things_is_never_replaced(opened: Open, tmp_path: Path):
     save_pretrained(opened("BertModel"), None, tmp_path / "out")
     (tmp_path / "out" / "thesis.tex").touch()
