@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         options = ", ".join("--" + name.replace("_", "-") for name in asked)
         raise UserError(f"nothing to change: give at least one of {options}")
     from jaxbert.cli.convert import tokenizer_of
-    from jaxbert.hub.card import Card
+    from jaxbert.hub.card import Card, read_carried
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import layout_for, save_params
 
@@ -89,7 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.destination,
         layout=layout_for(model.config, source.head),
         dtype=arguments.dtype,
-        card=Card(Path(arguments.destination).name, _described(arguments.source, rows)),
+        card=Card(
+            Path(arguments.destination).name,
+            _described(arguments.source, rows),
+            carried=read_carried(source.directory),
+        ),
         overwrite=arguments.overwrite,
     )
     _print(arguments.destination, rows)

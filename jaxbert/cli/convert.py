@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
+    from pathlib import Path
+
     from jaxbert.families import family_of
+    from jaxbert.hub.card import Card, read_carried
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import save_params
 
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         layout=arguments.to,
         dtype=arguments.dtype,
         max_shard_size=arguments.max_shard_size,
+        card=Card(Path(arguments.destination).name, carried=read_carried(source.directory)),
         overwrite=arguments.overwrite,
     )
     kind = source.head.kind

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.hub.markdown import table
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
 
+FILE = "README.md"
+CARRIED = ("language", "license", "license_name", "license_link", "base_model", "datasets")
+"""Keys of the front matter that hold as well of what is made of a model without training it."""
 PIPELINES = {
     "masked_lm": "fill-mask",
     "sequence_classification": "text-classification",
@@ -38,6 +43,31 @@ class Card:
     training: Mapping[str, Any] = field(default_factory=dict)
     """The configuration of the run."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    carried: Mapping[str, Any] = field(default_factory=dict)
+    """What the card of the model that this one was made of says, by the keys of its front matter;
+    what is told above goes before it."""
+
+
+def read_carried(directory: Path) -> dict[str, Any]:
+    """The `CARRIED` keys of a model directory's card, as they stand there; {} without a card.
+
+    Raises UserError where its front matter cannot be read: a licence is not to be lost.
+    """
+    file = directory / FILE
+    if not file.is_file():
+        return {}
+    try:
+        text = file.read_text("utf-8-sig")
+        matter = text.removeprefix("---\n").partition("\n---")[0]
+        found = yaml.safe_load(matter) if text.startswith("---\n") else None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{file}: its front matter is not YAML ({reason}): correct it, or take a copy of the "
+            "directory without it"
+        ) from None
+    values = found if isinstance(found, Mapping) else {}
+    return {key: values[key] for key in CARRIED if values.get(key)}
 
 
 def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "transformers") -> str:
@@ -63,12 +93,20 @@ def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "tra
 
 
 def _front_matter(card: Card, head: Head) -> dict[str, Any]:
-    return {
-        "pipeline_tag": PIPELINES.get(head.kind),
+    told: dict[str, Any] = {
         "language": list(card.language),
         "license": card.license,
         "base_model": card.base_model,
         "datasets": list(card.datasets),
+    }
+    own = {key: value for key, value in told.items() if value}
+    if card.license:
+        # The name and the address of a licence belong to the one that was carried.
+        own |= {"license_name": None, "license_link": None}
+    merged = {**card.carried, **own}
+    return {
+        "pipeline_tag": PIPELINES.get(head.kind),
+        **{key: merged.get(key) for key in CARRIED},
         "metrics": [name for name in card.metrics if name.isidentifier()],
         "tags": ["jaxbert"],
     }

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.sentence_modules import WRITTEN
 from jaxbert.text.files import TOKENIZER_FILES
 
@@ -19,7 +20,7 @@ MODEL_FILES = (
     "params",
     *TOKENIZER_FILES,
     *WRITTEN,
-    "README.md",
+    CARD,
 )
 
 

@@ -5,13 +5,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
 from jaxbert.text.download import download
 from jaxbert.text.files import TOKENIZER_FILES
 
-SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES)))
+SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES, CARD)))
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,11 @@ def test_a_sentence_encoder_stays_one(capsys, tmp_path):
         ("sentence_bert_config.json", {"max_seq_length": 9}),
     ):
         (tmp_path / "in" / name).write_text(json.dumps(values))
+    (tmp_path / "in" / "README.md").write_text("---\nlicense: mit\n---\n# In\n")
     adapted(capsys, tmp_path / "in", tmp_path / "out", "--drop-top", "1")
     assert load_params(tmp_path / "out").head == Head(pooling="cls")
     assert (tmp_path / "out" / "modules.json").is_file()
+    assert "license: mit\n" in (tmp_path / "out" / "README.md").read_text()
     assert jaxbert.load_tokenizer(tmp_path / "out").model_max_length == 9
 
 

@@ -1,6 +1,10 @@
+from pathlib import Path
+
+import pytest
 import yaml
 
-from jaxbert.hub.card import Card, render
+from jaxbert.errors import UserError
+from jaxbert.hub.card import Card, read_carried, render
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 
@@ -41,3 +45,35 @@ def test_a_card_says_nothing_that_it_was_not_told():
     text = render(Card("x"), EncoderConfig(), Head("masked_lm"))
     assert "fill-mask" in text
     assert not any(word in text for word in ("license", "## Data", "## Results", "## Training"))
+
+
+def test_what_holds_of_a_changed_model_too_is_carried_from_card_to_card(tmp_path: Path):
+    matter = {
+        "license": "other",
+        "license_name": "mine",
+        "language": "en",
+        "base_model": ["a/b", "c/d"],
+        "datasets": ["s2orc"],
+        "tags": ["their-tag"],
+        "library_name": "theirs",
+    }
+    card = tmp_path / "README.md"
+    card.write_text(f"---\n{yaml.safe_dump(matter)}---\n\n# Theirs\n\n---\n")
+    carried = read_carried(tmp_path)
+    assert carried == {key: matter[key] for key in carried}
+    assert set(matter) - set(carried) == {"tags", "library_name"}
+    front = yaml.safe_load(
+        render(Card("x", carried=carried), EncoderConfig(), Head()).split("---\n")[1]
+    )
+    assert front == carried | {"library_name": "transformers", "tags": ["jaxbert"]}
+    # What is told of the new model goes before it.
+    own = Card("x", license="mit", base_model="e/f", carried=carried)
+    front = yaml.safe_load(render(own, EncoderConfig(), Head()).split("---\n")[1])
+    assert (front["license"], front["base_model"], front["language"]) == ("mit", "e/f", "en")
+    assert "license_name" not in front
+    for text in ("", "# A title\n\n---\nlicense: mit\n---\n", "---\nwords\n---\n", "---\n"):
+        card.write_text(text)
+        assert read_carried(tmp_path) == {}
+    card.write_text("---\nlicense: [mit\n---\n")
+    with pytest.raises(UserError, match=r"README\.md: its front matter is not YAML"):
+        read_carried(tmp_path)

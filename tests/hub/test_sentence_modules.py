@@ -110,12 +110,16 @@ def test_a_conversion_keeps_the_modules_of_sentence_transformers(
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_our_own_export_is_replaced(copy_of: Callable[[str], Path], tmp_path: Path):
+def test_our_own_export_is_replaced_with_its_licence(
+    copy_of: Callable[[str], Path], tmp_path: Path
+):
     kinds = [OLD + "Transformer", OLD + "Pooling"]
     source = write_modules(copy_of("BertModel"), kinds, {"pooling_mode": "max"})
+    (source / "README.md").write_text("---\nlicense: mit\n---\n# Theirs\n")
     for options in ([], ["--overwrite"]):
         assert main(["convert", str(source), str(tmp_path / "out"), *options]) == 0
     assert load_params(tmp_path / "out").head.pooling == "max"
+    assert "license: mit\n" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

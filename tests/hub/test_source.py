@@ -74,6 +74,7 @@ def test_a_model_is_opened_from_a_url(bucket: Path, url: str):
     source = find_model(url)
     assert source.checkpoint is None
     assert sorted(file.name for file in source.directory.iterdir()) == [
+        "README.md",
         "bert_config.json",
         "bert_model.ckpt.data-00000-of-00003",
         "bert_model.ckpt.data-00001-of-00003",
