@@ -18,6 +18,11 @@ FreezeLayers = Annotated[int, Ge(0)] | Literal["all"]
 NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$", r"mixture/.*")
 """Devlin et al. 2018: no weight decay on biases and layer norms."""
 
+# In front there may be names of a person's own or of one of a pair of models, even `encoder`.
+_ENCODER = re.compile(
+    r"(?:^|/)encoder/(?:layers/(?P<layer>\d+)|embeddings|relative|convolution|(?P<last>final_norm))/"
+)
+
 
 @dataclass(frozen=True)
 class GroupConfig:
@@ -46,19 +51,17 @@ class GroupConfig:
 
 def depth_group(path: str) -> str:
     """`embeddings`, `layer_0`, `layer_1`, ... or `head` of a parameter path."""
-    # A pair of models, such as a generator and a discriminator, has the name of each in front.
-    path = path[path.find("encoder/") :] if "encoder/" in path else path
-    if layer := re.match(r"encoder/layers/(\d+)/", path):
-        return f"layer_{layer[1]}"
+    found = _ENCODER.search(path)
+    if found is None or found["last"]:
+        return "head"
     # What the layers share, such as relative positions, is as deep as the embeddings.
-    is_shared = path.startswith("encoder/") and not path.startswith("encoder/final_norm/")
-    return "embeddings" if is_shared else "head"
+    return f"layer_{found['layer']}" if found["layer"] else "embeddings"
 
 
 def depth(params: Any) -> int:
     """How many layers there are: of the deepest encoder, where there are several."""
-    layers = (re.search(r"(?:^|/)encoder/layers/(\d+)/", path) for path in paths(params))
-    return max((int(layer[1]) + 1 for layer in layers if layer), default=0)
+    found = (_ENCODER.search(path) for path in paths(params))
+    return max((int(one["layer"]) + 1 for one in found if one and one["layer"]), default=0)
 
 
 def group_labels(
@@ -155,7 +158,7 @@ def _lowest(layers: FreezeLayers | None, num_layers: int) -> Callable[[str], boo
     if layers is None:
         return lambda path: False
     if layers == "all":
-        return lambda path: matches(["encoder"], path)
+        return lambda path: _ENCODER.search(path) is not None
     if layers > num_layers:
         raise UserError(f"optimizer.freeze_layers={layers}: the model has {num_layers} layers")
     low = {"embeddings", *(f"layer_{layer}" for layer in range(layers))}

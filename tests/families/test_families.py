@@ -10,8 +10,9 @@ from jaxbert.hub.save import config_fields
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import LABELLED, Head, HeadKind
+from jaxbert.optim.groups import depth, group_labels, rate_factor
 from jaxbert.parallel.rules import matching_rules
-from jaxbert.tree import paths
+from jaxbert.tree import flat, paths
 
 CASES = [(family, kind) for family in FAMILIES.values() for kind in family.architectures.values()]
 NAMES = [f"{family.model_type}-{kind}" for family, kind in CASES]
@@ -59,6 +60,24 @@ def test_every_preset_survives_the_way_through_config_json(family: Family):
 def test_every_parameter_matches_exactly_one_sharding_rule(family: Family, kind: HeadKind):
     for path in paths(abstract_params(tiny(family), head_of(kind))):
         assert len(matching_rules(path)) == 1, path
+
+
+@pytest.mark.parametrize("name", ["encoder", "model"])
+@pytest.mark.parametrize(("family", "kind"), CASES, ids=NAMES)
+def test_a_name_around_the_parameters_changes_neither_freezing_nor_rates(
+    family: Family, kind: HeadKind, name: str
+):
+    """As where a person trains an encoder and a probe as one tree."""
+    params = abstract_params(tiny(family), head_of(kind))
+    factor = rate_factor(1e-3, 0.5, (), 2)
+    assert depth({name: params}) == depth(params)
+    for path in paths(params):
+        assert factor(f"{name}/{path}") == factor(path)
+    for layers in (0, 1, "all"):
+        alone, inside = (
+            group_labels(tree, freeze_layers=layers) for tree in (params, {name: params})
+        )
+        assert flat(inside[name]) == flat(alone)
 
 
 def test_a_preset_is_found_by_name():
