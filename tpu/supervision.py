@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from maintenance import Notice
 
+STATE = Path(os.environ.get("JAXBERT_TPU_STATE", Path.home() / "jaxbert-run"))
 MIRROR_SECONDS = float(os.environ.get("JAXBERT_TPU_MIRROR", "300"))
+PAUSES = (5.0, 20.0, 60.0)
 PREEMPTED = 75
 RSYNC = ("gcloud", "storage", "rsync", "--recursive")
 Pair = tuple[str, Path]
@@ -20,13 +23,16 @@ Pair = tuple[str, Path]
 
 
 def supervise(command: list[str], fetch: list[Pair], mirror: list[Pair]) -> int:
-    """Runs the command and returns its exit status; 1 where a copy before it failed."""
+    """Runs the command and returns its exit status; 1 where a copy failed and it did not."""
     forwarded = Forwarded()
     before = [download(*pair) for pair in fetch] + [download_first(*pair) for pair in mirror]
     if not all(before):
         return 1
-    with Mirror(mirror), Notice(forwarded.announced):
-        return forwarded.run(command)
+    mirrored = Mirror(mirror)
+    with mirrored, Notice(forwarded.announced):
+        code = forwarded.run(command)
+    # Whoever reads 0 may delete this machine, and with it what the bucket lacks.
+    return code if mirrored.is_complete else code or 1
 
 
 class Forwarded:
@@ -65,9 +71,14 @@ class Forwarded:
 
 @dataclass
 class Mirror:
-    """Keeps buckets like directories while it is entered, and once more at the end."""
+    """Keeps buckets like directories while it is entered, and once more at the end.
+
+    The directories are filled: it deletes in a bucket what its directory lacks.
+    """
 
     pairs: list[Pair]
+    is_complete: bool = False
+    """After the end: whether the buckets have everything."""
 
     def __enter__(self) -> None:
         self._ended = threading.Event()
@@ -80,17 +91,27 @@ class Mirror:
 
     def _copy_until_ended(self) -> None:
         while not self._ended.wait(MIRROR_SECONDS):
-            self._copy()
-        self._copy()
+            for pair in self.pairs:
+                self._copy(*pair)
+        left = [pair for pair in self.pairs if not self._copy(*pair)]
+        for pause in PAUSES:
+            if left:
+                time.sleep(float(os.environ.get("JAXBERT_TPU_SLEEP", pause)))
+                left = [pair for pair in left if not self._copy(*pair)]
+        for url, directory in left:
+            say(f"given up: {url} lacks what is new in {directory}, which is still here")
+        self.is_complete = not left
 
-    def _copy(self) -> None:
-        for url, directory in self.pairs:
-            # An empty directory has no news, and would empty the bucket.
-            if directory.is_dir() and any(directory.iterdir()):
-                exclude = "--exclude=.*orbax-checkpoint-tmp.*"
-                flags = ["--delete-unmatched-destination-objects", exclude]
-                if subprocess.run([*RSYNC, *flags, str(directory), url]).returncode:
-                    say(f"could not copy {directory} to {url}; it is tried again")
+    def _copy(self, url: str, directory: Path) -> bool:
+        # An empty directory has no news, and would empty the bucket.
+        if not has_files(directory):
+            return True
+        exclude = "--exclude=.*orbax-checkpoint-tmp.*"
+        flags = ["--delete-unmatched-destination-objects", exclude]
+        if subprocess.run([*RSYNC, *flags, str(directory), url]).returncode:
+            say(f"could not copy {directory} to {url}; it is tried again")
+            return False
+        return True
 
 
 def download(url: str, directory: Path) -> bool:
@@ -100,17 +121,30 @@ def download(url: str, directory: Path) -> bool:
 
 
 def download_first(url: str, directory: Path) -> bool:
-    """Fills an empty directory; an error where the bucket cannot be asked what it has."""
-    if directory.is_dir() and any(directory.iterdir()):
+    """Fills a directory that this machine has not filled before; whether it has all there is.
+
+    A mark says that it has, and not the files: a copy that was cut off leaves some too.
+    """
+    words = f"{url} {directory.resolve()}"
+    mark = STATE / f"filled-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
+    if mark.exists() and has_files(directory):
         return True
+    mark.unlink(missing_ok=True)
     listed = subprocess.run(["gcloud", "storage", "ls", url], capture_output=True, text=True)
     if listed.returncode and "matched no objects" in listed.stderr:
         say(f"nothing at {url} yet")
-        return True
-    if listed.returncode:
+    elif listed.returncode:
         say(listed.stderr.strip())
         return False
-    return download(url, directory)
+    elif not download(url, directory):
+        return False
+    mark.touch()
+    return True
+
+
+def has_files(directory: Path) -> bool:
+    """Whether there is anything in a directory, and the directory."""
+    return directory.is_dir() and any(directory.iterdir())
 
 
 def say(text: str) -> None:

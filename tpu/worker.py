@@ -5,8 +5,9 @@ Runs on a TPU VM in ~/jaxbert with the Python of the system (3.9 or newer); the 
 call it there through ssh. The command goes on when ssh ends, and writes to ~/jaxbert-run/log.
 
   --fetch gs://B/P=DIR   copies a directory of a bucket to DIR before the command starts
-  --mirror gs://B/P=DIR  the same where DIR is empty, and then keeps the bucket like DIR: every
-                         JAXBERT_TPU_MIRROR seconds (default 300) and at the end
+  --mirror gs://B/P=DIR  the same once on a machine, and then keeps the bucket like DIR: every
+                         JAXBERT_TPU_MIRROR seconds (default 300) and at the end; 1 in place of
+                         status 0 where that fails
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import sys
 from pathlib import Path
 
 import supervision
+from supervision import STATE
 
 HERE = Path(__file__).resolve().parents[1]
-STATE = Path(os.environ.get("JAXBERT_TPU_STATE", Path.home() / "jaxbert-run"))
 
 EXAMPLE = """example:
   worker.py start --fetch gs://b/stores/wiki=stores/wiki --mirror gs://b/runs/base=runs/base -- \\
