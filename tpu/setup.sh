@@ -43,10 +43,14 @@ fi
 call git -C "$repository" archive --format=tar.gz "--output=$folder/jaxbert.tar.gz" "$revision"
 patiently copy_between all "$folder/jaxbert.tar.gz" "$name:jaxbert.tar.gz"
 # What a newer commit has no more must go; stores, runs and the environment beside it stay.
+# Again, it goes on where it was cut off: some workers may have done it before another failed.
 unpack='mkdir -p jaxbert && cd jaxbert &&
-  if [ -f .archive.tar.gz ]; then
-    tar -tzf .archive.tar.gz | grep -v /$ | xargs -d "\n" rm -f
+  if [ -f ../jaxbert.tar.gz ]; then
+    if [ -f .archive.tar.gz ]; then
+      tar -tzf .archive.tar.gz | grep -v /$ | xargs -d "\n" rm -f
+    fi &&
+    mv ../jaxbert.tar.gz .archive.tar.gz
   fi &&
-  mv ../jaxbert.tar.gz .archive.tar.gz && tar -xzf .archive.tar.gz'
+  tar -xzf .archive.tar.gz'
 patiently ssh_to all "$unpack"
 [[ -n "$push_only" ]] || patiently ssh_to all 'python3 jaxbert/tpu/worker.py install'

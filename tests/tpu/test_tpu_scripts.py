@@ -206,7 +206,7 @@ def test_setup_copies_a_commit_and_installs_it_everywhere(cloud):
     assert install == [*everywhere, "--command=python3 jaxbert/tpu/worker.py install"]
 
 
-def test_newer_code_replaces_older_and_nothing_else(cloud, tmp_path):
+def test_newer_code_replaces_older_and_nothing_else_however_often_it_is_unpacked(cloud, tmp_path):
     cloud.run("setup.sh", "bert", *PLACE, "--push-only")
     unpack = cloud.calls[1][-1].removeprefix("--command=")
     for files in (["old", "both"], ["both", "new"]):
@@ -216,7 +216,8 @@ def test_newer_code_replaces_older_and_nothing_else(cloud, tmp_path):
                 archive.add(tmp_path / name, f"folder/{name}")
         (tmp_path / "jaxbert/runs").mkdir(parents=True, exist_ok=True)
         (tmp_path / "jaxbert/runs/checkpoint").touch()
-        subprocess.run(["bash", "-c", unpack], cwd=tmp_path, check=True)
+        for _ in range(2):
+            subprocess.run(["bash", "-c", unpack], cwd=tmp_path, check=True)
     code = tmp_path / "jaxbert/folder"
     assert {path.name for path in code.iterdir()} == {"both", "new"}
     assert (code / "both").read_text() == "both of ['both', 'new']"
