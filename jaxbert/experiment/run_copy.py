@@ -109,26 +109,35 @@ class RunCopy:
                 del self._there[name]
 
     def send_until(self, ended: Event) -> None:
-        """Sends now and then; what does not work is tried again."""
+        """Sends now and then; what does not work is said once and tried again."""
+        said = ""
         while not ended.wait(_SECONDS):
-            try:
-                self.send()
-            except UserError as error:
-                print(f"jaxbert: {error}; it is tried again", file=sys.stderr, flush=True)
+            reason = self._send_if_possible()
+            if reason and reason != said:
+                print(f"jaxbert: {reason}; it is tried again", file=sys.stderr, flush=True)
+            said = reason
 
     def send_last(self) -> None:
         """Sends, with patience; UserError where the bucket cannot be written."""
         for pause in _PAUSES:
-            with suppress(UserError):
-                return self.send()
+            if not self._send_if_possible():
+                return
             time.sleep(pause)
+        if reason := self._send_if_possible():
+            raise UserError(
+                f"{reason}; what the bucket lacks is in {self._directory}, which the same command "
+                "replaces: copy it there first"
+            )
+
+    def _send_if_possible(self) -> str:
+        """Sends; why that was not possible, or ""."""
         try:
             self.send()
-        except UserError as error:
-            raise UserError(
-                f"{error}; what the bucket lacks is in {self._directory}, which the same command "
-                "replaces: copy it there first"
-            ) from None
+        # Whatever a file system raises: nothing would be sent from then on, and nobody would know.
+        except Exception as error:
+            is_told = isinstance(error, UserError)
+            return str(error) if is_told else f"{self._url} cannot be written: {error!r}"
+        return ""
 
     def _found(self) -> dict[str, Mark]:
         """The finished files that are here."""

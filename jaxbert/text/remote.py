@@ -16,9 +16,10 @@ PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "abfs": "adlfs", "az": 
 SIGN_IN = {"gs": "gcloud auth application-default login", "s3": "aws configure"}
 # File systems that do not raise OSError alone, for want of credentials among others.
 ERRORS = {
-    "gcsfs.retry": "HttpError",
-    "google.auth.exceptions": "GoogleAuthError",
-    "botocore.exceptions": "BotoCoreError",
+    "gcsfs.retry": ("HttpError", "ChecksumError"),
+    "aiohttp.client_exceptions": ("ClientError",),
+    "google.auth.exceptions": ("GoogleAuthError",),
+    "botocore.exceptions": ("BotoCoreError",),
 }
 
 
@@ -73,7 +74,10 @@ def cache_directory() -> Path:
 
 def _refusals() -> tuple[type[Exception], ...]:
     own = [
-        getattr(sys.modules[name], error) for name, error in ERRORS.items() if name in sys.modules
+        getattr(sys.modules[name], error)
+        for name, errors in ERRORS.items()
+        if name in sys.modules
+        for error in errors
     ]
     return (OSError, ValueError, RuntimeError, *own)
 

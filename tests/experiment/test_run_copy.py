@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import fsspec
 import pytest
@@ -196,3 +197,54 @@ def test_a_bucket_that_refuses_is_named_with_what_is_still_here(
         with pytest.raises(UserError, match=message):
             stack.close()
     assert whole_steps(run) == [4]
+
+
+class Disconnected(Exception):
+    """Like what file systems raise, of which nobody knows all."""
+
+
+@pytest.fixture
+def lost(bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """One entry for every connection that will be lost."""
+    left, put = [True], type(bucket).put_file
+
+    def flaky(*given: object, **named: object) -> object:
+        if left:
+            left.pop()
+            raise Disconnected("by the server")
+        return put(*given, **named)
+
+    monkeypatch.setattr(type(bucket), "put_file", flaky)
+    return left
+
+
+def test_a_lost_connection_is_told_once_and_does_not_end_the_sending(
+    bucket: fsspec.AbstractFileSystem,
+    lost: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    copy, ended, manifest = begun(tmp_path / "run"), Event(), f"{URL}/checkpoints/4/manifest.json"
+    lost *= 3
+    monkeypatch.setattr(run_copy, "_SECONDS", 0.01)
+    work(tmp_path / "run", 4)
+    thread = Thread(target=copy.send_until, args=[ended], daemon=True)
+    thread.start()
+    while thread.is_alive() and not bucket.exists(manifest):
+        ended.wait(0.01)
+    ended.set()
+    thread.join()
+    assert bucket.exists(manifest)
+    assert capsys.readouterr().err == (
+        f"jaxbert: {URL} cannot be written: Disconnected('by the server'); it is tried again\n"
+    )
+
+
+def test_the_last_sending_survives_a_lost_connection(
+    bucket: fsspec.AbstractFileSystem, lost: list[bool]
+):
+    with local_copy(URL) as run:
+        work(run, 4)
+    assert not lost
+    assert bucket.exists(f"{URL}/checkpoints/4/manifest.json")

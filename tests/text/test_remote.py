@@ -97,14 +97,23 @@ def test_a_bucket_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch):
         remote.fetch("gs://bucket/x", ["config.json"])
 
 
-def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch):
-    class HttpError(Exception):
-        """Like gcsfs's, which is no OSError."""
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("gcsfs.retry", "HttpError"),
+        ("gcsfs.retry", "ChecksumError"),
+        ("aiohttp.client_exceptions", "ClientError"),
+    ],
+)
+def test_refusals_that_are_no_os_errors_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, module: str, name: str
+):
+    errors = {error: type(error, (Exception,), {}) for error in remote.ERRORS[module]}
 
     def refuse(url: str) -> None:
-        raise HttpError("Anonymous caller does not have access,\n 401")
+        raise errors[name]("Anonymous caller does not have access,\n 401")
 
-    monkeypatch.setitem(sys.modules, "gcsfs.retry", types.SimpleNamespace(HttpError=HttpError))
+    monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**errors))
     monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
     with pytest.raises(UserError, match=r"access, 401; if it is private.*gcloud auth"):
         remote.fetch("gs://bucket/x", ["config.json"])
