@@ -36,8 +36,13 @@ def mirror(url: str) -> Path:
         directory = cache_directory() / "stores" / hashlib.sha256(text).hexdigest()[:24]
         missing = {name: size for name, size in sizes.items() if _size(directory / name) != size}
         _fetch(system, root, missing, directory, url)
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / METADATA).write_bytes(text)
+        known = directory / METADATA
+        # Others may be reading it.
+        if not known.is_file() or known.read_bytes() != text:
+            directory.mkdir(parents=True, exist_ok=True)
+            new = _part(directory, METADATA)
+            new.write_bytes(text)
+            new.replace(known)
     return directory
 
 
@@ -57,7 +62,7 @@ def _fetch(system: Any, root: str, missing: Mapping[str, int], directory: Path, 
     )
 
     def fetch(name: str) -> None:
-        _fetch_file(system, f"{root}/{name}", directory / name, missing[name])
+        _fetch_file(system, f"{root}/{name}", directory, name, missing[name])
         bar.advance(task, missing[name])
 
     with bar, ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -66,10 +71,9 @@ def _fetch(system: Any, root: str, missing: Mapping[str, int], directory: Path, 
             pass
 
 
-def _fetch_file(system: Any, remote: str, local: Path, size: int) -> None:
+def _fetch_file(system: Any, remote: str, directory: Path, name: str, size: int) -> None:
+    local, new = directory / name, _part(directory, name)
     local.parent.mkdir(parents=True, exist_ok=True)
-    # Of its own name in every process: two may fetch the same store.
-    new = local.with_name(f"{local.name}.{os.getpid()}.part")
     try:
         with suppress(FileNotFoundError):
             system.get_file(remote, str(new))
@@ -83,6 +87,15 @@ def _fetch_file(system: Any, remote: str, local: Path, size: int) -> None:
         new.replace(local)
     finally:
         new.unlink(missing_ok=True)
+
+
+def _part(directory: Path, name: str) -> Path:
+    """Where a file is written before it is whole.
+
+    Of its own name in every process, as two may fetch the same store, and never beside the files of
+    the tokenizer, which are that store's tokenizer whatever they are called.
+    """
+    return directory / f"{name.replace('/', '.')}.{os.getpid()}.part"
 
 
 def _size(file: Path) -> int | None:

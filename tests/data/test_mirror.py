@@ -1,5 +1,7 @@
 """Stores at a URL, in fsspec's own file system in memory."""
 
+from pathlib import Path
+
 import fsspec
 import numpy as np
 import pytest
@@ -84,6 +86,34 @@ def test_an_interrupted_fetch_goes_on(bucket, fetched, monkeypatch, tmp_path):
     TokenStore.open(URL)
     assert {"00003" in path for path in fetched} == {True}
     assert len(before | set(fetched)) == 17
+
+
+def test_what_others_may_be_reading_is_replaced_and_only_where_it_differs(bucket, tmp_path):
+    metadata = TokenStore.open(URL).path / "store.json"
+    before = metadata.stat()
+    TokenStore.open(URL)
+    assert metadata.stat().st_mtime_ns == before.st_mtime_ns
+    whole = metadata.read_bytes()
+    metadata.write_text("{")
+    (tmp_path / "opened").hardlink_to(metadata)
+    TokenStore.open(URL)
+    assert metadata.read_bytes() == whole
+    assert (tmp_path / "opened").read_text() == "{"
+
+
+def test_what_another_process_has_fetched_by_half_is_no_part_of_the_store(bucket, monkeypatch):
+    places = []
+    get_file = type(bucket).get_file
+
+    def note(self, path, local, *arguments):
+        places.append(Path(local))
+        get_file(self, path, local, *arguments)
+
+    monkeypatch.setattr(type(bucket), "get_file", note)
+    first = TokenStore.open(URL)
+    for place in places:
+        place.write_text("half")
+    assert TokenStore.open(URL).fingerprint == first.fingerprint
 
 
 def test_another_store_at_the_same_url_is_another_directory(bucket, tmp_path):
