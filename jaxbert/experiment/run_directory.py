@@ -1,5 +1,6 @@
 """A run is a directory that describes itself."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,7 +110,11 @@ def _write_config(run: RunDirectory, config: Any) -> None:
     check_run(run.path, config)
     run.path.mkdir(parents=True, exist_ok=True)
     temporary = run.config.with_suffix(".tmp")
-    temporary.write_text(to_yaml(config), encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(to_yaml(config))
+        file.flush()
+        # A machine that loses power would otherwise leave an empty file, and a run of no use.
+        os.fsync(file.fileno())
     temporary.replace(run.config)
 
 

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import jax
 
+from jaxbert.errors import UserError
 from jaxbert.parallel.processes import is_first
 
 Activity = Literal["start", "restore", "compile", "data", "dispatch", "train", "evaluate", "save"]
@@ -38,7 +40,7 @@ class Ledger:
     def __init__(self, directory: Path):
         self.seconds: dict[str, float] = dict.fromkeys(get_args(Activity), 0.0)
         self._path = directory / FILE
-        self._earlier = read_sessions(directory) if is_first() else []
+        self._earlier = _earlier_sessions(directory) if is_first() else []
         now = datetime.datetime.now(datetime.UTC)
         self._session: dict[str, Any] = {"started": now.isoformat(timespec="seconds")}
         self._activity: Activity = "start"
@@ -104,16 +106,29 @@ class Ledger:
         rounded = {name: round(max(value, 0.0), 3) for name, value in self.seconds.items()}
         sessions = [*self._earlier, self._session | {"seconds": rounded}]
         fresh = self._path.with_suffix(".partial")
-        fresh.write_text(json.dumps({"sessions": sessions}, indent=1) + "\n", encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"sessions": sessions}, indent=1) + "\n")
+            file.flush()
+            # A machine that loses power would otherwise leave an empty file of the right name.
+            os.fsync(file.fileno())
         os.replace(fresh, self._path)
 
 
 def read_sessions(directory: Path) -> list[dict[str, Any]]:
-    """The sessions in goodput.json, oldest first; [] where there is none."""
+    """The sessions in goodput.json, oldest first; [] where there is none.
+
+    Raises UserError where it is damaged.
+    """
     path = directory / FILE
     if not path.is_file():
         return []
-    sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    try:
+        sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: damaged, expected the sessions of a run as JSON ({error}); delete it, and "
+            "the next session is the first that counts"
+        ) from None
     return sessions
 
 
@@ -135,6 +150,18 @@ def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
     total["train"] -= total["lost"]
     whole = sum(total.values())
     return total | {"whole": whole, "goodput": total["train"] / whole if whole else 0.0}
+
+
+def _earlier_sessions(directory: Path) -> list[dict[str, Any]]:
+    """Those in the file, which is set aside where it is damaged: figures never stop a run."""
+    path = directory / FILE
+    try:
+        return read_sessions(directory)
+    except UserError:
+        aside = path.with_name(f"{FILE}.damaged")
+        os.replace(path, aside)
+        print(f"jaxbert: {path} is damaged, and now {aside.name}", file=sys.stderr, flush=True)
+        return []
 
 
 def _lost(session: dict[str, Any], following: dict[str, Any]) -> float:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def test_a_run_directory_holds_its_configuration(tmp_path):
         "step": {"nonfinite": "stop", "accumulation_steps": 1},
     }
     assert read_run_config(tmp_path) is None
+
+
+def test_the_configuration_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
+    run = open_run(tmp_path, Config())
+    assert sizes == [run.config.stat().st_size]
 
 
 def test_a_changed_key_is_named_with_both_values(tmp_path):

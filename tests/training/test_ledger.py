@@ -1,10 +1,12 @@
 """Every second is someone's, and what restarts cost is told."""
 
 import json
+import os
 
 import jax
 import pytest
 
+from jaxbert.errors import UserError
 from jaxbert.training import ledger as module
 from jaxbert.training.ledger import Ledger, goodput, read_sessions
 from jaxbert.training.profile import Profile
@@ -99,6 +101,26 @@ def test_a_killed_session_costs_what_is_done_again(tmp_path, clock):
     assert figures["train"] == pytest.approx(16 * 9.0)
     assert figures["whole"] == pytest.approx(sum(sum(s["seconds"].values()) for s in sessions))
     assert figures["goodput"] == pytest.approx(144 / figures["whole"])
+
+
+@pytest.mark.parametrize("text", ["", '{"sessions": [{"star', "[]", "{}"])
+def test_damaged_figures_are_set_aside_and_do_not_stop_a_run(tmp_path, clock, text, capsys):
+    (tmp_path / "goodput.json").write_text(text)
+    with pytest.raises(UserError, match=r"goodput\.json: damaged, expected .*; delete it"):
+        read_sessions(tmp_path)
+    run_a_session(tmp_path, clock, 6, 10)
+    assert len(read_sessions(tmp_path)) == 1
+    assert (tmp_path / "goodput.json.damaged").read_text() == text
+    assert capsys.readouterr().err.endswith(
+        "goodput.json is damaged, and now goodput.json.damaged\n"
+    )
+
+
+def test_figures_are_on_disk_before_they_replace_others(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
+    Ledger(tmp_path).note(1)
+    assert sizes == [(tmp_path / "goodput.json").stat().st_size]
 
 
 def test_the_time_between_sessions_is_down(tmp_path):
