@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxbert.optim.groups import is_decayed
 from jaxbert.optim.kinds import Adafactor, AdamW, Lamb, Lion, Muon, OptimizerConfig
 from jaxbert.tree import map_with_path, matches
 
@@ -26,7 +27,7 @@ def direction(config: OptimizerConfig, decay: Decay) -> optax.GradientTransforma
         case Lamb():
             # The decay has its part in the norm that the step is scaled by.
             adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
-            return optax.chain(adam, decayed(decay), optax.scale_by_trust_ratio())
+            return optax.chain(adam, decayed(decay), _trusted())
         case Lion():
             return optax.chain(optax.scale_by_lion(config.b1, config.b2), decayed(decay))
         case Muon():
@@ -76,6 +77,21 @@ def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.Gradien
 def _adam(config: AdamW) -> optax.GradientTransformation:
     scale = optax.scale_by_adam if config.bias_correction else scale_by_uncorrected_adam
     return scale(config.b1, config.b2, config.eps)
+
+
+def _trusted() -> optax.GradientTransformation:
+    """LAMB's ratio of norms, for what decay acts on: `lamb_optimizer.py` of Lan et al. 2020.
+
+    A bias begins at zero and would stay near it: a step would be in proportion to its norm.
+    """
+    ratio = optax.scale_by_trust_ratio()
+
+    def scale(path: str, update: jax.Array, parameter: jax.Array) -> jax.Array:
+        if not is_decayed(path):
+            return update
+        return ratio.update(update, ratio.init(parameter), parameter)[0]
+
+    return optax.stateless(lambda updates, params: map_with_path(scale, updates, params))
 
 
 def _adafactor(config: Adafactor) -> optax.GradientTransformation:

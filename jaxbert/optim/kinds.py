@@ -63,7 +63,10 @@ class Adafactor(Updates):
 
 @dataclass(frozen=True)
 class Lamb(Updates):
-    """LAMB (You et al. 2020), for large batches: each array moves in proportion to its norm."""
+    """LAMB (You et al. 2020), for large batches: each array moves in proportion to its norm.
+
+    Biases and norms do not: `lamb_optimizer.py` of Lan et al. 2020 leaves out what has no decay.
+    """
 
     kind: Literal["lamb"] = "lamb"
     learning_rate: Annotated[float, Gt(0)] = 1e-3

@@ -100,10 +100,6 @@ PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
             multiply_by_parameter_scale=False,
         ),
     ),
-    (
-        Lamb(weight_decay=0.3, b2=0.9),
-        optax.lamb(schedule, b2=0.9, eps=1e-6, weight_decay=0.3, mask=decays),
-    ),
     (Lion(weight_decay=0.3, b1=0.7), optax.lion(schedule, 0.7, weight_decay=0.3, mask=decays)),
     (
         Muon(weight_decay=0.0, eps=1e-8, ns_steps=2),
@@ -144,6 +140,40 @@ def test_without_bias_correction_adam_is_that_of_berts_code():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), found, expected)
     corrected, _ = run(made(replace(config, bias_correction=True)))
     assert not np.allclose(corrected["pooler"]["dense"]["bias"], found["pooler"]["dense"]["bias"])
+
+
+def test_lamb_is_that_of_googles_code_with_corrected_moments():
+    """`LAMBOptimizer.apply_gradients` of Lan et al. 2020, in float64: no ratio where no decay."""
+    config = Lamb(weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
+    found, _ = run(made(config))
+
+    def steps(path: str, value: Any, *gradients: Any) -> Any:
+        value, m, v = np.asarray(value, np.float64), 0.0, 0.0
+        for step, gradient in enumerate(gradients):
+            gradient = np.asarray(gradient, np.float64)
+            m = 0.8 * m + 0.2 * gradient
+            v = 0.9 * v + 0.1 * gradient**2
+            corrected = m / (1 - 0.8 ** (step + 1)), v / (1 - 0.9 ** (step + 1))
+            update = corrected[0] / (np.sqrt(corrected[1]) + config.eps)
+            if not path.endswith(("bias", "norm/scale")):
+                update = update + 0.3 * value
+                update = update * np.linalg.norm(value) / np.linalg.norm(update)
+            value = value - schedule(step) * update
+        return value
+
+    expected = map_with_path(steps, *(tree(seed) for seed in range(STEPS + 1)))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), found, expected)
+
+
+def test_lamb_moves_a_bias_from_zero_as_far_as_the_rate_says():
+    params = {"encoder": {"layers": {"0": {"mlp": {"up": {"bias": jnp.zeros(4)}}}}}}
+    optimizer = make_optimizer(Lamb(), lambda _: 1e-3, params)
+    gradients = jax.tree.map(lambda x: jnp.full_like(x, -1e-3), params)
+    state, found = optimizer.init(params), params
+    for _ in range(3):
+        updates, state = optimizer.update(gradients, state, found)
+        found = optax.apply_updates(found, updates)
+    np.testing.assert_allclose(flat(found)["encoder/layers/0/mlp/up/bias"], 3e-3, rtol=1e-2)
 
 
 KINDS = (AdamW, partial(Adafactor, min_dim_size_to_factor=3), Lamb, Lion, partial(Muon, ns_steps=1))
