@@ -1,6 +1,6 @@
 """Pretraining rows: the row at a place of the stream is a function of (store, config, seed)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -89,6 +89,14 @@ class PretrainingDataConfig:
     def min_tokens(self) -> int:
         """Tokens without which there are not two parts, or not one."""
         return 1 if self.sentence_pairs == "none" else 2
+
+    @property
+    def of_rows(self) -> "PretrainingDataConfig":
+        """Equal where the same examples are in the rows, whatever is masked in them.
+
+        A packed row is full when it has as many predictions as it may have.
+        """
+        return self if self.packing else replace(self, masking=MaskingConfig())
 
     @property
     def limits(self) -> Limits:

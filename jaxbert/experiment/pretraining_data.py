@@ -90,7 +90,7 @@ def data_phases(
         if not last_step < phase.first_step < num_steps:
             raise UserError(
                 f"phases[{number}].first_step={phase.first_step}: must be after {last_step} and "
-                f"before num_steps={num_steps}"
+                f"before num_steps={num_steps}; change it, or leave all phases out (phases=[])"
             )
         if phase.max_seq_length is not None or phase.max_predictions is not None:
             masking = replace(config.masking, max_predictions=phase.max_predictions)
@@ -111,16 +111,16 @@ def data_fingerprint(stores: Stores, config: PretrainingDataConfig) -> str:
 def training_stream(
     stores: Stores, phases: Sequence[tuple[int, int, PretrainingDataConfig]], seed: int
 ) -> Stream:
-    """A phase that differs in its batch size alone goes on with the rows of the one before."""
+    """A phase whose rows have the same examples goes on where the one before has come to."""
     made: list[Phase] = []
     rows: dict[PretrainingDataConfig, Rows] = {}
     next_row: dict[PretrainingDataConfig, int] = {}
     for index, (first_step, batch_size, config) in enumerate(phases):
         if config not in rows:
             rows[config] = _rows(stores, config, seed, "train")
-        phase = Phase(rows[config], batch_size, first_step, next_row.get(config, 0))
+        phase = Phase(rows[config], batch_size, first_step, next_row.get(config.of_rows, 0))
         if index + 1 < len(phases):
-            next_row[config] = phase.row_of(phases[index + 1][0])
+            next_row[config.of_rows] = phase.row_of(phases[index + 1][0])
         made.append(phase)
     return Stream(made)
 

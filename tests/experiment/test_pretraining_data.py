@@ -52,6 +52,17 @@ def test_phases_change_lengths_and_batch_sizes_at_their_step(store):
     np.testing.assert_array_equal(np.concatenate(large), np.concatenate(small))
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_phase_of_more_predictions_begins_anew_only_where_its_rows_are_others(store, is_packed):
+    data = [f"data.packing={is_packed}".lower(), "data.masking.max_predictions=4"]
+    phase = 'phases=[{"first_step": 4, "max_predictions": 5}]'
+    plain, phased = (stream_of(pretraining(store, *data, *more)) for more in ([], [phase]))
+    assert phased.batch(4)["labels"].shape[1] > plain.batch(4)["labels"].shape[1]
+    same_examples = phased.batch(4)["token_type_ids"] == plain.batch(4)["token_type_ids"]
+    assert same_examples.all() != is_packed
+    assert phased.phases[1].first_row == (0 if is_packed else plain.phases[0].row_of(4))
+
+
 def test_masking_rates_follow_the_steps(store):
     stream = stream_of(pretraining(store, *PHASED[3:], "data.max_seq_length=32"))
     shares = []
@@ -105,7 +116,7 @@ def test_replaced_tokens_train_on_packed_rows(store, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (['phases=[{"first_step": 12}]'], "must be after 0 and before num_steps=12"),
+        (['phases=[{"first_step": 12}]'], r"before num_steps=12; .* \(phases=\[\]\)"),
         (['phases=[{"first_step": 5}, {"first_step": 5}]'], r"phases\[1\].first_step=5"),
         (['phases=[{"first_step": 5, "max_seq_length": 2}]'], "max_seq_length=2: must be at"),
         (['phases=[{"first_step": 5, "max_seq_length": 64}]'], "max_position_embeddings=32"),
