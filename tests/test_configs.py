@@ -1,5 +1,6 @@
 """Every configuration in configs/ parses, stays short, and builds its model abstractly."""
 
+import shlex
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.pretraining_data import data_phases
 from jaxbert.experiment.recipe import load_finetune
 from jaxbert.families import preset
 from jaxbert.nn.execution import PLAIN
@@ -43,6 +45,14 @@ def test_a_configuration_is_short_and_its_header_names_paper_command_and_hardwar
     header = [line for line in text.splitlines() if line.startswith("#")]
     for word in ("Paper:", "Command:", "Hardware:", "Time and score:"):
         assert any(word in line for line in header), word
+
+
+def test_the_trial_that_the_tpu_readme_names_is_a_run():
+    trial = "num_steps=2000 schedule.warmup_steps=0.01 'phases=[]'"
+    assert trial in (ROOT.parent / "tpu" / "README.md").read_text()
+    config = load_config(Pretrain, ROOT / "pretrain" / "bert_base.yaml", shlex.split(trial))
+    assert len(data_phases(config.data, config.batch_size, config.phases, config.num_steps)) == 1
+    make_schedule(config.schedule, config.optimizer.learning_rate, config.num_steps)
 
 
 @pytest.mark.parametrize("path", PRETRAIN, ids=name)

@@ -80,7 +80,10 @@ def _warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
         )
     steps = math.ceil(warmup * num_steps) if warmup < 1 else int(warmup)
     if steps > num_steps:
-        raise UserError(f"schedule.warmup_steps={steps} exceeds the {num_steps} steps of the run")
+        raise UserError(
+            f"schedule.warmup_steps={steps} exceeds the {num_steps} steps of the run: give fewer, "
+            "or a fraction of the run, such as 0.01"
+        )
     return steps
 
 
