@@ -97,13 +97,7 @@ class RunCopy:
 
             for turn in range(_LAST + 1):
                 _at_once(send, [name for name in new if _turn(name) == turn])
-            # While newer ones are on their way, the bucket keeps the checkpoints that it has.
-            gone = [
-                name
-                for name in self._there.keys() - found.keys()
-                if not (lost and _checkpoint_of(name))
-            ]
-            for name in sorted(gone, key=_turn, reverse=True):
+            for name in sorted(self._superfluous(found), key=_turn, reverse=True):
                 with suppress(FileNotFoundError):
                     system.rm_file(f"{root}/{name}")
                 del self._there[name]
@@ -151,6 +145,25 @@ class RunCopy:
                         stat = path.stat()
                         marks[name] = (stat.st_size, stat.st_mtime_ns)
         return marks
+
+    def _superfluous(self, found: dict[str, Mark]) -> list[str]:
+        """What the bucket has and this directory has not; of checkpoints, what newer ones replace.
+
+        Whoever looks while the run replaces its last one may find neither this nor the new one.
+        """
+        newest: dict[str, int] = {}
+        for name, mark in found.items():
+            place = _IN_CHECKPOINT.match(name)
+            if place and _turn(name) == _LAST and self._there.get(name) == mark:
+                newest[place[1]] = max(int(place[2]), newest.get(place[1], 0))
+
+        def is_replaced(name: str) -> bool:
+            place = _IN_CHECKPOINT.match(name)
+            if place is None or self._there[name] is None:
+                return True
+            return int(place[2]) < newest.get(place[1], 0)
+
+        return [name for name in self._there.keys() - found.keys() if is_replaced(name)]
 
     def _send(self, system: Any, root: str, name: str, mark: Mark) -> bool:
         """False where the file is no longer here."""

@@ -1,5 +1,6 @@
 """A run in a bucket, wherever the machine that trains is lost; fsspec's file system in memory."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -114,6 +115,31 @@ def test_wherever_sending_ends_the_bucket_has_the_last_whole_checkpoint_and_its_
         allowed += 1
     assert steps == [8, 12]
     assert seen == {(), (4,), (4, 8), (4, 8, 12), (8, 12)}
+
+
+def test_a_checkpoint_stays_in_the_bucket_until_a_newer_one_is_there(
+    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = tmp_path / "run"
+    copy, walk = begun(run), os.walk
+    work(run, 4)
+    copy.send()
+
+    def walk_meanwhile(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, files in walk(top):
+            yield folder, folders, files
+            # The folders are listed, and none of them opened: now 12 takes the place of 4.
+            if folder.endswith("checkpoints"):
+                work(run, 12)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "walk", walk_meanwhile)
+        copy.send()
+    begun(tmp_path / "meanwhile")
+    assert whole_steps(tmp_path / "meanwhile") == [4]
+    copy.send()
+    begun(tmp_path / "afterwards")
+    assert whole_steps(tmp_path / "afterwards") == [12]
 
 
 def test_a_machine_that_takes_over_has_all_that_is_finished_and_nothing_else(
