@@ -31,7 +31,7 @@ class Journal:
 
 
 class PartialStore:
-    """`PATH.partial`, locked: a context manager that removes it unless published or noted.
+    """`PATH.partial`, locked: a context manager that removes it unless published, noted or whole.
 
     With the `key` that was noted, `journal` is what was; what a killed process left there without
     a note is removed. What is only needed to go on lies in `notes`. Finished shards of another key
@@ -86,25 +86,31 @@ class PartialStore:
 
     def publish(self) -> None:
         """Move the directory to its path, in place of the store that may be there."""
-        # First of all: with a journal whose other files are gone no store could go on.
-        (self.notes / _JOURNAL).unlink(missing_ok=True)
-        shutil.rmtree(self.notes)
         sync(self.directory)
         replaced = self.path.with_name(self.path.name + ".replaced")
         if replaced.exists():
             shutil.rmtree(replaced)
-        if self.path.exists():
-            self.path.rename(replaced)
-        self.directory.rename(self.path)
+        try:
+            if self.path.exists():
+                self.path.rename(replaced)
+            self.directory.rename(self.path)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the finished store cannot get this path ({error.strerror}); it is"
+                f" whole in {self.directory}: give it a path with mv"
+            ) from None
         sync(self.path.parent)
+        # Until here they say that there is nothing more to do, to whoever has to do this again.
+        shutil.rmtree(self.path / NOTES)
         if replaced.exists():
             shutil.rmtree(replaced)
 
     def close(self) -> None:
-        """Remove what was neither published nor noted, and let others have the path."""
+        """Remove what is neither noted nor whole, and let others have the path."""
         if self._lock is None:
             return
-        if self.journal is None and _is_still(self._lock, self.directory):
+        is_kept = self.journal is not None or (self.directory / METADATA).is_file()
+        if not is_kept and _is_still(self._lock, self.directory):
             shutil.rmtree(self.directory)
         os.close(self._lock)
         self._lock = None
@@ -125,6 +131,11 @@ def check_destination(path: Path, overwrite: bool) -> None:
 
     `overwrite` allows to replace a store, never a directory that holds something else.
     """
+    if path.is_mount():
+        raise UserError(
+            f"{path}: a mount point, whose place no other directory can take; choose an --out in"
+            f" it, such as {path / 'store'}"
+        )
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / METADATA).is_file():

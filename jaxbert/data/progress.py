@@ -91,6 +91,9 @@ class Progress:
 
     def finish(self, description: Mapping[str, Any]) -> Summary:
         """Make the store whole."""
+        # So that nothing is done again where the store cannot be moved to its path.
+        self._writer.end_shard()
+        self._note()
         self._close()
         summary = self.summary
         self._writer.finish(

@@ -107,26 +107,27 @@ class StoreWriter:
             self._shard = _ShardWriter(directory, self.dtype)
         self._shard.append(tokens, sentence_lengths, document_lengths)
         if self._shard.tokens >= self.shard_tokens:
-            self._end_shard()
+            self.end_shard()
 
     def finish(self, description: Mapping[str, Any] | None = None) -> None:
         """Put everything on disk, describe it in store.json and move it to its path."""
-        self._end_shard()
+        self.end_shard()
         write_metadata(
             self.directory, self.vocab_size, self.dtype, self.finished, description or {}
         )
         self._partial.publish()
+
+    def end_shard(self) -> None:
+        """Put the shard on disk that documents are appended to, where there is one."""
+        if self._shard is not None:
+            self.finished.append(self._shard.finish())
+            self._shard = None
 
     def close(self) -> None:
         """Remove what was not finished and let other writers have the path."""
         if self._shard is not None:
             self._shard.close()
         self._partial.close()
-
-    def _end_shard(self) -> None:
-        if self._shard is not None:
-            self.finished.append(self._shard.finish())
-            self._shard = None
 
 
 class _ShardWriter:

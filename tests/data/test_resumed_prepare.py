@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -203,6 +204,47 @@ def test_changed_sources_begin_anew_on_request(tmp_path, corpus, tokenizer):
         prepare([f"{tmp_path}/*.jsonl"], tmp_path / "s", options(tokenizer))
     prepare([f"{tmp_path}/*.jsonl"], tmp_path / "s", options(tokenizer, overwrite=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "s"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBUSY, "busy"), KeyboardInterrupt()])
+def test_a_finished_store_that_does_not_get_its_path_gets_it_next_time(
+    tmp_path, corpus, tokenizer, monkeypatch, error
+):
+    from jaxbert.data.encode import DocumentEncoder
+
+    source, out = f"{corpus}/0.jsonl", tmp_path / "s"
+    prepare([source], tmp_path / "expected", options(tokenizer))
+    rename = Path.rename
+
+    def refuse(self, target):
+        if Path(target) == out:
+            raise error
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises((UserError, KeyboardInterrupt), match=r"whole in .*s\.partial|^$"):
+            prepare([source], out, options(tokenizer))
+    TokenStore.open(tmp_path / "s.partial")
+    encoded, encode = [], DocumentEncoder.__call__
+    monkeypatch.setattr(
+        DocumentEncoder,
+        "__call__",
+        lambda self, documents: encoded.extend(documents) or encode(self, documents),
+    )
+    summary = prepare([source], out, options(tokenizer))
+    assert not encoded
+    assert contents(out) == contents(tmp_path / "expected")
+    assert summary.tokens == TokenStore.open(out).num_tokens
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "expected"}
+
+
+def test_a_mount_point_is_refused_before_the_work(tmp_path, corpus, tokenizer, monkeypatch):
+    (tmp_path / "s").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == tmp_path / "s")
+    with pytest.raises(UserError, match=r"s: a mount point, .* such as .*s/store"):
+        prepare([f"{corpus}/0.jsonl"], tmp_path / "s", options(tokenizer))
+    assert not (tmp_path / "s.partial").exists()
 
 
 def test_a_trained_vocabulary_is_not_trained_again(tmp_path, corpus, monkeypatch):
