@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     differences = _verify(source, arguments)
     _print(differences)
-    return 0 if differences.is_equivalent else 1
+    has_same_ids = tokenizer is None or _verify_tokenizer(tokenizer, arguments.destination)
+    return 0 if differences.is_equivalent and has_same_ids else 1
 
 
 def tokenizer_of(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
@@ -123,6 +124,18 @@ def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences
     with TemporaryDirectory() as scratch:
         save_pretrained(model, None, scratch)
         return verify(model, scratch)
+
+
+def _verify_tokenizer(tokenizer: "Tokenizer", destination: str) -> bool:
+    """Prints whether transformers gives the ids that the source's tokenizer gives here."""
+    from jaxbert.hub.verify_tokenizer import TEXTS, tokenizer_differences
+
+    differing = tokenizer_differences(tokenizer, destination)
+    same = f"{len(TEXTS) - len(differing)} of {len(TEXTS)}"
+    print(f"tokenizer: transformers gives {same} texts the same ids")
+    for text in differing:
+        print(f"  DIFFERS: {text!r}")
+    return not differing
 
 
 def _print(differences: "Differences") -> None:

@@ -173,7 +173,7 @@ def _open_with_transformers(
     takes = signature(model_class.__init__).parameters
     # An encoder that pools is saved without BERT's pooler.
     options = {"add_pooling_layer": has_pooler} if "add_pooling_layer" in takes else {}
-    with _quiet(transformers):
+    with quiet(transformers):
         model, report = model_class.from_pretrained(
             str(directory),
             dtype=torch.float32,
@@ -186,7 +186,7 @@ def _open_with_transformers(
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Without transformers' progress bars and reports: what they say is in `Differences`."""
     logging = transformers.utils.logging
     level, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -65,6 +65,10 @@ def read_settings(file: Path) -> Settings:
     else:
         declared = {int(token_id): added_token(token) for token_id, token in decoder.items()}
     kept = {key: value for key, value in config.items() if key not in _DROPPED}
+    for role in ROLES:
+        if isinstance(config.get(role), Mapping):
+            # Without it, as special_tokens_map.json writes them, transformers sees no token here.
+            kept[role] = {"__type": "AddedToken", **config[role]}
     if extra := extra_tokens(config):
         kept["additional_special_tokens"] = [content(token) for token in extra]
     return Settings(_class_name(file, config), kept, declared, is_complete=decoder is not None)

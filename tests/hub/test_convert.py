@@ -14,6 +14,7 @@ from jaxbert.cli import convert
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.verify import Difference, Differences, verify
+from jaxbert.hub.verify_tokenizer import TEXTS, tokenizer_differences
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
 
@@ -137,6 +138,23 @@ def test_a_run_directory_converts_with_its_tokenizer(tmp_path: Path):
     save_tokenizer(tokenizer, tmp_path / "run" / "model")
     assert run(tmp_path / "run", tmp_path / "out") == 0
     assert load_tokenizer(tmp_path / "out").vocab() == tokenizer.vocab()
+
+
+def test_the_exported_tokenizer_is_verified_too(
+    copy_of: CopyOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    directory = copy_of("BertModel")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "fox", "dogs", "two"]
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    assert run(directory, tmp_path / "out", "--verify", "--lowercase") == 0
+    assert "transformers gives 5 of 5 texts the same ids" in capsys.readouterr().out
+    config = tmp_path / "out" / "tokenizer_config.json"
+    tokenizer = load_tokenizer(tmp_path / "out")
+    config.write_text(config.read_text().replace('"do_lower_case": true', '"do_lower_case": false'))
+    assert tokenizer_differences(tokenizer, tmp_path / "out") == TEXTS[:1]
+    config.write_text(config.read_text().replace('"[PAD]"', '{"content": "[PAD]"}'))
+    with pytest.raises(UserError, match="transformers does not open the tokenizer"):
+        tokenizer_differences(tokenizer, tmp_path / "out")
 
 
 def test_a_head_can_be_left_behind(saved: Save, tmp_path: Path):

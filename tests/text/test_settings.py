@@ -191,3 +191,12 @@ def test_a_vocabulary_file_can_be_named_itself(roberta, sentencepiece_models, tm
     (tmp_path / "x").mkdir()
     file = shutil.copy(sentencepiece_models["albert"], tmp_path / "x" / "spiece.model")
     assert load_tokenizer(file).config["tokenizer_class"] == "AlbertTokenizer"
+
+
+def test_transformers_opens_an_export_of_files_that_it_wrote_before_4_34(roberta, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    in_files_of_their_own(roberta)
+    save_tokenizer(load_tokenizer(roberta), tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    encoded = load_tokenizer(roberta).encode(STRINGS, padding=False)
+    assert [row.tolist() for row in encoded["input_ids"]] == theirs(STRINGS)["input_ids"]
