@@ -20,6 +20,7 @@ from jaxbert.text.special_tokens import (
 )
 from jaxbert.text.unigram import (
     albert_backend,
+    camembert_pieces,
     deberta_v2_backend,
     xlm_roberta_backend,
     xlm_roberta_pieces,
@@ -44,7 +45,7 @@ class TokenizerClass:
     read: Callable[[Path], Vocabulary]
     build: Callable[..., tokenizers.Tokenizer]
     frame: Callable[[tokenizers.Tokenizer, str, str], None]
-    special_tokens: Mapping[str, str]
+    special_tokens: Mapping[str, Any]
     settings: Mapping[str, bool | None]
     has_token_types: bool = True
 
@@ -52,6 +53,11 @@ class TokenizerClass:
 def _read_xlm_roberta(file: Path) -> Vocabulary:
     vocabulary = read_unigram(file)
     return replace(vocabulary, pieces=xlm_roberta_pieces(vocabulary.pieces))
+
+
+def _read_camembert(file: Path) -> Vocabulary:
+    vocabulary = read_unigram(file)
+    return replace(vocabulary, pieces=camembert_pieces(vocabulary.pieces))
 
 
 BERT = TokenizerClass(
@@ -83,6 +89,17 @@ XLM_ROBERTA = TokenizerClass(
     frame=frame_as_xlm_roberta,
     special_tokens=ROBERTA_TOKENS,
     settings={"add_prefix_space": True},
+)
+CAMEMBERT = replace(
+    XLM_ROBERTA,
+    name="CamembertTokenizer",
+    read=_read_camembert,
+    special_tokens={
+        **ROBERTA_TOKENS,
+        "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True},
+        # Where none are stated, transformers takes "<s>NOTUSED" and its like for special tokens.
+        "additional_special_tokens": ["<s>", "</s>"],
+    },
 )
 ALBERT = TokenizerClass(
     name="AlbertTokenizer",
@@ -133,6 +150,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
         replace(BERT, name="ElectraTokenizer"),
         ROBERTA,
         XLM_ROBERTA,
+        CAMEMBERT,
         ALBERT,
         DEBERTA_V2,
     )
@@ -144,7 +162,7 @@ OF_FILE = {
     "spiece.model": "AlbertTokenizer",
     "spm.model": "DebertaV2Tokenizer",
 }
-"""The class of a vocabulary file that nothing else tells."""
+"""The class of a vocabulary file where no config.json names a model."""
 
 OF_MODEL = {
     "bert": "BertTokenizer",
@@ -152,6 +170,7 @@ OF_MODEL = {
     "electra": "ElectraTokenizer",
     "roberta": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
+    "camembert": "CamembertTokenizer",
     "albert": "AlbertTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
     "modernbert": GENERIC,

@@ -95,7 +95,9 @@ def _class_name(file: Path, config: Mapping[str, Any]) -> str | None:
     if of_model == GENERIC:
         return GENERIC
     stated = config.get("tokenizer_class") or model.get("tokenizer_class") or of_model
-    return stated.removesuffix("Fast") if stated else OF_FILE.get(file.name)
+    if stated is None and "model_type" not in model:
+        stated = OF_FILE.get(file.name)
+    return stated.removesuffix("Fast") if stated else None
 
 
 def _legacy(token: str, config: Mapping[str, Any]) -> AddedToken:

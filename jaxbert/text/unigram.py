@@ -81,6 +81,12 @@ def xlm_roberta_pieces(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, f
     return [*first, *pieces[3:], ("<mask>", 0.0)]
 
 
+def camembert_pieces(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """fairseq's ids before those of the file: its special tokens lie there twice, one unused."""
+    unused = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0)]
+    return [*unused, ("<unk>NOTUSED", -100.0), *pieces[1:], ("<mask>", 0.0)]
+
+
 def train_pieces(
     texts: Iterable[str],
     vocab_size: int,

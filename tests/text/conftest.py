@@ -105,6 +105,13 @@ FAMILIES = {
     "xlm-roberta": ("xlm-roberta", "sentencepiece.bpe.model", "xlm-roberta", {}),
     "xlm-roberta with bytes": ("xlm-roberta", "sentencepiece.bpe.model", "bytes", {}),
     "xlm-roberta unnormalized": ("xlm-roberta", "sentencepiece.bpe.model", "unnormalized", {}),
+    # camembert-base states this and no more.
+    "camembert": (
+        "camembert",
+        "sentencepiece.bpe.model",
+        "xlm-roberta",
+        {"model_max_length": 512},
+    ),
     "albert": ("albert", "spiece.model", "albert", {}),
     "albert cased": (
         "albert",

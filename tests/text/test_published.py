@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from strings import ODD, random_strings
 
+from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -103,3 +104,25 @@ def test_the_vocabulary_files_of_old_tools_give_the_same_ids(published, tmp_path
         (tmp_path / "tokenizer.json").unlink()
         again = load_tokenizer(tmp_path)
         assert again.encode_plain(STRINGS) == ours.encode_plain(STRINGS)
+
+
+def test_camemberts_tokenizer_json_needs_no_class_beside_it(sentencepiece_models, tmp_path):
+    shutil.copy(sentencepiece_models["xlm-roberta"], tmp_path / "sentencepiece.bpe.model")
+    (tmp_path / "config.json").write_text('{"model_type": "camembert"}')
+    bare = load_tokenizer(tmp_path)
+    # camembert-base's own layout.
+    reference(tmp_path).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 512}')
+    ours = load_tokenizer(tmp_path)
+    assert (ours.cls_id, ours.pad_id, ours.sep_id, ours.unk_id) == (5, 1, 6, 3)
+    assert_same_ids(ours, reference(tmp_path))
+    assert_same_ids(bare, reference(tmp_path))
+
+
+def test_a_vocabulary_beside_a_model_without_class_of_its_own_is_no_other_familys(
+    sentencepiece_models, tmp_path
+):
+    shutil.copy(sentencepiece_models["xlm-roberta"], tmp_path / "sentencepiece.bpe.model")
+    (tmp_path / "config.json").write_text('{"model_type": "eurobert"}')
+    with pytest.raises(UserError, match="name the right class as"):
+        load_tokenizer(tmp_path)
