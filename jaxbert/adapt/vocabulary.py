@@ -83,7 +83,8 @@ def replacement(config: EncoderConfig, old: Tokenizer, new: Tokenizer) -> Source
 
     A token of both has its own row: the same text, and both begin or both continue a word. So has
     a special token, by its role. Any other has the mean of the pieces that the old tokenizer makes
-    of its text, and what the old one cannot spell the row of its unknown token.
+    of its text, and what the old one cannot spell the row of its unknown token, or zeros where it
+    has none.
     """
     _check_covered(config, old)
     old_tokens, new_tokens = old.vocab(), new.vocab()
@@ -100,10 +101,10 @@ def replacement(config: EncoderConfig, old: Tokenizer, new: Tokenizer) -> Source
         if row is not None:
             pieces = [row]
         elif not (surface.text and pieces):
-            pieces = [old.unk_id]
+            pieces = [] if old.unk_id is None else [old.unk_id]
         sources.append(tuple(pieces) if token else ())
     for role in BERT_TOKENS:
-        theirs, ours = (t.backend.token_to_id(t.special_token(role)) for t in (new, old))
+        theirs, ours = (t.token_id(role) for t in (new, old))
         if theirs is not None and ours is not None:
             sources[theirs] = (ours,)
     return sources

@@ -49,7 +49,7 @@ class Progress:
     """Takes encoded chunks into a store; after every finished shard it notes how to go on."""
 
     def __init__(
-        self, partial: PartialStore, writer: StoreWriter, filters: Filters, unknown_id: int
+        self, partial: PartialStore, writer: StoreWriter, filters: Filters, unknown_id: int | None
     ):
         self._partial, self._writer, self._unknown_id = partial, writer, unknown_id
         self._noted = len(writer.finished)

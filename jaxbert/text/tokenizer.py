@@ -17,6 +17,13 @@ from jaxbert.text.pieces import BatchEncoder
 from jaxbert.text.special_tokens import BERT_TOKENS, content
 from jaxbert.text.words import continues_word, is_byte_level
 
+# What a text begins and ends with has one of two names, or both.
+_ALIKE = {
+    "cls_token": "bos_token",
+    "sep_token": "eos_token",
+    "bos_token": "cls_token",
+    "eos_token": "sep_token",
+}
 # transformers writes int(1e30) for "no limit"; anything of that order means the same.
 _NO_LIMIT = 10**9
 
@@ -46,16 +53,29 @@ class Tokenizer:
         """Largest id plus one: the number of rows that an embedding table needs."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
-    def special_token(self, role: str) -> str:
-        """The token that plays a role (`pad_token`, `cls_token`, ...)."""
-        return content(self.config.get(role) or BERT_TOKENS[role])
+    def special_token(self, role: str) -> str | None:
+        """The token that plays a role (`pad_token`, `cls_token`, `bos_token`, ...).
+
+        Where none is stated it is BERT's, and for what a text begins or ends with the one that is
+        stated under the other name: EuroBERT's tokenizers have `bos_token` and no `cls_token`.
+        """
+        stated, berts = self.config.get(role), BERT_TOKENS.get(role)
+        if not stated and (berts is None or self.backend.token_to_id(berts) is None):
+            stated = self.config.get(_ALIKE.get(role, ""))
+        token = stated or berts
+        return content(token) if token else None
+
+    def token_id(self, role: str) -> int | None:
+        """Id of the token that plays a role; None where the vocabulary has none for it."""
+        token = self.special_token(role)
+        return None if token is None else self.backend.token_to_id(token)
 
     def _id(self, role: str) -> int:
-        token = self.special_token(role)
-        token_id = self.backend.token_to_id(token)
+        token_id = self.token_id(role)
         if token_id is None:
             raise UserError(
-                f"tokenizer: its {role} {token!r} is not in the vocabulary; add it there"
+                f"tokenizer: its {role} {self.special_token(role)!r} is not in the vocabulary; name"
+                f' the one that is as "{role}" in tokenizer_config.json'
             )
         return token_id
 
@@ -80,15 +100,20 @@ class Tokenizer:
         return self._id("mask_token")
 
     @cached_property
-    def unk_id(self) -> int:
-        """Id of the token that stands for a word which no pieces can spell."""
-        return self._id("unk_token")
+    def unk_id(self) -> int | None:
+        """Id of the token that stands for a word which no pieces can spell.
+
+        None where there is none: bytes spell every word.
+        """
+        return self.token_id("unk_token") if self._is_byte_level else self._id("unk_token")
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids that never come from text: the five above and every added special token."""
         added = self.backend.get_added_tokens_decoder()
-        named = {self.pad_id, self.cls_id, self.sep_id, self.mask_id, self.unk_id}
+        named = {self.pad_id, self.cls_id, self.sep_id, self.mask_id}
+        if self.unk_id is not None:
+            named.add(self.unk_id)
         return frozenset(named | {i for i, token in added.items() if token.special})
 
     @property

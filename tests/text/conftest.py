@@ -3,7 +3,9 @@ import random
 from pathlib import Path
 
 import pytest
+import tokenizers
 from strings import LATIN, ODD, random_strings
+from tokenizers import models, pre_tokenizers, processors, trainers
 
 from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
 from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
@@ -145,3 +147,26 @@ def published(request, texts, tmp_path_factory) -> Path:
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
     (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
     return directory
+
+
+@pytest.fixture(scope="session")
+def eurobert_tokenizer(texts) -> Tokenizer:
+    """As EuroBERT's: bytes, framed by bos and eos, and no unknown, cls or sep token."""
+    names = ["<|begin_of_text|>", "<|end_of_text|>", "<|mask|>", "<|pad|>"]
+    bos, eos, mask, pad = names
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=names, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A {eos}", pair=f"{bos} $A $B {eos}", special_tokens=[(bos, 0), (eos, 1)]
+    )
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        **{"bos_token": bos, "eos_token": eos, "mask_token": mask, "pad_token": pad},
+    }
+    return Tokenizer(backend, config)

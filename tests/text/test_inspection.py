@@ -276,3 +276,9 @@ GREEK = sentences(["μῆνιν", "ἄειδε", "θεὰ", "Πηληϊάδεω"
 def test_a_comparison_needs_documents_to_judge_by(tokenizer):
     with pytest.raises(UserError, match=r"^\d documents to judge by.*give more documents$"):
         compare(tokenizer, sampled(sentences(MEDICAL, 30), 10**6))
+
+
+def test_a_tokenizer_without_unknown_token_is_inspected(eurobert_tokenizer):
+    found = figures(eurobert_tokenizer, CORPUS)
+    assert (found.unknown_tokens, found.words.unknown, found.unknown_characters) == (0, 0, ())
+    assert found.entries == eurobert_tokenizer.vocab_size - 4

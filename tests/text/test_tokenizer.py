@@ -188,3 +188,21 @@ def test_broken_json_is_a_user_error(tokenizer, tmp_path, name):
     (tmp_path / name).write_text('{"model": ')
     with pytest.raises(UserError, match=f"{name}: not valid JSON"):
         load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_of_bytes_needs_no_unknown_token_and_frames_with_bos_and_eos(
+    eurobert_tokenizer, tmp_path
+):
+    save_tokenizer(eurobert_tokenizer, tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "eurobert"}')
+    loaded = load_tokenizer(tmp_path)
+    assert (loaded.cls_id, loaded.sep_id, loaded.mask_id, loaded.pad_id) == (0, 1, 2, 3)
+    assert loaded.unk_id is None
+    assert loaded.special_ids == {0, 1, 2, 3}
+    assert loaded.encode(["a"], padding=False)["input_ids"][0].tolist()[::2] == [0, 1]
+
+
+def test_a_missing_role_is_named_with_its_key(eurobert_tokenizer):
+    config = {key: value for key, value in eurobert_tokenizer.config.items() if key != "pad_token"}
+    with pytest.raises(UserError, match=r"'\[PAD\]' is not in .* as \"pad_token\" in tokenizer_con"):
+        _ = Tokenizer(eurobert_tokenizer.backend, config).pad_id

@@ -81,7 +81,8 @@ class Tally:
         if not self.rows:
             raise UserError("there are no rows to inspect a tokenizer with")
         tokenizer = self.tokenizer
-        tokens, unknown = int(self._uses.sum()), int(self._uses[tokenizer.unk_id])
+        tokens = int(self._uses.sum())
+        unknown = 0 if tokenizer.unk_id is None else int(self._uses[tokenizer.unk_id])
         special = tokenizer.special_ids
         stands_for_text = np.array(
             [token != "" and i not in special for i, token in enumerate(tokenizer.vocab())]
