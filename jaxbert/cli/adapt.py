@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"nothing to change: give at least one of {options}")
     from jaxbert.cli.convert import tokenizer_of
     from jaxbert.hub.card import Card, read_carried
+    from jaxbert.hub.config_file import read_token_ids
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import layout_for, save_params
 
@@ -94,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             _described(arguments.source, rows),
             carried=read_carried(source.directory),
         ),
+        token_ids=read_token_ids(source.directory),
         overwrite=arguments.overwrite,
     )
     _print(arguments.destination, rows)

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxbert.families import family_of
     from jaxbert.hub.card import Card, read_carried
+    from jaxbert.hub.config_file import read_token_ids
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import save_params
 
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
         max_shard_size=arguments.max_shard_size,
         card=Card(Path(arguments.destination).name, carried=read_carried(source.directory)),
+        token_ids=read_token_ids(source.directory),
         overwrite=arguments.overwrite,
     )
     kind = source.head.kind

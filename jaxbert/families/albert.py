@@ -191,6 +191,7 @@ ALBERT = Family(
     canonical_key=_canonical_key,
     tied=lambda config: tied_vocabulary(config, "predictions", WORDS),
     buffers=frozenset({f"{PREFIX}embeddings.position_ids", f"{PREFIX}embeddings.token_type_ids"}),
+    token_ids=("bos_token_id", "eos_token_id"),
     head_prefixes=(
         f"{PREFIX}pooler.",
         "predictions.",

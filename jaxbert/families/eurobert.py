@@ -206,4 +206,5 @@ EUROBERT = Family(
     ),
     head_prefixes=("dense.", "lm_head.", "classifier."),
     poolings=frozenset({"cls", "mean"}),
+    token_ids=tuple(SPECIAL),
 )

@@ -35,6 +35,8 @@ class Family:
     """Canonical keys of tensors that are not parameters."""
     poolings: frozenset[Pooling] = frozenset()
     """Poolings of a classifier that config.json can say."""
+    token_ids: tuple[str, ...] = ()
+    """Fields of config.json that name tokens by their ids, beside `pad_token_id`."""
     sentence_pairs: SentencePairs = "none"
     """What its published pretraining head tells of the two parts of an example."""
 

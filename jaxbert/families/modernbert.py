@@ -295,4 +295,5 @@ MODERNBERT = Family(
     ),
     head_prefixes=("head.", "decoder.", "classifier."),
     poolings=frozenset(POOLINGS),
+    token_ids=tuple(SPECIAL),
 )

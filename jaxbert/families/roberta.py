@@ -135,6 +135,7 @@ def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderCon
         buffers=frozenset(
             f"{PREFIX}embeddings.{name}" for name in ("position_ids", "token_type_ids")
         ),
+        token_ids=("bos_token_id", "eos_token_id"),
         head_prefixes=(f"{PREFIX}pooler.", "lm_head.", "classifier.", "qa_outputs."),
     )
 

@@ -43,8 +43,7 @@ def read_description(
     A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it.
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
-    file = next((directory / name for name in CONFIG_FILES if (directory / name).is_file()), None)
-    file = directory / FILE if file is None else file
+    file = _file(directory)
     fields = GOOGLE.get(file.name, {}) | _read_json(file)
     try:
         family = family_of(_model_type(fields))
@@ -64,10 +63,24 @@ def read_description(
     return Description(family, config, wanted, saved)
 
 
+def read_token_ids(directory: Path) -> dict[str, int | None]:
+    """What config.json says of its vocabulary's tokens: `bos_token_id` and the like."""
+    return {
+        name: value
+        for name, value in _read_json(_file(directory)).items()
+        if name.endswith("_token_id") and (value is None or type(value) is int)
+    }
+
+
 def write_config(fields: Mapping[str, Any], directory: Path) -> None:
     """Writes config.json as transformers does: two spaces, sorted keys."""
     text = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _file(directory: Path) -> Path:
+    present = (directory / name for name in CONFIG_FILES if (directory / name).is_file())
+    return next(present, directory / FILE)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Writing a model as a directory that Hugging Face's libraries open."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -70,6 +71,7 @@ def save_params(
     dtype: FileDtype = "float32",
     max_shard_size: int | str | None = None,
     card: Card | None = None,
+    token_ids: Mapping[str, int | None] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes a model directory whole or not at all.
@@ -78,8 +80,9 @@ def save_params(
     transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools has the files
     of sentence-transformers besides, and no pooler. orbax: the same with the params tree
     in place of the safetensors. Without a `card`, licence and origin of the card that is
-    overwritten stay (`hub/card.py`). `max_shard_size`: bytes, or such as "5GB"; None: one file.
-    Every array must be addressable by this process. Raises UserError where `directory` is not empty
+    overwritten stay (`hub/card.py`). `token_ids`: what config.json says of `bos_token_id` and its
+    like without a tokenizer. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
+    array must be addressable by this process. Raises UserError where `directory` is not empty
     (`overwrite` replaces a model) or the params or the tokenizer do not fit.
     """
     if dtype not in _NUMPY:
@@ -97,7 +100,8 @@ def save_params(
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
     with whole_directory(directory, overwrite=overwrite) as new:
-        write_config(config_fields(config, head) | {"dtype": dtype}, new)
+        tokens = _token_ids(config, tokenizer, token_ids or {})
+        write_config(config_fields(config, head) | tokens | {"dtype": dtype}, new)
         if layout == "orbax":
             native.write_params(params, new, _NUMPY[dtype])
         else:
@@ -152,6 +156,18 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
         **family.config_to_hf(config, head),
         **head_to_hf(head),
     }
+
+
+def _token_ids(
+    config: EncoderConfig, tokenizer: Tokenizer | None, given: Mapping[str, int | None]
+) -> dict[str, int | None]:
+    """Tokens that config.json names by id: the tokenizer's, for it knows its vocabulary."""
+    names = family_of(config.model_type).token_ids
+    if tokenizer is None:
+        return {name: given[name] for name in names if name in given}
+    found = {name: tokenizer.token_id(name.removesuffix("_id")) for name in names}
+    # transformers takes no null for EuroBERT's mask_token_id.
+    return {name: token_id for name, token_id in found.items() if token_id is not None}
 
 
 def check_config(config: EncoderConfig, head: Head) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 from torch_models import Saved, make_torch_model
 
@@ -155,6 +156,31 @@ def test_the_exported_tokenizer_is_verified_too(
     config.write_text(config.read_text().replace('"[PAD]"', '{"content": "[PAD]"}'))
     with pytest.raises(UserError, match="transformers does not open the tokenizer"):
         tokenizer_differences(tokenizer, tmp_path / "out")
+
+
+TOKEN_IDS = {
+    "CamembertModel": {"bos_token_id": 5, "eos_token_id": 6},
+    "ModernBertModel": {"bos_token_id": 2, "eos_token_id": 1, "cls_token_id": 7, "sep_token_id": 9},
+    "EuroBertModel": {"bos_token_id": 7, "eos_token_id": None, "mask_token_id": 9},
+    "AlbertModel": {"bos_token_id": 11, "eos_token_id": 12},
+}
+
+
+@pytest.mark.parametrize("architecture", TOKEN_IDS)
+@pytest.mark.parametrize("with_tokenizer", [False, True])
+def test_token_ids_are_those_of_the_tokenizer_or_else_of_the_source(
+    tmp_path: Path, architecture: str, with_tokenizer: bool
+):
+    ids = TOKEN_IDS[architecture]
+    make_torch_model(architecture, **ids, pad_token_id=0).save_pretrained(tmp_path / "in")
+    if with_tokenizer:
+        # [PAD], [UNK], [CLS], [SEP], [MASK]; bos and eos are what begins and ends a text.
+        save_tokenizer(train_wordpiece(["the small dog saw"] * 3, 60), tmp_path / "in")
+        known = {"bos": 2, "eos": 3, "cls": 2, "sep": 3, "mask": 4}
+        ids = {name: known[name.removesuffix("_token_id")] for name in ids}
+    run(tmp_path / "in", tmp_path / "out")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "out")
+    assert {name: getattr(config, name) for name in ids} == ids
 
 
 def test_a_head_can_be_left_behind(saved: Save, tmp_path: Path):
