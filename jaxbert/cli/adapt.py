@@ -78,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = load_params(arguments.source, revision=arguments.revision)
     original = _Model(source.params, source.config, tokenizer_of(source, None))
-    model = _with_vocabulary(
-        _with_positions(_with_layers(original, arguments), arguments), arguments
+    model = _limited(
+        _with_vocabulary(
+            _with_positions(_with_layers(original, arguments), arguments), arguments
+        )
     )
     rows = [*model.rows, _sizes(original.params, model.params)]
     save_params(
@@ -135,6 +137,19 @@ def _with_positions(model: _Model, arguments: argparse.Namespace) -> _Model:
     rows = _tables(model.params, params, [TABLE], _how(before, after, arguments.how))
     limit = ("tokens of a row", f"{before:,}", f"{after:,}", "" if rows else "there is no table")
     return _Model(params, config, tokenizer, (*model.rows, limit, *rows))
+
+
+def _limited(model: _Model) -> _Model:
+    """No tokenizer, also no other model's, gives rows that are longer than this one takes."""
+    from jaxbert.nn.embeddings import longest_input
+    from jaxbert.text.tokenizer import Tokenizer
+
+    tokenizer, longest = model.tokenizer, longest_input(model.config)
+    if tokenizer is None:
+        return model
+    limit = min(tokenizer.model_max_length or longest, longest)
+    limited = Tokenizer(tokenizer.backend, tokenizer.config | {"model_max_length": limit})
+    return replace(model, tokenizer=limited)
 
 
 def _how(before: int, after: int, how: str) -> str:

@@ -14,7 +14,7 @@ from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head, LayerMixture
-from jaxbert.text.tokenizer import save_tokenizer
+from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
 from jaxbert.tree import flat
 
@@ -96,6 +96,20 @@ def test_another_tokenizer_takes_the_place_of_the_old_one(capsys, model, tmp_pat
 def test_layers_are_chosen_by_number_or_step(capsys, model, tmp_path, words):
     shown = adapted(capsys, model, tmp_path / "out", *words)
     assert f"layers │ 2 │ 1 │ kept {'1' if words[0] == '--keep-layers' else '0'}" in shown
+
+
+@pytest.mark.parametrize(
+    ("positions", "stated", "limit"), [(None, 512, 16), (40, 512, 40), (40, 24, 24), (None, None, 16)]
+)
+def test_no_tokenizer_gives_more_tokens_than_the_model_takes(
+    capsys, model, tmp_path, positions, stated, limit
+):
+    other = Tokenizer(TOKENIZER.backend, TOKENIZER.config | {"model_max_length": stated})
+    save_tokenizer(other, tmp_path / "other")
+    words = ["--tokenizer", str(tmp_path / "other")]
+    words += [] if positions is None else ["--positions", str(positions)]
+    adapted(capsys, model, tmp_path / "out", *words)
+    assert jaxbert.load_tokenizer(tmp_path / "out").model_max_length == limit
 
 
 def test_a_head_of_ours_is_saved_in_our_layout(capsys, tmp_path):
