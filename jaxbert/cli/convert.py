@@ -59,9 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.hub.config_file import read_token_ids
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import save_params
+    from jaxbert.text.classes import UnknownClassError
 
     source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
-    tokenizer = tokenizer_of(source, arguments.lowercase)
+    tokenizer, missing = None, f"{arguments.source} has no tokenizer"
+    try:
+        tokenizer = tokenizer_of(source, arguments.lowercase)
+    except UnknownClassError as error:
+        missing = str(error)
     save_params(
         source.params,
         source.config,
@@ -80,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.destination}: {family_of(source.config.model_type).architecture(kind) or kind}"
     )
     if tokenizer is None:
-        print(f"{arguments.source} has no tokenizer of a known kind: the export has none")
+        print(f"The export has no tokenizer: {missing}")
     if not arguments.verify:
         return 0
     differences = _verify(source, arguments)

@@ -8,6 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
+from jaxbert.errors import UserError
 from jaxbert.text.byte_level import byte_level_backend, modernbert_backend
 from jaxbert.text.special_tokens import (
     BERT_TOKENS,
@@ -29,6 +30,10 @@ from jaxbert.text.vocabulary import Vocabulary, read_bpe, read_unigram, read_wor
 from jaxbert.text.wordpiece import wordpiece_backend
 
 Parts = tuple[tokenizers.Tokenizer, dict[str, Any]]
+
+
+class UnknownClassError(UserError):
+    """The files name a tokenizer class that is none of these, and have no tokenizer.json."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ import tokenizers
 from tokenizers import models
 
 from jaxbert.errors import UserError
-from jaxbert.text.classes import CLASSES, GENERIC, OF_FILE, Parts, TokenizerClass, assemble
+from jaxbert.text.classes import (
+    CLASSES,
+    GENERIC,
+    OF_FILE,
+    Parts,
+    TokenizerClass,
+    UnknownClassError,
+    assemble,
+)
 from jaxbert.text.download import download
 from jaxbert.text.settings import (
     CONFIG,
@@ -105,7 +113,9 @@ def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> 
     kind = CLASSES.get(name)
     if kind is None or Path(kind.vocabulary_file).suffix != file.suffix:
         made_of = f"{TOKENIZER} or {kind.vocabulary_file}" if kind else f"a {TOKENIZER}"
-        raise UserError(
+        is_unknown = kind is None and settings.name not in (None, GENERIC)
+        error = UnknownClassError if is_unknown else UserError
+        raise error(
             f"{file}: no {name} can be made of this; give {made_of}, or name the right class as"
             f' "tokenizer_class" in {CONFIG} ({", ".join(CLASSES)})'
         )

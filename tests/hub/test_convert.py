@@ -61,7 +61,7 @@ def test_a_tensorflow_checkpoint_converts_into_shards_and_verifies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], source: Path
 ):
     assert run(source, tmp_path / "out", "--verify", "--max-shard-size", "2000") == 0
-    assert "has no tokenizer of a known kind" in capsys.readouterr().out
+    assert "The export has no tokenizer: " in capsys.readouterr().out
     assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
 
 
@@ -156,6 +156,27 @@ def test_the_exported_tokenizer_is_verified_too(
     config.write_text(config.read_text().replace('"[PAD]"', '{"content": "[PAD]"}'))
     with pytest.raises(UserError, match="transformers does not open the tokenizer"):
         tokenizer_differences(tokenizer, tmp_path / "out")
+
+
+def test_weights_convert_without_a_tokenizer_of_a_class_that_is_not_built_here(
+    copy_of: CopyOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    directory = copy_of("BertModel")
+    (directory / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    config = directory / "tokenizer_config.json"
+    config.write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    assert run(directory, tmp_path / "out", "--verify") == 0
+    printed = capsys.readouterr().out
+    assert "The export has no tokenizer: " in printed
+    assert "no BertJapaneseTokenizer can be made of this; give a tokenizer.json" in printed
+    assert not (tmp_path / "out" / "vocab.txt").exists()
+    # Whoever needs the tokenizer is told.
+    with pytest.raises(UserError, match="no BertJapaneseTokenizer"):
+        load_tokenizer(directory)
+    # Files that are at fault are no reason to go without.
+    config.write_text('{"tokenizer_class": "AlbertTokenizer"}')
+    with pytest.raises(UserError, match=r"give tokenizer.json or spiece.model"):
+        run(directory, tmp_path / "other")
 
 
 TOKEN_IDS = {
