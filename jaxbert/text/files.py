@@ -98,12 +98,13 @@ def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts
     name = settings.name or ("BertTokenizer" if stated else GENERIC)
     kind = CLASSES.get(name)
     added = settings.added_tokens(state)
+    config = {**_sides(state), **settings.config}
     if kind is None or kind.model != model_type(state):
         check_case(lowercase, stated.get("do_lower_case"), file)
         backend = tokenizers.Tokenizer.from_str(json.dumps(state))
-        add_special_tokens(backend, added, settings.config)
-        return backend, {**settings.config, "tokenizer_class": GENERIC}
-    config = {**stated, **settings.config}
+        add_special_tokens(backend, added, config)
+        return backend, {**config, "tokenizer_class": GENERIC}
+    config = {**stated, **config}
     _check(kind, config, lowercase, file)
     return assemble(kind, vocabulary_of(state, file), config, added)
 
@@ -153,6 +154,12 @@ def _check_specials(vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
             f"vocabulary: {', '.join(missing)} missing among its {len(vocabulary.tokens)} tokens;"
             " a BERT vocabulary holds all five special tokens"
         )
+
+
+def _sides(state: Mapping[str, Any]) -> dict[str, str]:
+    """Where a tokenizer.json cuts and pads, in the words of tokenizer_config.json."""
+    stated = {f"{part}_side": state.get(part) for part in ("truncation", "padding")}
+    return {name: part["direction"].lower() for name, part in stated.items() if part}
 
 
 def _bert_settings(state: Mapping[str, Any]) -> dict[str, Any]:

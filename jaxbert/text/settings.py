@@ -59,6 +59,9 @@ def read_settings(file: Path) -> Settings:
         # transformers before 4.34 wrote what is special, and what was added, each in its own file.
         config.update(read_object(file.with_name("special_tokens_map.json")))
     _check_tokens(config, place)
+    for key in ("truncation_side", "padding_side"):
+        if config.get(key, "right") not in ("left", "right"):
+            raise UserError(f'{place}: {key} is {config[key]!r}; expected "left" or "right"')
     if decoder is None:
         added = read_object(file.with_name("added_tokens.json"))
         declared = {token_id: _legacy(token, config) for token, token_id in added.items()}

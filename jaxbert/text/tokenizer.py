@@ -193,15 +193,19 @@ class Tokenizer:
     ) -> Encoded | RaggedEncoded:
         """Model inputs as transformers' tokenizers give them, as int32 arrays [batch, seq].
 
-        Keys: input_ids, token_type_ids (0 throughout where the model has none), attention_mask. A
-        pair that is too long loses tokens from its longer member first. `max_length=None` means
+        Keys: input_ids, token_type_ids (0 throughout where the model has none), attention_mask.
+        Texts are cut and padded at the ends that `truncation_side` and `padding_side` say. A pair
+        that is too long loses tokens from its longer member first. `max_length=None` means
         `model_max_length`. Without padding every value is a list of arrays.
         """
         max_length = self._check_inputs(texts, pairs, max_length, padding)
         rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        cut_at = self.config.get("truncation_side", "right")
         with self._lock:
             if max_length is not None:
-                self.backend.enable_truncation(max_length, strategy="longest_first")
+                self.backend.enable_truncation(
+                    max_length, strategy="longest_first", direction=cut_at
+                )
             try:
                 encodings = self.backend.encode_batch_fast(rows)
             finally:
@@ -215,10 +219,11 @@ class Tokenizer:
             return {k: [np.array(r, np.int32) for r in rows] for k, rows in ragged.items()}
         width = max_length if padding == "max_length" else max(map(len, ids), default=0)
         assert width is not None
+        at_start = self.config.get("padding_side") == "left"
         return {
-            "input_ids": _pad(ids, width, self.pad_id),
-            "token_type_ids": _pad(types, width, 0),
-            "attention_mask": _pad(ones, width, 0),
+            "input_ids": _pad(ids, width, self.pad_id, at_start=at_start),
+            "token_type_ids": _pad(types, width, 0, at_start=at_start),
+            "attention_mask": _pad(ones, width, 0, at_start=at_start),
         }
 
     def encode_whole(
@@ -313,8 +318,9 @@ def _from_json(text: str, config: dict[str, Any]) -> Tokenizer:
     return Tokenizer(tokenizers.Tokenizer.from_str(text), config)
 
 
-def _pad(rows: list[list[int]], width: int, fill: int) -> np.ndarray:
+def _pad(rows: list[list[int]], width: int, fill: int, *, at_start: bool) -> np.ndarray:
     padded = np.full((len(rows), width), fill, np.int32)
     for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
+        start = width - len(row) if at_start else 0
+        padded[i, start : start + len(row)] = row
     return padded

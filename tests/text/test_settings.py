@@ -160,6 +160,7 @@ def test_merges_of_another_vocabulary_are_refused(roberta):
         ("vocab.json", '{"a": "b"}', r"'a' has the id 'b'; expected a whole number"),
         ("tokenizer_config.json", '{"add_prefix_space": 1}', r"add_prefix_space is 1; expected"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"a": "b"}}', "added_tokens_decoder"),
+        ("tokenizer_config.json", '{"padding_side": "up"}', 'padding_side is .up.; expected "left"'),
         ("tokenizer_config.json", '{"pad_token": 1}', r"1 is no token; expected text"),
     ],
 )
@@ -200,3 +201,30 @@ def test_transformers_opens_an_export_of_files_that_it_wrote_before_4_34(roberta
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     encoded = load_tokenizer(roberta).encode(STRINGS, padding=False)
     assert [row.tolist() for row in encoded["input_ids"]] == theirs(STRINGS)["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["RobertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("where", ["tokenizer.json", "tokenizer_config.json"])
+def test_texts_are_cut_and_padded_at_the_end_that_a_file_says(roberta, tmp_path, name, where):
+    transformers = pytest.importorskip("transformers")
+    save_tokenizer(load_tokenizer(roberta), roberta)
+    config = json.loads((roberta / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": name}
+    if where == "tokenizer.json":
+        state = json.loads((roberta / where).read_text())
+        cut = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+        pad = {"pad_to_multiple_of": None, "pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}
+        pad |= {"direction": "Left", "strategy": "BatchLongest"}
+        write(roberta, where, state | {"truncation": cut, "padding": pad})
+    else:
+        config |= {"truncation_side": "left", "padding_side": "left"}
+    write(roberta, "tokenizer_config.json", config)
+    ours, theirs = load_tokenizer(roberta), transformers.AutoTokenizer.from_pretrained(roberta)
+    save_tokenizer(ours, tmp_path / "out")
+    exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for pairs in (None, STRINGS[::-1]):
+        encoded = ours.encode(STRINGS, pairs, max_length=9)
+        for tokenizer in (theirs, exported):
+            expected = tokenizer(STRINGS, pairs, max_length=9, truncation=True, padding=True)
+            for key in ("input_ids", "attention_mask"):
+                assert encoded[key].tolist() == expected[key]
