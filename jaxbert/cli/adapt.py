@@ -79,9 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = load_params(arguments.source, revision=arguments.revision)
     original = _Model(source.params, source.config, tokenizer_of(source, None))
     model = _limited(
-        _with_vocabulary(
-            _with_positions(_with_layers(original, arguments), arguments), arguments
-        )
+        _with_vocabulary(_with_positions(_with_layers(original, arguments), arguments), arguments)
     )
     rows = [*model.rows, _sizes(original.params, model.params)]
     save_params(

@@ -55,7 +55,8 @@ def _restore(folder: Path) -> dict[str, np.ndarray]:
     with ocp.PyTreeCheckpointer() as checkpointer:
         try:
             tree = checkpointer.metadata(folder.resolve()).item_metadata.tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            return flat(checkpointer.restore(folder.resolve(), restore_args=as_numpy))
         except (FileNotFoundError, ValueError, AttributeError) as error:
-            raise UserError(f"{folder} is not a whole Orbax tree: {error}") from None
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return flat(checkpointer.restore(folder.resolve(), restore_args=as_numpy))
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder} is not a whole Orbax tree: {reason}") from None

@@ -33,11 +33,17 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
     it is the directory behind it.
     """
     directory = Path(directory).expanduser().resolve()
-    _check_replaceable(directory, overwrite=overwrite)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{directory.name}.", dir=directory.parent, ignore_cleanup_errors=True
-    ) as scratch:
+    try:
+        _check_replaceable(directory, overwrite=overwrite)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(
+            prefix=f".{directory.name}.", dir=directory.parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise UserError(
+            f"{directory} cannot be made ({error.strerror}): choose another directory"
+        ) from None
+    with beside as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         new.mkdir()
         yield new

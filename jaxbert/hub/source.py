@@ -9,7 +9,7 @@ from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
-from jaxbert.text.download import download
+from jaxbert.text.download import download, is_here
 from jaxbert.text.files import TOKENIZER_FILES
 
 SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES, CARD)))
@@ -35,6 +35,7 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
     """
     path = Path(path_or_hub_id).expanduser()
     is_url = "://" in str(path_or_hub_id)
+    exists = not is_url and is_here(path)
     if revision is not None and (is_url or path.is_dir()):
         raise UserError(
             f"{path_or_hub_id} is no hub id: leave out revision={revision!r}, or name a repository"
@@ -45,7 +46,7 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
         return Source(_model_directory(path))
     if path.with_name(f"{path.name}.index").is_file():
         return Source(path.parent, path.name)
-    if path.exists():
+    if exists:
         raise UserError(f"{path} is a file: expected a model directory or a hub id")
     if not _can_be_hub_id(str(path_or_hub_id)):
         raise UserError(f"{path}: there is no such directory")

@@ -18,6 +18,11 @@ _SPOILT = (
     *(RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AssertionError),
 )
 
+_DTYPES = (
+    *("float32", "float16", "bfloat16", "float64"),
+    *("int64", "int32", "int16", "int8", "uint8", "bool"),
+)
+
 
 def open_torch(file: Path) -> Tensors:
     """The tensors of one file, through `torch.load(weights_only=True)`, which runs no code of it.
@@ -27,6 +32,8 @@ def open_torch(file: Path) -> Tensors:
     state = _load(file)
     if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
         raise UserError(f"{file}: expected tensors by name, as `torch.save(model.state_dict())`")
+    for key, tensor in state.items():
+        _check(file, str(key), tensor)
     shapes = {str(key): tuple(tensor.shape) for key, tensor in state.items()}
     return Tensors(shapes, lambda key: _to_numpy(state[key]))
 
@@ -46,6 +53,19 @@ def _load(file: Path) -> Any:
     except _SPOILT as error:
         reason = " ".join(str(error).split(". ")[0].split())
         raise UserError(f"{file} is not a whole file of tensors alone ({reason})") from None
+
+
+def _check(file: Path, key: str, tensor: Any) -> None:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_meta:
+        kind = "a tensor without values (meta)"
+    elif str(tensor.layout) != "torch.strided":
+        kind = "a sparse tensor"
+    if kind not in _DTYPES:
+        raise UserError(
+            f"{file}: {key} is {kind}; expected dense tensors of {', '.join(_DTYPES[:4])}: save"
+            " the model in one of these"
+        )
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:

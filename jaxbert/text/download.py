@@ -7,6 +7,14 @@ from jaxbert.errors import UserError
 from jaxbert.text.remote import fetch
 
 
+def is_here(path: Path) -> bool:
+    """Whether there is a file or directory; UserError for a name that none can have."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: no file can have that name ({error.strerror})") from None
+
+
 def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None) -> Path:
     """The local directory with the files of a repository that match the `wanted` patterns.
 

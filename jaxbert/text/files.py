@@ -18,13 +18,14 @@ from jaxbert.text.classes import (
     UnknownClassError,
     assemble,
 )
-from jaxbert.text.download import download
+from jaxbert.text.download import download, is_here
 from jaxbert.text.settings import (
     CONFIG,
     SETTINGS,
     Settings,
     check_case,
     check_settings,
+    check_token,
     read_settings,
 )
 from jaxbert.text.special_tokens import BERT_TOKENS, add_special_tokens, content
@@ -43,7 +44,7 @@ def read_tokenizer(
     A run has its tokenizer in `model/`, a token store in `tokenizer/`.
     """
     path = Path(path_or_hub_id).expanduser()
-    if not path.exists():
+    if not is_here(path):
         path = download(str(path_or_hub_id), TOKENIZER_FILES, revision=revision)
     file = path if path.is_file() else _find(path)
     settings = read_settings(file)
@@ -94,14 +95,21 @@ def _find(path: Path) -> Path:
 def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts:
     # Checked before the backend sees it, which answers broken JSON with a bare Exception.
     state = read_object(file)
-    stated = _bert_settings(state)
+    _check_state(state, file)
+    stated = _bert_settings(state, file)
     name = settings.name or ("BertTokenizer" if stated else GENERIC)
     kind = CLASSES.get(name)
     added = settings.added_tokens(state)
     config = {**_sides(state), **settings.config}
     if kind is None or kind.model != model_type(state):
         check_case(lowercase, stated.get("do_lower_case"), file)
-        backend = tokenizers.Tokenizer.from_str(json.dumps(state))
+        try:
+            backend = tokenizers.Tokenizer.from_str(json.dumps(state))
+        except Exception as error:  # The library raises no narrower kind.
+            raise UserError(
+                f"{file}: tokenizers {tokenizers.__version__} cannot read it ({error}); fetch it"
+                " again, or install a newer version of tokenizers"
+            ) from None
         add_special_tokens(backend, added, config)
         return backend, {**config, "tokenizer_class": GENERIC}
     config = {**stated, **config}
@@ -122,18 +130,19 @@ def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> 
         )
     config = settings.config
     if kind.model == "WordPiece":
-        stated = config.get("do_lower_case")
-        if stated is None and lowercase is None:
+        case = config.get("do_lower_case")
+        if case is None and lowercase is None:
             raise UserError(
                 f"{file}: a bare vocabulary does not say whether text is lowercased;"
                 " add --lowercase or --cased where there is such an option, else a"
                 ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
             )
-        config = {**config, "do_lower_case": lowercase if stated is None else stated}
+        config = {**config, "do_lower_case": lowercase if case is None else case}
     _check(kind, config, lowercase, file)
     vocabulary = kind.read(file)
     if kind.model == "WordPiece":
-        _check_specials(vocabulary, {**kind.special_tokens, **config})
+        stated = {key: value for key, value in config.items() if value is not None}
+        _check_specials(vocabulary, {**kind.special_tokens, **stated})
     return assemble(kind, vocabulary, config, settings.added_tokens({}))
 
 
@@ -156,19 +165,40 @@ def _check_specials(vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
         )
 
 
+def _check_state(state: Mapping[str, Any], file: Path) -> None:
+    if not state.get("model"):
+        raise UserError(f"{file}: it has no model, which holds the vocabulary; fetch it again")
+    for key in ("model", "normalizer", "truncation", "padding"):
+        if not isinstance(state.get(key), Mapping | None):
+            raise UserError(f"{file}: {key} is {state[key]!r}; expected an object; fetch it again")
+    added = state.get("added_tokens", [])
+    if not isinstance(added, list):
+        raise UserError(f"{file}: added_tokens is {added!r}; expected a list; fetch it again")
+    for token in added:
+        check_token(token, file)
+        if not isinstance(token, Mapping) or type(token.get("id")) is not int:
+            raise UserError(f"{file}: added_tokens has {token!r} without an id; fetch it again")
+
+
 def _sides(state: Mapping[str, Any]) -> dict[str, str]:
     """Where a tokenizer.json cuts and pads, in the words of tokenizer_config.json."""
-    stated = {f"{part}_side": state.get(part) for part in ("truncation", "padding")}
-    return {name: part["direction"].lower() for name, part in stated.items() if part}
+    parts = {name: state.get(name) or {} for name in ("truncation", "padding")}
+    return {
+        f"{name}_side": "left" for name, part in parts.items() if part.get("direction") == "Left"
+    }
 
 
-def _bert_settings(state: Mapping[str, Any]) -> dict[str, Any]:
+def _bert_settings(state: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """What a tokenizer.json says about BERT's normalization, where it has it."""
     normalizer = state.get("normalizer") or {}
     if normalizer.get("type") != "BertNormalizer":
         return {}
-    return {
-        "do_lower_case": normalizer["lowercase"],
-        "strip_accents": normalizer["strip_accents"],
-        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    names = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
     }
+    for name in names.values():
+        if name not in normalizer:
+            raise UserError(f"{file}: its BertNormalizer does not say {name}; fetch it again")
+    return {ours: normalizer[name] for ours, name in names.items()}

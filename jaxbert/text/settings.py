@@ -9,7 +9,7 @@ from tokenizers import AddedToken
 
 from jaxbert.errors import UserError
 from jaxbert.text.classes import GENERIC, OF_FILE, OF_MODEL, TokenizerClass
-from jaxbert.text.special_tokens import ROLES, added_token, content, extra_tokens
+from jaxbert.text.special_tokens import FLAGS, ROLES, added_token, content, extra_tokens
 from jaxbert.text.vocabulary import read_object
 
 CONFIG = "tokenizer_config.json"
@@ -59,11 +59,13 @@ def read_settings(file: Path) -> Settings:
         # transformers before 4.34 wrote what is special, and what was added, each in its own file.
         config.update(read_object(file.with_name("special_tokens_map.json")))
     _check_tokens(config, place)
-    for key in ("truncation_side", "padding_side"):
-        if config.get(key, "right") not in ("left", "right"):
-            raise UserError(f'{place}: {key} is {config[key]!r}; expected "left" or "right"')
+    _check_values(config, place)
     if decoder is None:
         added = read_object(file.with_name("added_tokens.json"))
+        for token, token_id in added.items():
+            if type(token_id) is not int:
+                file = place.with_name("added_tokens.json")
+                raise UserError(f"{file}: {token!r} has the id {token_id!r}; expected a number")
         declared = {token_id: _legacy(token, config) for token, token_id in added.items()}
     else:
         declared = {int(token_id): added_token(token) for token_id, token in decoder.items()}
@@ -94,10 +96,13 @@ def check_case(wanted: bool | None, stated: bool | None, place: Path) -> None:
 def _class_name(file: Path, config: Mapping[str, Any]) -> str | None:
     """As AutoTokenizer decides: the files' own word, else the kind of model beside them."""
     model = read_object(file.with_name("config.json"))
-    of_model = OF_MODEL.get(model.get("model_type", ""))
+    of_model = OF_MODEL.get(str(model.get("model_type")))
     if of_model == GENERIC:
         return GENERIC
     stated = config.get("tokenizer_class") or model.get("tokenizer_class") or of_model
+    if not isinstance(stated, str | None):
+        place = file.with_name(CONFIG if config.get("tokenizer_class") else "config.json")
+        raise UserError(f"{place}: tokenizer_class is {stated!r}; expected the name of a class")
     if stated is None and "model_type" not in model:
         stated = OF_FILE.get(file.name)
     return stated.removesuffix("Fast") if stated else None
@@ -109,12 +114,36 @@ def _legacy(token: str, config: Mapping[str, Any]) -> AddedToken:
     return AddedToken(token, special=special, normalized=not special)
 
 
+def _check_values(config: Mapping[str, Any], place: Path) -> None:
+    for key in ("truncation_side", "padding_side"):
+        if config.get(key, "right") not in ("left", "right"):
+            raise UserError(f'{place}: {key} is {config[key]!r}; expected "left" or "right"')
+    if not isinstance(limit := config.get("model_max_length"), int | float | None):
+        raise UserError(f"{place}: model_max_length is {limit!r}; expected a number")
+    if not isinstance(inputs := config.get("model_input_names"), list | None):
+        raise UserError(f"{place}: model_input_names is {inputs!r}; expected a list of names")
+
+
 def _check_tokens(config: Mapping[str, Any], place: Path) -> None:
-    decoder = config.get("added_tokens_decoder") or {}
+    decoder = config.get("added_tokens_decoder")
+    decoder = {} if decoder is None else decoder
     if not (isinstance(decoder, Mapping) and all(map(str.isdigit, decoder))):
         raise UserError(f"{place}: added_tokens_decoder is no table of tokens by id")
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        if not isinstance(config.get(key) or [], list | Mapping):
+            raise UserError(f"{place}: {key} is {config[key]!r}; expected a list of tokens")
     named = [config[role] for role in ROLES if config.get(role)]
     for token in (*named, *extra_tokens(config), *decoder.values()):
-        text = token.get("content") if isinstance(token, Mapping) else token
-        if not isinstance(text, str):
-            raise UserError(f"{place}: {token!r} is no token; expected text, or text as `content`")
+        check_token(token, place)
+
+
+def check_token(token: Any, place: Path) -> None:
+    """Raises UserError for what is no token in the words of Hugging Face's files."""
+    text = token.get("content") if isinstance(token, Mapping) else token
+    if not isinstance(text, str):
+        raise UserError(f"{place}: {token!r} is no token; expected text, or text as `content`")
+    for flag in FLAGS if isinstance(token, Mapping) else ():
+        if not isinstance(token.get(flag, False), bool):
+            raise UserError(
+                f"{place}: {flag} of {text!r} is {token[flag]!r}; expected true or false"
+            )

@@ -32,7 +32,7 @@ ROBERTA_TOKENS = {
     "cls_token": "<s>",
     "sep_token": "</s>",
 }
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def content(token: str | Mapping[str, Any]) -> str:
@@ -42,7 +42,7 @@ def content(token: str | Mapping[str, Any]) -> str:
 
 def added_token(token: str | Mapping[str, Any], **flags: bool) -> AddedToken:
     """A token as tokenizer_config.json writes it; `flags` decide over what it says."""
-    stated = {} if isinstance(token, str) else {k: token[k] for k in _FLAGS if k in token}
+    stated = {} if isinstance(token, str) else {k: token[k] for k in FLAGS if k in token}
     return AddedToken(content(token), **{**stated, **flags})
 
 

@@ -64,6 +64,8 @@ def vocabulary_of(state: Mapping[str, Any], file: Path) -> Vocabulary:
                 raise ValueError(f"the unknown piece is number {unk_id} of {len(pieces)}")
             return Vocabulary(pieces=pieces, unk_id=unk_id, charsmap=_charsmap(state))
         tokens = {token: int(token_id) for token, token_id in model["vocab"].items()}
+        if min(tokens.values(), default=0) < 0:
+            raise ValueError("a token has a negative id")
         merges = [_merge(merge) for merge in model.get("merges", ())]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -99,7 +99,8 @@ def test_layers_are_chosen_by_number_or_step(capsys, model, tmp_path, words):
 
 
 @pytest.mark.parametrize(
-    ("positions", "stated", "limit"), [(None, 512, 16), (40, 512, 40), (40, 24, 24), (None, None, 16)]
+    ("positions", "stated", "limit"),
+    [(None, 512, 16), (40, 512, 40), (40, 24, 24), (None, None, 16)],
 )
 def test_no_tokenizer_gives_more_tokens_than_the_model_takes(
     capsys, model, tmp_path, positions, stated, limit

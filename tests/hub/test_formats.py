@@ -167,3 +167,25 @@ def test_numpy_parameters_do_not_depend_on_the_file(copy_of: CopyOf):
     file.write_bytes(bytes(file.stat().st_size))
     jax.tree.map(np.testing.assert_array_equal, params, before)
     jax.tree.map(lambda leaf: leaf.fill(0), params)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor.to_sparse(), "a sparse tensor"),
+        (lambda tensor: tensor.to("meta"), "a tensor without values"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "qint8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_torch_bin_of_other_tensors_names_one(saved: Save, copy_of: CopyOf, make: Any, kind: str):
+    directory = copy_of("BertModel")
+    key = "encoder.layer.1.output.dense.weight"
+    model = saved("BertModel").model
+    state = model.state_dict() | {key: make(model.state_dict()[key])}
+    (directory / "model.safetensors").unlink()
+    torch.save(state, directory / "pytorch_model.bin")
+    with pytest.raises(UserError, match=rf"pytorch_model.bin: {key} is {kind}.*expected dense"):
+        load_params(directory)

@@ -62,3 +62,12 @@ def test_a_damaged_tree_is_refused(opened: Open, tmp_path: Path):
     (tmp_path / "out" / "params" / "_METADATA").unlink()
     with pytest.raises(UserError, match="params is not a whole Orbax tree"):
         load_params(tmp_path / "out")
+
+
+def test_a_cut_file_of_values_is_refused(opened: Open, tmp_path: Path):
+    save_native(opened("BertModel"), tmp_path / "out")
+    files = (file for file in (tmp_path / "out" / "params").rglob("*") if file.is_file())
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(UserError, match="params is not a whole Orbax tree"):
+        load_params(tmp_path / "out")

@@ -295,6 +295,13 @@ def test_a_directory_with_other_things_is_never_replaced(opened: Open, tmp_path:
     assert (tmp_path / "out" / "thesis.tex").exists()
 
 
+def test_a_place_where_no_directory_can_be_is_refused(opened: Open, tmp_path: Path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out", Path("/proc/out"), tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match=r"cannot be made \(.*choose another directory"):
+            save_pretrained(opened("BertModel"), None, place)
+
+
 def test_a_saved_directory_is_as_readable_as_one_made_by_hand(opened: Open, tmp_path: Path):
     (tmp_path / "by hand").mkdir()
     save_pretrained(opened("BertModel"), None, tmp_path / "out")

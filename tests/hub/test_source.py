@@ -27,6 +27,11 @@ def offline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return snapshot
 
 
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(UserError, match="no file can have that name"):
+        find_model("x" * 300)
+
+
 def test_a_cached_hub_model_is_found_offline(offline_cache: Path):
     assert find_model("someone/model") == Source(offline_cache)
 

@@ -167,6 +167,9 @@ def eurobert_tokenizer(texts) -> Tokenizer:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
-        **{"bos_token": bos, "eos_token": eos, "mask_token": mask, "pad_token": pad},
+        "bos_token": bos,
+        "eos_token": eos,
+        "mask_token": mask,
+        "pad_token": pad,
     }
     return Tokenizer(backend, config)

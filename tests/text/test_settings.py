@@ -8,7 +8,7 @@ from strings import random_strings
 
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
-from jaxbert.text.training import train_byte_level_bpe, train_unigram
+from jaxbert.text.training import train_byte_level_bpe, train_unigram, train_wordpiece
 
 WORDS = ["quick brown", "Foxes", "<ent>"]
 STRINGS = [
@@ -160,7 +160,43 @@ def test_merges_of_another_vocabulary_are_refused(roberta):
         ("vocab.json", '{"a": "b"}', r"'a' has the id 'b'; expected a whole number"),
         ("tokenizer_config.json", '{"add_prefix_space": 1}', r"add_prefix_space is 1; expected"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"a": "b"}}', "added_tokens_decoder"),
-        ("tokenizer_config.json", '{"padding_side": "up"}', 'padding_side is .up.; expected "left"'),
+        (
+            "tokenizer_config.json",
+            '{"padding_side": "up"}',
+            'padding_side is .up.; expected "left"',
+        ),
+        (
+            "tokenizer_config.json",
+            '{"tokenizer_class": 5}',
+            "tokenizer_class is 5; expected the name",
+        ),
+        (
+            "tokenizer_config.json",
+            '{"added_tokens_decoder": []}',
+            "added_tokens_decoder is no table",
+        ),
+        (
+            "tokenizer_config.json",
+            '{"additional_special_tokens": 5}',
+            "additional_.* is 5; expected a",
+        ),
+        (
+            "tokenizer_config.json",
+            '{"additional_special_tokens": "<a>"}',
+            "additional_.* is '<a>'; expected a",
+        ),
+        (
+            "tokenizer_config.json",
+            '{"model_max_length": "512"}',
+            "model_max_length is '512'; expected",
+        ),
+        ("tokenizer_config.json", '{"model_input_names": 5}', "model_input_names is 5; expected a"),
+        (
+            "tokenizer_config.json",
+            '{"added_tokens_decoder": {"0": {"content": "a", "special": "x"}}}',
+            "special of 'a' is 'x'; expected true or false",
+        ),
+        ("added_tokens.json", '{"a": "b"}', "'a' has the id 'b'; expected a number"),
         ("tokenizer_config.json", '{"pad_token": 1}', r"1 is no token; expected text"),
     ],
 )
@@ -228,3 +264,46 @@ def test_texts_are_cut_and_padded_at_the_end_that_a_file_says(roberta, tmp_path,
             expected = tokenizer(STRINGS, pairs, max_length=9, truncation=True, padding=True)
             for key in ("input_ids", "attention_mask"):
                 assert encoded[key].tolist() == expected[key]
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (None, "it has no model"),
+        ({"model": None}, "it has no model"),
+        ({"normalizer": "x"}, "normalizer is 'x'; expected an object"),
+        ({"normalizer": {"type": "BertNormalizer"}}, "its BertNormalizer does not say lowercase"),
+        ({"added_tokens": "a"}, "added_tokens is 'a'; expected a list"),
+        ({"added_tokens": [{"content": "a"}]}, "added_tokens has {'content': 'a'} without an id"),
+        ({"added_tokens": [5]}, "5 is no token"),
+    ],
+)
+def test_a_tokenizer_json_that_is_not_whole_is_named(texts, tmp_path, name, change, fault):
+    save_tokenizer(train_wordpiece(texts, 1200), tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    write(tmp_path, "tokenizer.json", {} if change is None else state | change)
+    write(tmp_path, "tokenizer_config.json", {"tokenizer_class": name})
+    with pytest.raises(UserError, match=f"tokenizer.json: {fault}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_json_that_the_library_does_not_know_is_named(roberta):
+    save_tokenizer(load_tokenizer(roberta), roberta)
+    state = json.loads((roberta / "tokenizer.json").read_text())
+    write(roberta, "tokenizer.json", state | {"pre_tokenizer": {"type": "Foo"}})
+    write(roberta, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    with pytest.raises(UserError, match=r"tokenizer.json: tokenizers [\d.]+\S* cannot read it"):
+        load_tokenizer(roberta)
+
+
+def test_null_for_a_special_token_is_the_usual_one(texts, tmp_path):
+    save_tokenizer(train_wordpiece(texts, 1200), tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    write(tmp_path, "tokenizer_config.json", {"do_lower_case": True, "pad_token": None})
+    assert load_tokenizer(tmp_path).pad_id == 0
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(UserError, match="no file can have that name"):
+        load_tokenizer("x" * 300)

@@ -204,5 +204,7 @@ def test_a_vocabulary_of_bytes_needs_no_unknown_token_and_frames_with_bos_and_eo
 
 def test_a_missing_role_is_named_with_its_key(eurobert_tokenizer):
     config = {key: value for key, value in eurobert_tokenizer.config.items() if key != "pad_token"}
-    with pytest.raises(UserError, match=r"'\[PAD\]' is not in .* as \"pad_token\" in tokenizer_con"):
+    with pytest.raises(
+        UserError, match=r"'\[PAD\]' is not in .* as \"pad_token\" in tokenizer_con"
+    ):
         _ = Tokenizer(eurobert_tokenizer.backend, config).pad_id
