@@ -23,7 +23,6 @@ NEVER: dict[str, Any] = {
     "is_decoder": False,
     "is_encoder_decoder": False,
     "add_cross_attention": False,
-    "chunk_size_feed_forward": 0,
     "pruned_heads": {},
     "quantization_config": None,
 }

@@ -70,7 +70,10 @@ class Head:
         if self.kind in LABELLED and not self.labels:
             raise UserError(f"a {self.kind} head needs at least one label")
         if len(set(self.labels)) != len(self.labels):
-            raise UserError(f"labels={list(self.labels)}: a label occurs twice")
+            raise UserError(
+                f"labels={list(self.labels)}: a label occurs twice, so that predictions could not"
+                " be told apart; rename one (of a saved model: id2label in config.json)"
+            )
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise UserError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
         rate = self.classifier_dropout

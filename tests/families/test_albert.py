@@ -101,7 +101,6 @@ def test_an_empty_config_means_what_it_means_to_transformers():
         ("num_memory_blocks", 2),
         ("down_scale_factor", 2),
         ("position_embedding_type", "relative_key"),
-        ("chunk_size_feed_forward", 64),
         ("hidden_act", "mish"),
         ("num_hidden_groups", 13),
         ("embedding_size", 0),

@@ -47,6 +47,10 @@ def test_an_empty_config_means_what_it_means_to_transformers():
     assert config_from_hf({}) == config_from_hf(defaults) == EncoderConfig()
 
 
+def test_a_feed_forward_layer_in_chunks_is_the_same_model():
+    assert config_from_hf({"chunk_size_feed_forward": 16}) == EncoderConfig()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -54,7 +58,6 @@ def test_an_empty_config_means_what_it_means_to_transformers():
         ("is_encoder_decoder", True),
         ("add_cross_attention", True),
         ("position_embedding_type", "relative_key_query"),
-        ("chunk_size_feed_forward", 64),
         ("pruned_heads", {"0": [1]}),
         ("quantization_config", {"bits": 8}),
         ("hidden_act", "mish"),

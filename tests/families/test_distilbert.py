@@ -85,7 +85,6 @@ def test_names_of_other_families_are_understood_as_transformers_does():
     ("field", "value"),
     [
         ("is_decoder", True),
-        ("chunk_size_feed_forward", 64),
         ("activation", "mish"),
         ("dim", "768"),
         ("seq_classif_dropout", "none"),

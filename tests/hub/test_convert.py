@@ -1,6 +1,7 @@
 """`jaxbert convert` and the verification behind it."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -215,3 +216,17 @@ def test_an_existing_model_needs_overwrite(saved: Save, tmp_path: Path):
     with pytest.raises(UserError, match="--overwrite"):
         run(source, tmp_path / "out")
     assert run(source, tmp_path / "out", "--overwrite") == 0
+
+
+def test_advice_names_the_flags_of_the_command_line(copy_of: CopyOf, tmp_path: Path):
+    directory = copy_of("BertForSequenceClassification")
+    config = (directory / "config.json").read_text()
+    labels = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
+    (directory / "config.json").write_text(json.dumps(json.loads(config) | labels))
+    with pytest.raises(UserError, match=r"classifier.*\(--head none\) to leave it out"):
+        run(directory, tmp_path / "out")
+    assert run(directory, tmp_path / "out", "--head", "none") == 0
+    architectures = {"architectures": ["BertLMHeadModel"]}
+    (directory / "config.json").write_text(json.dumps(json.loads(config) | architectures))
+    with pytest.raises(UserError, match=r"pass head= \(--head\) to choose one of"):
+        run(directory, tmp_path / "other")
