@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.text.classes import UnknownClassError
 
     source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
-    tokenizer, missing = None, f"{arguments.source} has no tokenizer"
+    tokenizer, missing = None, f"{arguments.source} holds none"
     try:
         tokenizer = tokenizer_of(source, arguments.lowercase)
     except UnknownClassError as error:
