@@ -7,7 +7,7 @@ b batch, q query position, k key position, n heads, d head_dim, h hidden, p pred
 o relative position.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,8 @@ import numpy as np
 Array = jax.Array
 ArrayOrNumpy = jax.Array | np.ndarray
 """What a person may hand to a model."""
+ArrayOrLists = ArrayOrNumpy | Sequence[Any]
+"""Or as nested lists of numbers."""
 Params = dict[str, Any]
 """Plain nested dict of arrays, keyed by module names; layers by their decimal index as a string."""
 Batch = Mapping[str, Array]

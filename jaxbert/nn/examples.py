@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxbert.errors import UserError
-from jaxbert.typing import Array, ArrayOrNumpy
+from jaxbert.nn.inputs import check_shape, integers, mask_of
+from jaxbert.typing import Array, ArrayOrLists, ArrayOrNumpy
 
 
 class Examples(NamedTuple):
@@ -104,25 +105,40 @@ class Examples(NamedTuple):
 
 
 def lay_out(
-    input_ids: Int[Array, "batch seq"],
-    attention_mask: Shaped[ArrayOrNumpy, "*rows seq"] | None,
-    sequence_ids: Int[ArrayOrNumpy, "batch seq"] | None,
-    sequence_starts: Int[ArrayOrNumpy, "batch examples"] | None,
+    input_ids: Shaped[ArrayOrNumpy, "*choices seq"],
+    attention_mask: ArrayOrLists | None,
+    sequence_ids: ArrayOrLists | None,
+    sequence_starts: ArrayOrLists | None,
 ) -> Examples:
-    """Examples from what a model is called with; UserError where that contradicts itself."""
+    """Examples from what a model is called with, all rows along one axis.
+
+    Of `input_ids` only the shape is read, and the others must have it; `sequence_starts` are
+    [batch, examples] or [batch, examples, texts]. Raises UserError where they do not fit.
+    """
+    shape = input_ids.shape
     if sequence_ids is None:
         if sequence_starts is not None:
             raise UserError("sequence_starts without sequence_ids: give both for packed rows")
         if attention_mask is None:
-            return Examples(jnp.ones(input_ids.shape, bool))
-        return Examples(jnp.asarray(attention_mask, bool).reshape(input_ids.shape))
+            return Examples(jnp.ones(shape, bool).reshape(-1, shape[-1]))
+        mask = mask_of("attention_mask", attention_mask, shape)
+        return Examples(jnp.asarray(mask, bool).reshape(-1, shape[-1]))
     if attention_mask is not None:
         raise UserError(
             "attention_mask beside sequence_ids: packed rows have padding where it is 0"
         )
-    ids = jnp.asarray(sequence_ids)
-    starts = None if sequence_starts is None else jnp.asarray(sequence_starts)
-    return Examples(ids > 0, ids, starts)
+    given = integers("sequence_ids", sequence_ids)
+    check_shape("sequence_ids", given, shape)
+    ids = jnp.asarray(given)
+    if sequence_starts is None:
+        return Examples(ids > 0, ids)
+    starts = integers("sequence_starts", sequence_starts, shape[-1])
+    if starts.ndim not in (2, 3) or starts.shape[0] != shape[0]:
+        raise UserError(
+            f"sequence_starts is {list(starts.shape)}: expected [{shape[0]}, examples], the column "
+            "of the first token of every example"
+        )
+    return Examples(ids > 0, ids, jnp.asarray(starts).reshape(starts.shape[0], -1))
 
 
 def _shifted(x: Shaped[Array, "batch seq features"], offset: int) -> Array:

@@ -15,10 +15,11 @@ from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
+from jaxbert.nn.inputs import check_key, check_rank, check_shape, integers, predicted
 from jaxbert.nn.numerics import unit
 from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
-from jaxbert.typing import Array, ArrayOrNumpy
+from jaxbert.typing import Array, ArrayOrLists, ArrayOrNumpy
 
 Capture = Literal["hidden_states", "attentions"]
 
@@ -92,13 +93,13 @@ class Model(nnx.Module):
 
     def __call__(
         self,
-        input_ids: Int[ArrayOrNumpy, "*choices seq"],
-        attention_mask: Shaped[ArrayOrNumpy, "*choices seq"] | None = None,
-        token_type_ids: Int[ArrayOrNumpy, "*choices seq"] | None = None,
+        input_ids: ArrayOrLists,
+        attention_mask: ArrayOrLists | None = None,
+        token_type_ids: ArrayOrLists | None = None,
         *,
-        sequence_ids: Int[ArrayOrNumpy, "batch seq"] | None = None,
-        sequence_starts: Int[ArrayOrNumpy, "batch examples *texts"] | None = None,
-        masked_lm_positions: Int[ArrayOrNumpy, "batch predictions"] | None = None,
+        sequence_ids: ArrayOrLists | None = None,
+        sequence_starts: ArrayOrLists | None = None,
+        masked_lm_positions: ArrayOrLists | None = None,
         capture: tuple[Capture, ...] = (),
         key: Array | None = None,
     ) -> ModelOutput:
@@ -106,8 +107,9 @@ class Model(nnx.Module):
 
         Inputs are [batch, seq], for multiple choice [batch, choices, seq]; without a head they may
         be [batch, texts, seq], whose hidden states are [batch * texts, seq, hidden].
-        `attention_mask`: 1 or True = attend; None: everywhere. `token_type_ids` None: sentence A.
-        `masked_lm_positions`: the vocabulary projection runs on these positions only. `key`:
+        `attention_mask` and `token_type_ids` have their shape. `attention_mask`: 1 or True =
+        attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`
+        [batch, predictions]: the vocabulary projection runs on these positions only. `key`:
         dropout acts with it, and only with it.
 
         Packed rows hold several examples side by side and have `sequence_ids` in place of a mask:
@@ -116,19 +118,26 @@ class Model(nnx.Module):
         row of its own up to rounding. Heads that take one vector of an example also need
         `sequence_starts`, the columns of the first tokens (0 where unused). For multiple choice
         packed rows are [batch, seq] too, and every choice is an example; with `sequence_starts`
-        [batch, examples, choices] outputs have these axes. Raises UserError for inputs that
-        contradict each other.
+        [batch, examples, choices] outputs have these axes.
+
+        Raises UserError for inputs of other shapes, that are no integers, or that contradict each
+        other; of NumPy arrays and lists also where an id is none of the model's. Under `jax.jit`,
+        and of arrays on a device, ids are not looked at: one that is out of range reads some other
+        row of a table.
         """
         _check_capture(capture)
-        vectors = _check_rank(input_ids, self.head, is_packed=sequence_ids is not None)
-        length = input_ids.shape[-1]
-        input_ids = jnp.asarray(input_ids).reshape(-1, length)
+        check_key(key)
+        ids = integers("input_ids", input_ids, self.config.vocab_size)
+        check_rank(ids, self.head, is_packed=sequence_ids is not None)
+        vectors, length = ids.shape[:-1], ids.shape[-1]
         if sequence_starts is not None:
+            sequence_starts = integers("sequence_starts", sequence_starts, length)
             vectors = sequence_starts.shape
-            sequence_starts = sequence_starts.reshape(len(sequence_starts), -1)
-        examples = lay_out(input_ids, attention_mask, sequence_ids, sequence_starts)
-        types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        types = jnp.asarray(types).reshape(-1, length)
+        if masked_lm_positions is not None:
+            masked_lm_positions = predicted(masked_lm_positions, self.head, ids.shape)
+        examples = lay_out(ids, attention_mask, sequence_ids, sequence_starts)
+        types = self._types(token_type_ids, ids)
+        input_ids = jnp.asarray(ids).reshape(-1, length)
         encoder_key, head_key = split_key(key, 2)
         hidden_states, attentions = self.encoder(
             input_ids, examples, types, encoder_key, wants_weights="attentions" in capture
@@ -144,6 +153,15 @@ class Model(nnx.Module):
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=captured if "attentions" in capture else None,
         )
+
+    def _types(self, given: ArrayOrLists | None, ids: ArrayOrNumpy) -> Int[Array, "batch seq"]:
+        """The sentence type of every token of every row; a model of one type has no use for them."""
+        if given is None:
+            return jnp.zeros(ids.shape, jnp.int32).reshape(-1, ids.shape[-1])
+        count = self.config.type_vocab_size
+        types = integers("token_type_ids", given, count if count > 1 else None)
+        check_shape("token_type_ids", types, ids.shape)
+        return jnp.asarray(types).reshape(-1, ids.shape[-1])
 
     def from_features(
         self,
@@ -270,18 +288,6 @@ def _dropout_rates(config: EncoderConfig, head: Head, style: HeadStyle) -> tuple
     rate = config.hidden_dropout_prob if style.dropout is None else style.dropout
     rate = rate if head.classifier_dropout is None else head.classifier_dropout
     return rate if style.dense_dropout is None else style.dense_dropout, rate
-
-
-def _check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> tuple[int, ...]:
-    rank = 3 if head.kind == "multiple_choice" and not is_packed else 2
-    may_be_texts = head.kind == "none" and not is_packed
-    if input_ids.ndim != rank and not (may_be_texts and input_ids.ndim == 3):
-        shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
-        rows = "of packed rows " if is_packed else ""
-        raise UserError(
-            f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {rows}{shape}"
-        )
-    return input_ids.shape[:-1]
 
 
 def _check_capture(capture: str | tuple[str, ...]) -> None:

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.inputs import check_key
 from jaxbert.nn.model import Model, _check_capture
 
 CONFIG = EncoderConfig(
@@ -181,3 +183,70 @@ def test_a_misspelt_capture_is_refused():
 def test_rows_longer_than_the_model_are_refused(model: Model):
     with pytest.raises(UserError, match="21 tokens per row and the model at most 20"):
         model(np.zeros((2, 21), np.int32))
+
+
+def filled(rows: int, columns: int, value: Any = 0) -> Any:
+    return np.full((rows, columns), value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"attention_mask": MASK.T}, r"attention_mask is \[12, 4\]: expected \[4, 12\]"),
+        ({"attention_mask": MASK[:, None, None]}, r"attention_mask is \[4, 1, 1, 12\]"),
+        ({"attention_mask": filled(4, 12, -1e4)}, "attention_mask holds -10000.0: expected 1"),
+        ({"token_type_ids": TYPES.T}, r"token_type_ids is \[12, 4\]: expected \[4, 12\]"),
+        ({"token_type_ids": TYPES[:1]}, r"token_type_ids is \[1, 12\]: expected \[4, 12\]"),
+        ({"token_type_ids": TYPES + 7}, "token_type_ids holds 8: expected 0 to 1"),
+        ({"token_type_ids": TYPES * 0.5}, "token_type_ids is float64: expected integers"),
+        ({"input_ids": IDS[:1]}, r"attention_mask is \[4, 12\]: expected \[1, 12\]"),
+        ({"input_ids": IDS[0]}, r"input_ids is \[12\]: a pretraining head takes \[batch, seq\]"),
+        ({"input_ids": IDS[:0]}, r"input_ids is \[0, 12\]: expected at least one row"),
+        ({"input_ids": IDS.astype(float)}, "input_ids is float64: expected integers"),
+        ({"input_ids": IDS + 5000}, "input_ids holds 5...: expected 0 to 130"),
+        ({"input_ids": filled(4, 12, -100)}, "input_ids holds -100: expected 0 to 130"),
+        ({"input_ids": [[1, 2], [1]]}, "input_ids has rows of unequal lengths"),
+        ({"masked_lm_positions": [[1]] * 3}, r"is \[3, 1\]: expected \[4, predictions\]"),
+        ({"masked_lm_positions": [[12]] * 4}, "masked_lm_positions holds 12: expected 0 to 11"),
+    ],
+)
+def test_inputs_that_would_give_wrong_numbers_are_refused(model: Model, inputs: Any, message: str):
+    given = {"input_ids": IDS, "attention_mask": MASK, "token_type_ids": TYPES} | inputs
+    with pytest.raises(UserError, match=message):
+        model(**given)
+
+
+def test_shapes_are_checked_under_jit_too(params: Any):
+    apply = jax.jit(make_apply(CONFIG, HEAD))
+    with pytest.raises(UserError, match="attention_mask is"):
+        apply(params, IDS, MASK.T)
+    with pytest.raises(UserError, match="float32: expected integers"):
+        apply(params, IDS.astype(np.float32))
+
+
+def test_starts_of_another_batch_are_refused(model: Model):
+    with pytest.raises(UserError, match=r"sequence_starts is \[1, 2\]: expected \[4, examples\]"):
+        model(IDS, sequence_ids=MASK, sequence_starts=[[0, 3]])
+    with pytest.raises(UserError, match=r"sequence_ids is \[1, 12\]: expected \[4, 12\]"):
+        model(IDS, sequence_ids=MASK[:1], sequence_starts=[[0, 3]])
+
+
+def test_nested_lists_are_inputs_too(model: Model):
+    found = model(IDS.tolist(), MASK.tolist(), TYPES.tolist(), masked_lm_positions=[[3]] * 4)
+    expected = model(IDS, MASK, TYPES, masked_lm_positions=np.full((4, 1), 3))
+    np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+def test_positions_of_a_head_without_vocabulary_are_refused():
+    head = Head()
+    model = model_from_params(CONFIG, head, init_params(CONFIG, head, 0))
+    with pytest.raises(UserError, match="masked_lm_positions: a none head has no logits"):
+        model(IDS, masked_lm_positions=[[3]] * 4)
+
+
+@pytest.mark.parametrize("key", [0, nnx.Rngs(0)])
+def test_what_is_no_key_is_refused(key: Any):
+    for right in (None, jax.random.key(0), jax.random.PRNGKey(0)):
+        check_key(right)
+    with pytest.raises(UserError, match=rf"key is {type(key).__name__}: expected a key such as"):
+        check_key(key)

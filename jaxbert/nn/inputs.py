@@ -1,0 +1,92 @@
+"""What a person calls a model with, checked, so that no wrong numbers come of a wrong input.
+
+Shapes and dtypes are known wherever a model is traced; values only of NumPy arrays and lists, which
+are not on a device yet.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.nn.head import Head
+from jaxbert.typing import ArrayOrNumpy
+
+
+def integers(name: str, given: Any, below: int | None = None) -> ArrayOrNumpy:
+    """An array of integers, those of NumPy arrays and lists in [0, `below`); UserError else."""
+    x = as_array(name, given)
+    if 0 in x.shape:
+        raise UserError(f"{name} is {list(x.shape)}: expected at least one row and one column")
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise UserError(f"{name} is {x.dtype}: expected integers")
+    if isinstance(x, np.ndarray):
+        lowest, highest = int(x.min()), int(x.max())
+        if lowest < 0 or (below is not None and highest >= below):
+            expected = "no negative number" if below is None else f"0 to {below - 1}"
+            raise UserError(f"{name} holds {min(lowest, 0) or highest}: expected {expected}")
+    return x
+
+
+def mask_of(name: str, given: Any, shape: tuple[int, ...]) -> ArrayOrNumpy:
+    """An array of `shape`, that of NumPy arrays and lists of 0 and 1 alone; UserError else."""
+    x = as_array(name, given)
+    check_shape(name, x, shape)
+    if isinstance(x, np.ndarray) and not ((x == 0) | (x == 1)).all():
+        worst = x[(x != 0) & (x != 1)][0]
+        raise UserError(f"{name} holds {worst}: expected 1 where to attend and 0 elsewhere")
+    return x
+
+
+def as_array(name: str, given: Any) -> ArrayOrNumpy:
+    """Nested lists as an array; UserError for rows of unequal lengths."""
+    if isinstance(given, jax.Array | np.ndarray):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise UserError(f"{name} has rows of unequal lengths: pad them to one") from None
+
+
+def check_shape(name: str, x: ArrayOrNumpy, shape: tuple[int, ...]) -> None:
+    """Raises UserError for another shape than that of `input_ids`."""
+    if x.shape != shape:
+        raise UserError(f"{name} is {list(x.shape)}: expected {list(shape)}, as input_ids is")
+
+
+def check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> None:
+    """Raises UserError where the head takes other axes."""
+    rank = 3 if head.kind == "multiple_choice" and not is_packed else 2
+    may_be_texts = head.kind == "none" and not is_packed
+    if input_ids.ndim != rank and not (may_be_texts and input_ids.ndim == 3):
+        shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
+        rows = "of packed rows " if is_packed else ""
+        raise UserError(
+            f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {rows}{shape}"
+        )
+
+
+def predicted(given: Any, head: Head, shape: tuple[int, ...]) -> ArrayOrNumpy:
+    """`masked_lm_positions` as integers; UserError where they do not fit `input_ids` of `shape`."""
+    if not head.has_masked_lm:
+        raise UserError(f"masked_lm_positions: a {head.kind} head has no logits of the vocabulary")
+    x = integers("masked_lm_positions", given, shape[-1])
+    if x.ndim != 2 or x.shape[0] != shape[0]:
+        raise UserError(
+            f"masked_lm_positions is {list(x.shape)}: expected [{shape[0]}, predictions]"
+        )
+    return x
+
+
+def check_key(key: Any) -> None:
+    """Raises UserError for what is no key of JAX, such as a seed or `nnx.Rngs`."""
+    if key is None:
+        return
+    is_typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not (is_typed or (isinstance(key, jax.Array) and key.dtype == jnp.uint32)):
+        raise UserError(
+            f"key is {type(key).__name__}: expected a key such as jax.random.key(0), or None for "
+            "no dropout"
+        )
