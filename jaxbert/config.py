@@ -120,6 +120,43 @@ def nearest(name: str, choices: Sequence[str]) -> str:
     return f"valid: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
 
 
+def check_options(config: Any) -> None:
+    """For `__post_init__` of dataclasses that people make themselves, which pydantic never sees.
+
+    Fields of a Literal type must have one of its values, and lists become the tuples that are
+    wanted; raises UserError with the nearest value, and for a text in place of a tuple of texts.
+    """
+    for field in dataclasses.fields(config):
+        name, value, kinds = field.name, getattr(config, field.name), _kinds(field.type)
+        if value is None and types.NoneType in kinds:
+            continue
+        items = next((typing.get_args(k)[0] for k in kinds if typing.get_origin(k) is tuple), None)
+        if items is None:
+            _check_option(name, value, kinds)
+            continue
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name}={value!r}: expected a tuple or a list")
+        # The class is frozen, and its instances are keys.
+        object.__setattr__(config, name, tuple(value))
+        for item in value:
+            _check_option(name, item, _kinds(items))
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; of what is none itself."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _check_option(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
+    choices = [choice for literal in literals for choice in typing.get_args(literal)]
+    if choices and value not in choices:
+        raise UserError(f"{name}={value!r}: {nearest(str(value), choices)}")
+    if kinds == (str,) and not isinstance(value, str):
+        raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected str")
+
+
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 from jaxbert.nn.parts import (
     Activation,
@@ -101,6 +102,7 @@ class EncoderConfig:
     """The family, whose file in `families/` knows its sizes and its names elsewhere."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 1")

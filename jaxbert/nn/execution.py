@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
+from jaxbert.config import check_options
 from jaxbert.nn.placement import current_platform
 from jaxbert.typing import Array
 
@@ -37,6 +38,9 @@ class Execution:
     weights; splash: JAX's, for longer rows and windows; cudnn: fused attention on GPUs. auto: by
     platform, length and heads (docs/attention.md).
     """
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def rematerialised(self, layer: Callable[..., Any]) -> Callable[..., Any]:
         """`layer` with what is saved for its backward pass."""

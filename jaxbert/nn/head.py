@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 
 HeadKind = Literal[
@@ -44,6 +45,7 @@ class LayerMixture:
     """weighted: a learnt softmax over the layers times a learnt scale."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.num_layers < 1:
             raise UserError(f"mixture.num_layers={self.num_layers}: must be at least 1")
 
@@ -67,6 +69,7 @@ class Head:
     """The vector of a row has length 1; for encoders that pool."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.kind in LABELLED and not self.labels:
             raise UserError(f"a {self.kind} head needs at least one label")
         if len(set(self.labels)) != len(self.labels):

@@ -155,7 +155,7 @@ class Model(nnx.Module):
         )
 
     def _types(self, given: ArrayOrLists | None, ids: ArrayOrNumpy) -> Int[Array, "batch seq"]:
-        """The sentence type of every token of every row; a model of one type has no use for them."""
+        """The sentence type of every token; a model that knows one type has no use for them."""
         if given is None:
             return jnp.zeros(ids.shape, jnp.int32).reshape(-1, ids.shape[-1])
         count = self.config.type_vocab_size

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
@@ -40,6 +41,7 @@ class RelativeAttention:
         return self.position_buckets if self.position_buckets > 0 else self.max_relative_positions
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.max_relative_positions < 1:
             raise UserError(
                 f"max_relative_positions={self.max_relative_positions}: must be at least 1"
@@ -58,6 +60,7 @@ class Convolution:
     conv_act: Activation = "tanh"
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.conv_kernel_size < 1 or self.conv_kernel_size % 2 == 0:
             raise UserError(
                 f"conv_kernel_size={self.conv_kernel_size}: expected an odd number, so that a row "
@@ -82,6 +85,9 @@ class HeadStyle:
     pooling: Literal["cls", "mean", "late"] = "cls"
     """How one vector comes from a row, where the head takes one; late: the mean of what the dense
     layer makes of every token."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ import pytest
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.head import Head
+from jaxbert.nn.execution import Execution
+from jaxbert.nn.head import Head, LayerMixture
+from jaxbert.nn.parts import Convolution, HeadStyle, RelativeAttention
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 128), (128, 128), (129, 256), (30522, 30592)])
@@ -39,3 +41,43 @@ def test_an_impossible_encoder_is_refused(option: str, value: Any, message: str)
 def test_an_impossible_head_is_refused(options: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
         Head(**options)
+
+
+@pytest.mark.parametrize(
+    ("cls", "option", "value", "message"),
+    [
+        (EncoderConfig, "position_embedding_type", "relative", "valid: absolute, after_padding"),
+        (EncoderConfig, "norm_placement", "Pre", "did you mean 'pre'"),
+        (EncoderConfig, "norm_kind", "rmsnorm", "did you mean 'rms_norm'"),
+        (EncoderConfig, "hidden_act", "gelu_nev", "did you mean 'gelu_new'"),
+        (EncoderConfig, "layer_types", ("sliding",), "did you mean 'sliding_attention'"),
+        (EncoderConfig, "layer_types", "full_attention", "expected a tuple or a list"),
+        (Head, "kind", "classification", "did you mean 'token_classification'"),
+        (Head, "pooling", "average", "valid: attention, cls"),
+        (Head, "labels", "ab", "expected a tuple or a list"),
+        (Head, "labels", (0, 1), "0 is int, expected str"),
+        (LayerMixture, "how", "weigthed", "did you mean 'weighted'"),
+        (Execution, "remat", "ful", "did you mean 'full'"),
+        (Execution, "attention", "flash", "did you mean 'splash'"),
+        (RelativeAttention, "pos_att_type", ("c2c",), "did you mean"),
+        (Convolution, "conv_act", "swish", "valid: gelu"),
+        (HeadStyle, "pooling", "first", "valid: cls"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused(cls: Any, option: str, value: Any, message: str):
+    with pytest.raises(UserError, match=rf"^{option}(=|: ).*{message}"):
+        made(cls, option, value)
+
+
+def test_lists_are_tuples_so_that_configurations_are_keys():
+    head = made(Head, "labels", ["no", "yes"])
+    assert {head} == {Head(labels=("no", "yes"))}
+    assert made(EncoderConfig, "layer_types", ["full_attention"]).layer_types == ("full_attention",)
+
+
+def made(cls: Any, option: str, value: Any) -> Any:
+    """`cls(option=value)` without beartype, which in these tests comes before its own check."""
+    config = cls()
+    object.__setattr__(config, option, value)
+    config.__post_init__()
+    return config
