@@ -28,10 +28,12 @@ _SHOWN = 5
 def functional(model: Model) -> tuple[Apply, Params]:
     """Splits a module into a pure function and its parameters, for `jax.jit` and `optax`.
 
-    The function raises UserError for a tree with other leaves than the module's.
+    The function raises UserError for a tree with other leaves than the module's, and keeps none of
+    them. The parameters are the module's own arrays: to donate them ends the module too.
     """
     graph, state = nnx.split(model)
-    return _apply(graph, state), _with_string_keys(nnx.to_pure_dict(state))
+    shapes = jax.eval_shape(lambda: state)
+    return _apply(graph, shapes), _with_string_keys(nnx.to_pure_dict(state))
 
 
 def make_apply(

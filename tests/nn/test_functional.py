@@ -1,10 +1,14 @@
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
+from jax import export
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
@@ -16,6 +20,7 @@ from jaxbert.nn.functional import (
     model_from_params,
 )
 from jaxbert.nn.head import Head
+from jaxbert.nn.parts import RotaryPositions
 from jaxbert.tree import paths
 
 # More than ten layers: their names sort as text, 10 before 2.
@@ -126,3 +131,32 @@ def test_a_tree_of_other_parameters_is_refused_by_name(params: Any, change: Any,
         make_apply(CONFIG, HEAD)(other, IDS)
     with pytest.raises(UserError, match=fault):
         model_from_params(CONFIG, HEAD, other)
+
+
+def test_the_function_of_a_model_does_not_keep_its_parameters(params: Any):
+    copies = jax.tree.map(jnp.copy, params)
+    apply = functional(model_from_params(CONFIG, HEAD, copies))[0]
+    kept = weakref.ref(copies["masked_lm"]["bias"])
+    del copies
+    gc.collect()
+    assert kept() is None
+    assert jax.eval_shape(apply, params, IDS).logits.shape == (2, 6, 131)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"rotary": RotaryPositions(), "position_embedding_type": "none"}]
+)
+def test_a_program_for_batches_of_any_size_is_exported(
+    options: Any, monkeypatch: pytest.MonkeyPatch
+):
+    # jaxtyping does not know sizes that are symbols.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    config = dataclasses.replace(CONFIG, num_hidden_layers=2, **options)
+    apply, params = make_apply(config, HEAD), init_params(config, HEAD, 0)
+    batch = jax.ShapeDtypeStruct(export.symbolic_shape("batch, 6"), jnp.int32)
+    shapes = jax.eval_shape(lambda: params)
+    program = export.export(jax.jit(lambda *inputs: apply(*inputs).logits))(shapes, batch, batch)
+    for ids in (IDS, IDS[:1]):
+        mask = np.ones_like(ids)
+        found, expected = program.call(params, ids, mask), apply(params, ids, mask).logits
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
