@@ -43,6 +43,8 @@ def read_description(
     A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it.
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
+    if labels is not None:
+        _check_labels(labels)
     file = _file(directory)
     fields = GOOGLE.get(file.name, {}) | _read_json(file)
     try:
@@ -128,6 +130,12 @@ def _as_head(
         own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED)
         fields = {name: value for name, value in fields.items() if name not in own}
     return head_from_hf(fields, head)
+
+
+def _check_labels(labels: Any) -> None:
+    is_list = isinstance(labels, Sequence) and not isinstance(labels, str)
+    if not is_list or not all(isinstance(label, str) for label in labels):
+        raise UserError(f"labels={labels!r}: expected a list of texts, such as ['no', 'yes']")
 
 
 def _relabelled(head: Head, labels: Sequence[str]) -> Head:

@@ -81,6 +81,7 @@ def from_pretrained(
     `place(path, array)` puts each parameter onto its devices as soon as it is read (None: the
     default device). The other arguments and the errors are those of `load_params`.
     """
+    compute_dtype = _floating(jnp.float32 if dtype is None else dtype)
     loaded = load_params(
         path_or_hub_id,
         head=head,
@@ -90,7 +91,6 @@ def from_pretrained(
         ignore_mismatched_heads=ignore_mismatched_heads,
         place=_onto_default_device if place is None else place,
     )
-    compute_dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
     return model_from_params(loaded.config, loaded.head, loaded.params, compute_dtype)
 
 
@@ -169,6 +169,15 @@ def _contents(source: Source, described: Description, without: Collection[str]) 
         return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
     return huggingface.stored_params(tensors, described, directory, without)
+
+
+def _floating(dtype: DTypeLike) -> jnp.dtype:
+    try:
+        if jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
+            return jnp.dtype(dtype)
+    except TypeError:  # No dtype at all.
+        pass
+    raise UserError(f"dtype={dtype!r}: expected one to compute in, 'float32' or 'bfloat16'")
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:

@@ -330,3 +330,15 @@ def test_a_field_of_another_type_is_named_with_its_file(tmp_path: Path, field: s
     (tmp_path / "config.json").write_text(json.dumps(fields | {field: value}))
     with pytest.raises(UserError, match=rf"config\.json: {field}="):
         read_description(tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["abc", [0, 1], 3])
+def test_labels_are_a_list_of_texts(tmp_path, labels):
+    with pytest.raises(UserError, match=r"^labels=.*: expected a list of texts"):
+        read_description(tmp_path, head="sequence_classification", labels=labels)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bf16"])
+def test_a_model_computes_in_a_floating_dtype(tmp_path, dtype):
+    with pytest.raises(UserError, match=f"^dtype='{dtype}': expected one to compute in"):
+        from_pretrained(tmp_path, dtype=dtype)
