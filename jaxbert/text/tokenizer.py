@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import tokenizers
@@ -280,6 +280,15 @@ class Tokenizer:
             raise ValueError(
                 f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal"
             )
+        for name, given in (("texts", texts), ("pairs", pairs or ())):
+            for number, text in enumerate(given):
+                if not isinstance(text, str):
+                    raise UserError(
+                        f"{name}[{number}] is {type(text).__name__}, expected a text: second texts "
+                        "are the argument `pairs`, and lists of words are for `encode_words`"
+                    )
+        if padding not in get_args(Padding):
+            raise UserError(f"padding={padding!r}: expected 'longest', 'max_length' or False")
         limit = self.model_max_length if max_length is None else max_length
         if limit is None and padding == "max_length":
             raise UserError('padding="max_length" needs max_length: this tokenizer states no limit')

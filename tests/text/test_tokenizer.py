@@ -208,3 +208,17 @@ def test_a_missing_role_is_named_with_its_key(eurobert_tokenizer):
         UserError, match=r"'\[PAD\]' is not in .* as \"pad_token\" in tokenizer_con"
     ):
         _ = Tokenizer(eurobert_tokenizer.backend, config).pad_id
+
+
+@pytest.mark.parametrize("padding", [True, "max", None])
+def test_an_unknown_padding_is_refused(tokenizer, padding):
+    with pytest.raises(UserError, match="expected 'longest', 'max_length' or False"):
+        tokenizer.encode(["a"], padding=padding)
+
+
+@pytest.mark.parametrize(("text", "kind"), [(["a", "b"], "list"), (None, "NoneType"), (3, "int")])
+def test_what_is_no_text_is_refused_by_its_number(tokenizer, text, kind):
+    with pytest.raises(UserError, match=rf"texts\[1\] is {kind}, expected a text"):
+        tokenizer.encode(["a", text])
+    with pytest.raises(UserError, match=rf"pairs\[1\] is {kind}, expected a text"):
+        tokenizer.encode_whole(["a", "b"], ["a", text])
