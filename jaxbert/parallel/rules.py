@@ -14,8 +14,9 @@ from jaxbert.tree import map_with_path
 from jaxbert.typing import ArrayOrNumpy
 
 LogicalAxes = tuple[str | None, ...]
+Rules = tuple[tuple[str, LogicalAxes], ...]
 
-PARAMETER_AXES: tuple[tuple[str, LogicalAxes], ...] = (
+PARAMETER_AXES: Rules = (
     (r"embeddings/word/embedding", ("vocab", "hidden")),
     (r"embeddings/(position|token_type)/embedding", (None, "hidden")),
     (r"embeddings/projection/kernel", (None, "hidden")),
@@ -64,10 +65,10 @@ _UNLIKE_PARAMETERS = r"(?:^|/)(v_row|v_col|ns_coeffs)(?:/|$)"
 """What optimisers hold in other shapes than a parameter's: Adafactor's factors, Muon's numbers."""
 
 
-def matching_rules(path: str) -> list[LogicalAxes]:
+def matching_rules(path: str, rules: Rules = PARAMETER_AXES) -> list[LogicalAxes]:
     """The logical axes of every rule that fits a path; exactly one for a parameter."""
     found = []
-    for pattern, axes in PARAMETER_AXES:
+    for pattern, axes in rules:
         if re.search(rf"(?:^|/){pattern}$", path):
             found.append(axes)
     return found
@@ -78,12 +79,14 @@ def is_read_rounded(path: str) -> bool:
     return re.search(_READ_ROUNDED, path) is not None
 
 
-def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
+def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: Rules = PARAMETER_AXES) -> Any:
     """Sharding of every leaf of a params or optimiser-state tree; single numbers replicate.
 
-    Raises UserError where a dimension does not divide by its mesh axis.
+    `rules`: the table, to which a tree with parameters of one's own adds rows. Raises UserError
+    for a leaf that none or several of them fit, and where a dimension does not divide by its mesh
+    axis.
     """
-    return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh), tree)
+    return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh, rules), tree)
 
 
 def gathered_shardings(params: Any, mesh: Mesh | AbstractMesh) -> Any:
@@ -166,14 +169,23 @@ def place_on(mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array]:
     return lambda path, values: put_whole(values, _sharding(path, values.shape, mesh))
 
 
-def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> NamedSharding:
-    rules = matching_rules(path)
+def _sharding(
+    path: str,
+    shape: tuple[int, ...],
+    mesh: Mesh | AbstractMesh,
+    rules: Rules = PARAMETER_AXES,
+) -> NamedSharding:
+    fitting = matching_rules(path, rules)
     if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)
-    assert len(rules) == 1, f"{path} {shape}: {len(rules)} sharding rules match, expected 1"
+    if [len(row) for row in fitting] != [len(shape)]:
+        raise UserError(
+            f"{path} {list(shape)}: {len(fitting)} sharding rules match {fitting}, expected one of "
+            f"{len(shape)} axes: shardings(..., rules=((pattern, axes), *PARAMETER_AXES)) adds one"
+        )
     axes = tuple(
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
-        for size, axis in zip(shape, rules[0], strict=True)
+        for size, axis in zip(shape, fitting[0], strict=True)
     )
     if axes == ("tensor", "fsdp") and _splits_into_whole_rows(shape[0], mesh):
         axes = ("fsdp", None)

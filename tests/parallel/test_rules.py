@@ -142,6 +142,18 @@ def test_a_size_that_does_not_divide_is_named():
         shardings(abstract_params(CONFIG, Head()), mesh)
 
 
+def test_parameters_of_ones_own_are_named_and_take_rules_of_ones_own(mesh: Mesh):
+    params = {"encoder": abstract_params(CONFIG, Head()), "probe": np.zeros((24, 2))}
+    with pytest.raises(UserError, match=r"^probe \[24, 2\]: 0 sharding rules match"):
+        shardings(params, mesh)
+    for axes in (("hidden",), ("hidden", None, None)):
+        with pytest.raises(UserError, match=r"^probe .* expected one of 2 axes"):
+            shardings(params, mesh, ((r"probe", axes), *PARAMETER_AXES))
+    found = shardings(params, mesh, ((r"probe", ("hidden", None)), *PARAMETER_AXES))
+    assert found["probe"].spec == PartitionSpec("fsdp", None)
+    assert found["encoder"] == shardings(params["encoder"], mesh)
+
+
 @pytest.mark.parametrize("microbatches", [False, True])
 def test_rows_are_split_over_all_axes_but_tensor(mesh: Mesh, microbatches: bool):
     shape = (3, 8, 5) if microbatches else (8, 5)
