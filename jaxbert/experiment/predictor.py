@@ -61,9 +61,10 @@ class Predictor:
 
     def __call__(self, inputs: Sequence[Input]) -> list[dict[str, Any]]:
         """A prediction for every input: a text, a pair of texts, or values by column."""
-        if isinstance(inputs, str):
+        if isinstance(inputs, str | Mapping):
+            found = "one text" if isinstance(inputs, str) else "values by column"
             raise UserError(
-                "predictor(...): expected a list of texts, found one text: put it in []"
+                f"predictor(...): expected a list of texts, found {found}: put it in []"
             )
         return list(self.records(self._section.records(self._rows(inputs))))
 
@@ -90,6 +91,11 @@ class Predictor:
         for number, given in enumerate(inputs, start=1):
             if isinstance(given, Mapping):
                 values = given
+            elif not isinstance(given, str | list | tuple):
+                raise UserError(
+                    f"input {number} is {type(given).__name__}: expected a text, several texts or "
+                    "values by column"
+                )
             else:
                 texts = (given,) if isinstance(given, str) else given
                 if len(texts) > len(names):

@@ -104,3 +104,8 @@ def test_inputs_that_cannot_be_read_are_named(predictor):
         predictor([{"text": "a"}])
     with pytest.raises(UserError, match=r"found one text: put it in \[\]"):
         predictor("a")
+    with pytest.raises(UserError, match=r"found values by column: put it in \[\]"):
+        predictor({"sentence": "a"})
+    for given, kind in ((None, "NoneType"), (3, "int"), (b"a", "bytes")):
+        with pytest.raises(UserError, match=f"input 2 is {kind}: expected a text"):
+            predictor(["a", given])
