@@ -1,6 +1,6 @@
 """jaxbert's encoder in a training loop of your own, in plain JAX and Optax: are words shuffled?
 
-python examples/research_loop.py runs/base/model sentences.txt
+python examples/research_loop.py runs/base/model sentences.txt --out runs/shuffled
 """
 
 import argparse
@@ -18,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="model directory, run or hub id")
     parser.add_argument("text", type=Path, help="a sentence a line")
+    parser.add_argument("--out", type=Path, help="directory for the trained encoder")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
@@ -54,6 +55,11 @@ def main() -> None:
         params, state, loss = step(params, state, batch, labels, dropout)
         if number % 10 == 0 or number == arguments.steps - 1:
             print(f"step {number}  loss {loss:.4f}")
+
+    if arguments.out is not None:
+        jaxbert.save_params(
+            params["encoder"], encoder.config, encoder.head, tokenizer, arguments.out
+        )
 
 
 if __name__ == "__main__":

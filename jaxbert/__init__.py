@@ -1,19 +1,22 @@
 """jaxbert: TPU-native training of BERT-family encoders, in and out of Hugging Face format.
 
-The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`,
-`functional`, `Predictor`, `EncoderConfig`, `Head`, `Model`. Names are imported when first used, so
-that `import jaxbert` is cheap.
+The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`, `Predictor`;
+`preset`, `EncoderConfig`, `Head`, `Model`; `functional`, `init_params`, `make_apply`, and back
+`model_from_params`, `save_params`; `UserError`. Names are imported when first used, so that
+`import jaxbert` is cheap.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxbert.errors import UserError
     from jaxbert.experiment.predictor import Predictor
+    from jaxbert.families import preset
     from jaxbert.hub.load import from_pretrained
-    from jaxbert.hub.save import save_pretrained
+    from jaxbert.hub.save import save_params, save_pretrained
     from jaxbert.nn.config import EncoderConfig
-    from jaxbert.nn.functional import functional
+    from jaxbert.nn.functional import functional, init_params, make_apply, model_from_params
     from jaxbert.nn.head import Head
     from jaxbert.nn.model import Model
     from jaxbert.text.tokenizer import load_tokenizer
@@ -25,9 +28,15 @@ __all__ = [
     "Head",
     "Model",
     "Predictor",
+    "UserError",
     "from_pretrained",
     "functional",
+    "init_params",
     "load_tokenizer",
+    "make_apply",
+    "model_from_params",
+    "preset",
+    "save_params",
     "save_pretrained",
 ]
 
@@ -36,9 +45,15 @@ _HOMES = {
     "Head": "jaxbert.nn.head",
     "Model": "jaxbert.nn.model",
     "Predictor": "jaxbert.experiment.predictor",
+    "UserError": "jaxbert.errors",
     "from_pretrained": "jaxbert.hub.load",
     "functional": "jaxbert.nn.functional",
+    "init_params": "jaxbert.nn.functional",
     "load_tokenizer": "jaxbert.text.tokenizer",
+    "make_apply": "jaxbert.nn.functional",
+    "model_from_params": "jaxbert.nn.functional",
+    "preset": "jaxbert.families",
+    "save_params": "jaxbert.hub.save",
     "save_pretrained": "jaxbert.hub.save",
 }
 

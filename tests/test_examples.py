@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import quick_programs
 
+import jaxbert
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = [
     "the",
@@ -78,7 +80,15 @@ def test_the_research_loop_learns_something(pretrained, tmp_path):
     text = tmp_path / "sentences.txt"
     text.write_text("\n".join(sentences(50)))
     out = run_example(
-        "research_loop.py", pretrained, text, *("--steps", 60, "--batch-size", 8, "--length", 16)
+        "research_loop.py",
+        *(pretrained, text, "--out", tmp_path / "trained"),
+        *("--steps", 60, "--batch-size", 8, "--length", 16),
     )
     losses = [float(line.split()[3]) for line in out.splitlines() if line.startswith("step")]
     assert min(losses) < losses[0]
+    before, after = (
+        jaxbert.from_pretrained(path, head="none").encoder.embeddings.word.embedding[...]
+        for path in (pretrained, tmp_path / "trained")
+    )
+    assert before.shape == after.shape
+    assert not (before == after).all()
