@@ -54,14 +54,15 @@ class Embeddings(nnx.Module):
         examples: Examples,
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
+        words: Float[Array, "batch seq width"] | None = None,
     ) -> Float[Array, "batch seq hidden"]:
-        """Embeds tokens; the sum and the norm run in float32.
+        """Embeds tokens, as `words` where given; the sum and the norm run in float32.
 
         Raises UserError for rows of more tokens than there are positions, packed or not.
         """
         config = self.config
         _check_length(input_ids.shape[1], config)
-        x = self.word.embedding[...][input_ids]
+        x = self.word.embedding[...][input_ids] if words is None else words.astype(jnp.float32)
         if config.position_embedding_type == "absolute":
             x += examples.by_position(self.position.embedding[...])
         elif config.position_embedding_type == "after_padding":
@@ -89,6 +90,8 @@ def positions_after_padding(
     input_ids: Int[Array, "batch seq"], examples: Examples, config: EncoderConfig
 ) -> Int[Array, "batch seq"]:
     """RoBERTa's positions: tokens count from `pad_token_id` + 1, padding has `pad_token_id`."""
+    if examples.positions is not None:
+        return examples.positions
     is_token = (input_ids != config.pad_token_id).astype(jnp.int32)
     return examples.counted(is_token) * is_token + config.pad_token_id
 

@@ -61,6 +61,7 @@ class Encoder(nnx.Module):
         examples: Examples,
         token_type_ids: Int[Array, "batch seq"],
         key: Array | None,
+        words: Float[Array, "batch seq width"] | None = None,
         *,
         wants_weights: bool = True,
     ) -> tuple[
@@ -69,14 +70,15 @@ class Encoder(nnx.Module):
     ]:
         """Hidden states (embeddings, then every layer) and attention weights of every layer.
 
-        Weights that are not wanted may be None. What the caller does not use costs nothing under
+        `words` stand in place of rows of the word embedding. Weights that are not wanted may be
+        None. What the caller does not use costs nothing under
         `jax.jit`.
         """
         config = self.config
         embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)
         if config.convolution is not None:
             embedding_key, convolution_key = split_key(embedding_key, 2)
-        x = self.embeddings(input_ids, examples, token_type_ids, embedding_key)
+        x = self.embeddings(input_ids, examples, token_type_ids, embedding_key, words)
         hidden_states, attentions = [x], []
         inputs = self._inputs(examples, drops_out=key is not None, wants_weights=wants_weights)
         for index, layer_key in enumerate(layer_keys):
@@ -117,7 +119,8 @@ class Encoder(nnx.Module):
             rotary, turns = config.rotary, None
             if rotary is not None:
                 theta = rotary.local_rope_theta if is_local else rotary.rope_theta
-                tables = rotation(length, head_dim, theta)
+                places = length if examples.positions is None else config.max_position_embeddings
+                tables = rotation(places, head_dim, theta)
                 turns = Rotation(*map(examples.by_position, tables))
             call = AttentionCall(
                 length,

@@ -24,6 +24,8 @@ class Examples(NamedTuple):
     """1, 2, ... in the order of the row, 0 at padding; None: every row is one example."""
     sequence_starts: Int[Array, "batch examples"] | None = None
     """The column of every example's first token; 0 where there is no such example."""
+    positions: Int[Array, "batch seq"] | None = None
+    """Of every token, where the caller gives them; None: counted from its example's start."""
 
     @property
     def attended(self) -> Bool[Array, "batch 1 #seq seq"]:
@@ -67,7 +69,9 @@ class Examples(NamedTuple):
     def by_position(
         self, table: Float[Array, "positions features"]
     ) -> Float[Array, "#batch seq features"]:
-        """The row of `table` for every token's position, which counts from its example's start."""
+        """The row of `table` for every token's position."""
+        if self.positions is not None:
+            return table[self.positions]
         columns = jnp.arange(self.is_real.shape[1])
         if self.sequence_ids is None:
             return table[None, : columns.size]

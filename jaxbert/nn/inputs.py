@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.errors import UserError
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
-from jaxbert.typing import ArrayOrNumpy
+from jaxbert.typing import Array, ArrayOrNumpy
 
 
 def integers(name: str, given: Any, below: int | None = None) -> ArrayOrNumpy:
@@ -66,6 +67,37 @@ def check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> None:
         raise UserError(
             f"input_ids is {list(input_ids.shape)}: a {head.kind} head takes {rows}{shape}"
         )
+
+
+def tokens(
+    input_ids: Any, inputs_embeds: Any, config: EncoderConfig
+) -> tuple[ArrayOrNumpy, Array | None]:
+    """Ids, and what stands in place of their embeddings; UserError for both inputs or none."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise UserError("expected input_ids or inputs_embeds, one of them")
+    if inputs_embeds is None:
+        return integers("input_ids", input_ids, config.vocab_size), None
+    words, width = jnp.asarray(as_array("inputs_embeds", inputs_embeds)), config.embedding_width
+    is_floating = jnp.issubdtype(words.dtype, jnp.floating)
+    if not is_floating or words.ndim < 3 or words.shape[-1] != width or 0 in words.shape:
+        raise UserError(
+            f"inputs_embeds is {words.dtype} {list(words.shape)}: expected floats "
+            f"[batch, seq, {width}]"
+        )
+    # Any id but that of padding: transformers counts the positions of all of them.
+    return jnp.full(words.shape[:-1], config.pad_token_id + 1), words
+
+
+def positions(given: Any, config: EncoderConfig, shape: tuple[int, ...]) -> Array:
+    """`position_ids` [batch, seq]; UserError for a model that has no use for them."""
+    is_placed = config.rotary is not None or config.position_embedding_type != "none"
+    if config.relative_attention is not None or not is_placed:
+        raise UserError(
+            f"position_ids: {config.model_type} reads distances between tokens, no positions"
+        )
+    x = integers("position_ids", given, config.max_position_embeddings)
+    check_shape("position_ids", x, shape)
+    return jnp.asarray(x).reshape(-1, shape[-1])
 
 
 def predicted(given: Any, head: Head, shape: tuple[int, ...]) -> ArrayOrNumpy:

@@ -15,7 +15,15 @@ from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
-from jaxbert.nn.inputs import check_key, check_rank, check_shape, integers, predicted
+from jaxbert.nn.inputs import (
+    check_key,
+    check_rank,
+    check_shape,
+    integers,
+    positions,
+    predicted,
+    tokens,
+)
 from jaxbert.nn.numerics import unit
 from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
@@ -93,10 +101,12 @@ class Model(nnx.Module):
 
     def __call__(
         self,
-        input_ids: ArrayOrLists,
+        input_ids: ArrayOrLists | None = None,
         attention_mask: ArrayOrLists | None = None,
         token_type_ids: ArrayOrLists | None = None,
         *,
+        inputs_embeds: ArrayOrNumpy | None = None,
+        position_ids: ArrayOrLists | None = None,
         sequence_ids: ArrayOrLists | None = None,
         sequence_starts: ArrayOrLists | None = None,
         masked_lm_positions: ArrayOrLists | None = None,
@@ -110,7 +120,9 @@ class Model(nnx.Module):
         `attention_mask` and `token_type_ids` have their shape. `attention_mask`: 1 or True =
         attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`
         [batch, predictions]: the vocabulary projection runs on these positions only. `key`:
-        dropout acts with it, and only with it.
+        dropout acts with it, and only with it. `inputs_embeds` [..., seq, width of the embeddings]
+        stand in place of `input_ids` and their rows of the word embedding; `position_ids` in place
+        of the columns, and as transformers takes them (RoBERTa's are rows of its table).
 
         Packed rows hold several examples side by side and have `sequence_ids` in place of a mask:
         1, 2, ... in the order of the row, each a run of columns, and 0 at padding. No example
@@ -127,7 +139,7 @@ class Model(nnx.Module):
         """
         _check_capture(capture)
         check_key(key)
-        ids = integers("input_ids", input_ids, self.config.vocab_size)
+        ids, words = tokens(input_ids, inputs_embeds, self.config)
         check_rank(ids, self.head, is_packed=sequence_ids is not None)
         vectors, length = ids.shape[:-1], ids.shape[-1]
         if sequence_starts is not None:
@@ -136,11 +148,16 @@ class Model(nnx.Module):
         if masked_lm_positions is not None:
             masked_lm_positions = predicted(masked_lm_positions, self.head, ids.shape)
         examples = lay_out(ids, attention_mask, sequence_ids, sequence_starts)
+        if position_ids is not None:
+            places = positions(position_ids, self.config, ids.shape)
+            examples = examples._replace(positions=places)
         types = self._types(token_type_ids, ids)
         input_ids = jnp.asarray(ids).reshape(-1, length)
+        if words is not None:
+            words = words.reshape(-1, length, words.shape[-1])
         encoder_key, head_key = split_key(key, 2)
         hidden_states, attentions = self.encoder(
-            input_ids, examples, types, encoder_key, wants_weights="attentions" in capture
+            input_ids, examples, types, encoder_key, words, wants_weights="attentions" in capture
         )
         captured = tuple(weights for weights in attentions if weights is not None)
         output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)

@@ -58,6 +58,23 @@ def test_without_mask_and_types_the_defaults_are_pytorchs(saved: Save, opened: O
     assert largest_difference(ours, theirs) <= 2e-5
 
 
+@pytest.mark.parametrize("name", ["BertModel", "RobertaModel", "EuroBertModel"])
+def test_embeddings_and_positions_of_ones_own_match_pytorch(name: str, saved: Save, opened: Open):
+    draws = np.random.default_rng(0)
+    embeddings = draws.normal(size=(2, 7, 24)).astype(np.float32)
+    places = draws.permuted(np.tile(np.arange(20, 27), (2, 1)), axis=1)
+    alone = {"inputs_embeds": embeddings}
+    for batch in (alone, alone | {"position_ids": places}):
+        with torch.no_grad():
+            given = {key: torch.from_numpy(values) for key, values in batch.items()}
+            theirs = saved(name).model(**given, output_hidden_states=True)
+        assert largest_difference(run_ours(opened(name), batch), theirs) <= 2e-5
+    ids = {"input_ids": make_batch(2, 7)["input_ids"]}
+    _, *moved = run_ours(opened(name), ids | {"position_ids": places}).hidden_states
+    _, *still = run_ours(opened(name), ids).hidden_states
+    assert np.abs(moved[-1] - still[-1]).max() > 1e-3
+
+
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 def test_other_activations_match_pytorch(tmp_path: Path, activation: str):
     torch_model = make_torch_model("BertForMaskedLM", hidden_act=activation)

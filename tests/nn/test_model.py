@@ -1,5 +1,6 @@
 """What a model gives back, and what it must not depend on."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,8 +13,9 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
-from jaxbert.nn.inputs import check_key
+from jaxbert.nn.inputs import check_key, positions
 from jaxbert.nn.model import Model, _check_capture
+from jaxbert.nn.parts import RelativeAttention
 
 CONFIG = EncoderConfig(
     vocab_size=131,
@@ -206,6 +208,13 @@ def filled(rows: int, columns: int, value: Any = 0) -> Any:
         ({"input_ids": IDS + 5000}, "input_ids holds 5...: expected 0 to 130"),
         ({"input_ids": filled(4, 12, -100)}, "input_ids holds -100: expected 0 to 130"),
         ({"input_ids": [[1, 2], [1]]}, "input_ids has rows of unequal lengths"),
+        ({"input_ids": None}, "expected input_ids or inputs_embeds, one of them"),
+        (
+            {"input_ids": None, "inputs_embeds": np.zeros((4, 12, 23))},
+            r"inputs_embeds is float32 \[4, 12, 23\]: expected floats \[batch, seq, 24\]",
+        ),
+        ({"position_ids": IDS[:1] * 0}, r"position_ids is \[1, 12\]: expected \[4, 12\]"),
+        ({"position_ids": IDS * 0 + 20}, "position_ids holds 20: expected 0 to 19"),
         ({"masked_lm_positions": [[1]] * 3}, r"is \[3, 1\]: expected \[4, predictions\]"),
         ({"masked_lm_positions": [[12]] * 4}, "masked_lm_positions holds 12: expected 0 to 11"),
     ],
@@ -235,6 +244,12 @@ def test_nested_lists_are_inputs_too(model: Model):
     found = model(IDS.tolist(), MASK.tolist(), TYPES.tolist(), masked_lm_positions=[[3]] * 4)
     expected = model(IDS, MASK, TYPES, masked_lm_positions=np.full((4, 1), 3))
     np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+def test_positions_of_a_model_that_reads_distances_are_refused():
+    config = dataclasses.replace(CONFIG, relative_attention=RelativeAttention())
+    with pytest.raises(UserError, match="position_ids: bert reads distances between tokens"):
+        positions(IDS * 0, config, IDS.shape)
 
 
 def test_positions_of_a_head_without_vocabulary_are_refused():
