@@ -7,8 +7,8 @@ from jaxbert.cli.inference import (
     check_no_overrides,
     columns,
     reading,
-    write_whole,
 )
+from jaxbert.cli.output import out_file, write_whole
 from jaxbert.cli.processes import Processes
 
 HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
@@ -26,17 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; several processes share the rows, and the first one tells."""
-    from pathlib import Path
-
     from jaxbert.cli.figures import print_figures
     from jaxbert.training.log import to_json
 
     with Processes(arguments) as processes:
+        out = out_file(arguments.out, arguments.data)
         metrics = _metrics(arguments)
-        if processes.is_first and arguments.out:
-            figures = to_json(dict(sorted(metrics.items())), indent=4)
-            write_whole(Path(arguments.out), [figures])
-    if processes.is_first:
+        figures = to_json(dict(sorted(metrics.items())), indent=4)
+        if processes.is_first and out is not None:
+            write_whole(out, [figures])
+    if processes.is_first and arguments.out is not None and out is None:
+        print(figures)
+    elif processes.is_first:
         print_figures(f"{arguments.model} on {arguments.data}", metrics)
     return 0
 

@@ -1,8 +1,6 @@
 """What the verbs that use a finished model have in common."""
 
 import argparse
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxbert.cli.processes import add_process_arguments
@@ -41,7 +39,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
         "--batch-size", type=positive, default=32, help="rows per batch (default 32)"
     )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--out", help="file to write to")
+    parser.add_argument("--out", help="file to write to (- for standard output)")
     add_process_arguments(parser)
 
 
@@ -56,21 +54,6 @@ def _override(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"expected task.KEY=VALUE, found {text!r}")
     return text
-
-
-def write_whole(path: Path, lines: Iterable[str]) -> None:
-    """Writes lines to a file that appears, or replaces an older one, when all of it is there."""
-    from jaxbert.errors import UserError
-
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def columns(arguments: argparse.Namespace) -> dict[str, str]:

@@ -13,8 +13,8 @@ from jaxbert.cli.inference import (
     columns,
     positive,
     reading,
-    write_whole,
 )
+from jaxbert.cli.output import check_is_not_read, out_file, write_whole
 from jaxbert.cli.predictions import lines_of, most_probable
 from jaxbert.cli.processes import Processes
 from jaxbert.errors import UserError
@@ -79,7 +79,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 
-    out = Path(arguments.out) if arguments.out else None
+    out = out_file(arguments.out, arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
@@ -121,6 +121,7 @@ def _submission(
     if task is None:
         raise UserError("--glue-submission: the model's run does not have task.glue")
     file = Path(arguments.glue_submission) / submission_file(task, arguments.data)
+    check_is_not_read(file, arguments.data)
     return file, submission_lines(task, predictions)
 
 

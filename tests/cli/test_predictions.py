@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from jaxbert.cli.output import check_is_not_read, out_file, write_whole
 from jaxbert.cli.predictions import lines_of, most_probable
 from jaxbert.data.problems import Problems
 from jaxbert.data.tables import read_rows
@@ -80,3 +83,55 @@ def test_a_text_file_has_one_column(tmp_path):
     assert rows == [{"sentence": '{"not": "json"}'}, {"sentence": "�"}]
     with pytest.raises(UserError, match="plain text has one column, expected a, b: give a table"):
         list(read_rows(path, columns=["a", "b"], problems=Problems()))
+
+
+def test_a_file_is_replaced_as_a_whole_and_a_link_stays_a_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old\n")
+    link.symlink_to(target)
+    write_whole(link, ["new"])
+    assert link.is_symlink()
+    assert target.read_text() == "new\n"
+
+    def broken():
+        yield "half"
+        raise UserError("stopped")
+
+    with pytest.raises(UserError, match="stopped"):
+        write_whole(target, broken())
+    assert target.read_text() == "new\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"target", "link"}
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_whole(pipe, ["one", "two"])
+    reader.join(timeout=10)
+    assert found == ["one\ntwo\n"]
+    assert pipe.is_fifo()
+
+
+def test_a_minus_and_what_standard_output_leads_to_are_standard_output(tmp_path):
+    assert out_file(None, "a.csv") is None
+    assert out_file("-", "a.csv") is None
+    assert out_file("b.jsonl", "a.csv") == Path("b.jsonl")
+    ask = "from jaxbert.cli.output import out_file; print(out_file('/dev/stdout', '-'))"
+    file = tmp_path / "out"
+    with file.open("w") as out:
+        subprocess.run([sys.executable, "-c", ask], stdout=out, check=True)
+    assert file.read_text() == "None\n"
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path, monkeypatch):
+    data, link = tmp_path / "a.csv", tmp_path / "b.csv"
+    data.write_text("text\n")
+    link.symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    for out in ("a.csv", str(data), str(link)):
+        with pytest.raises(UserError, match="is the file that --data reads: choose another"):
+            out_file(out, "a.csv")
+    with pytest.raises(UserError, match="--data reads"):
+        check_is_not_read(data, str(link))

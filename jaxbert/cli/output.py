@@ -1,0 +1,65 @@
+"""Where results go: standard output, or a file that is there as a whole or not at all."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from jaxbert.errors import UserError
+
+STANDARD_OUTPUT = "-"
+
+
+def out_file(out: str | None, data: str) -> Path | None:
+    """The file that --out names; None where that is standard output, under whatever name.
+
+    Raises UserError where it is the file that --data reads.
+    """
+    if out is None or out == STANDARD_OUTPUT:
+        return None
+    path = Path(out)
+    check_is_not_read(path, data)
+    return None if _is_standard_output(path) else path
+
+
+def check_is_not_read(path: Path, data: str) -> None:
+    """Raises UserError where a file to be written is the one that --data reads."""
+    source = Path("/dev/stdin" if data == "-" else data).expanduser()
+    if path.is_file() and source.exists() and path.samefile(source):
+        raise UserError(f"--out {path}: is the file that --data reads: choose another")
+
+
+def write_whole(path: Path, lines: Iterable[str]) -> None:
+    """Writes lines to a file that appears, or replaces an older one, when all of it is there.
+
+    A pipe or a device is written to as the lines come; of a symbolic link the file it leads to is
+    replaced.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            _write(path, lines)
+        else:
+            _replace(path.resolve(), lines)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
+
+
+def _replace(path: Path, lines: Iterable[str]) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        _write(partial, lines)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _is_standard_output(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        # No such file yet, or standard output is closed.
+        return False
