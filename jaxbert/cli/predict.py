@@ -100,13 +100,12 @@ def _filled(
     arguments: argparse.Namespace, model: "Ready", read: "Reading"
 ) -> Iterator[dict[str, Any]]:
     """The texts of the data with what stands behind their masks."""
-    from jaxbert.data.problems import Problems
-    from jaxbert.data.tables import read_rows
+    from jaxbert.data.tables import whole_rows
     from jaxbert.experiment.masked_lm import mask_filler
     from jaxbert.parallel.processes import by_turns
 
     column = arguments.text_column or "text"
-    rows = read_rows(arguments.data, columns=(column,), problems=Problems())
+    rows = whole_rows(arguments.data, columns=(column,), labelled=False)
     texts = (row.values[column] for row in rows)
     fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
     return by_turns(texts, model.rows_at_once, fill)

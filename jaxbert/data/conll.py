@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jaxbert.config import nearest
 from jaxbert.data.lines import read_lines
 from jaxbert.data.problems import Problems
+from jaxbert.data.whole_lines import whole_lines
 from jaxbert.errors import UserError
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -40,7 +41,7 @@ def read_columns(file: Path, words: Column, tags: Column, *, labelled: bool) -> 
     word_column = _index(words, 0, "words")
     tag_column = _index(tags, -1, "label") if labelled else None
     width = 0
-    for number, line in read_lines(file, Problems()):
+    for number, line in whole_lines(file, labelled=labelled):
         if not line.strip(_BLANKS) or line.startswith(("-DOCSTART-", "# id ")):
             yield None
             continue
@@ -62,7 +63,7 @@ def read_conllu(file: Path, words: Column, tags: Column, *, labelled: bool) -> L
     Ranges (3-4, a word as it is written, whose parts follow) and empty nodes (5.1) are left out.
     """
     word_column, tag_column = _named(words, "form", "words"), _named(tags, "upos", "label")
-    for number, line in read_lines(file, Problems()):
+    for number, line in whole_lines(file, labelled=labelled):
         if not line.strip():
             yield None
             continue

@@ -2,14 +2,14 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.lines import read_lines
-from jaxbert.data.problems import Problems
 from jaxbert.data.tables import Row, existing_file, file_kind, is_table, whole_rows
+from jaxbert.data.whole_lines import whole_lines
 from jaxbert.errors import UserError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -61,7 +61,7 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
     `answers` are read if `labelled`. Raises UserError with file and question for a malformed one,
     an answer that does not stand where it should, and an id that occurs twice.
     """
-    document = _squad_document(spec)
+    document = _squad_document(spec, labelled=labelled)
     if document is None:
         found = _of_table(spec, columns, labelled)
     else:
@@ -81,7 +81,7 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
 def _of_table(spec: str, columns: QuestionColumns, labelled: bool) -> Iterator[Question]:
     wanted = [columns.id, columns.question, columns.context, columns.answers if labelled else None]
     names = [name for name in wanted if name is not None]
-    for row in whole_rows(spec, columns=names, names=columns.names):
+    for row in whole_rows(spec, columns=names, names=columns.names, labelled=labelled):
         yield question_of(row, columns, labelled=labelled)
 
 
@@ -105,14 +105,15 @@ def _of_values(
     )
 
 
-def _squad_document(spec: str) -> list[Any] | None:
+def _squad_document(spec: str, *, labelled: bool) -> list[Any] | None:
     """What `data` of SQuAD's JSON holds; None for a table, JSON lines among them."""
     if not is_table(spec) or spec.startswith(("hf:", "hub:", "tfds:")):
         return None
     path = Path(spec).expanduser()
     if file_kind(path) != ".json":
         return None
-    lines = (line for _, line in read_lines(existing_file(path), Problems()) if line.strip())
+    found = whole_lines(existing_file(path), labelled=labelled)
+    lines = (line for _, line in found if line.strip())
     first = next(lines, "")
     try:
         content = json.loads(first)
@@ -120,7 +121,11 @@ def _squad_document(spec: str) -> list[Any] | None:
         # A first line that is no object of its own is the beginning of an indented document.
         content = _parsed("\n".join([first, *lines]), spec)
     data = content.get("data") if isinstance(content, dict) else None
-    return data if isinstance(data, list) else None
+    if not isinstance(data, list):
+        return None
+    # What is left is blank; the end of reading warns of what was replaced.
+    deque(lines, maxlen=0)
+    return data
 
 
 def _parsed(text: str, spec: str) -> Any:

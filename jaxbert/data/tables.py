@@ -18,6 +18,7 @@ from jaxbert.data.table_files import (
 )
 from jaxbert.data.table_hf import is_saved_dataset, read_hf
 from jaxbert.data.table_tfds import read_tfds
+from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_replaced
 from jaxbert.errors import UserError
 
 DATA_SETS = ("hf:", "hub:", "tfds:")
@@ -25,9 +26,6 @@ DATA_SETS = ("hf:", "hub:", "tfds:")
 
 
 STANDARD_INPUT = "-"
-
-HARMLESS = frozenset({"invalid UTF-8", "invalid Unicode", "long line"})
-"""Problems that leave a row usable; with any other it would be missing."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,30 @@ def read_rows(
 
 
 def whole_rows(
-    spec: str | Path, *, columns: Sequence[str], names: Sequence[str] | None = None
+    spec: str | Path,
+    *,
+    columns: Sequence[str],
+    names: Sequence[str] | None = None,
+    labelled: bool,
 ) -> Iterator[Row]:
-    """`read_rows` where every row counts: a malformed one is a UserError, as is an empty table."""
+    """`read_rows` where every row counts: a malformed one is a UserError, as is an empty table.
+
+    `labelled`: so is one that is not UTF-8, which is warned of without labels.
+    """
     problems, count = Problems(), 0
     for row in read_rows(spec, columns=columns, names=names, problems=problems):
-        _check_all_are_there(problems)
+        _check_all_are_there(problems, labelled=labelled)
         count += 1
         yield row
-    _check_all_are_there(problems)
+    _check_all_are_there(problems, labelled=labelled)
+    warn_of_replaced(problems)
     if not count:
         raise UserError(f"{spec}: no rows")
 
 
-def _check_all_are_there(problems: Problems) -> None:
+def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:
+    if labelled:
+        check_is_utf8(problems)
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
             raise UserError(

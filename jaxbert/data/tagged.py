@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxbert.data.conll import Lines, has_columns, read_columns, read_conllu
-from jaxbert.data.lines import read_lines
-from jaxbert.data.problems import Problems
 from jaxbert.data.tables import (
     DATA_SETS,
     STANDARD_INPUT,
@@ -19,6 +17,7 @@ from jaxbert.data.tables import (
     is_table,
     whole_rows,
 )
+from jaxbert.data.whole_lines import whole_lines
 from jaxbert.data.words import Place, split_words
 from jaxbert.errors import UserError
 
@@ -92,7 +91,7 @@ def read_tagged(
         return _from_table(spec, columns, labelled=labelled)
     file = existing_file(Path(spec).expanduser())
     if form == "text":
-        return (_split(line, spec, number) for number, line in read_lines(file, Problems()))
+        return (_split(line, spec, number) for number, line in whole_lines(file, labelled=False))
     read = read_conllu if form == "conllu" else read_columns
     lines = read(file, columns.words, columns.label, labelled=labelled)
     return _sentences(lines, spec, labelled=labelled)
@@ -125,14 +124,15 @@ def _from_table(spec: str, columns: TagColumns, *, labelled: bool) -> Iterator[T
     words = columns.of_words
     if labelled:
         tags = str(_TAGS if columns.label is None else columns.label)
-        for row in whole_rows(spec, columns=[words, tags]):
+        for row in whole_rows(spec, columns=[words, tags], labelled=True):
             found = _list(row, words, "words")
             yield _checked(row, found, _list(row, tags, "tags"), tags)
         return
     # What standard input holds can be read but once.
     is_given = columns.text is not None or spec == STANDARD_INPUT
     has_words = not is_given and words in column_names(spec)
-    for row in whole_rows(spec, columns=[words if has_words else columns.of_text]):
+    column = words if has_words else columns.of_text
+    for row in whole_rows(spec, columns=[column], labelled=False):
         yield untagged(row, columns)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxbert.data.problems import Problems
-from jaxbert.data.tables import DATA_SETS, HARMLESS, Row, read_rows, whole_rows
+from jaxbert.data.tables import DATA_SETS, Row, read_rows, whole_rows
+from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_replaced
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import SentenceColumns
 
@@ -105,10 +106,13 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
     if task.has_broken_rows:
         rows = read_rows(spec, columns=[*renamed], names=names, problems=problems)
     else:
-        rows = whole_rows(spec, columns=[*renamed], names=names)
+        rows = whole_rows(spec, columns=[*renamed], names=names, labelled=labelled)
     for row in rows:
+        if labelled:
+            check_is_utf8(problems)
         values = {new: row.values[column] for column, new in renamed.items()}
         yield Row(values, row.file, row.line)
+    warn_of_replaced(problems)
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
             log.warning(

@@ -73,7 +73,7 @@ class MultipleChoiceConfig:
         """Rows of a table."""
         columns = self.columns
         wanted = (*columns.inputs, columns.label) if labelled else columns.inputs
-        return whole_rows(spec, columns=wanted, names=columns.names)
+        return whole_rows(spec, columns=wanted, names=columns.names, labelled=labelled)
 
     def records(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Themselves."""

@@ -83,7 +83,7 @@ class SentenceEmbeddingConfig:
         columns = self.columns
         others = [columns.text_pair, *columns.negatives, columns.label] if labelled else []
         wanted = [name for name in (columns.text, *others) if name is not None]
-        return whole_rows(spec, columns=wanted, names=columns.names)
+        return whole_rows(spec, columns=wanted, names=columns.names, labelled=labelled)
 
     def records(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Themselves."""

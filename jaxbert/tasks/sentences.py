@@ -63,4 +63,4 @@ def read_sentences(spec: str, columns: SentenceColumns, *, labelled: bool) -> It
     label = (columns.label,) if isinstance(columns.label, str) else columns.label
     wanted = [columns.text, columns.text_pair, *(label if labelled else ())]
     names = [name for name in wanted if name is not None]
-    return whole_rows(spec, columns=names, names=columns.names)
+    return whole_rows(spec, columns=names, names=columns.names, labelled=labelled)

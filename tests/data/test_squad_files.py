@@ -158,3 +158,16 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path, name, text, 
         questions(write(tmp_path / name, text))
     with pytest.raises(UserError, match=r"no such file; did you mean .*" + name):
         questions(tmp_path / name.replace(".", "_."))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_questions_in_another_encoding_are_refused_or_warned_of(tmp_path, caplog, indent):
+    entries = [{"id": "a", "question": "Who?", "answers": []}]
+    text = json.dumps(document(entries, "A café."), indent=indent, ensure_ascii=False)
+    file = tmp_path / "a.json"
+    file.write_bytes(text.encode("cp1252"))
+    with pytest.raises(UserError, match=r"a.json:\d+: not UTF-8; convert the file"):
+        list(read_questions(str(file), COLUMNS, labelled=True))
+    [question] = read_questions(str(file), COLUMNS, labelled=False)
+    assert question.context == "A caf\ufffd."
+    assert ["invalid UTF-8 in 1 lines" in text for text in caplog.messages] == [True]

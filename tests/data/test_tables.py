@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 
 from jaxbert.data.problems import Problems
-from jaxbert.data.tables import read_rows
+from jaxbert.data.tables import read_rows, whole_rows
 from jaxbert.errors import UserError
 
 DATA = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -230,3 +230,20 @@ def test_banking_and_pricerunner_have_their_published_numbers_of_rows():
     assert len(read(DATA / "cls_banking77" / "train.csv", columns=["text"])[0]) == 10_003
     prices = DATA / "cls_pricerunner_products" / "pricerunner_aggregate.csv"
     assert len(read(prices, names=list("abcdefg"))[0]) == 35_311
+
+
+WINDOWS = "text,label\nfine,a\nCafé,b\nnaïve,a\n".encode("cp1252")
+
+
+def test_labelled_rows_in_another_encoding_are_refused_with_the_remedy(tmp_path):
+    file = write(tmp_path / "a.csv", WINDOWS)
+    with pytest.raises(UserError, match=r"a.csv:3: not UTF-8; convert the file \(iconv -f cp1252"):
+        list(whole_rows(file, columns=["text"], labelled=True))
+
+
+def test_rows_to_be_predicted_in_another_encoding_are_warned_of_once(tmp_path, caplog):
+    file = write(tmp_path / "a.csv", WINDOWS)
+    rows = list(whole_rows(file, columns=["text"], labelled=False))
+    assert values(rows)[1]["text"] == "Caf\ufffd"
+    [warning] = caplog.messages
+    assert "a.csv:3: invalid UTF-8 in 2 lines, this one the first" in warning

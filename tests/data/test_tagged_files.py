@@ -148,3 +148,30 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, text, columns, 
 def test_a_text_has_no_tags(tmp_path):
     with pytest.raises(UserError, match="format=text has no tags"):
         read(written(tmp_path / "a.txt", "a b\n"), form="text")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.conll", "I O\nCafé B-LOC\n", 2),
+        ("a.conllu", "1\tCafé\t_\tNOUN\t_\t_\t_\t_\t_\t_\n", 1),
+    ],
+)
+def test_tagged_words_in_another_encoding_are_refused_or_warned_of(
+    tmp_path, caplog, name, text, line
+):
+    file = tmp_path / name
+    file.write_bytes(text.encode("cp1252"))
+    with pytest.raises(UserError, match=f"{name}:{line}: not UTF-8; convert the file"):
+        read(str(file))
+    assert read(str(file), labelled=False)[0].words[-1] == "Caf\ufffd"
+    [warning] = caplog.messages
+    assert f"{name}:{line}: invalid UTF-8 in 1 lines" in warning
+
+
+def test_texts_in_another_encoding_are_warned_of(tmp_path, caplog):
+    file = tmp_path / "a.txt"
+    file.write_bytes("A café here.\n".encode("cp1252"))
+    assert read(str(file), labelled=False)[0].words == ("A", "caf\ufffd", "here", ".")
+    [warning] = caplog.messages
+    assert "a.txt:1: invalid UTF-8 in 1 lines" in warning

@@ -83,7 +83,8 @@ def test_a_test_file_has_another_header_and_no_labels(tmp_path: Path, name: str)
 def test_a_data_set_of_the_hub_has_its_own_columns(monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def rows(spec: str, *, columns: list[str], names: object) -> list[object]:
+    def rows(spec: str, *, columns: list[str], names: object, labelled: bool) -> list[object]:
+        assert labelled
         asked.append((spec, columns, names))
         return []
 

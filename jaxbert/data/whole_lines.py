@@ -1,0 +1,52 @@
+"""Input of which every record counts: which problems stop it, and which are warned of once."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxbert.data.lines import read_lines
+from jaxbert.data.problems import Problem, Problems
+from jaxbert.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NOT_UTF8 = "invalid UTF-8"
+REPLACED = (NOT_UTF8, "invalid Unicode")
+"""Problems that leave U+FFFD in a text."""
+
+HARMLESS = frozenset({*REPLACED, "long line"})
+"""Problems that leave a row usable; with any other it would be missing."""
+
+
+def whole_lines(file: Path, *, labelled: bool) -> Iterator[tuple[int, str]]:
+    """`read_lines` where every line counts: with labels what is not UTF-8 is a UserError."""
+    problems = Problems()
+    for number, line in read_lines(file, problems):
+        if labelled:
+            check_is_utf8(problems)
+        yield number, line
+    warn_of_replaced(problems)
+
+
+def check_is_utf8(problems: Problems) -> None:
+    """Raises UserError for another encoding: a model would learn, or be judged on, U+FFFD."""
+    problem = problems.first.get(NOT_UTF8)
+    if problem is not None:
+        raise UserError(
+            f"{_place(problem)}: not UTF-8; convert the file (iconv -f cp1252 -t utf-8, if it is "
+            "from Windows)"
+        )
+
+
+def warn_of_replaced(problems: Problems) -> None:
+    """One warning for each kind of problem after which a text is read with U+FFFD in it."""
+    for kind in REPLACED:
+        if kind in problems.first:
+            log.warning(
+                "%s: %s in %d lines, this one the first: read with U+FFFD in its place",
+                *(_place(problems.first[kind]), kind, problems.counts[kind]),
+            )
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}"
