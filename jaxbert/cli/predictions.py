@@ -7,19 +7,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.errors import UserError
+
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str, Any]:
-    """With the `top_k` most probable classes or answers alone, the best one first."""
+    """With the `top_k` most probable classes or answers alone, the best one first.
+
+    Raises UserError for predictions that have neither.
+    """
     cut = dict(prediction)
     if top_k is None:
         return cut
-    if "probabilities" in cut:
-        ranked = sorted(cut["probabilities"].items(), key=lambda entry: -entry[1])
+    probabilities = cut.get("probabilities")
+    if isinstance(probabilities, Mapping):
+        ranked = sorted(probabilities.items(), key=lambda entry: -entry[1])
         cut["probabilities"] = dict(ranked[:top_k])
-    if "n_best" in cut:
+    elif "n_best" in cut:
         cut["n_best"] = cut["n_best"][:top_k]
+    else:
+        raise UserError(
+            f"--top-k {top_k}: what this model predicts ({', '.join(cut)}) has neither classes nor "
+            "answers to choose from: leave it out"
+        )
     return cut
 
 

@@ -53,6 +53,16 @@ def test_the_most_probable_come_first():
     assert most_probable({"id": 1, "n_best": [3, 2, 1]}, 2) == {"id": 1, "n_best": [3, 2]}
 
 
+@pytest.mark.parametrize(
+    "prediction",
+    [{"choice": 1, "probabilities": [0.25, 0.75]}, {"words": ["a"], "tags": ["O"]}, {"value": 1.5}],
+)
+def test_without_classes_or_answers_the_most_probable_are_refused(prediction):
+    assert most_probable(prediction, None) == prediction
+    with pytest.raises(UserError, match=rf"--top-k 2: .*\({', '.join(prediction)}\) has neither"):
+        most_probable(prediction, 2)
+
+
 READ = """
 from jaxbert.data.problems import Problems
 from jaxbert.data.tables import read_rows
