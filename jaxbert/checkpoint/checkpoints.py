@@ -65,13 +65,20 @@ class Checkpoints:
         items = ocp.args.Composite(**{STATE: saved, RUN: ocp.args.JsonSave(dict(run))})
         self._manager.save(step, args=items)
 
-    def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
-        """State and run of a checkpoint, placed as the abstract `target` says."""
-        items = ocp.args.Composite(
-            **{STATE: ocp.args.StandardRestore(target), RUN: ocp.args.JsonRestore()}
-        )
-        restored = self._manager.restore(step, args=items)
-        return restored[STATE], restored[RUN]
+    def run(self, step: int) -> dict[str, Any]:
+        """What `save` was told of the run; reads no array."""
+        items = ocp.args.Composite(**{RUN: ocp.args.JsonRestore()})
+        return self._manager.restore(step, args=items)[RUN]
+
+    def shapes(self, step: int) -> dict[str, Any]:
+        """The saved state as nested dicts with a `shape` at every leaf; reads no array."""
+        folder = self._directory / str(step) / STATE
+        return dict(ocp.StandardCheckpointHandler().metadata(folder))
+
+    def restore(self, step: int, target: Any) -> Any:
+        """The state of a checkpoint, placed as the abstract `target` says."""
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
+        return self._manager.restore(step, args=items)[STATE]
 
     def wait(self) -> None:
         """Waits until every save is on disk."""

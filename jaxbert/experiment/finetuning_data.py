@@ -33,7 +33,8 @@ def training_data(
     """Batches of the training records, rows of the validation records, and these as examples."""
     found = task.examples(train, tokenizer, reading, labelled=True)
     table = encoded(found.features, task, tokenizer)
-    fingerprint, length = _fingerprint(found.features), reading.max_seq_length
+    length = reading.max_seq_length
+    fingerprints = {"the training data": _fingerprint(found.features)}
     rows: LabelledRows | PackedLabelledRows
     if packing:
         rows = PackedLabelledRows(table, seed=seed, length=length)
@@ -52,10 +53,10 @@ def training_data(
         else:
             held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
         notes.append(f"{name or 'evaluation'}: {_described(held_out)}")
-        fingerprint = f"{fingerprint} {_fingerprint(judged.features)}"
+        fingerprints[f"the validation data {name}".rstrip()] = _fingerprint(judged.features)
         examples[name] = judged
         sets[name] = Evaluation(held_out, judged.metrics, is_reported=True)
-    return Data(stream, sets, fingerprint, tuple(notes)), examples
+    return Data(stream, sets, fingerprints, tuple(notes)), examples
 
 
 def encoded(

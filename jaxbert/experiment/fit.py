@@ -52,6 +52,7 @@ from jaxbert.training.step import (
     make_evaluation_step,
     make_train_step,
 )
+from jaxbert.tree import flat
 from jaxbert.typing import HostBatch, Params
 
 
@@ -62,10 +63,15 @@ class Data:
     train: Stream
     held_out: Mapping[str, Evaluation]
     """By the name that goes before their metrics; a single one is called ""."""
-    fingerprint: str
-    """Changes when the data changes: a run never continues on other data."""
+    fingerprints: Mapping[str, str]
+    """Of each part of the data, by what messages call it: a run never continues on other data."""
     notes: tuple[str, ...] = ()
     """What the one who starts the run should know of it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Those of all parts."""
+        return " ".join(self.fingerprints.values())
 
 
 @dataclass(frozen=True)
@@ -351,13 +357,38 @@ def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:
 def _restore(
     job: _Job, checkpoints: Checkpoints, step: int, phases: Sequence[TrainingPhase]
 ) -> TrainState:
-    state, facts = checkpoints.restore(step, phase_of_state(phases, step).state)
-    if facts["data"]["fingerprint"] != job.data.fingerprint:
+    saved = checkpoints.run(step)["data"]["fingerprint"]
+    if saved != job.data.fingerprint:
         raise UserError(
-            f"{job.run.path}: the training data is not what the checkpoint of step {step} was "
-            "trained on; put the data back, or give another --run directory"
+            f"{job.run.path}: {_changed(job.data, saved)} not what the run had up to the "
+            f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
+            "them), or give another --run directory"
         )
+    target = phase_of_state(phases, step).state
+    _check_shapes(job, target.params, checkpoints.shapes(step)["params"], step)
+    state: TrainState = checkpoints.restore(step, target)
     return state
+
+
+def _changed(data: Data, saved: str) -> str:
+    """What of the data has another fingerprint, with its verb."""
+    before, names = saved.split(" "), [*data.fingerprints]
+    if len(before) == len(names):
+        now = data.fingerprints.values()
+        names = [name for name, one, two in zip(names, before, now, strict=True) if one != two]
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _check_shapes(job: _Job, params: Params, saved: Mapping[str, Any], step: int) -> None:
+    now, before = ({name: tuple(x.shape) for name, x in flat(t).items()} for t in (params, saved))
+    changed = [name for name in now | before if now.get(name) != before.get(name)]
+    if changed:
+        is_now, was = (shapes.get(changed[0], "not there") for shapes in (now, before))
+        raise UserError(
+            f"{job.run.path}: the model is no longer the model of this run: {changed[0]} is "
+            f"{is_now}, and was {was} in the checkpoint of step {step}; put back what `model` in "
+            f"{job.run.config.name} names, or give another --run directory"
+        )
 
 
 def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:

@@ -30,7 +30,7 @@ from jaxbert.experiment.parameters import drawn, read
 from jaxbert.experiment.pretraining_data import (
     PhaseConfig,
     StoreConfig,
-    data_fingerprint,
+    data_fingerprints,
     data_phases,
     evaluation_rows,
     open_stores,
@@ -115,7 +115,7 @@ def pretrain(
     data = Data(
         train=training_stream(stores, phases, config.seed),
         held_out=held_out,
-        fingerprint=data_fingerprint(stores, config.data),
+        fingerprints=data_fingerprints(stores, config.data),
     )
     run = open_run(run_path, config)
     fitted = fit(

@@ -100,12 +100,14 @@ def data_phases(
     return described
 
 
-def data_fingerprint(stores: Stores, config: PretrainingDataConfig) -> str:
-    """Changes with any token or boundary of any store, and with the phrases to be masked."""
-    parts = [store.fingerprint for store in stores.stores]
+def data_fingerprints(stores: Stores, config: PretrainingDataConfig) -> dict[str, str]:
+    """Change with any token or boundary of a store, and with the phrases to be masked."""
+    parts = {f"the store {store.path}": store.fingerprint for store in stores.stores}
     if isinstance(config.masking.units, PhraseUnits):
-        parts.append(hashlib.sha256(Path(config.masking.units.file).read_bytes()).hexdigest()[:16])
-    return " ".join(parts)
+        phrases = config.masking.units.file
+        digest = hashlib.sha256(Path(phrases).read_bytes()).hexdigest()[:16]
+        parts[f"the file of phrases {phrases}"] = digest
+    return parts
 
 
 def training_stream(

@@ -51,9 +51,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_restored_state_is_the_saved_one_to_the_last_bit(two):
     checkpoints = Checkpoints(two, CheckpointConfig())
-    restored, run = checkpoints.restore(7, abstract(state(0)))
+    restored, run, shapes = (
+        checkpoints.restore(7, abstract(state(0))),
+        checkpoints.run(7),
+        checkpoints.shapes(7),
+    )
     checkpoints.close()
     assert run == RUN
+    assert {name: leaf.shape for name, leaf in shapes.items()} == {
+        name: array.shape for name, array in restored.items()
+    }
     for name, expected in state(7).items():
         assert restored[name].dtype == expected.dtype
         assert np.asarray(restored[name]).tobytes() == np.asarray(expected).tobytes()
@@ -65,7 +72,7 @@ def test_a_state_is_restored_onto_another_mesh(two):
     sharding = NamedSharding(mesh, PartitionSpec("fsdp", "tensor"))
     target["kernel"] = jax.ShapeDtypeStruct((64, 48), jnp.float32, sharding=sharding)
     checkpoints = Checkpoints(two, CheckpointConfig())
-    restored, _ = checkpoints.restore(7, target)
+    restored = checkpoints.restore(7, target)
     checkpoints.close()
     assert restored["kernel"].sharding == sharding
     np.testing.assert_array_equal(restored["kernel"], state(7)["kernel"])
@@ -85,7 +92,7 @@ def test_steps_that_go_on_while_a_checkpoint_is_written_do_not_change_it(tmp_pat
             values = {"values": donating(values["values"])}
     target = abstract(values)
     checkpoints.wait()
-    restored, _ = checkpoints.restore(2, target)
+    restored = checkpoints.restore(2, target)
     checkpoints.close()
     np.testing.assert_array_equal(restored["values"], np.full((512, 1024), 40.0))
 

@@ -5,7 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from experiment.small_runs import after_polls, fine_tuning, pretraining, trajectory, weights
+from experiment.small_runs import (
+    MODEL,
+    after_polls,
+    fine_tuning,
+    pretraining,
+    trajectory,
+    weights,
+)
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import Finetune, finetune
@@ -131,16 +138,29 @@ def test_the_newest_checkpoint_is_passed_over_when_it_is_damaged(
     assert_same_run(run, pretrained)
 
 
-def test_a_run_is_not_continued_on_other_training_data(pretrained, tables, tmp_path):
+def test_a_run_is_not_continued_with_other_data_or_another_model(
+    store, pretrained, tables, tmp_path
+):
     train, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
     for mine, original in zip((train, dev), tables, strict=True):
         mine.write_bytes(original.read_bytes())
-    config, run = fine_tuning(pretrained, train, dev, "num_steps=8"), tmp_path / "run"
+    model = tmp_path / "model"
+    shutil.copytree(pretrained / "model", model)
+    config, run = fine_tuning(model, train, dev, "num_steps=8"), tmp_path / "run"
     finetune(config, run, interrupted=after_polls(2), quiet=True)
-    for changed in (train, dev):
+    for changed, named in ((train, "the training data"), (dev, "the validation data")):
         before = changed.read_text()
-        changed.write_text(before.replace("old", "red"))
-        with pytest.raises(UserError, match="data is not what the checkpoint of step 2"):
+        # Longer: the position in the data has another shape then.
+        changed.write_text(before.replace("old", "red") + before.partition("\n")[2])
+        with pytest.raises(UserError, match=f"run: {named} is not what .* checkpoint of step 2"):
             finetune(config, run, quiet=True)
         changed.write_text(before)
+    smaller = MODEL | {"overrides": MODEL["overrides"] | {"intermediate_size": 16}}
+    pretrain(pretraining(store, "num_steps=1", model=smaller), tmp_path / "other", quiet=True)
+    shutil.move(model, tmp_path / "kept")
+    shutil.copytree(tmp_path / "other" / "model", model)
+    with pytest.raises(UserError, match=r"no longer the model of this run: .* is .*16.* was .*32"):
+        finetune(config, run, quiet=True)
+    shutil.rmtree(model)
+    shutil.move(tmp_path / "kept", model)
     assert finetune(config, run, quiet=True).outcome == "finished"

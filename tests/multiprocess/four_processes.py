@@ -159,7 +159,7 @@ def restored(directory: Path) -> dict[str, Any]:
         sharding = NamedSharding(mesh, PartitionSpec(*spec))
         target = {"kernel": jax.ShapeDtypeStruct(SHAPE, np.float32, sharding=sharding)}
         before = forget_peak()
-        state, _ = checkpoints.restore(step, target)
+        state = checkpoints.restore(step, target)
         grown.append(peak() - before)
         (shard,) = state["kernel"].addressable_shards
         exact.append(bool(np.array_equal(shard.data, large(shard.index))))
