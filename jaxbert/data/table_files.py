@@ -12,6 +12,9 @@ from jaxbert.data.problems import Problems
 from jaxbert.errors import UserError
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
+Record = tuple[int, list[str]]
+"""Line and fields; an empty line has none."""
+
 _CSV_FIELD_LIMIT = 2**31 - 1
 
 
@@ -28,7 +31,7 @@ class Reading(NamedTuple):
 def read_tsv(file: Path, reading: Reading) -> Rows:
     """Fields between tabs, quotes being ordinary characters, as GLUE's files have them."""
     lines = read_lines(file, reading.problems, reading.advance)
-    records = ((number, line.split("\t")) for number, line in lines if line)
+    records = ((number, line.split("\t") if line else []) for number, line in lines)
     return _named(records, file, reading)
 
 
@@ -37,7 +40,7 @@ def read_csv(file: Path, reading: Reading) -> Rows:
     return _named(_csv_records(file, reading), file, reading)
 
 
-def _csv_records(file: Path, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
     csv.field_size_limit(_CSV_FIELD_LIMIT)
     lines = read_lines(file, reading.problems, reading.advance)
     parser = csv.reader((line + "\n" for _, line in lines), strict=True)
@@ -55,23 +58,33 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[tuple[int, list[str]]
                 ) from None
             reading.problems.add("invalid CSV", str(file), start, f"{error}; row left out")
             continue
-        if record:
-            yield start, record
+        yield start, record
 
 
-def _named(records: Iterator[tuple[int, list[str]]], file: Path, reading: Reading) -> Rows:
+def _named(records: Iterator[Record], file: Path, reading: Reading) -> Rows:
     names = reading.names
     if names is None:
-        _, names = next(records, (0, None))
+        names = next((fields for _, fields in records if fields), None)
         if names is None:
             raise UserError(f"{file}: the file is empty; expected a line of column names")
     check_columns(reading.columns, names, str(file))
-    for number, fields in records:
+    for number, fields in _rows_of(records, len(names)):
         if len(fields) == len(names):
             yield number, dict(zip(names, fields, strict=True))
         else:
             detail = f"{len(fields)} fields, expected {len(names)}; row left out"
             reading.problems.add("wrong number of fields", str(file), number, detail)
+
+
+def _rows_of(records: Iterator[Record], width: int) -> Iterator[Record]:
+    """Without empty lines; of a single column they are rows, but for one that ends the file."""
+    empty: Record | None = None
+    for number, fields in records:
+        if empty is not None:
+            yield empty
+        empty = (number, [""]) if width == 1 and not fields else None
+        if fields:
+            yield number, fields
 
 
 def read_jsonl(file: Path, reading: Reading) -> Rows:

@@ -59,6 +59,13 @@ def test_csv_takes_quotes_commas_and_line_breaks_in_fields(tmp_path):
     assert not problems.counts
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_an_empty_line_is_a_row_where_there_is_one_column_but_not_at_the_end(tmp_path, name):
+    rows, problems = read(write(tmp_path / name, "text\none\n\nthree\r\n\r\n"))
+    assert [(row.line, row.values["text"]) for row in rows] == [(2, "one"), (3, ""), (4, "three")]
+    assert not problems.counts
+
+
 def test_an_unclosed_quotation_mark_is_refused_with_its_line(tmp_path):
     file = write(tmp_path / "a.csv", 'x,y\na,b\nc,"d\ne,f\n')
     with pytest.raises(UserError, match=r"a.csv, line 3: a quotation mark opens here"):
