@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxbert.errors import UserError
 from jaxbert.hub.card import FILE as CARD
+from jaxbert.hub.leftovers import NEW, OLD, claimed, clear_leftovers
 from jaxbert.hub.sentence_modules import WRITTEN
 from jaxbert.text.files import TOKENIZER_FILES
 
@@ -30,10 +31,11 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
 
     After a failure nothing is left and `directory` is as it was. An existing model is replaced
     only with `overwrite`, and never a directory that holds anything but a model's files. Of a link
-    it is the directory behind it.
+    it is the directory behind it. What a killed process has left is cleared first.
     """
     directory = Path(directory).expanduser().resolve()
     try:
+        clear_leftovers(directory)
         _check_replaceable(directory, overwrite=overwrite)
         directory.parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.TemporaryDirectory(
@@ -43,8 +45,8 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
         raise UserError(
             f"{directory} cannot be made ({error.strerror}): choose another directory"
         ) from None
-    with beside as scratch:
-        new, old = Path(scratch, "new"), Path(scratch, "old")
+    with beside as scratch, claimed(Path(scratch)):
+        new, old = Path(scratch, NEW), Path(scratch, OLD)
         new.mkdir()
         yield new
         _flush(new)
