@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def lines_of(predictions: Iterable[Mapping[str, Any]], out: Path | None) -> Iter
     """CSV or TSV where `out` is called so, else JSON lines.
 
     A table has the columns of the first prediction, `probability` of a label among them; what is
-    not a number or a text is JSON in its cell.
+    not a number or a text is JSON in its cell. TSV is written as it is read, without quoting: tabs
+    and line breaks in a text are blanks.
     """
     delimiter = None if out is None else DELIMITERS.get(out.suffix.lower())
     if delimiter is None:
@@ -70,6 +72,8 @@ def _json(value: Any) -> str:
 
 
 def _line(cells: list[Any], delimiter: str) -> str:
+    if delimiter == "\t":
+        return delimiter.join(re.sub(r"[\t\r\n]", " ", str(cell)) for cell in cells)
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, lineterminator="").writerow(cells)
     return buffer.getvalue()

@@ -30,9 +30,23 @@ class Reading(NamedTuple):
 
 def read_tsv(file: Path, reading: Reading) -> Rows:
     """Fields between tabs, quotes being ordinary characters, as GLUE's files have them."""
-    lines = read_lines(file, reading.problems, reading.advance)
-    records = ((number, line.split("\t") if line else []) for number, line in lines)
-    return _named(records, file, reading)
+    return _named(_tsv_records(file, reading), file, reading)
+
+
+def _tsv_records(file: Path, reading: Reading) -> Iterator[Record]:
+    for number, line in read_lines(file, reading.problems, reading.advance):
+        fields = line.split("\t") if line else []
+        if '"' in line and any(map(_looks_quoted, fields)):
+            detail = "a field looks quoted; kept with its quotes, as .tsv has no quoting"
+            reading.problems.add("quoted field", str(file), number, detail)
+        yield number, fields
+
+
+def _looks_quoted(field: str) -> bool:
+    """As spreadsheets and pandas write what holds quotes; a text in quotes has none doubled."""
+    inner = field[1:-1]
+    is_quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    return is_quoted and '""' in inner and '"' not in inner.replace('""', "")
 
 
 def read_csv(file: Path, reading: Reading) -> Rows:

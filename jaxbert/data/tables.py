@@ -18,7 +18,7 @@ from jaxbert.data.table_files import (
 )
 from jaxbert.data.table_hf import is_saved_dataset, read_hf
 from jaxbert.data.table_tfds import read_tfds
-from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_replaced
+from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_kept
 from jaxbert.errors import UserError
 
 DATA_SETS = ("hf:", "hub:", "tfds:")
@@ -80,7 +80,7 @@ def whole_rows(
         count += 1
         yield row
     _check_all_are_there(problems, labelled=labelled)
-    warn_of_replaced(problems)
+    warn_of_kept(problems)
     if not count:
         raise UserError(f"{spec}: no rows")
 

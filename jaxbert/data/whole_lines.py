@@ -11,10 +11,16 @@ from jaxbert.errors import UserError
 log = logging.getLogger(__name__)
 
 NOT_UTF8 = "invalid UTF-8"
-REPLACED = (NOT_UTF8, "invalid Unicode")
-"""Problems that leave U+FFFD in a text."""
+_REPLACED = "read with U+FFFD in its place"
+_WARNED_OF = {
+    NOT_UTF8: _REPLACED,
+    "invalid Unicode": _REPLACED,
+    "quoted field": "quotes are ordinary characters in .tsv, and were kept: write the file without "
+    "them, or as .csv",
+}
+"""Problems that leave in a text what its author did not mean."""
 
-HARMLESS = frozenset({*REPLACED, "long line"})
+HARMLESS = frozenset({*_WARNED_OF, "long line"})
 """Problems that leave a row usable; with any other it would be missing."""
 
 
@@ -25,7 +31,7 @@ def whole_lines(file: Path, *, labelled: bool) -> Iterator[tuple[int, str]]:
         if labelled:
             check_is_utf8(problems)
         yield number, line
-    warn_of_replaced(problems)
+    warn_of_kept(problems)
 
 
 def check_is_utf8(problems: Problems) -> None:
@@ -38,13 +44,13 @@ def check_is_utf8(problems: Problems) -> None:
         )
 
 
-def warn_of_replaced(problems: Problems) -> None:
-    """One warning for each kind of problem after which a text is read with U+FFFD in it."""
-    for kind in REPLACED:
+def warn_of_kept(problems: Problems) -> None:
+    """One warning for each kind of problem after which a text may not be what was meant."""
+    for kind, outcome in _WARNED_OF.items():
         if kind in problems.first:
             log.warning(
-                "%s: %s in %d lines, this one the first: read with U+FFFD in its place",
-                *(_place(problems.first[kind]), kind, problems.counts[kind]),
+                "%s: %s in %d lines, this one the first: %s",
+                *(_place(problems.first[kind]), kind, problems.counts[kind], outcome),
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from jaxbert.data.problems import Problems
 from jaxbert.data.tables import DATA_SETS, Row, read_rows, whole_rows
-from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_replaced
+from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_kept
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import SentenceColumns
 
@@ -112,7 +112,7 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
             check_is_utf8(problems)
         values = {new: row.values[column] for column, new in renamed.items()}
         yield Row(values, row.file, row.line)
-    warn_of_replaced(problems)
+    warn_of_kept(problems)
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
             log.warning(

@@ -1,7 +1,5 @@
 """What predict reads and writes: standard input, text files, tables out, the best classes."""
 
-import csv
-import io
 import json
 import os
 import subprocess
@@ -28,13 +26,24 @@ def test_without_a_name_of_a_table_predictions_are_json_lines():
         assert [json.loads(line) for line in lines_of(PREDICTIONS, out)] == PREDICTIONS
 
 
-@pytest.mark.parametrize(("name", "delimiter"), [("p.csv", ","), ("P.TSV", "\t")])
-def test_a_table_has_label_probability_and_the_rest_as_json(name, delimiter):
-    text = "\n".join(lines_of(PREDICTIONS, Path(name)))
-    rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
-    assert [row["label"] for row in rows] == ["a, b", "c"]
-    assert [float(row["probability"]) for row in rows] == [0.75, 0.875]
-    assert json.loads(rows[1]["probabilities"]) == PREDICTIONS[1]["probabilities"]
+@pytest.mark.parametrize("name", ["p.csv", "P.TSV"])
+def test_a_table_has_label_probability_and_the_rest_as_json_and_is_read_as_it_was(tmp_path, name):
+    labels = ['a, "b"', '"c"', "d"]
+    predictions = [{"label": x, "probabilities": {x: 0.75, "e": 0.25}} for x in labels]
+    write_whole(tmp_path / name, lines_of(predictions, Path(name)))
+    problems = Problems()
+    rows = [row.values for row in read_rows(tmp_path / name, problems=problems)]
+    assert [row["label"] for row in rows] == labels
+    assert [float(row["probability"]) for row in rows] == [0.75] * 3
+    assert [json.loads(row["probabilities"]) for row in rows] == [
+        prediction["probabilities"] for prediction in predictions
+    ]
+    assert not problems.counts
+
+
+def test_tabs_and_line_breaks_are_blanks_in_tsv():
+    lines = lines_of([{"label": "a\tb\r\nc"}], Path("p.tsv"))
+    assert list(lines) == ["label", "a b  c"]
 
 
 def test_a_table_of_numbers_or_of_nothing():

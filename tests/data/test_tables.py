@@ -254,3 +254,16 @@ def test_rows_to_be_predicted_in_another_encoding_are_warned_of_once(tmp_path, c
     assert values(rows)[1]["text"] == "Caf\ufffd"
     [warning] = caplog.messages
     assert "a.csv:3: invalid UTF-8 in 2 lines, this one the first" in warning
+
+
+def test_fields_of_a_tsv_that_look_quoted_are_warned_of(tmp_path, caplog):
+    text = 'text\tlabel\n"Whole."\ta\n"He said ""no"""\tb\nhe said ""no""\ta\n'
+    rows = list(whole_rows(write(tmp_path / "a.tsv", text), columns=["text"], labelled=True))
+    assert [row.values["text"] for row in rows] == [
+        '"Whole."',
+        '"He said ""no"""',
+        'he said ""no""',
+    ]
+    [warning] = caplog.messages
+    assert "a.tsv:3: quoted field in 1 lines" in warning
+    assert "write the file without them, or as .csv" in warning
