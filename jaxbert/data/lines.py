@@ -9,6 +9,7 @@ from jaxbert.data.problems import Problems
 from jaxbert.errors import UserError
 
 LONG_LINE = 2**20
+STANDARD_INPUT = Path("/dev/stdin")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LINES_PER_REPORT = 256
@@ -18,6 +19,11 @@ Advance = Callable[[int], object]
 
 def no_advance(_: int) -> None:
     """Where nobody watches how far reading has come."""
+
+
+def name_of(file: Path) -> str:
+    """What messages call a file."""
+    return "standard input" if file == STANDARD_INPUT else str(file)
 
 
 def read_lines(
@@ -51,17 +57,19 @@ def position(disk: IO[bytes]) -> int:
 
 def _without_mark(line: bytes, file: Path) -> bytes:
     if line.startswith(_OTHER_MARKS):
-        raise UserError(f"{file}: the file is UTF-16; convert it to UTF-8 (iconv -f utf-16)")
+        raise UserError(
+            f"{name_of(file)}: the file is UTF-16; convert it to UTF-8 (iconv -f utf-16)"
+        )
     return line.removeprefix(_UTF8_MARK)
 
 
 def _decoded(line: bytes, file: Path, number: int, problems: Problems) -> str:
     line = line.removesuffix(b"\n").removesuffix(b"\r")
     if len(line) > LONG_LINE:
-        problems.add("long line", str(file), number, f"{len(line)} bytes, kept")
+        problems.add("long line", name_of(file), number, f"{len(line)} bytes, kept")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         detail = f"byte {error.start} of the line: {error.reason}; kept with U+FFFD in its place"
-        problems.add("invalid UTF-8", str(file), number, detail)
+        problems.add("invalid UTF-8", name_of(file), number, detail)
         return line.decode("utf-8", errors="replace")

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+LEFT_OUT = "; row left out"
+"""How a detail ends where whoever counts problems goes on without the row."""
+
 PROBLEMS = "problems.jsonl"
 """Name of the file within a store that holds all of them."""
 

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxbert.data.lines import Advance, read_lines
-from jaxbert.data.problems import Problems
+from jaxbert.data.lines import Advance, name_of, read_lines
+from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.errors import UserError
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
@@ -16,6 +16,7 @@ Record = tuple[int, list[str]]
 """Line and fields; an empty line has none."""
 
 _CSV_FIELD_LIMIT = 2**31 - 1
+_NAME_ANOTHER = "name the one to read (--text-column, or `columns` in a configuration)"
 
 
 class Reading(NamedTuple):
@@ -34,7 +35,7 @@ def read_tsv(file: Path, reading: Reading) -> Rows:
 
 
 def _tsv_records(file: Path, reading: Reading) -> Iterator[Record]:
-    for number, line in read_lines(file, reading.problems, reading.advance):
+    for number, line in _table_lines(file, reading):
         fields = line.split("\t") if line else []
         if '"' in line and any(map(_looks_quoted, fields)):
             detail = "a field looks quoted; kept with its quotes, as .tsv has no quoting"
@@ -56,7 +57,7 @@ def read_csv(file: Path, reading: Reading) -> Rows:
 
 def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
     csv.field_size_limit(_CSV_FIELD_LIMIT)
-    lines = read_lines(file, reading.problems, reading.advance)
+    lines = _table_lines(file, reading)
     parser = csv.reader((line + "\n" for _, line in lines), strict=True)
     while True:
         start = parser.line_num + 1
@@ -70,9 +71,19 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
                     f"{file}, line {start}: a quotation mark opens here and never closes;"
                     ' close it, double it ("") or name the file .tsv if it is unquoted'
                 ) from None
-            reading.problems.add("invalid CSV", str(file), start, f"{error}; row left out")
+            reading.problems.add("invalid CSV", str(file), start, f"{error}{LEFT_OUT}")
             continue
         yield start, record
+
+
+def _table_lines(file: Path, reading: Reading) -> Iterator[tuple[int, str]]:
+    for number, line in read_lines(file, reading.problems, reading.advance):
+        if number == 1 and "\r" in line and reading.names is None:
+            raise UserError(
+                f"{file}: its lines end in carriage returns alone, so that it is one line; convert "
+                r"it (tr '\r' '\n')"
+            )
+        yield number, line
 
 
 def _named(records: Iterator[Record], file: Path, reading: Reading) -> Rows:
@@ -86,7 +97,7 @@ def _named(records: Iterator[Record], file: Path, reading: Reading) -> Rows:
         if len(fields) == len(names):
             yield number, dict(zip(names, fields, strict=True))
         else:
-            detail = f"{len(fields)} fields, expected {len(names)}; row left out"
+            detail = f"{len(fields)} fields, expected {len(names)}{LEFT_OUT}"
             reading.problems.add("wrong number of fields", str(file), number, detail)
 
 
@@ -115,14 +126,17 @@ def _json_rows(lines: Iterable[tuple[int, str]], file: Path, reading: Reading) -
         missing = [name for name in reading.columns or () if name not in values]
         if missing:
             lacking = lacking or ", ".join(values)
-            detail = f"no {', '.join(missing)} among {', '.join(values)}; row left out"
-            problems.add("missing column", str(file), number, detail)
+            detail = f"no {', '.join(missing)} among {', '.join(values)}{LEFT_OUT}"
+            problems.add("missing column", name_of(file), number, detail)
             continue
         complete = True
         yield number, values
     if lacking and not complete:
         wanted = ", ".join(reading.columns or ())
-        raise UserError(f"{file}: no row has the column {wanted}; the first row has: {lacking}")
+        raise UserError(
+            f"{name_of(file)}: no row has the column {wanted}; the first row has: {lacking}: "
+            f"{_NAME_ANOTHER}"
+        )
 
 
 def _json_object(line: str, file: Path, number: int, problems: Problems) -> dict[str, Any] | None:
@@ -130,14 +144,14 @@ def _json_object(line: str, file: Path, number: int, problems: Problems) -> dict
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         if number == 1 and line.lstrip().startswith("["):
-            raise UserError(_ARRAY.format(file=file)) from None
-        problems.add("invalid JSON", str(file), number, f"{error}; row left out")
+            raise UserError(_ARRAY.format(file=name_of(file))) from None
+        problems.add("invalid JSON", name_of(file), number, f"{error}{LEFT_OUT}")
         return None
     if isinstance(values, list) and number == 1:
-        raise UserError(_ARRAY.format(file=file))
+        raise UserError(_ARRAY.format(file=name_of(file)))
     if not isinstance(values, dict):
         kind = type(values).__name__
-        problems.add("invalid JSON", str(file), number, f"a {kind}, not an object; row left out")
+        problems.add("invalid JSON", name_of(file), number, f"a {kind}, not an object{LEFT_OUT}")
         return None
     if "\\ud" in line or "\\uD" in line:
         _replace_surrogates(values, file, number, problems)
@@ -154,7 +168,7 @@ def _replace_surrogates(
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             values[name] = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             detail = f"{name}: half of a surrogate pair; kept with U+FFFD in its place"
-            problems.add("invalid Unicode", str(file), number, detail)
+            problems.add("invalid Unicode", name_of(file), number, detail)
 
 
 def read_text(file: Path, reading: Reading) -> Rows:
@@ -165,7 +179,7 @@ def read_text(file: Path, reading: Reading) -> Rows:
 
 
 def read_standard_input(file: Path, reading: Reading) -> Rows:
-    """JSON lines where the first begins with `{`, else a text a line."""
+    """JSON lines where the first begins with `{`, else a text a line; never a table."""
     lines = read_lines(file, reading.problems, reading.advance)
     first = next(lines, None)
     if first is None:
@@ -175,16 +189,27 @@ def read_standard_input(file: Path, reading: Reading) -> Rows:
         yield from _json_rows(lines, file, reading)
         return
     column = _only_column(file, reading)
+    if any(column in names for names in _headers(first[1])):
+        raise UserError(
+            f"standard input looks like CSV or TSV: its first line has the column {column!r}; give "
+            "the file itself (--data FILE.csv), or the texts alone, or JSON objects"
+        )
     for number, line in lines:
         yield number, {column: line}
+
+
+def _headers(line: str) -> list[list[str]]:
+    """The names of several columns that a line may be."""
+    headers = [[name.strip('"') for name in line.split(comma)] for comma in (",", "\t")]
+    return [names for names in headers if len(names) > 1]
 
 
 def _only_column(file: Path, reading: Reading) -> str:
     columns = reading.columns or ()
     if len(columns) != 1:
         raise UserError(
-            f"{file}: plain text has one column, expected {', '.join(columns)}: give a table, or "
-            "JSON objects with these keys"
+            f"{name_of(file)}: plain text has one column, expected {', '.join(columns)}: give a "
+            "table, or JSON objects with these keys"
         )
     return columns[0]
 
@@ -214,7 +239,8 @@ def check_columns(wanted: Sequence[str] | None, found: Sequence[str], place: str
     missing = [name for name in wanted or () if name not in found]
     if missing:
         raise UserError(
-            f"{place}: no column {', '.join(missing)}; the columns are: {', '.join(found)}"
+            f"{place}: no column {', '.join(missing)}; the columns are: {', '.join(found)}: "
+            f"{_NAME_ANOTHER}"
         )
     doubled = [name for name in wanted or () if found.count(name) > 1]
     if doubled:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.data.compression import COMPRESSIONS
-from jaxbert.data.lines import Advance, no_advance
-from jaxbert.data.problems import Problems
+from jaxbert.data.lines import STANDARD_INPUT as STANDARD_INPUT_FILE
+from jaxbert.data.lines import Advance, name_of, no_advance
+from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.table_files import (
     READERS,
     Reading,
@@ -59,8 +60,9 @@ def read_rows(
     """
     reading = Reading(names, columns, problems, advance, streaming)
     text = str(spec)
+    name = _name(text)
     for number, values in _open(text, reading):
-        yield Row(values, text, number)
+        yield Row(values, name, number)
 
 
 def whole_rows(
@@ -82,7 +84,7 @@ def whole_rows(
     _check_all_are_there(problems, labelled=labelled)
     warn_of_kept(problems)
     if not count:
-        raise UserError(f"{spec}: no rows")
+        raise UserError(f"{_name(str(spec))}: no rows")
 
 
 def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:
@@ -91,8 +93,8 @@ def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
             raise UserError(
-                f"{problem.file}:{problem.line}: {problem.detail}; correct or remove the row, so "
-                "that every row counts"
+                f"{problem.file}:{problem.line}: {problem.detail.removesuffix(LEFT_OUT)}; correct "
+                "or remove the row, so that every row counts"
             )
 
 
@@ -100,6 +102,10 @@ def column_names(spec: str | Path) -> tuple[str, ...]:
     """Columns of a table: its header, or what its first row has; () where it has no rows."""
     first = next(read_rows(spec, problems=Problems()), None)
     return () if first is None else tuple(first.values)
+
+
+def _name(spec: str) -> str:
+    return name_of(STANDARD_INPUT_FILE) if spec == STANDARD_INPUT else spec
 
 
 def is_table(spec: str) -> bool:
@@ -135,7 +141,7 @@ def _open(spec: str, reading: Reading) -> Rows:
     if spec.startswith("tfds:"):
         return read_tfds(spec.removeprefix("tfds:"), reading)
     if spec == STANDARD_INPUT:
-        return read_standard_input(Path("/dev/stdin"), reading)
+        return read_standard_input(STANDARD_INPUT_FILE, reading)
     path = existing_file(Path(spec).expanduser())
     if is_saved_dataset(path):
         return read_hf(str(path), reading)

@@ -95,6 +95,36 @@ def test_standard_input_holds_texts_or_json_objects(given, columns, expected):
     assert found.stdout.decode() == expected
 
 
+READ_WHOLE = """
+from jaxbert.data.tables import whole_rows
+from jaxbert.errors import UserError
+import sys
+try:
+    print([row.file for row in whole_rows("-", columns=sys.argv[1:], labelled=False)])
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "columns", "expected"),
+    [
+        ("one\n", ["text"], "['standard input']"),
+        ('{"text": "a"}\n[]\n', ["text"], "standard input:2: a list, not an object; correct or"),
+        ('{"a": "a"}\n', ["text"], "standard input: no row has the column text; the first row"),
+        ("", ["text"], "standard input: no rows"),
+        ("one\n", ["a", "b"], "standard input: plain text has one column, expected a, b"),
+        ('id,"text"\n1,one\n', ["text"], "standard input looks like CSV or TSV: its first line"),
+        ("text\tid\none\t1\n", ["text"], "standard input looks like CSV or TSV: its first line"),
+        ("Context, and text.\n", ["text"], "['standard input']"),
+    ],
+)
+def test_standard_input_is_called_so_and_is_no_table(given, columns, expected):
+    command = [sys.executable, "-c", READ_WHOLE, *columns]
+    found = subprocess.run(command, input=given.encode(), capture_output=True, check=True)
+    assert found.stdout.decode().startswith(expected)
+
+
 def test_a_text_file_has_one_column(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b'\xef\xbb\xbf{"not": "json"}\r\n\xff\n')

@@ -111,7 +111,14 @@ def test_a_wanted_column_that_is_there_twice_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path, name):
     file = write(tmp_path / name, "x\n1\n")
-    with pytest.raises(UserError, match=r"no column text; the columns are: x"):
+    with pytest.raises(UserError, match=r"no column text; the columns are: x: .*--text-column"):
+        read(file, columns=["text"])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_lines_that_end_in_carriage_returns_alone_are_refused_with_the_remedy(tmp_path, name):
+    file = write(tmp_path / name, "text\rone\rtwo\r")
+    with pytest.raises(UserError, match=r"end in carriage returns alone.* \(tr '.r' '.n'\)"):
         read(file, columns=["text"])
 
 
@@ -267,3 +274,18 @@ def test_fields_of_a_tsv_that_look_quoted_are_warned_of(tmp_path, caplog):
     [warning] = caplog.messages
     assert "a.tsv:3: quoted field in 1 lines" in warning
     assert "write the file without them, or as .csv" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.csv", "text,x\na,b\nc\n", 3),
+        ("a.csv", 'text,x\n"a"b,c\n', 2),
+        ("a.jsonl", '{"text": "a"}\n[]\n', 2),
+        ("a.jsonl", '{"text": "a"}\n{"x": "a"}\n', 2),
+    ],
+)
+def test_where_every_row_counts_none_is_called_left_out(tmp_path, name, text, line):
+    with pytest.raises(UserError, match=f"{name}:{line}: .*; correct or remove the row") as error:
+        list(whole_rows(write(tmp_path / name, text), columns=["text"], labelled=True))
+    assert "left out" not in str(error.value)
