@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -74,10 +75,12 @@ def parse_config(
 
     values = given_values(cls, values, overrides, origin=origin)
     try:
-        return pydantic.TypeAdapter(cls).validate_python(values)
+        config = pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
         lines = [_readable(detail) for detail in _of_the_kind(error.errors())]
         raise UserError(f"{origin}: " + "; ".join(lines)) from None
+    _check_numbers(values, config, origin, "")
+    return config
 
 
 def given_values(
@@ -198,6 +201,22 @@ def _check_keys(
         _check_keys(hints[key], value, origin, f"{prefix}{key}.", _default(members[0], key))
 
 
+def _check_numbers(given: Any, made: Any, origin: str, key: str) -> None:
+    """Raises UserError for a number that is infinite, or that pydantic has made of yes or no."""
+    if dataclasses.is_dataclass(made):
+        made = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    if isinstance(given, dict) and isinstance(made, dict):
+        for name in (name for name in given if name in made):
+            _check_numbers(given[name], made[name], origin, f"{key}.{name}".lstrip("."))
+    elif isinstance(given, list) and isinstance(made, list | tuple):
+        for place, (one, other) in enumerate(zip(given, made, strict=False)):
+            _check_numbers(one, other, origin, f"{key}.{place}")
+    elif isinstance(given, bool) and not isinstance(made, bool):
+        raise UserError(f"{origin}: '{key}': expected a number (found {given!r})")
+    elif isinstance(made, float) and not math.isfinite(made):
+        raise UserError(f"{origin}: '{key}': expected a finite number (found {given!r})")
+
+
 def _member(
     members: list[type], values: dict[Any, Any], origin: str, prefix: str, default: Any
 ) -> type:
@@ -224,13 +243,15 @@ def _default(cls: type, name: str) -> Any:
 
 
 def _of_the_kind(details: list[Any]) -> list[Any]:
-    """Without what is wrong with sections of other kinds than the one given."""
+    """Without what is wrong with sections of other kinds than the one given, or follows."""
     others = [
         detail["loc"][:-1]
         for detail in details
         if detail["type"] == "literal_error" and detail["loc"][-1] == "kind"
     ]
-    return [d for d in details if not any(d["loc"][: len(o)] == o for o in others)] or details
+    kept = [d for d in details if not any(d["loc"][: len(o)] == o for o in others)] or details
+    # Pydantic finds a list too short where its members are wrong.
+    return [d for d in kept if d["type"] != "too_short" or len(d["input"]) < d["ctx"]["min_length"]]
 
 
 def _fields(annotation: Any) -> dict[str, Any]:
@@ -265,8 +286,17 @@ def _readable(detail: Any) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"'{where}' is missing"
+    found = detail["input"]
     prefix = f"'{where}': " if where else ""
-    shown = "" if detail["type"] == "value_error" else f" (found {detail['input']!r})"
+    shown = "" if detail["type"] == "value_error" else f" (found {found!r})"
+    if detail["type"] == "string_type" and isinstance(found, int | float):
+        # YAML reads more than true and false as a truth value.
+        words = ", as yes, no, on and off need" if isinstance(found, bool) else ""
+        shown += f": put it in quotes{words}"
+    if detail["type"] == "tuple_type" and isinstance(found, str):
+        shown += f": expected a list, such as [{found}]"
+    if detail["type"] == "too_short":
+        shown += ": leave it out, or name some"
     return f"{prefix}{message}{shown}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Lt, MinLen
 
 from jaxbert.config import nearest
 from jaxbert.data.tables import Row
@@ -30,7 +30,7 @@ class SequenceClassificationConfig:
     glue: GlueName | None = None
     """A task of the GLUE benchmark: its columns and labels, for its files or hf:glue/NAME."""
     columns: SentenceColumns = field(default_factory=SentenceColumns)
-    labels: tuple[str, ...] | None = None
+    labels: Annotated[tuple[str, ...], MinLen(1)] | None = None
     """Names in order, for which data may have the numbers 0, 1, ...; null: as training has them."""
     regression: bool = False
     """Labels are numbers; the loss is the squared error."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import MinLen
 
 from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
@@ -40,7 +41,7 @@ class TokenClassificationConfig:
     """The scheme to train in; null: that of the training data, and BIO for IOB1."""
     broken_tags: Broken = "error"
     """What is to happen to tags that break the scheme; repair: read them as conlleval does."""
-    labels: tuple[str, ...] | None = None
+    labels: Annotated[tuple[str, ...], MinLen(1)] | None = None
     """Names of the tags in order; null: those that the training data need."""
     label_pieces: LabelPieces = "first"
     """Which pieces of a word have its label in training: B goes on as I."""

@@ -13,6 +13,7 @@ from jaxbert.tasks.multi_label import MultiLabel
 from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.single_label import SingleLabel
+from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.training import train_wordpiece
 
 TOKENIZER, READING = train_wordpiece(["a text"], 50, min_frequency=1), Reading(8)
@@ -35,6 +36,14 @@ def test_labels_are_those_of_the_data_where_none_are_given():
     assert target("b", "a", labels=["b", "a"]) == SingleLabel(("b", "a"))
     assert target("b,a", "", multi_label=True) == MultiLabel(("a", "b"))
     assert target("1", "2", regression=True) == Regression()
+
+
+def test_labels_that_are_none_or_no_texts_are_refused():
+    for kind in (SequenceClassificationConfig, TokenClassificationConfig):
+        with pytest.raises(UserError, match=r"'labels': .* at least 1 .*: leave it out, or name"):
+            parse_config(kind, {"labels": []})
+        with pytest.raises(UserError, match=r"'labels.0': .* \(found 0\): put it in quotes$"):
+            parse_config(kind, {"labels": [0]})
 
 
 def test_weights_are_given_by_name_or_balanced_by_the_data():
