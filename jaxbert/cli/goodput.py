@@ -36,12 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from jaxbert.errors import UserError
+    from jaxbert.experiment.seeds import check_is_one_run
     from jaxbert.text.remote import fetch
     from jaxbert.training.ledger import FILE, goodput, read_sessions
 
     run = arguments.directory
     sessions = read_sessions(fetch(run, [FILE]) if "://" in run else Path(run))
     if not sessions:
+        check_is_one_run(run)
         raise UserError(f"{arguments.directory}: no {FILE} in there: give a run's directory")
     figures = goodput(sessions)
     if arguments.json:

@@ -16,7 +16,7 @@ Record = tuple[int, list[str]]
 """Line and fields; an empty line has none."""
 
 _CSV_FIELD_LIMIT = 2**31 - 1
-_NAME_ANOTHER = "name the one to read (--text-column, or `columns` in a configuration)"
+_NAME_ANOTHER = "name what to read (--text-column, or `columns` in a configuration)"
 
 
 class Reading(NamedTuple):

@@ -16,6 +16,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
@@ -69,6 +70,7 @@ def ready(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
+    check_is_one_run(model)
     described = read_description(find_model(model).directory)
     # A head that is given may be drawn anew, which is not for one that the file should hold.
     loaded = load_params(model, head=pooled(described.head) if described.head == Head() else None)

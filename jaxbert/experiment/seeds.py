@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
+from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.parallel.processes import in_first
 
 SUMMARY = "seeds.json"
@@ -42,8 +44,10 @@ def train_seeds(
 ) -> dict[str, Figure] | None:
     """Trains in `path`/seed-N, one after another; the same call again goes on.
 
-    Writes `seeds.json` when all have ended. None: preempted before.
+    Writes `seeds.json` when all have ended. None: preempted before. Raises UserError where `path`
+    is a single run, or has figures of seeds that are not asked for.
     """
+    _check_path(Path(path), seeds)
     results = []
     for seed in seeds:
         fitted = train(replace(config, seed=seed), Path(path) / f"seed-{seed}", **options)
@@ -59,6 +63,26 @@ def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
     """The figures that all runs have, by name."""
     common = [name for name in results[0] if all(name in other for other in results)]
     return {name: Figure(tuple(float(found[name]) for found in results)) for name in common}
+
+
+def check_is_one_run(path: str | Path) -> None:
+    """Raises UserError for a directory of several seeds' runs, with the name of one."""
+    runs = sorted(config.parent for config in Path(path).glob("seed-*/config.yaml"))
+    if runs and not RunDirectory(Path(path)).config.exists():
+        raise UserError(f"{path} holds the runs of several seeds: name one, such as {runs[0]}")
+
+
+def _check_path(path: Path, seeds: Sequence[int]) -> None:
+    if RunDirectory(path).config.exists():
+        raise UserError(f"{path} is a single run: give another --run directory for several seeds")
+    summary = path / SUMMARY
+    known = json.loads(summary.read_text(encoding="utf-8"))["seeds"] if summary.exists() else []
+    missing = [seed for seed in known if seed not in seeds]
+    if missing:
+        raise UserError(
+            f"{summary} has the figures of seed {', '.join(map(str, missing))}, which would go: "
+            "train with all of its seeds (--seeds, seed=), or give another --run directory"
+        )
 
 
 def _write(path: Path, seeds: Sequence[int], figures: Mapping[str, Figure]) -> None:

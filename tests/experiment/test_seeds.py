@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxbert.cli import main
 from jaxbert.cli.figures import print_spread
+from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
-from jaxbert.experiment.seeds import Figure, train_seeds
+from jaxbert.experiment.inference import ready
+from jaxbert.experiment.seeds import Figure, check_is_one_run, train_seeds
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,29 @@ def test_a_single_seed_has_no_deviation(capsys):
     assert Figure((0.5,)).deviation is None
     print_spread("runs/a", [7], {"eval_accuracy": Figure((0.5,))})
     assert "seed 7" in capsys.readouterr().out
+
+
+def test_figures_of_other_seeds_and_single_runs_are_not_overwritten(tmp_path):
+    train_seeds(Training(), Config(), tmp_path, range(2), quiet=True)
+    written = (tmp_path / "seeds.json").read_text()
+    for fewer in (range(1), range(1, 4)):
+        with pytest.raises(UserError, match=r"seeds.json has the figures of seed [01], which"):
+            train_seeds(Training(), Config(), tmp_path, fewer, quiet=True)
+    assert (tmp_path / "seeds.json").read_text() == written
+    assert train_seeds(Training(), Config(), tmp_path, range(3), quiet=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(UserError, match="run is a single run: give another --run directory"):
+        train_seeds(Training(), Config(), tmp_path / "run", range(2), quiet=True)
+
+
+def test_where_one_run_is_wanted_those_of_several_seeds_are_named(tmp_path, capsys):
+    check_is_one_run(tmp_path)
+    (tmp_path / "seed-3").mkdir()
+    (tmp_path / "seed-3" / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"runs of several seeds: name one, .*/seed-3$"):
+        check_is_one_run(tmp_path)
+    with pytest.raises(UserError, match="several seeds"):
+        ready(tmp_path)
+    assert main(["goodput", str(tmp_path)]) == 2
+    assert "runs of several seeds: name one" in capsys.readouterr().err
