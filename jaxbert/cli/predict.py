@@ -105,7 +105,7 @@ def _filled(
     from jaxbert.parallel.processes import by_turns
 
     column = arguments.text_column or "text"
-    rows = whole_rows(arguments.data, columns=(column,), labelled=False)
+    rows = whole_rows(arguments.data, columns=(column,), labelled=False, may_be_empty=True)
     texts = (row.values[column] for row in rows)
     fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
     return by_turns(texts, model.rows_at_once, fill)

@@ -71,6 +71,7 @@ def whole_rows(
     columns: Sequence[str],
     names: Sequence[str] | None = None,
     labelled: bool,
+    may_be_empty: bool = False,
 ) -> Iterator[Row]:
     """`read_rows` where every row counts: a malformed one is a UserError, as is an empty table.
 
@@ -83,7 +84,7 @@ def whole_rows(
         yield row
     _check_all_are_there(problems, labelled=labelled)
     warn_of_kept(problems)
-    if not count:
+    if not count and not may_be_empty:
         raise UserError(f"{_name(str(spec))}: no rows")
 
 
