@@ -7,7 +7,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,7 +137,7 @@ def check_options(config: Any) -> None:
         if items is None:
             _check_option(name, value, kinds)
             continue
-        if not isinstance(value, list | tuple):
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
             raise UserError(f"{name}={value!r}: expected a tuple or a list")
         # The class is frozen, and its instances are keys.
         object.__setattr__(config, name, tuple(value))

@@ -121,15 +121,15 @@ def download(url: str, directory: Path) -> bool:
 
 
 def download_first(url: str, directory: Path) -> bool:
-    """Fills a directory that this machine has not filled before; whether it has all there is.
+    """Fills a directory that is empty, or that was filled by half; whether it has all there is.
 
-    A mark says that it has, and not the files: a copy that was cut off leaves some too.
+    A mark tells the latter from what the command has written, which is newer than the bucket.
     """
     words = f"{url} {directory.resolve()}"
-    mark = STATE / f"filled-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
-    if mark.exists() and has_files(directory):
+    mark = STATE / f"unfilled-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
+    if has_files(directory) and not mark.exists():
         return True
-    mark.unlink(missing_ok=True)
+    mark.touch()
     listed = subprocess.run(["gcloud", "storage", "ls", url], capture_output=True, text=True)
     if listed.returncode and "matched no objects" in listed.stderr:
         say(f"nothing at {url} yet")
@@ -138,7 +138,7 @@ def download_first(url: str, directory: Path) -> bool:
         return False
     elif not download(url, directory):
         return False
-    mark.touch()
+    mark.unlink()
     return True
 
 

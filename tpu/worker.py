@@ -5,7 +5,7 @@ Runs on a TPU VM in ~/jaxbert with the Python of the system (3.9 or newer); the 
 call it there through ssh. The command goes on when ssh ends, and writes to ~/jaxbert-run/log.
 
   --fetch gs://B/P=DIR   copies a directory of a bucket to DIR before the command starts
-  --mirror gs://B/P=DIR  the same once on a machine, and then keeps the bucket like DIR: every
+  --mirror gs://B/P=DIR  the same where DIR is empty, and then keeps the bucket like DIR: every
                          JAXBERT_TPU_MIRROR seconds (default 300) and at the end; 1 in place of
                          status 0 where that fails
 """

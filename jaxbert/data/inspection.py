@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxbert.data.lines import Advance, no_advance
-from jaxbert.data.problems import Problems
+from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.sources.rows import TableRows
@@ -120,5 +120,5 @@ def _pairs(source: Source, pair: str, problems: Problems, advance: Advance) -> I
         if all(isinstance(text, str) for text in texts):
             yield _Row(*texts)
         else:
-            detail = f"{' or '.join(columns)} is not a string; row left out"
+            detail = f"{' or '.join(columns)} is not a string{LEFT_OUT}"
             problems.add("not a string", row.file, row.line, detail)

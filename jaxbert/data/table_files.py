@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ Record = tuple[int, list[str]]
 """Line and fields; an empty line has none."""
 
 _CSV_FIELD_LIMIT = 2**31 - 1
+_NAME = re.compile(r"[\w.-]+")
 _NAME_ANOTHER = "name what to read (--text-column, or `columns` in a configuration)"
 
 
@@ -78,7 +80,7 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
 
 def _table_lines(file: Path, reading: Reading) -> Iterator[tuple[int, str]]:
     for number, line in read_lines(file, reading.problems, reading.advance):
-        if number == 1 and "\r" in line and reading.names is None:
+        if number == 1 and "\r" in line.rstrip("\r") and reading.names is None:
             raise UserError(
                 f"{file}: its lines end in carriage returns alone, so that it is one line; convert "
                 r"it (tr '\r' '\n')"
@@ -199,9 +201,9 @@ def read_standard_input(file: Path, reading: Reading) -> Rows:
 
 
 def _headers(line: str) -> list[list[str]]:
-    """The names of several columns that a line may be."""
+    """The names of several columns that a line may be; a name is a word."""
     headers = [[name.strip('"') for name in line.split(comma)] for comma in (",", "\t")]
-    return [names for names in headers if len(names) > 1]
+    return [names for names in headers if len(names) > 1 and all(map(_NAME.fullmatch, names))]
 
 
 def _only_column(file: Path, reading: Reading) -> str:

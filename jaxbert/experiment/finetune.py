@@ -25,6 +25,7 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
+from jaxbert.hub.sentence_modules import as_sentence_encoder
 from jaxbert.hub.source import find_model
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
@@ -32,7 +33,7 @@ from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningExamples
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
-from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
@@ -139,6 +140,7 @@ def finetune(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
+    config = _with_pooling(config)
     if config.recipe == "auto":
         raise UserError(
             "recipe=auto is not filled in: make the configuration with load_finetune or "
@@ -155,7 +157,7 @@ def finetune(
         seed=config.seed,
         ignore_mismatched_heads=config.ignore_mismatched_heads,
     )
-    tokenizer = load_tokenizer(loaded.directory)
+    tokenizer = as_sentence_encoder(load_tokenizer(loaded.directory), loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     config = _with_length(config, task, train, loaded, tokenizer)
     validation = {
@@ -215,13 +217,25 @@ def finetune(
     return fitted
 
 
+def _with_pooling(config: Finetune) -> Finetune:
+    """So that the run's configuration says how its vectors are made."""
+    section = config.task
+    if not isinstance(section, SentenceEmbeddingConfig) or section.pooling is not None:
+        return config
+    return replace(config, task=replace(section, pooling=pooled(_own_head(config)).pooling))
+
+
 def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
     section = config.task
     if not isinstance(section, SentenceEmbeddingConfig):
         return section.task(train)
-    own = read_description(find_model(config.model).directory, head="none").head
-    head = Head(pooling=section.pooling or own.pooling)
-    return section.task_of(replace(head, is_normalized=own.is_normalized))
+    is_normalized = _own_head(config).is_normalized
+    return section.task_of(Head(pooling=section.pooling, is_normalized=is_normalized))
+
+
+def _own_head(config: Finetune) -> Head:
+    """What the model itself makes of its tokens."""
+    return read_description(find_model(config.model).directory, head="none").head
 
 
 def _first_params(

@@ -71,9 +71,11 @@ def ready(
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     check_is_one_run(model)
-    described = read_description(find_model(model).directory)
+    source = find_model(model)
+    described = read_description(source.directory).head
     # A head that is given may be drawn anew, which is not for one that the file should hold.
-    loaded = load_params(model, head=pooled(described.head) if described.head == Head() else None)
+    head = pooled(described) if described == Head() else None
+    loaded = load_params(model if source.checkpoint else source.directory, head=head)
     tokenizer = as_sentence_encoder(load_tokenizer(loaded.directory), loaded.directory)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)

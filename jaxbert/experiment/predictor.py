@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jaxbert.data.buckets import BucketedRows, standard_lengths
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
@@ -91,7 +93,7 @@ class Predictor:
         for number, given in enumerate(inputs, start=1):
             if isinstance(given, Mapping):
                 values = given
-            elif not isinstance(given, str | list | tuple):
+            elif not isinstance(given, str | list | tuple | np.ndarray):
                 raise UserError(
                     f"input {number} is {type(given).__name__}: expected a text, several texts or "
                     "values by column"

@@ -102,7 +102,11 @@ def data_phases(
 
 def data_fingerprints(stores: Stores, config: PretrainingDataConfig) -> dict[str, str]:
     """Change with any token or boundary of a store, and with the phrases to be masked."""
-    parts = {f"the store {store.path}": store.fingerprint for store in stores.stores}
+    parts: dict[str, str] = {}
+    for number, store in enumerate(stores.stores):
+        # One may be mixed with itself, by another weight.
+        again = f" (number {number})" if f"the store {store.path}" in parts else ""
+        parts[f"the store {store.path}{again}"] = store.fingerprint
     if isinstance(config.masking.units, PhraseUnits):
         phrases = config.masking.units.file
         digest = hashlib.sha256(Path(phrases).read_bytes()).hexdigest()[:16]

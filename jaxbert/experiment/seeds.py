@@ -13,6 +13,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.parallel.processes import in_first
+from jaxbert.text.download import is_here
 
 SUMMARY = "seeds.json"
 
@@ -67,8 +68,11 @@ def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
 
 def check_is_one_run(path: str | Path) -> None:
     """Raises UserError for a directory of several seeds' runs, with the name of one."""
-    runs = sorted(config.parent for config in Path(path).glob("seed-*/config.yaml"))
-    if runs and not RunDirectory(Path(path)).config.exists():
+    path = Path(path).expanduser()
+    runs = (
+        sorted(config.parent for config in path.glob("seed-*/config.yaml")) if is_here(path) else ()
+    )
+    if runs and not RunDirectory(path).config.exists():
         raise UserError(f"{path} holds the runs of several seeds: name one, such as {runs[0]}")
 
 

@@ -17,6 +17,7 @@ from jaxbert.nn.head import Head
 FILE = "README.md"
 CARRIED = ("language", "license", "license_name", "license_link", "base_model", "datasets")
 """Keys of the front matter that hold as well of what is made of a model without training it."""
+_NOTHING: tuple[Any, ...] = ("", "null", "~", [])
 PIPELINES = {
     "masked_lm": "fill-mask",
     "sequence_classification": "text-classification",
@@ -57,9 +58,10 @@ def read_carried(directory: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        text = file.read_text("utf-8-sig")
+        text = file.read_text("utf-8-sig").lstrip()
         matter = text.removeprefix("---\n").partition("\n---")[0]
-        found = yaml.safe_load(matter) if text.startswith("---\n") else None
+        # Texts alone, as they stand there: YAML takes the language `no` for false.
+        found = yaml.load(matter, yaml.BaseLoader) if text.startswith("---\n") else None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -67,7 +69,7 @@ def read_carried(directory: Path) -> dict[str, Any]:
             "directory without it"
         ) from None
     values = found if isinstance(found, Mapping) else {}
-    return {key: values[key] for key in CARRIED if values.get(key)}
+    return {key: values[key] for key in CARRIED if values.get(key) not in (None, *_NOTHING)}
 
 
 def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "transformers") -> str:

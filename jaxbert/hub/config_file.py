@@ -11,7 +11,7 @@ from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
 from jaxbert.families.head_fields import MIXTURE, NORMALIZED, POOLING, THRESHOLDS, head_from_hf
-from jaxbert.hub.sentence_modules import read_modules
+from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 
@@ -59,7 +59,7 @@ def read_description(
         config = family.config_from_hf(fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    if not isinstance(head, Head) and wanted == Head():
+    if not isinstance(head, Head) and (wanted == Head() or is_sentence_encoder(wanted)):
         # sentence-transformers says beside config.json what it makes of a bare encoder.
         wanted = read_modules(directory) or wanted
     return Description(family, config, wanted, saved)

@@ -33,17 +33,20 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
     only with `overwrite`, and never a directory that holds anything but a model's files. Of a link
     it is the directory behind it. What a killed process has left is cleared first.
     """
-    directory = Path(directory).expanduser().resolve()
+    directory = Path(directory).expanduser()
     try:
+        directory = directory.resolve()
         clear_leftovers(directory)
         _check_replaceable(directory, overwrite=overwrite)
         directory.parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.TemporaryDirectory(
             prefix=f".{directory.name}.", dir=directory.parent, ignore_cleanup_errors=True
         )
-    except OSError as error:
+    # Of links that lead in a circle Python before 3.13 raises the other one.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{directory} cannot be made ({error.strerror}): choose another directory"
+            f"{directory} cannot be made ({reason}): choose another directory"
         ) from None
     with beside as scratch, claimed(Path(scratch)):
         new, old = Path(scratch, NEW), Path(scratch, OLD)

@@ -14,7 +14,7 @@ from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.head_fields import head_to_hf
 from jaxbert.hub import native
-from jaxbert.hub.card import FILE, Card, read_carried, render
+from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
@@ -79,8 +79,7 @@ def save_params(
     huggingface: config.json, model.safetensors with exactly the tensors of the class that
     transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools has the files
     of sentence-transformers besides, and no pooler. orbax: the same with the params tree
-    in place of the safetensors. Without a `card`, licence and origin of the card that is
-    overwritten stay (`hub/card.py`). `token_ids`: what config.json says of `bos_token_id` and its
+    in place of the safetensors. `token_ids`: what config.json says of `bos_token_id` and its
     like without a tokenizer. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
     array must be addressable by this process. Raises UserError where `directory` is not empty
     (`overwrite` replaces a model) or the params or the tokenizer do not fit.
@@ -114,9 +113,7 @@ def save_params(
         library = "transformers" if layout == "huggingface" else "jaxbert"
         if layout == "huggingface" and is_sentence_encoder(head):
             library = "sentence-transformers"
-        if card is None:
-            old = read_carried(Path(directory).expanduser())
-            card = Card(name=Path(directory).name, carried=old)
+        card = card or Card(name=Path(directory).name)
         text = render(card, config, head, library=library)
         (new / FILE).write_text(text, encoding="utf-8")
 

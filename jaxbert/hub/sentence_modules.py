@@ -10,7 +10,8 @@ from jaxbert.text.tokenizer import Tokenizer
 
 MODULES, POOLING, NORMALIZE = "modules.json", "1_Pooling", "2_Normalize"
 LENGTH = "sentence_*_config.json"
-FILES = (MODULES, f"{POOLING}/config.json", f"{NORMALIZE}/config.json", LENGTH)
+FILES = (MODULES, f"{POOLING}/config.json")
+OPTIONAL_FILES = (f"{NORMALIZE}/config.json", LENGTH)
 WRITTEN = (MODULES, POOLING)
 """What of a directory is ours where we have written it."""
 _MODES: dict[str, Pooling] = {
@@ -56,7 +57,8 @@ def read_modules(directory: Path) -> Head | None:
     if kinds not in (list(_KINDS), list(_KINDS[:2])) or modules[0]["path"]:
         raise UserError(
             f"{file}: modules {', '.join(kinds) or 'none'}: expected Transformer (path ''), "
-            f"Pooling and perhaps Normalize; for the encoder alone take a copy without {MODULES}"
+            f"Pooling and perhaps Normalize; for the encoder alone take a copy without {MODULES}, "
+            "or pass head=Head() (in Python)"
         )
     paths = [directory / module["path"] / "config.json" for module in modules]
     is_normalized = len(modules) == len(_KINDS)

@@ -9,10 +9,12 @@ from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
+from jaxbert.hub.sentence_modules import OPTIONAL_FILES
 from jaxbert.text.download import download, is_here
 from jaxbert.text.files import TOKENIZER_FILES
 
-SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES, CARD)))
+SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES)))
+OPTIONAL = (*OPTIONAL_FILES, CARD)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
 def _find_remote(url: str) -> Source:
     parent, _, name = url.rstrip("/").rpartition("/")
     if ".ckpt" in name:
-        return Source(download(parent, [*SMALL, f"{name}.index", f"{name}.data-*"]), name)
+        patterns = f"{name}.index", f"{name}.data-*"
+        return Source(download(parent, [*SMALL, *patterns], optional=OPTIONAL), name)
     return Source(_model_directory(_download(url)))
 
 
@@ -64,7 +67,7 @@ def _download(name: str, revision: str | None = None) -> Path:
     """Fetches one format of the weights: the first that there is, in the order of `formats`."""
     native = ("params/*",)
     for patterns in (native + FORMATS[0].patterns, *(f.patterns for f in FORMATS[1:]), TENSORFLOW):
-        directory = download(name, [*SMALL, *patterns], revision=revision)
+        directory = download(name, [*SMALL, *patterns], optional=OPTIONAL, revision=revision)
         files = [file.relative_to(directory).as_posix() for file in directory.rglob("*")]
         if any(fnmatch(file, pattern) for file in files for pattern in patterns):
             break

@@ -47,6 +47,8 @@ def as_array(name: str, given: Any) -> ArrayOrNumpy:
         return given
     try:
         return np.asarray(given)
+    except jax.errors.TracerArrayConversionError:
+        return jnp.asarray(given)
     except ValueError:
         raise UserError(f"{name} has rows of unequal lengths: pad them to one") from None
 
@@ -93,9 +95,13 @@ def positions(given: Any, config: EncoderConfig, shape: tuple[int, ...]) -> Arra
     is_placed = config.rotary is not None or config.position_embedding_type != "none"
     if config.relative_attention is not None or not is_placed:
         raise UserError(
-            f"position_ids: {config.model_type} reads distances between tokens, no positions"
+            f"position_ids: {config.model_type} attends by the distance between tokens: leave them "
+            "out"
         )
     x = integers("position_ids", given, config.max_position_embeddings)
+    if x.shape == (1, shape[-1]):
+        # For all rows, as in transformers.
+        x = jnp.broadcast_to(x, shape)
     check_shape("position_ids", x, shape)
     return jnp.asarray(x).reshape(-1, shape[-1])
 
@@ -117,7 +123,7 @@ def check_key(key: Any) -> None:
     if key is None:
         return
     is_typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not (is_typed or (isinstance(key, jax.Array) and key.dtype == jnp.uint32)):
+    if not (is_typed or (isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32)):
         raise UserError(
             f"key is {type(key).__name__}: expected a key such as jax.random.key(0), or None for "
             "no dropout"

@@ -27,7 +27,8 @@ def product(
     """rows @ kernel, summed and given in float32; `rows` as `rows_of` makes them.
 
     XLA's CPU backend sums over the rows of two operands, for the gradient by the kernel, at half of
-    its speed, but for the time of turning the narrower one first. That pays where it is the input.
+    its speed. It pays to turn the narrower one first where that is the input, which is then kept so
+    as well.
     """
     turns = current_platform() == "cpu" and kernel.shape[0] < kernel.shape[1]
     return _turning_product(rows, kernel) if turns else _sums(rows, kernel)
@@ -44,7 +45,7 @@ def _turning_jvp(
     primals: tuple[Array, Array], tangents: tuple[Array | SymbolicZero, ...]
 ) -> tuple[Array, Array]:
     (rows, kernel), (of_rows, of_kernel) = primals, tangents
-    total = jnp.zeros(())
+    total = jnp.zeros((), jnp.float32)
     if not isinstance(of_rows, SymbolicZero):
         total += _sums(of_rows, kernel)
     if not isinstance(of_kernel, SymbolicZero):

@@ -112,6 +112,7 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
             check_is_utf8(problems)
         values = {new: row.values[column] for column, new in renamed.items()}
         yield Row(values, row.file, row.line)
+    # Empty where `whole_rows` has read them, which sees to its own.
     warn_of_kept(problems)
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:

@@ -1,10 +1,13 @@
 """Files from the Hugging Face Hub or a URL, with every refusal in one readable line."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxbert.errors import UserError
 from jaxbert.text.remote import fetch
+
+log = logging.getLogger(__name__)
 
 
 def is_here(path: Path) -> bool:
@@ -15,14 +18,21 @@ def is_here(path: Path) -> bool:
         raise UserError(f"{path}: no file can have that name ({error.strerror})") from None
 
 
-def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None) -> Path:
+def download(
+    hub_id: str,
+    wanted: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    revision: str | None = None,
+) -> Path:
     """The local directory with the files of a repository that match the `wanted` patterns.
 
-    They are kept in the Hugging Face cache; HF_HUB_OFFLINE is respected. A URL in place of the id
-    is a directory in a bucket, or wherever fsspec opens it.
+    They are kept in the Hugging Face cache; HF_HUB_OFFLINE is respected. What matches `optional`
+    is fetched too, and warned of where the cache lacks it and the Hub cannot be reached. A URL in
+    place of the id is a directory in a bucket, or wherever fsspec opens it.
     """
     if "://" in hub_id:
-        return fetch(hub_id, wanted)
+        return fetch(hub_id, [*wanted, *optional])
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -34,8 +44,9 @@ def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None)
     )
 
     at = f" at revision {revision!r}" if revision else ""
+    patterns = [*wanted, *optional]
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(wanted)))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except HFValidationError:
         fault = f"{hub_id!r} is neither a directory here nor a valid hub id"
     except GatedRepoError:
@@ -48,9 +59,18 @@ def download(hub_id: str, wanted: Sequence[str], *, revision: str | None = None)
     except RevisionNotFoundError:
         fault = f"{hub_id} has no revision {revision!r} on huggingface.co"
     except LocalEntryNotFoundError:
+        if optional:
+            found = download(hub_id, wanted, revision=revision)
+            log.warning(
+                "%s%s: its copy in the Hugging Face cache may lack some of %s, and the Hub cannot "
+                "be reached: read without them",
+                *(hub_id, at, ", ".join(optional)),
+            )
+            return found
         fault = (
-            f"{hub_id!r}{at} is no directory here, is not in the Hugging Face cache, and the Hub "
-            "cannot be reached (or HF_HUB_OFFLINE is set): give a directory"
+            f"{hub_id!r}{at} is no directory here, is not (as a whole) in the Hugging Face cache, "
+            "and the Hub cannot be reached (or HF_HUB_OFFLINE is set): give a directory, or run "
+            "this once with a network"
         )
     except HfHubHTTPError as error:
         fault = f"{hub_id}{at}: the Hub answered {' '.join(str(error).split())}"

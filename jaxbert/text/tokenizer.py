@@ -280,7 +280,7 @@ class Tokenizer:
             raise ValueError(
                 f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal"
             )
-        for name, given in (("texts", texts), ("pairs", pairs or ())):
+        for name, given in (("texts", texts), ("pairs", () if pairs is None else pairs)):
             for number, text in enumerate(given):
                 if not isinstance(text, str):
                     raise UserError(

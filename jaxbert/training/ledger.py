@@ -124,6 +124,8 @@ def read_sessions(directory: Path) -> list[dict[str, Any]]:
         return []
     try:
         sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
+            raise TypeError("its sessions are no list of them")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: damaged, expected the sessions of a run as JSON ({error}); delete it, and "

@@ -110,6 +110,7 @@ except UserError as error:
     ("given", "columns", "expected"),
     [
         ("one\n", ["text"], "['standard input']"),
+        ("Send the picture,text,or mail\n", ["text"], "['standard input']"),
         ('{"text": "a"}\n[]\n', ["text"], "standard input:2: a list, not an object; correct or"),
         ('{"a": "a"}\n', ["text"], "standard input: no row has the column text; the first row"),
         ("", ["text"], "standard input: no rows"),

@@ -115,6 +115,12 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path, name):
         read(file, columns=["text"])
 
 
+def test_a_carriage_return_too_many_is_none_of_the_table(tmp_path):
+    """What csv writes on Windows to a file that was opened without newline=""."""
+    rows, problems = read(write(tmp_path / "a.csv", "x,y\r\r\na,b\r\r\n"))
+    assert (values(rows), problems.counts) == ([{"x": "a", "y": "b"}], {})
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_lines_that_end_in_carriage_returns_alone_are_refused_with_the_remedy(tmp_path, name):
     file = write(tmp_path / name, "text\rone\rtwo\r")

@@ -150,7 +150,6 @@ def test_a_run_is_not_continued_with_other_data_or_another_model(
     finetune(config, run, interrupted=after_polls(2), quiet=True)
     for changed, named in ((train, "the training data"), (dev, "the validation data")):
         before = changed.read_text()
-        # Longer: the position in the data has another shape then.
         changed.write_text(before.replace("old", "red") + before.partition("\n")[2])
         with pytest.raises(UserError, match=f"run: {named} is not what .* checkpoint of step 2"):
             finetune(config, run, quiet=True)

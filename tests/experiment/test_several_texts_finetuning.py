@@ -132,6 +132,12 @@ def test_a_sentence_transformer_is_trained_with_its_own_pooling(pretrained: Path
     config = fine_tuning(model, data, data, "task={kind: sentence_embedding}", "num_steps=1")
     finetune(config, run, quiet=True)
     assert load_params(run).head == loaded.head
+    # A run says how its vectors are made, and goes on when that is said again.
+    assert "pooling: cls\n" in (run / "config.yaml").read_text()
+    again = fine_tuning(
+        model, data, data, "task={kind: sentence_embedding, pooling: cls}", "num_steps=1"
+    )
+    assert finetune(again, run, quiet=True).outcome == "finished"
 
 
 def test_negatives_of_a_microbatch_are_refused(tmp_path: Path):

@@ -74,6 +74,11 @@ def test_what_holds_of_a_changed_model_too_is_carried_from_card_to_card(tmp_path
     for text in ("", "# A title\n\n---\nlicense: mit\n---\n", "---\nwords\n---\n", "---\n"):
         card.write_text(text)
         assert read_carried(tmp_path) == {}
+    # What YAML 1.1 would take for false, a day that there is not, and a blank line in front.
+    card.write_text("\n---\nlanguage: [no, en]\ndate: 2024-02-30\nlicense: null\n---\n")
+    assert read_carried(tmp_path) == {"language": ["no", "en"]}
+    text = render(Card("x", carried=read_carried(tmp_path)), EncoderConfig(), Head())
+    assert yaml.safe_load(text.split("---\n")[1])["language"] == ["no", "en"]
     card.write_text("---\nlicense: [mit\n---\n")
     with pytest.raises(UserError, match=r"README\.md: its front matter is not YAML"):
         read_carried(tmp_path)

@@ -16,7 +16,6 @@ from torch_models import LABELS, Saved, as_torch, make_batch
 
 import jaxbert.hub.save
 from jaxbert.errors import UserError
-from jaxbert.hub.card import Card
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import file_tensors, save_params, save_pretrained
 from jaxbert.nn.config import EncoderConfig
@@ -264,15 +263,6 @@ def test_a_model_is_replaced_only_on_request(opened: Open, tmp_path: Path):
     save_pretrained(opened("BertForMaskedLM"), None, tmp_path / "out", overwrite=True)
     assert load_params(tmp_path / "out").head.kind == "masked_lm"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_the_licence_outlives_a_model_that_is_replaced(opened: Open, tmp_path: Path):
-    model, card = opened("BertForMaskedLM"), Card("x", license="mit", language=("en",))
-    save_pretrained(model, None, tmp_path / "out", card=card)
-    save_pretrained(model, None, tmp_path / "out", overwrite=True)
-    text = (tmp_path / "out" / "README.md").read_text()
-    assert "license: mit\n" in text
-    assert "language:\n- en\n" in text
 
 
 def test_behind_a_link_the_directory_itself_is_replaced(opened: Open, tmp_path: Path):

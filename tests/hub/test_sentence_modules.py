@@ -122,6 +122,19 @@ def test_our_own_export_is_replaced_with_its_licence(
     assert "license: mit\n" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_what_others_make_of_our_export_goes_before_our_own_note(
+    copy_of: Callable[[str], Path], tmp_path: Path
+):
+    kinds = [OLD + "Transformer", OLD + "Pooling"]
+    source = write_modules(copy_of("BertModel"), kinds, {"pooling_mode": "mean"})
+    assert main(["convert", str(source), str(tmp_path / "out")]) == 0
+    write_modules(tmp_path / "out", [*kinds, OLD + "Normalize"], {"pooling_mode": "cls"})
+    assert load_params(tmp_path / "out").head == Head(pooling="cls", is_normalized=True)
+    write_modules(tmp_path / "out", [*kinds, OLD + "Dense"], {"pooling_mode": "mean"})
+    with pytest.raises(UserError, match="Transformer, Pooling, Dense"):
+        load_params(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("kinds", "found"),
     [

@@ -1,5 +1,7 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import huggingface_hub.constants
@@ -36,8 +38,23 @@ def test_a_cached_hub_model_is_found_offline(offline_cache: Path):
     assert find_model("someone/model") == Source(offline_cache)
 
 
+def test_a_cache_from_before_a_small_file_was_asked_for_still_opens_offline(
+    offline_cache: Path, caplog: pytest.LogCaptureFixture
+):
+    trees = offline_cache.parents[1] / "trees"
+    trees.mkdir()
+    names = ["config.json", "README.md", "sentence_bert_config.json"]
+    listed = {"format_version": 1, "files": {n: {"size": 2, "blob_id": "b"} for n in names}}
+    (trees / f"{offline_cache.name}.json").write_text(json.dumps(listed))
+    assert find_model("someone/model") == Source(offline_cache)
+    assert "may lack some of" in caplog.text
+    (offline_cache / "config.json").unlink()
+    with pytest.raises(UserError, match="run this once with a network"):
+        find_model("someone/model")
+
+
 def test_a_hub_model_that_is_not_cached_is_explained(offline_cache: Path):
-    with pytest.raises(UserError, match=r"'someone/other'.*not in the Hugging Face cache"):
+    with pytest.raises(UserError, match=r"'someone/other'.*not .* in the Hugging Face cache"):
         find_model("someone/other")
 
 
@@ -51,7 +68,7 @@ def test_the_best_format_of_a_hub_model_is_the_only_one_fetched(
 ):
     asked: list[list[str]] = []
 
-    def download(name: str, wanted: list[str], *, revision: str | None) -> Path:
+    def download(name: str, wanted: list[str], *, optional: Any, revision: str | None) -> Path:
         asked.append(wanted)
         return offline_cache
 

@@ -71,3 +71,10 @@ def transposed(inputs: int, outputs: int) -> list[str]:
     program = gradient.lower(params, jnp.ones((ROWS, LENGTH, inputs))).compile().as_text()
     assert " dot(" in program
     return re.findall(r"= (\S+\])\S* transpose\(", program)
+
+
+def test_gradients_are_float32_where_the_default_is_float64():
+    with jax.enable_x64(True):
+        x, kernel = jnp.ones((4, 5), jnp.float32), jnp.ones((5, 7), jnp.float32)
+        gradients = jax.grad(lambda x, kernel: jnp.sum(product(x, kernel)), (0, 1))(x, kernel)
+    assert [gradient.dtype for gradient in gradients] == [jnp.float32] * 2

@@ -248,7 +248,7 @@ def test_nested_lists_are_inputs_too(model: Model):
 
 def test_positions_of_a_model_that_reads_distances_are_refused():
     config = dataclasses.replace(CONFIG, relative_attention=RelativeAttention())
-    with pytest.raises(UserError, match="position_ids: bert reads distances between tokens"):
+    with pytest.raises(UserError, match="position_ids: bert attends by the distance"):
         positions(IDS * 0, config, IDS.shape)
 
 

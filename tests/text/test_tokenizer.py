@@ -210,6 +210,13 @@ def test_a_missing_role_is_named_with_its_key(eurobert_tokenizer):
         _ = Tokenizer(eurobert_tokenizer.backend, config).pad_id
 
 
+def test_texts_and_pairs_may_be_arrays(tokenizer):
+    first, second = ["a", "b c"], ["d e", "f"]
+    found = tokenizer.encode(np.array(first), np.array(second))
+    expected = tokenizer.encode(first, second)
+    np.testing.assert_array_equal(found["input_ids"], expected["input_ids"])
+
+
 @pytest.mark.parametrize("padding", [True, "max", None])
 def test_an_unknown_padding_is_refused(tokenizer, padding):
     with pytest.raises(UserError, match="expected 'longest', 'max_length' or False"):

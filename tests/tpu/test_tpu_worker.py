@@ -182,11 +182,11 @@ def test_a_new_machine_continues_from_the_bucket(cloud, tmp_path):
 
 
 def test_what_the_machine_has_is_newer_than_the_bucket(cloud, tmp_path):
-    words = [f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "touch", f"{tmp_path}/run/step"]
-    for _ in range(2):
-        start(cloud, *words)
-        wait_until(cloud, "exited 0")
-    assert [call[-1] for call in cloud.calls[1:]] == [f"{tmp_path}/run", "gs://b/run", "gs://b/run"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/step").touch()
+    start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "true")
+    wait_until(cloud, "exited 0")
+    assert [call[-1] for call in cloud.calls] == ["gs://b/run"]
 
 
 def test_a_directory_that_was_filled_by_half_is_filled_and_not_copied_back(cloud, tmp_path):
@@ -232,7 +232,7 @@ def test_a_bucket_that_cannot_be_asked_starts_nothing(cloud, tmp_path):
 def test_the_mirror_is_kept_while_the_command_runs(cloud, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/step").touch()
-    script = f"until [ $(cat {cloud.home}/calls.jsonl | wc -l) -ge 5 ]; do sleep 0.02; done"
+    script = f"until [ $(cat {cloud.home}/calls.jsonl | wc -l) -ge 3 ]; do sleep 0.02; done"
     words = [f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "sh", "-c", script]
     start(cloud, *words, JAXBERT_TPU_MIRROR="0.05")
     wait_until(cloud, "exited 0")

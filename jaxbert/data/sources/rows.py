@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxbert.data.lines import Advance
-from jaxbert.data.problems import Problems
+from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.sources.document import Document
 from jaxbert.data.tables import read_rows
 
@@ -31,7 +31,7 @@ class TableRows:
         for row in rows:
             value = row.values[self.column]
             if not isinstance(value, str):
-                detail = f"{self.column}: a {type(value).__name__}, not a string; row left out"
+                detail = f"{self.column}: a {type(value).__name__}, not a string{LEFT_OUT}"
                 problems.add("not a string", row.file, row.line, detail)
             elif not value.strip():
                 problems.add("empty document", row.file, row.line, f"{self.column} is blank")
