@@ -89,8 +89,16 @@ def check_run(path: str | Path, config: Any) -> None:
 
 
 def _foreign(run: RunDirectory) -> Iterator[Path]:
-    """What is there besides programs that were compiled before the run began."""
-    return (entry for entry in run.path.iterdir() if entry != run.compiled)
+    """What is there besides programs that were compiled before the run began.
+
+    Nor is a configuration foreign that another process is writing, or was when it was killed.
+    """
+    own = {run.compiled, _unfinished(run)}
+    return (entry for entry in run.path.iterdir() if entry not in own)
+
+
+def _unfinished(run: RunDirectory) -> Path:
+    return run.config.with_suffix(".tmp")
 
 
 def open_run(path: str | Path, config: Any) -> RunDirectory:
@@ -109,7 +117,7 @@ def open_run(path: str | Path, config: Any) -> RunDirectory:
 def _write_config(run: RunDirectory, config: Any) -> None:
     check_run(run.path, config)
     run.path.mkdir(parents=True, exist_ok=True)
-    temporary = run.config.with_suffix(".tmp")
+    temporary = _unfinished(run)
     with temporary.open("w", encoding="utf-8") as file:
         file.write(to_yaml(config))
         file.flush()

@@ -67,6 +67,14 @@ def test_a_run_without_a_checkpoint_takes_another_configuration(tmp_path):
     assert read_run_config(tmp_path)["seed"] == 5
 
 
+def test_a_configuration_that_was_cut_off_is_no_obstacle(tmp_path):
+    (tmp_path / "config.tmp").write_text("see")
+    # Another process may be writing it, which is only looked at here.
+    check_run(tmp_path, Config())
+    open_run(tmp_path, Config(seed=3))
+    assert read_run_config(tmp_path)["seed"] == 3
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for path in (tmp_path, tmp_path / "thesis.tex"):
