@@ -213,7 +213,7 @@ def filled(rows: int, columns: int, value: Any = 0) -> Any:
             {"input_ids": None, "inputs_embeds": np.zeros((4, 12, 23))},
             r"inputs_embeds is float32 \[4, 12, 23\]: expected floats \[batch, seq, 24\]",
         ),
-        ({"position_ids": IDS[:1] * 0}, r"position_ids is \[1, 12\]: expected \[4, 12\]"),
+        ({"position_ids": IDS[:2] * 0}, r"position_ids is \[2, 12\]: expected \[4, 12\]"),
         ({"position_ids": IDS * 0 + 20}, "position_ids holds 20: expected 0 to 19"),
         ({"masked_lm_positions": [[1]] * 3}, r"is \[3, 1\]: expected \[4, predictions\]"),
         ({"masked_lm_positions": [[12]] * 4}, "masked_lm_positions holds 12: expected 0 to 11"),
@@ -244,6 +244,14 @@ def test_nested_lists_are_inputs_too(model: Model):
     found = model(IDS.tolist(), MASK.tolist(), TYPES.tolist(), masked_lm_positions=[[3]] * 4)
     expected = model(IDS, MASK, TYPES, masked_lm_positions=np.full((4, 1), 3))
     np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+def test_positions_may_be_those_of_all_rows(model: Model):
+    places = np.arange(12)[None] + 3
+    found, expected = (
+        model(IDS, MASK, position_ids=given).logits for given in (places, np.tile(places, (4, 1)))
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_positions_of_a_model_that_reads_distances_are_refused():
