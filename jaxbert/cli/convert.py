@@ -96,16 +96,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def tokenizer_of(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
     """The tokenizer in a model's directory, where there is one."""
-    from jaxbert.hub.sentence_modules import as_sentence_encoder
+    from jaxbert.hub.sentence_modules import load_tokenizer_of
     from jaxbert.text.classes import OF_FILE
     from jaxbert.text.files import TOKENIZER
-    from jaxbert.text.tokenizer import load_tokenizer
 
     has_one = any((source.directory / name).is_file() for name in (TOKENIZER, *OF_FILE))
     if not has_one:
         return None
-    tokenizer = load_tokenizer(source.directory, lowercase=lowercase)
-    return as_sentence_encoder(tokenizer, source.directory)
+    return load_tokenizer_of(source.directory, source.head, lowercase=lowercase)
 
 
 def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":

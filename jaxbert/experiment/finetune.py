@@ -25,7 +25,7 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.hub.sentence_modules import as_sentence_encoder
+from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.source import find_model
 from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
 from jaxbert.nn.embeddings import longest_input
@@ -37,7 +37,7 @@ from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.profile import NO_STEPS
 
 TaskSection = (
@@ -157,7 +157,7 @@ def finetune(
         seed=config.seed,
         ignore_mismatched_heads=config.ignore_mismatched_heads,
     )
-    tokenizer = as_sentence_encoder(load_tokenizer(loaded.directory), loaded.directory)
+    tokenizer = load_tokenizer_of(loaded.directory, task.head)
     check_tokenizer(tokenizer, loaded.config)
     config = _with_length(config, task, train, loaded, tokenizer)
     validation = {

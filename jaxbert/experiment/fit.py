@@ -17,11 +17,11 @@ from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.data.stream import Stream
-from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_is_metric, check_same_run, check_training
 from jaxbert.experiment.held_out import Evaluation, HeldOut
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.parameters import MakeParams
+from jaxbert.experiment.restoring import restored
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
@@ -40,7 +40,7 @@ from jaxbert.training.flops import share_computed, train_flops
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog, from_json
 from jaxbert.training.loop import Loop, Outcome, scores, train
-from jaxbert.training.phases import TrainingPhase, phase_of_state
+from jaxbert.training.phases import TrainingPhase
 from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
@@ -52,7 +52,6 @@ from jaxbert.training.step import (
     make_evaluation_step,
     make_train_step,
 )
-from jaxbert.tree import flat
 from jaxbert.typing import HostBatch, Params
 
 
@@ -191,7 +190,7 @@ def _fit(
         del params
     else:
         with ledger.spent("restore"):
-            state = _restore(job, checkpoints, latest, phases)
+            state = restored(job.run, job.data.fingerprints, checkpoints, latest, phases)
     first_step = int(state.step)
     with (
         closing(MetricLog(job.run.path, first_step)) as log,
@@ -211,7 +210,7 @@ def _fit(
         if outcome != "preempted" and best is not None and not is_best:
             # Two states may be more than the devices hold.
             del state
-            state = _restore(job, checkpoints, best, phases)
+            state = restored(job.run, job.data.fingerprints, checkpoints, best, phases)
         outputs = {}
         if outcome != "preempted" and held_out is not None:
             outputs = held_out.outputs(state.params, known=is_best)
@@ -352,43 +351,6 @@ def _latched(interrupted: Callable[[], bool]) -> Callable[[], bool]:
         return was_interrupted
 
     return ask
-
-
-def _restore(
-    job: _Job, checkpoints: Checkpoints, step: int, phases: Sequence[TrainingPhase]
-) -> TrainState:
-    saved = checkpoints.run(step)["data"]["fingerprint"]
-    if saved != job.data.fingerprint:
-        raise UserError(
-            f"{job.run.path}: {_changed(job.data, saved)} not what the run had up to the "
-            f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
-            "them), or give another --run directory"
-        )
-    target = phase_of_state(phases, step).state
-    _check_shapes(job, target.params, checkpoints.shapes(step)["params"], step)
-    state: TrainState = checkpoints.restore(step, target)
-    return state
-
-
-def _changed(data: Data, saved: str) -> str:
-    """What of the data has another fingerprint, with its verb."""
-    before, names = saved.split(" "), [*data.fingerprints]
-    if len(before) == len(names):
-        now = data.fingerprints.values()
-        names = [name for name, one, two in zip(names, before, now, strict=True) if one != two]
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
-
-
-def _check_shapes(job: _Job, params: Params, saved: Mapping[str, Any], step: int) -> None:
-    now, before = ({name: tuple(x.shape) for name, x in flat(t).items()} for t in (params, saved))
-    changed = [name for name in now | before if now.get(name) != before.get(name)]
-    if changed:
-        is_now, was = (shapes.get(changed[0], "not there") for shapes in (now, before))
-        raise UserError(
-            f"{job.run.path}: the model is no longer the model of this run: {changed[0]} is "
-            f"{is_now}, and was {was} in the checkpoint of step {step}; put back what `model` in "
-            f"{job.run.config.name} names, or give another --run directory"
-        )
 
 
 def _results(log: MetricLog, step: int, seconds: float) -> dict[str, float]:

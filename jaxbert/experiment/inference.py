@@ -20,7 +20,7 @@ from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.hub.sentence_modules import as_sentence_encoder
+from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.source import find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -31,7 +31,7 @@ from jaxbert.parallel.rules import put_whole, row_shards, shardings
 from jaxbert.tasks.finetuning import TaskConfig
 from jaxbert.tasks.sentence_embedding import pooled
 from jaxbert.tasks.task import Task
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.evaluation import Metrics, evaluate
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
 from jaxbert.typing import Params
@@ -76,7 +76,7 @@ def ready(
     # A head that is given may be drawn anew, which is not for one that the file should hold.
     head = pooled(described) if described == Head() else None
     loaded = load_params(model if source.checkpoint else source.directory, head=head)
-    tokenizer = as_sentence_encoder(load_tokenizer(loaded.directory), loaded.directory)
+    tokenizer = load_tokenizer_of(loaded.directory, loaded.head)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)
     shards = row_shards(mesh)

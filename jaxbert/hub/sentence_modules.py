@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, Pooling
-from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 
 MODULES, POOLING, NORMALIZE = "modules.json", "1_Pooling", "2_Normalize"
 LENGTH = "sentence_*_config.json"
@@ -67,6 +67,16 @@ def read_modules(directory: Path) -> Head | None:
         if given != _INPUT:
             raise UserError(f"{paths[2]}: module_input_name={given!r}: expected {_INPUT}")
     return Head(pooling=_pooling(paths[1]), is_normalized=is_normalized)
+
+
+def load_tokenizer_of(directory: Path, head: Head, *, lowercase: bool | None = None) -> Tokenizer:
+    """A model's tokenizer, for what `head` does.
+
+    The limit of sentence-transformers is one of its vectors: a classifier that is made of the same
+    encoder reads as much as the tokenizer's own files allow.
+    """
+    tokenizer = load_tokenizer(directory, lowercase=lowercase)
+    return as_sentence_encoder(tokenizer, directory) if is_sentence_encoder(head) else tokenizer
 
 
 def as_sentence_encoder(tokenizer: Tokenizer, directory: Path) -> Tokenizer:

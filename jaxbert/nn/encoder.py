@@ -71,8 +71,7 @@ class Encoder(nnx.Module):
         """Hidden states (embeddings, then every layer) and attention weights of every layer.
 
         `words` stand in place of rows of the word embedding. Weights that are not wanted may be
-        None. What the caller does not use costs nothing under
-        `jax.jit`.
+        None. What the caller does not use costs nothing under `jax.jit`.
         """
         config = self.config
         embedding_key, *layer_keys = split_key(key, config.num_hidden_layers + 1)

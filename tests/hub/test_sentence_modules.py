@@ -17,9 +17,10 @@ from jaxbert.cli import main
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
-from jaxbert.hub.sentence_modules import as_sentence_encoder, read_modules
+from jaxbert.hub.sentence_modules import as_sentence_encoder, load_tokenizer_of, read_modules
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
+from jaxbert.text.tokenizer import save_tokenizer
 from jaxbert.text.training import train_wordpiece
 
 
@@ -192,3 +193,9 @@ def test_what_sentence_transformers_does_to_texts_is_done_or_refused(
         as_sentence_encoder(tokenizer, tmp_path)
     file.write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
     assert as_sentence_encoder(tokenizer, tmp_path).model_max_length == 16
+    save_tokenizer(tokenizer, tmp_path)
+    of_vectors, of_classes = (
+        load_tokenizer_of(tmp_path, head).model_max_length
+        for head in (Head(pooling="mean"), Head("sequence_classification", ("a", "b")))
+    )
+    assert (of_vectors, of_classes) == (16, tokenizer.model_max_length)

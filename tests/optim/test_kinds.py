@@ -1,5 +1,6 @@
 """Every kind of optimiser against Optax's own, and what all of them have in common."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -121,22 +122,32 @@ def test_a_kind_takes_the_steps_of_optax(pair: Any):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), found, expected)
 
 
-def test_without_bias_correction_adam_is_that_of_berts_code():
-    """`AdamWeightDecayOptimizer.apply_gradients` of Devlin et al. 2018, in float64."""
-    config = AdamW(bias_correction=False, weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
-    found, _ = run(made(config))
+Reference = Callable[[str, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+"""The step of a parameter from its path, its value, Adam's two moments and the number of steps."""
 
-    def steps(path: str, value: Any, *gradients: Any) -> Any:
+
+def by_hand(step_of: Reference) -> Any:
+    """The trained tree in float64, with moments that decay by 0.8 and 0.9."""
+
+    def trained(path: str, value: Any, *gradients: Any) -> Any:
         value, m, v = np.asarray(value, np.float64), 0.0, 0.0
         for step, gradient in enumerate(gradients):
             gradient = np.asarray(gradient, np.float64)
             m = 0.8 * m + 0.2 * gradient
             v = 0.9 * v + 0.1 * gradient**2
-            update = m / (np.sqrt(v) + config.eps)
-            value = value - schedule(step) * (update + 0.3 * is_decayed(path) * value)
+            value = value - schedule(step) * step_of(path, value, m, v, step + 1)
         return value
 
-    expected = map_with_path(steps, *(tree(seed) for seed in range(STEPS + 1)))
+    return map_with_path(trained, *(tree(seed) for seed in range(STEPS + 1)))
+
+
+def test_without_bias_correction_adam_is_that_of_berts_code():
+    """`AdamWeightDecayOptimizer.apply_gradients` of Devlin et al. 2018, in float64."""
+    config = AdamW(bias_correction=False, weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
+    found, _ = run(made(config))
+    expected = by_hand(
+        lambda path, value, m, v, _: m / (np.sqrt(v) + config.eps) + 0.3 * is_decayed(path) * value
+    )
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), found, expected)
     corrected, _ = run(made(replace(config, bias_correction=True)))
     assert not np.allclose(corrected["pooler"]["dense"]["bias"], found["pooler"]["dense"]["bias"])
@@ -147,21 +158,14 @@ def test_lamb_is_that_of_googles_code_with_corrected_moments():
     config = Lamb(weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
     found, _ = run(made(config))
 
-    def steps(path: str, value: Any, *gradients: Any) -> Any:
-        value, m, v = np.asarray(value, np.float64), 0.0, 0.0
-        for step, gradient in enumerate(gradients):
-            gradient = np.asarray(gradient, np.float64)
-            m = 0.8 * m + 0.2 * gradient
-            v = 0.9 * v + 0.1 * gradient**2
-            corrected = m / (1 - 0.8 ** (step + 1)), v / (1 - 0.9 ** (step + 1))
-            update = corrected[0] / (np.sqrt(corrected[1]) + config.eps)
-            if not path.endswith(("bias", "norm/scale")):
-                update = update + 0.3 * value
-                update = update * np.linalg.norm(value) / np.linalg.norm(update)
-            value = value - schedule(step) * update
-        return value
+    def step_of(path: str, value: Any, m: Any, v: Any, number: int) -> Any:
+        update = m / (1 - 0.8**number) / (np.sqrt(v / (1 - 0.9**number)) + config.eps)
+        if path.endswith(("bias", "norm/scale")):
+            return update
+        update = update + 0.3 * value
+        return update * np.linalg.norm(value) / np.linalg.norm(update)
 
-    expected = map_with_path(steps, *(tree(seed) for seed in range(STEPS + 1)))
+    expected = by_hand(step_of)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), found, expected)
 
 

@@ -1,0 +1,57 @@
+"""A run's state from its checkpoint, for the data and the model that the run has had alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxbert.checkpoint.checkpoints import Checkpoints
+from jaxbert.errors import UserError
+from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.training.phases import TrainingPhase, phase_of_state
+from jaxbert.training.state import TrainState
+from jaxbert.tree import flat
+from jaxbert.typing import Params
+
+
+def restored(
+    run: RunDirectory,
+    fingerprints: Mapping[str, str],
+    checkpoints: Checkpoints,
+    step: int,
+    phases: Sequence[TrainingPhase],
+) -> TrainState:
+    """The state after `step` updates.
+
+    Raises UserError, before any array is read, where a part of the data has another fingerprint or
+    the model other parameters.
+    """
+    saved = checkpoints.run(step)["data"]["fingerprint"].split(" ")
+    if saved != [*fingerprints.values()]:
+        raise UserError(
+            f"{run.path}: {_changed(fingerprints, saved)} not what the run had up to the "
+            f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
+            "them), or give another --run directory"
+        )
+    target = phase_of_state(phases, step).state
+    _check_shapes(run, target.params, checkpoints.shapes(step)["params"], step)
+    state: TrainState = checkpoints.restore(step, target)
+    return state
+
+
+def _changed(fingerprints: Mapping[str, str], saved: Sequence[str]) -> str:
+    """What of the data has another fingerprint, with its verb."""
+    names = [*fingerprints]
+    if len(saved) == len(names):
+        names = [name for name, old in zip(names, saved, strict=True) if fingerprints[name] != old]
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _check_shapes(run: RunDirectory, params: Params, saved: Mapping[str, Any], step: int) -> None:
+    now, before = ({name: tuple(x.shape) for name, x in flat(t).items()} for t in (params, saved))
+    changed = [name for name in now | before if now.get(name) != before.get(name)]
+    if changed:
+        is_now, was = (shapes.get(changed[0], "not there") for shapes in (now, before))
+        raise UserError(
+            f"{run.path}: the model is no longer the model of this run: {changed[0]} is "
+            f"{is_now}, and was {was} in the checkpoint of step {step}; put back what `model` in "
+            f"{run.config.name} names, or give another --run directory"
+        )
