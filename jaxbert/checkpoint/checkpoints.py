@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from jaxbert.checkpoint.manifest import set_damaged_aside, write_manifest
+from jaxbert.checkpoint.damaged import set_damaged_aside
 from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation, ranked
+from jaxbert.manifest import write_manifest
 from jaxbert.parallel.processes import in_first
 
 STATE, RUN = "state", "run"

@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from jaxbert.checkpoint.manifest import MANIFEST
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import sole_trainer
+from jaxbert.manifest import MANIFEST
 from jaxbert.text.remote import cache_directory, reached
 
 Mark = tuple[int, int]

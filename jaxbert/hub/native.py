@@ -1,6 +1,7 @@
 """The jaxbert-native model directory: config.json, the tokenizer, and an Orbax tree in `params/`.
 
 The tree is the params tree itself, so `orbax.checkpoint` alone can restore it, onto any sharding.
+A tree that Orbax alone wrote has no manifest.json beside it, and is read as it stands.
 """
 
 from collections.abc import Collection
@@ -15,6 +16,7 @@ import orbax.checkpoint as ocp
 from jaxbert.errors import UserError
 from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Stored
+from jaxbert.manifest import MANIFEST, damage, write_manifest
 from jaxbert.nn.functional import parameter_shapes
 from jaxbert.tree import flat
 from jaxbert.typing import Params
@@ -31,6 +33,9 @@ def stored_params(
     directory: Path, described: Description, without: Collection[str] = ()
 ) -> Contents:
     """What the Orbax tree holds of each parameter, the modules `without` left out."""
+    damaged = damage(directory) if (directory / MANIFEST).exists() else None
+    if damaged is not None:
+        raise UserError(f"{damaged}, so {directory} is not whole: copy it again")
     leaves = _restore(directory / FOLDER)
     stored = {}
     for path, shape in parameter_shapes(described.config, described.head).items():
@@ -49,6 +54,7 @@ def write_params(params: Params, directory: Path, dtype: Any) -> None:
     leaves = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), params)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((directory / FOLDER).resolve(), leaves)
+    write_manifest(directory, (FOLDER,))
 
 
 def _restore(folder: Path) -> dict[str, np.ndarray]:

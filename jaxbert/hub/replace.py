@@ -11,6 +11,7 @@ from jaxbert.errors import UserError
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.leftovers import NEW, OLD, claimed, clear_leftovers
 from jaxbert.hub.sentence_modules import WRITTEN
+from jaxbert.manifest import MANIFEST
 from jaxbert.text.files import TOKENIZER_FILES
 
 MODEL_FILES = (
@@ -19,6 +20,7 @@ MODEL_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "params",
+    MANIFEST,
     *TOKENIZER_FILES,
     *WRITTEN,
     CARD,

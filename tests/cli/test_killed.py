@@ -11,7 +11,7 @@ import pytest
 from cli.commands import Command, logged_step, unfinished_checkpoints, wait_for
 from experiment.small_runs import trajectory, weights
 
-from jaxbert.checkpoint.manifest import is_whole
+from jaxbert.manifest import damage
 
 
 class Asked(NamedTuple):
@@ -36,7 +36,7 @@ class Continued(NamedTuple):
 
 
 def asked(run: Path, process: subprocess.Popen[str], *, while_it: bool, output: str) -> Asked:
-    names = [path.name for path in (run / "checkpoints").iterdir() if is_whole(path)]
+    names = [path.name for path in (run / "checkpoints").iterdir() if damage(path) is None]
     return Asked(process.returncode, output, while_it, logged_step(run), names)
 
 

@@ -10,10 +10,10 @@ from threading import Event, Thread
 import fsspec
 import pytest
 
-from jaxbert.checkpoint.manifest import is_whole, write_manifest
 from jaxbert.errors import UserError
 from jaxbert.experiment import run_copy
 from jaxbert.experiment.run_copy import RunCopy, local_copy
+from jaxbert.manifest import damage, write_manifest
 
 URL = "memory://bucket/runs/base"
 
@@ -60,7 +60,7 @@ def begun(directory: Path) -> RunCopy:
 def whole_steps(run: Path) -> list[int]:
     found = (run / "checkpoints").glob("*")
     steps = [int(path.name) for path in found if path.name.isdigit()]
-    assert all(is_whole(run / "checkpoints" / str(step)) for step in steps)
+    assert [damage(run / "checkpoints" / str(step)) for step in steps] == [None] * len(steps)
     return sorted(steps)
 
 

@@ -1,5 +1,6 @@
 """The Orbax layout."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,17 +58,39 @@ def test_a_native_directory_may_hold_bfloat16(opened: Open, tmp_path: Path):
     assert not np.array_equal(kernel, exact)
 
 
-def test_a_damaged_tree_is_refused(opened: Open, tmp_path: Path):
+def test_a_tree_that_orbax_alone_wrote_opens(opened: Open, tmp_path: Path):
+    model = opened("BertModel")
+    save_native(model, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "params")
+    (tmp_path / "out" / "manifest.json").unlink()
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "out" / "params", functional(model)[1])
+    loaded = load_params(tmp_path / "out").params
+    jax.tree.map(np.testing.assert_array_equal, loaded, functional(model)[1])
+
+
+def test_a_tree_without_metadata_is_refused(opened: Open, tmp_path: Path):
     save_native(opened("BertModel"), tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
     (tmp_path / "out" / "params" / "_METADATA").unlink()
     with pytest.raises(UserError, match="params is not a whole Orbax tree"):
         load_params(tmp_path / "out")
 
 
-def test_a_cut_file_of_values_is_refused(opened: Open, tmp_path: Path):
+def test_a_file_that_is_cut_or_gone_is_named(opened: Open, tmp_path: Path):
     save_native(opened("BertModel"), tmp_path / "out")
-    files = (file for file in (tmp_path / "out" / "params").rglob("*") if file.is_file())
-    largest = max(files, key=lambda file: file.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    with pytest.raises(UserError, match="params is not a whole Orbax tree"):
+    files = [file for file in (tmp_path / "out" / "params").rglob("*") if file.is_file()]
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        cut = f"{file} has {len(whole) // 2} bytes of {len(whole)}, so .*out is not whole"
+        with pytest.raises(UserError, match=cut):
+            load_params(tmp_path / "out")
+        file.unlink()
+        with pytest.raises(UserError, match=f"{file} is not there"):
+            load_params(tmp_path / "out")
+        file.write_bytes(whole)
+    assert load_params(tmp_path / "out").fresh == ()
+    (tmp_path / "out" / "manifest.json").write_text("[")
+    with pytest.raises(UserError, match="cannot be read"):
         load_params(tmp_path / "out")

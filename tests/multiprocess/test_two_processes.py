@@ -24,12 +24,12 @@ from launching import start
 from safetensors.numpy import load_file
 from training_run import infer
 
-from jaxbert.checkpoint.manifest import is_whole
 from jaxbert.config import load_config, to_yaml
 from jaxbert.data.store import TokenStore
 from jaxbert.experiment.finetune import Finetune, finetune
 from jaxbert.experiment.pretrain import Pretrain, pretrain
 from jaxbert.hub.save import save_pretrained
+from jaxbert.manifest import damage
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, model_from_params
 from jaxbert.nn.head import Head
@@ -180,7 +180,7 @@ def placed(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 def saved_state(run: Path, step: int) -> Any:
     checkpoint = run / "checkpoints" / str(step)
-    assert is_whole(checkpoint)
+    assert damage(checkpoint) is None
     with orbax.StandardCheckpointer() as checkpointer:
         shapes = checkpointer.metadata(checkpoint / "state").item_metadata.tree
         target = jax.tree.map(lambda x: placed(x.shape, x.dtype), shapes)
