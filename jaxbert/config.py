@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import difflib
 import math
+import numbers
 import re
 import types
 import typing
@@ -17,6 +18,7 @@ from jaxbert.errors import UserError
 
 T = TypeVar("T")
 
+_NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
@@ -126,8 +128,9 @@ def nearest(name: str, choices: Sequence[str]) -> str:
 def check_options(config: Any) -> None:
     """For `__post_init__` of dataclasses that people make themselves, which pydantic never sees.
 
-    Fields of a Literal type must have one of its values, and lists become the tuples that are
-    wanted; raises UserError with the nearest value, and for a text in place of a tuple of texts.
+    Fields of a Literal type must have one of its values, all others their type (NumPy's numbers
+    are numbers), and lists become the tuples that are wanted; raises UserError, for a value of a
+    Literal with the nearest, and for a text in place of a tuple of texts.
     """
     for field in dataclasses.fields(config):
         name, value, kinds = field.name, getattr(config, field.name), _kinds(field.type)
@@ -156,8 +159,11 @@ def _check_option(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
     choices = [choice for literal in literals for choice in typing.get_args(literal)]
     if choices and value not in choices:
         raise UserError(f"{name}={value!r}: {nearest(str(value), choices)}")
-    if kinds == (str,) and not isinstance(value, str):
-        raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected str")
+    classes = tuple(_NUMBERS.get(kind, kind) for kind in kinds if isinstance(kind, type))
+    is_bool = isinstance(value, bool) and bool not in kinds
+    if not literals and (is_bool or not isinstance(value, classes)):
+        expected = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
+        raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected {expected}")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jaxbert.errors import UserError
@@ -56,6 +57,14 @@ def test_an_impossible_head_is_refused(options: dict[str, Any], message: str):
         (Head, "pooling", "average", "valid: attention, cls"),
         (Head, "labels", "ab", "expected a tuple or a list"),
         (Head, "labels", (0, 1), "0 is int, expected str"),
+        (Head, "is_normalized", "no", "'no' is str, expected bool"),
+        (Head, "mixture", 4, "4 is int, expected LayerMixture"),
+        (EncoderConfig, "hidden_size", "768", "'768' is str, expected int"),
+        (EncoderConfig, "hidden_size", 768.0, "768.0 is float, expected int"),
+        (EncoderConfig, "num_hidden_layers", True, "True is bool, expected int"),
+        (EncoderConfig, "num_hidden_layers", None, "None is NoneType, expected int"),
+        (EncoderConfig, "layer_norm_eps", "1e-12", "'1e-12' is str, expected float"),
+        (EncoderConfig, "rotary", 10000.0, "10000.0 is float, expected RotaryPositions"),
         (LayerMixture, "how", "weigthed", "did you mean 'weighted'"),
         (Execution, "remat", "ful", "did you mean 'full'"),
         (Execution, "attention", "flash", "did you mean 'splash'"),
@@ -73,6 +82,14 @@ def test_lists_are_tuples_so_that_configurations_are_keys():
     head = made(Head, "labels", ["no", "yes"])
     assert {head} == {Head(labels=("no", "yes"))}
     assert made(EncoderConfig, "layer_types", ["full_attention"]).layer_types == ("full_attention",)
+
+
+def test_numpys_numbers_are_numbers():
+    small = made(EncoderConfig, "num_hidden_layers", np.int64(3))
+    assert small == EncoderConfig(num_hidden_layers=3)
+    assert hash(small) == hash(EncoderConfig(num_hidden_layers=3))
+    precise = made(EncoderConfig, "layer_norm_eps", np.float32(0.5))
+    assert precise == EncoderConfig(layer_norm_eps=0.5)
 
 
 def made(cls: Any, option: str, value: Any) -> Any:
