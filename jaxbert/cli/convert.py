@@ -123,7 +123,7 @@ def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences
     if is_rounded or is_orbax:
         model = from_pretrained(arguments.destination)
     else:
-        model = model_from_params(source.config, source.head, source.params)
+        model = model_from_params(source.params, source.config, source.head)
     if not is_orbax:
         return verify(model, arguments.destination)
     with TemporaryDirectory() as scratch:

@@ -91,7 +91,7 @@ def from_pretrained(
         ignore_mismatched_heads=ignore_mismatched_heads,
         place=_onto_default_device if place is None else place,
     )
-    return model_from_params(loaded.config, loaded.head, loaded.params, compute_dtype)
+    return model_from_params(loaded.params, loaded.config, loaded.head, compute_dtype)
 
 
 def load_params(

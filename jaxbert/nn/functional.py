@@ -100,7 +100,7 @@ def check_params(params: Params, config: EncoderConfig, head: Head) -> None:
 
 
 def model_from_params(
-    config: EncoderConfig, head: Head, params: Params, dtype: DTypeLike = jnp.float32
+    params: Params, config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
     graph, state = _structure(config, head, jnp.dtype(dtype))

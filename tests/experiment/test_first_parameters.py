@@ -55,7 +55,7 @@ def test_drawn_parameters_are_those_of_one_device_bit_for_bit(whole: dict[str, n
 def test_read_parameters_are_split_one_by_one(
     whole: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = model_from_params(ENCODER, HEAD, init_params(ENCODER, HEAD, SEED))
+    model = model_from_params(init_params(ENCODER, HEAD, SEED), ENCODER, HEAD)
     save_pretrained(model, None, tmp_path)
     placed: list[int] = []
     put = rules.put_whole

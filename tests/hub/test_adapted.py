@@ -49,7 +49,7 @@ def test_longer_wider_and_shallower_models_open_as_themselves(architecture: str,
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     assert not report["mismatched_keys"]
-    ours = model_from_params(config, loaded.head, params)
+    ours = model_from_params(params, config, loaded.head)
     batch = batch_for(loaded.head.kind, ours, 3, 150)
     batch["input_ids"][0, 3:5] = config.vocab_size - 1, config.vocab_size - 2
     with torch.no_grad():

@@ -95,7 +95,7 @@ def make_finetuning(directory: Path, store: str) -> None:
     """finetune.yaml: three epochs of three steps, and evaluations of four batches."""
     encoder = EncoderConfig(vocab_size=TokenStore.open(store).vocab_size, **MODEL["overrides"])
     head = Head("pretraining")
-    model = model_from_params(encoder, head, init_params(encoder, head, 0))
+    model = model_from_params(init_params(encoder, head, 0), encoder, head)
     save_pretrained(model, load_tokenizer(Path(store) / "tokenizer"), directory / "model")
     train = write_labelled(directory / "train.tsv", 24, 0)
     validation = write_labelled(directory / "validation.tsv", 30, 1)
@@ -109,7 +109,7 @@ def make_inference(directory: Path, store: str) -> None:
     head = Head("sequence_classification", ("animal", "thing"))
     # Larger than drawn, so that texts differ in what is said of them.
     params = jax.tree.map(lambda x: 10 * x, init_params(encoder, head, 0))
-    model = model_from_params(encoder, head, params)
+    model = model_from_params(params, encoder, head)
     save_pretrained(model, load_tokenizer(Path(store) / "tokenizer"), directory / "classifier")
     write_labelled(directory / "predicted.tsv", NUM_PREDICTED, 2)
     texts = [text.replace(" the ", " [MASK] ") for text in sentences(NUM_MASKED, 3)]

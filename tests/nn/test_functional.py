@@ -70,7 +70,7 @@ def test_params_are_plain_dicts_of_float32_arrays_named_as_agreed(params: Any):
 
 
 def test_a_model_survives_the_way_to_params_and_back(params: Any):
-    model = model_from_params(CONFIG, HEAD, params)
+    model = model_from_params(params, CONFIG, HEAD)
     assert (model.config, model.head) == (CONFIG, HEAD)
     _, again = functional(model)
     equal(again, params)
@@ -80,14 +80,14 @@ def test_a_model_survives_the_way_to_params_and_back(params: Any):
 
 
 def test_the_function_of_a_model_is_that_of_its_architecture(params: Any):
-    apply, _ = functional(model_from_params(CONFIG, HEAD, params))
+    apply, _ = functional(model_from_params(params, CONFIG, HEAD))
     programs = [jax.make_jaxpr(f)(params, IDS) for f in (apply, make_apply(CONFIG, HEAD))]
     assert str(programs[0]) == str(programs[1])
 
 
 def test_every_layer_takes_its_own_parameters(params: Any):
     """By text, 10 comes before 2."""
-    model = model_from_params(CONFIG, HEAD, params)
+    model = model_from_params(params, CONFIG, HEAD)
     for number, layer in enumerate(model.encoder.layers):
         kernel = params["encoder"]["layers"][str(number)]["mlp"]["up"]["kernel"]
         assert layer.mlp.up.kernel[...] is kernel
@@ -109,7 +109,7 @@ def test_the_compute_dtype_is_a_property_of_the_function_and_not_of_the_params(p
     found = jax.eval_shape(make_apply(CONFIG, HEAD, jnp.bfloat16), params, IDS)
     assert found.last_hidden_state.dtype == jnp.bfloat16
     assert found.logits.dtype == jnp.float32
-    model = model_from_params(CONFIG, HEAD, params, jnp.bfloat16)
+    model = model_from_params(params, CONFIG, HEAD, jnp.bfloat16)
     assert jax.eval_shape(model, IDS).last_hidden_state.dtype == jnp.bfloat16
 
 
@@ -130,12 +130,12 @@ def test_a_tree_of_other_parameters_is_refused_by_name(params: Any, change: Any,
     with pytest.raises(UserError, match=fault):
         make_apply(CONFIG, HEAD)(other, IDS)
     with pytest.raises(UserError, match=fault):
-        model_from_params(CONFIG, HEAD, other)
+        model_from_params(other, CONFIG, HEAD)
 
 
 def test_the_function_of_a_model_does_not_keep_its_parameters(params: Any):
     copies = jax.tree.map(jnp.copy, params)
-    apply = functional(model_from_params(CONFIG, HEAD, copies))[0]
+    apply = functional(model_from_params(copies, CONFIG, HEAD))[0]
     kept = weakref.ref(copies["masked_lm"]["bias"])
     del copies
     gc.collect()

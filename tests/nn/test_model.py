@@ -165,7 +165,7 @@ def test_capture_gives_what_is_asked_for(params: Any):
 
 @pytest.fixture(scope="module")
 def model(params: Any) -> Model:
-    return model_from_params(CONFIG, HEAD, params)
+    return model_from_params(params, CONFIG, HEAD)
 
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float32, jnp.int32])
@@ -262,7 +262,7 @@ def test_positions_of_a_model_that_reads_distances_are_refused():
 
 def test_positions_of_a_head_without_vocabulary_are_refused():
     head = Head()
-    model = model_from_params(CONFIG, head, init_params(CONFIG, head, 0))
+    model = model_from_params(init_params(CONFIG, head, 0), CONFIG, head)
     with pytest.raises(UserError, match="masked_lm_positions: a none head has no logits"):
         model(IDS, masked_lm_positions=[[3]] * 4)
 

@@ -253,7 +253,7 @@ def test_heads_of_tokens_need_no_starts_and_pooled_ones_say_so():
 
 
 def test_inputs_that_contradict_each_other_are_refused():
-    model = model_from_params(BERT, Head(), random_params(BERT, Head()))
+    model = model_from_params(random_params(BERT, Head()), BERT, Head())
     ids, mask, starts = (np.ones((2, n), np.int32) for n in (6, 6, 3))
     with pytest.raises(UserError, match="attention_mask beside sequence_ids"):
         model(ids, mask, sequence_ids=mask, sequence_starts=starts)
@@ -285,7 +285,7 @@ def test_what_is_where_in_a_row_of_two_examples():
 def test_rotary_positions_begin_anew():
     """Only distances matter but for rounding, which far from the start is another model's."""
     head = Head("masked_lm")
-    encoder = model_from_params(MODERNBERT, head, random_params(MODERNBERT, head)).encoder
+    encoder = model_from_params(random_params(MODERNBERT, head), MODERNBERT, head).encoder
     for layer_type, inputs in encoder._inputs(SMALL).items():
         rotary = MODERNBERT.rotary
         theta = rotary.rope_theta if layer_type == "full_attention" else rotary.local_rope_theta
