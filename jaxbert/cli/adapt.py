@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.hub.config_file import read_token_ids
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import layout_for, save_params
+    from jaxbert.hub.sentence_prompts import read_prompts
 
     source = load_params(arguments.source, revision=arguments.revision)
     original = _Model(source.params, source.config, tokenizer_of(source, None))
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             carried=read_carried(source.directory),
         ),
         token_ids=read_token_ids(source.directory),
+        prompts=read_prompts(source.directory),
         overwrite=arguments.overwrite,
     )
     _print(arguments.destination, rows)

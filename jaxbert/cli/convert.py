@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.hub.config_file import read_token_ids
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import save_params
+    from jaxbert.hub.sentence_prompts import read_prompts
     from jaxbert.text.classes import UnknownClassError
 
     source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_shard_size=arguments.max_shard_size,
         card=Card(Path(arguments.destination).name, carried=read_carried(source.directory)),
         token_ids=read_token_ids(source.directory),
+        prompts=read_prompts(source.directory),
         overwrite=arguments.overwrite,
     )
     kind = source.head.kind

@@ -20,7 +20,8 @@ from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.hub.sentence_modules import load_tokenizer_of
+from jaxbert.hub.sentence_modules import is_sentence_encoder, load_tokenizer_of
+from jaxbert.hub.sentence_prompts import refuse_default_prompt
 from jaxbert.hub.source import find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -76,6 +77,8 @@ def ready(
     # A head that is given may be drawn anew, which is not for one that the file should hold.
     head = pooled(described) if described == Head() else None
     loaded = load_params(model if source.checkpoint else source.directory, head=head)
+    if is_sentence_encoder(loaded.head):
+        refuse_default_prompt(loaded.directory)
     tokenizer = load_tokenizer_of(loaded.directory, loaded.head)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)

@@ -11,6 +11,7 @@ from jaxbert.errors import UserError
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.leftovers import NEW, OLD, claimed, clear_leftovers
 from jaxbert.hub.sentence_modules import WRITTEN
+from jaxbert.hub.sentence_prompts import PROMPTS
 from jaxbert.manifest import MANIFEST
 from jaxbert.text.files import TOKENIZER_FILES
 
@@ -23,6 +24,7 @@ MODEL_FILES = (
     MANIFEST,
     *TOKENIZER_FILES,
     *WRITTEN,
+    PROMPTS,
     CARD,
 )
 

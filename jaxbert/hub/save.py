@@ -19,6 +19,7 @@ from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
+from jaxbert.hub.sentence_prompts import write_prompts
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params, functional
 from jaxbert.nn.head import Head
@@ -72,6 +73,7 @@ def save_params(
     max_shard_size: int | str | None = None,
     card: Card | None = None,
     token_ids: Mapping[str, int | None] | None = None,
+    prompts: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes a model directory whole or not at all.
@@ -80,7 +82,8 @@ def save_params(
     transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools has the files
     of sentence-transformers besides, and no pooler. orbax: the same with the params tree
     in place of the safetensors. `token_ids`: what config.json says of `bos_token_id` and its
-    like without a tokenizer. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
+    like without a tokenizer. `prompts`: what config_sentence_transformers.json says beside an
+    encoder that pools. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
     array must be addressable by this process. Raises UserError where `directory` is not empty
     (`overwrite` replaces a model) or the params or the tokenizer do not fit.
     """
@@ -108,6 +111,8 @@ def save_params(
             write_safetensors(tensors, new, max_shard_size)
             if is_sentence_encoder(head):
                 write_modules(head, config.hidden_size, new)
+        if is_sentence_encoder(head):
+            write_prompts(prompts or {}, new)
         if tokenizer is not None:
             save_tokenizer(_without_unknown_types(tokenizer, config), new)
         library = "transformers" if layout == "huggingface" else "jaxbert"

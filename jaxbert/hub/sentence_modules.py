@@ -114,6 +114,8 @@ def _kind(module: Any, file: Path) -> str:
 def _pooling(file: Path) -> Pooling:
     """Named since sentence-transformers 6, before that one claim a pooling."""
     fields = _read(file, dict)
+    if fields.get("include_prompt") is False:
+        raise UserError(f"{file}: include_prompt=false is not implemented: all tokens are pooled")
     if "pooling_mode" in fields:
         mode, names = fields["pooling_mode"], tuple(_MODES.values())
         found = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode

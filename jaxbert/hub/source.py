@@ -10,11 +10,12 @@ from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
 from jaxbert.hub.sentence_modules import OPTIONAL_FILES
+from jaxbert.hub.sentence_prompts import PROMPTS
 from jaxbert.text.download import download, is_here
 from jaxbert.text.files import TOKENIZER_FILES
 
 SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES)))
-OPTIONAL = (*OPTIONAL_FILES, CARD)
+OPTIONAL = (*OPTIONAL_FILES, PROMPTS, CARD)
 
 
 @dataclass(frozen=True)

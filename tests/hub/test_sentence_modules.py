@@ -15,6 +15,7 @@ from torch_models import Saved, as_torch, make_batch
 
 from jaxbert.cli import main
 from jaxbert.errors import UserError
+from jaxbert.experiment.inference import ready
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
 from jaxbert.hub.sentence_modules import as_sentence_encoder, load_tokenizer_of, read_modules
@@ -111,6 +112,37 @@ def test_a_conversion_keeps_the_modules_of_sentence_transformers(
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_conversion_keeps_prompts_and_prediction_refuses_one_of_its_own(
+    copy_of: Callable[[str], Path], tmp_path: Path
+):
+    kinds = [OLD + "Transformer", OLD + "Pooling"]
+    source = write_modules(copy_of("BertModel"), kinds, {"pooling_mode": "mean"})
+    tokenizer = train_wordpiece(["A text."], 40, min_frequency=1)
+    save_tokenizer(tokenizer, source)
+    prompts = {"prompts": {"query": "Frage: ä", "none": ""}, "similarity_fn_name": "cosine"}
+    file = "config_sentence_transformers.json"
+    others = {"__version__": {"pytorch": "2.0"}, "default_prompt_name": None}
+    (source / file).write_text(json.dumps(prompts | others))
+    native, out = tmp_path / "native", tmp_path / "out"
+    for _ in range(2):
+        assert main(["convert", str(source), str(native), "--to", "orbax", "--overwrite"]) == 0
+    assert main(["convert", str(native), str(out)]) == 0
+    assert json.loads((out / file).read_text("utf-8")) == prompts
+    assert ready(out).loaded.head == Head(pooling="mean")
+    for name, refused in (("none", False), ("query", True), ("passage", True)):
+        (source / file).write_text(json.dumps(prompts | {"default_prompt_name": name}))
+        assert main(["convert", str(source), str(out), "--overwrite"]) == 0
+        assert json.loads((out / file).read_text("utf-8"))["default_prompt_name"] == name
+        if refused:
+            with pytest.raises(UserError, match=f"{file}: default_prompt_name='{name}'"):
+                ready(out)
+        else:
+            ready(out)
+    (out / file).write_text("[]")
+    with pytest.raises(UserError, match=f"{file}: expected a JSON object, found list"):
+        ready(out)
+
+
 def test_our_own_export_is_replaced_with_its_licence(
     copy_of: Callable[[str], Path], tmp_path: Path
 ):
@@ -165,6 +197,9 @@ def test_a_pooling_that_is_not_implemented_is_refused(tmp_path: Path):
         file.write_text(json.dumps({"pooling_mode_mean_tokens": False, name: True}))
         with pytest.raises(UserError, match=rf"poolings \['{name}'\]: expected one of pooling_mo"):
             read_modules(tmp_path)
+    file.write_text(json.dumps({"pooling_mode": "mean", "include_prompt": False}))
+    with pytest.raises(UserError, match="include_prompt=false is not implemented"):
+        read_modules(tmp_path)
     for mode in ("lasttoken", ["cls", "mean"], None):
         file.write_text(json.dumps({"pooling_mode": mode}))
         with pytest.raises(UserError, match=r"pooling_mode=.*: expected one of cls, mean, max"):

@@ -1,0 +1,45 @@
+"""config_sentence_transformers.json: what is put before texts, and how vectors are compared."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import UserError
+
+PROMPTS = "config_sentence_transformers.json"
+_NAMES = ("prompts", "default_prompt_name", "similarity_fn_name")
+
+
+def read_prompts(directory: Path) -> dict[str, Any]:
+    """What the file says of texts and vectors, as it stands there; {} without one."""
+    file = directory / PROMPTS
+    if not file.is_file():
+        return {}
+    try:
+        fields = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{file}: expected a JSON object, found {type(fields).__name__}")
+    return {name: fields[name] for name in _NAMES if fields.get(name) not in (None, {})}
+
+
+def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
+    """Writes the file, where there is something to say."""
+    if fields:
+        text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
+        (directory / PROMPTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def refuse_default_prompt(directory: Path) -> None:
+    """Raises UserError where sentence-transformers puts a prompt before every text of itself."""
+    fields = read_prompts(directory)
+    name, prompts = fields.get("default_prompt_name"), fields.get("prompts")
+    prompt = prompts.get(name) if isinstance(prompts, dict) else None
+    # An empty text is how some say that there is none.
+    if name is not None and prompt != "":
+        raise UserError(
+            f"{directory / PROMPTS}: default_prompt_name={name!r}: jaxbert takes texts as they "
+            f"are: put the prompt ({prompt!r}) before them, and null here in a copy of the model"
+        )
