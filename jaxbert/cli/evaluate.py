@@ -4,7 +4,7 @@ import argparse
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
-    check_no_overrides,
+    check_not_given,
     columns,
     reading,
 )
@@ -16,6 +16,11 @@ EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
 jaxbert evaluate runs/base --data stores/wiki
 """
+
+_OF_TABLES = (
+    *("overrides", "text_column", "text_pair_column", "label_column"),
+    *("max_seq_length", "truncation", "stride", "combine"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,24 +36,26 @@ def run(arguments: argparse.Namespace) -> int:
 
     with Processes(arguments) as processes:
         out = out_file(arguments.out, arguments.data)
-        metrics = _metrics(arguments)
+        title, metrics = _metrics(arguments)
         figures = to_json(dict(sorted(metrics.items())), indent=4)
         if processes.is_first and out is not None:
             write_whole(out, [figures])
     if processes.is_first and arguments.out is not None and out is None:
         print(figures)
     elif processes.is_first:
-        print_figures(f"{arguments.model} on {arguments.data}", metrics)
+        print_figures(title, metrics)
     return 0
 
 
-def _metrics(arguments: argparse.Namespace) -> dict[str, float]:
+def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
+    """What was evaluated on what, and the figures."""
     import jax
 
     from jaxbert.experiment import inference
     from jaxbert.experiment.finetune import TASKS
-    from jaxbert.experiment.masked_lm import evaluate_masked_lm
+    from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 
+    title = f"{arguments.model} on {arguments.data}"
     model = inference.ready(
         arguments.model,
         batch_size=arguments.batch_size,
@@ -56,7 +63,11 @@ def _metrics(arguments: argparse.Namespace) -> dict[str, float]:
         devices=jax.devices(),
     )
     if model.loaded.head.kind not in TASKS:
-        check_no_overrides(arguments)
-        return evaluate_masked_lm(model, arguments.data)
+        check_not_given(arguments, _OF_TABLES, "a masked LM is evaluated on rows of a token store")
+        data = masked_lm_data(model, arguments.data)
+        share = data.config.validation_fraction
+        documents = "all documents" if share == 1 else f"the {share:.4g} of it that was held out"
+        return f"{title}, {documents}", evaluate_masked_lm(model, data)
     section = inference.section_of(model, columns(arguments), arguments.overrides)
-    return inference.evaluate_labelled(model, arguments.data, section, reading(arguments, model))
+    read = reading(arguments, model)
+    return title, inference.evaluate_labelled(model, arguments.data, section, read)

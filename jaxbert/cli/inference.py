@@ -1,6 +1,7 @@
 """What the verbs that use a finished model have in common."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxbert.cli.processes import add_process_arguments
@@ -63,12 +64,15 @@ def columns(arguments: argparse.Namespace) -> dict[str, str]:
     return {name: column for name, column in named.items() if column is not None}
 
 
-def check_no_overrides(arguments: argparse.Namespace) -> None:
-    """UserError for options of a task where the model has none."""
+def check_not_given(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """UserError for the first of some arguments that is given and would be ignored."""
     from jaxbert.errors import UserError
 
-    if arguments.overrides:
-        raise UserError(f"{arguments.overrides[0]}: a masked LM has no options of a task")
+    for name in names:
+        value = getattr(arguments, name)
+        if value not in (None, []):
+            given = value[0] if name == "overrides" else f"--{name.replace('_', '-')}"
+            raise UserError(f"{given}: {why}")
 
 
 def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.inference import (
     add_inference_arguments,
-    check_no_overrides,
+    check_not_given,
     columns,
     positive,
     reading,
@@ -30,6 +30,10 @@ cat reviews.txt | jaxbert predict runs/classifier --data - --top-k 3
 jaxbert predict runs/mrpc --data MRPC/test.tsv --glue-submission submission
 jaxbert predict runs/base --data sentences_with_masks.txt
 """
+
+_OF_TASKS = (
+    *("overrides", "text_pair_column", "truncation", "stride", "combine", "glue_submission"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +83,13 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 
+    if arguments.glue_submission:
+        check_not_given(arguments, ["out"], "--glue-submission writes a file of its own")
     out = out_file(arguments.out, arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
-        check_no_overrides(arguments)
+        check_not_given(arguments, _OF_TASKS, "a masked LM fills the masks of single texts")
         return out, lines_of(_filled(arguments, model, read), out)
     section = inference.section_of(model, columns(arguments), arguments.overrides)
     if arguments.top_k and isinstance(section, SequenceClassificationConfig):

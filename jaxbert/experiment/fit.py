@@ -22,7 +22,7 @@ from jaxbert.experiment.held_out import Evaluation, HeldOut
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.restoring import restored
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_directory import RunDirectory, write_data
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
@@ -191,6 +191,7 @@ def _fit(
     else:
         with ledger.spent("restore"):
             state = restored(job.run, job.data.fingerprints, checkpoints, latest, phases)
+    write_data(job.run, job.data.fingerprints)
     first_step = int(state.step)
     with (
         closing(MetricLog(job.run.path, first_step)) as log,

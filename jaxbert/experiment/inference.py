@@ -15,7 +15,7 @@ from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
-from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.experiment.run_directory import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Pretrained, load_params
@@ -51,6 +51,8 @@ class Ready:
     """Rows per batch: what was asked for, rounded up to a multiple of the devices."""
     run_config: Mapping[str, Any]
     """Configuration of the run that made the model; {} where it is not known."""
+    data: Mapping[str, str]
+    """Fingerprints of what that run was trained on, by what messages call it."""
 
     @property
     def rows_at_once(self) -> int:
@@ -91,6 +93,7 @@ def ready(
         dtype=np.dtype(dtype),
         batch_size=-(-batch_size // shards) * shards,
         run_config=read_run_config(model) or {},
+        data=read_data(model),
     )
 
 

@@ -1,7 +1,7 @@
 """What a finished masked LM is asked: its loss over a token store, or what it would fill in."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.inference import Ready, evaluate_rows
 from jaxbert.experiment.predictor import chunks
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.pretraining_data import data_phases
 from jaxbert.families import family_of
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -30,11 +32,17 @@ from jaxbert.typing import Array, Batch, Params
 Logits = Callable[[Params, Batch], Array]
 
 
-def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
-    """Loss, perplexity and accuracy over a token store, with fixed pairs and masks.
+def evaluate_masked_lm(model: Ready, data: PretrainingData) -> dict[str, float]:
+    """Loss, perplexity and accuracy over `masked_lm_data`, with fixed pairs and masks."""
+    task = MaskedLanguageModelling(data.config.sentence_pairs)
+    return evaluate_rows(model, task, data, task.metrics) | {"rows": data.num_examples}
 
-    Over the whole of it; over what was held out, if it is the store that the run trained on.
-    Examples are cut as in the model's run where that is known.
+
+def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
+    """The rows of a token store that a masked LM is evaluated on.
+
+    All of them; of a store that the model's run trained on, those that the run held out. Examples
+    are cut as in the last phase of that run, where it is known.
     """
     head = model.loaded.head
     if head.kind == "replaced_token_detection":
@@ -52,23 +60,23 @@ def evaluate_masked_lm(model: Ready, store_path: str) -> dict[str, float]:
         )
     made_with = load_tokenizer(store.tokenizer_directory)
     check_vocabulary(store.path, made_with, model.loaded.directory)
-    settings = dict(model.run_config.get("data", {}))
+    config = _data_config(model)
     if not head.has_next_sentence:
-        settings["sentence_pairs"] = "none"
-    settings.setdefault("sentence_pairs", family_of(model.loaded.config.model_type).sentence_pairs)
-    if not (_is_trained_on(model, store_path) and settings.get("validation_fraction")):
-        settings["validation_fraction"] = 1.0
-    settings.setdefault("max_seq_length", min(128, longest_input(model.loaded.config)))
-    config = parse_config(PretrainingDataConfig, settings, origin="data")
-    data = PretrainingData(store, config, 0, split="validation")
-    task = MaskedLanguageModelling(config.sentence_pairs)
-    return evaluate_rows(model, task, data, task.metrics) | {"rows": data.num_examples}
+        config = replace(config, sentence_pairs="none")
+    if not config.validation_fraction or store.fingerprint not in model.data.values():
+        config = replace(config, validation_fraction=1.0)
+    return PretrainingData(store, config, 0, split="validation")
 
 
-def _is_trained_on(model: Ready, store_path: str) -> bool:
-    stores = model.run_config.get("store", [])
-    paths = [stores] if isinstance(stores, str) else [entry["path"] for entry in stores]
-    return Path(store_path).resolve() in [Path(path).resolve() for path in paths]
+def _data_config(model: Ready) -> PretrainingDataConfig:
+    """That of the last phase of the model's run; without one, rows of up to 128 tokens."""
+    encoder = model.loaded.config
+    if not model.run_config:
+        pairs = family_of(encoder.model_type).sentence_pairs
+        length = min(128, longest_input(encoder))
+        return PretrainingDataConfig(sentence_pairs=pairs, max_seq_length=length)
+    run = parse_config(Pretrain, dict(model.run_config), origin="the run's config.yaml")
+    return data_phases(run.data, run.batch_size, run.phases, run.num_steps)[-1][-1]
 
 
 def mask_filler(
@@ -76,6 +84,7 @@ def mask_filler(
 ) -> Callable[[Iterable[str]], Iterator[dict[str, Any]]]:
     """Texts -> for every text the `top_k` likeliest pieces at each of its [MASK] tokens.
 
+    `masks_cut_off`: how many of them a text has beyond `max_seq_length`, where it has any.
     Texts are taken as they come, some batches' worth at a time.
     """
     if not model.loaded.head.has_masked_lm:
@@ -109,14 +118,17 @@ def _filled(
         "masked_lm_positions": positions,
     }
     pieces = model.tokenizer.vocab()
+    mask = pieces[model.tokenizer.mask_id]
 
-    def described(row: int, logits: np.ndarray) -> dict[str, Any]:
+    def filled(row: int, logits: np.ndarray) -> dict[str, Any]:
         found = [_likeliest(scores, pieces, top_k) for scores in logits[: len(masks[row])]]
-        return {"text": texts[row], "masks": found}
+        cut_off = texts[row].count(mask) - len(found)
+        described = {"text": texts[row], "masks": found}
+        return described | {"masks_cut_off": cut_off} if cut_off else described
 
     # Logits of a whole vocabulary are described at once: many would not fit the memory.
     rows = _logits(model, logits_of, features, max_seq_length)
-    yield from _in_order((row, described(row, logits)) for row, logits in rows)
+    yield from _in_order((row, filled(row, logits)) for row, logits in rows)
 
 
 def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:

@@ -27,7 +27,10 @@ class WeightedStore:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """From a step on, other lengths or batch sizes; null: as in the phase before."""
+    """From a step on, other lengths or batch sizes; null: as in the phase before.
+
+    What is held out is cut for the last phase, and evaluated so in the phases before it too.
+    """
 
     first_step: Annotated[int, Ge(1)]
     """How many steps come before."""

@@ -1,8 +1,9 @@
 """A run is a directory that describes itself."""
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ class RunDirectory:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Fingerprints of the data that it is trained and evaluated on."""
+        return self.path / "data.json"
 
     @property
     def metrics(self) -> Path:
@@ -74,6 +80,8 @@ MAY_CHANGE = (
     *("step.shard_optimizer", "execution.remat"),
 )
 """Keys that a run may be continued with other values of: no update depends on them."""
+_DATA = ("store", "train", "validation")
+"""Keys that say where data lie, which may move: what they are is known by their fingerprints."""
 
 
 def check_run(path: str | Path, config: Any) -> None:
@@ -117,13 +125,36 @@ def open_run(path: str | Path, config: Any) -> RunDirectory:
 def _write_config(run: RunDirectory, config: Any) -> None:
     check_run(run.path, config)
     run.path.mkdir(parents=True, exist_ok=True)
-    temporary = _unfinished(run)
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(to_yaml(config))
-        file.flush()
-        # A machine that loses power would otherwise leave an empty file, and a run of no use.
-        os.fsync(file.fileno())
-    temporary.replace(run.config)
+    # A machine that loses power would otherwise leave an empty file, and a run of no use.
+    _write(run.config, to_yaml(config))
+
+
+def write_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
+    """Notes which data a run has, each part by what messages call it; the first process writes."""
+    in_first(lambda: _write(run.data, json.dumps(dict(fingerprints), indent=4) + "\n"))
+
+
+def read_data(path: str | Path) -> dict[str, str]:
+    """What `write_data` noted; {} if `path` is not a run, or one that has not begun."""
+    file = RunDirectory(Path(path)).data
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: expected a JSON object, found {type(found).__name__}")
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
 
 
 def _check_shared(directory: Path) -> None:
@@ -169,12 +200,24 @@ def _has_checkpoint(run: RunDirectory) -> bool:
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any]) -> None:
-    changed = _differences(_read_values(run.config), new, "")
+    changed = _differences(_without_places(_read_values(run.config)), _without_places(new), "")
     if changed:
         raise UserError(
             f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "
             "with the same one, or give another --run directory"
         )
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {key: _without_texts(config[key]) for key in _DATA if key in config}
+
+
+def _without_texts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_texts(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_without_texts(of) for of in value]
+    return "" if isinstance(value, str) else value
 
 
 def _differences(old: Any, new: Any, key: str) -> list[str]:

@@ -99,7 +99,7 @@ def assert_agree(metrics: dict[str, float], run: Path) -> None:
 def test_a_run_directory_describes_itself(pretrained):
     assert {path.name for path in pretrained.iterdir()} == {
         *("config.yaml", "metrics.jsonl", "checkpoints", "model", "tensorboard"),
-        *("all_results.json", "loss.png", "goodput.json"),
+        *("all_results.json", "loss.png", "goodput.json", "data.json"),
     }
     config = yaml.safe_load((pretrained / "config.yaml").read_text())
     assert config["optimizer"]["learning_rate"] == 3e-3
@@ -290,6 +290,10 @@ def test_mistakes_are_one_line_that_names_what_to_change(
         (["evaluate", str(pretrained), "--data", "nowhere"], "no such token store"),
         (["predict", str(pretrained), "--data", str(files / "dev.tsvv")], "did you mean"),
         ([*predict, "--out", str(tmp_path / "no" / "where.jsonl")], "cannot be written: No such"),
+        (["evaluate", str(pretrained), "--data", "x", "--stride", "0"], "--stride: a masked LM is"),
+        (["evaluate", str(pretrained), "--data", "x", "task.a=1"], "task.a=1: a masked LM is eval"),
+        (["predict", str(pretrained), "--data", "x", "--combine", "max"], "--combine: a masked LM"),
+        ([*predict, "--glue-submission", "x", "--out", "y"], "--out: --glue-submission writes"),
         ([*predict, "--text-column", "no", "--out", str(older)], "no column no; the columns are"),
         (
             ["pretrain", str(configuration), "model.overrides.hidden_size=wide", "--run", "x"],

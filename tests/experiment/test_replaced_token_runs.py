@@ -9,7 +9,7 @@ from experiment.small_runs import after_polls, pretraining, trajectory
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.inference import ready
-from jaxbert.experiment.masked_lm import evaluate_masked_lm
+from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.tree import flat
@@ -73,8 +73,9 @@ def test_a_run_goes_on_from_a_pair(finished: Path, store: Path, tmp_path: Path):
 
 def test_evaluating_a_discriminator_alone_says_where_it_is_evaluated(finished: Path, store: Path):
     with pytest.raises(UserError, match="give RUN/generator"):
-        evaluate_masked_lm(ready(finished), str(store))
-    assert evaluate_masked_lm(ready(finished / "generator"), str(store))["rows"] > 0
+        masked_lm_data(ready(finished), str(store))
+    generator = ready(finished / "generator")
+    assert evaluate_masked_lm(generator, masked_lm_data(generator, str(store)))["rows"] > 0
 
 
 def test_the_discriminator_is_what_is_fine_tuned(finished: Path):

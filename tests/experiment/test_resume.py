@@ -162,4 +162,7 @@ def test_a_run_is_not_continued_with_other_data_or_another_model(
         finetune(config, run, quiet=True)
     shutil.rmtree(model)
     shutil.move(tmp_path / "kept", model)
+    # The same data may lie elsewhere.
+    moved = [shutil.move(path, tmp_path / f"moved_{path.name}") for path in (train, dev)]
+    config = fine_tuning(model, *moved, "num_steps=8")
     assert finetune(config, run, quiet=True).outcome == "finished"

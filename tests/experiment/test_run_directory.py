@@ -2,6 +2,7 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,29 @@ def test_what_no_update_depends_on_may_change(tmp_path):
     begun(tmp_path, Config())
     open_run(tmp_path, dataclasses.replace(Config(), step=Inner(nonfinite="skip")))
     assert read_run_config(tmp_path)["step"]["nonfinite"] == "skip"
+
+
+@dataclass(frozen=True)
+class Trained:
+    store: Any
+    validation: Any = None
+
+
+def test_data_may_move_and_keep_their_names_and_weights(tmp_path):
+    stores = [{"path": "a", "weight": 1.0}, {"path": "b", "weight": 2.0}]
+    begun(tmp_path, Trained(stores, {"dev": "dev.tsv"}))
+    moved = [stores[0] | {"path": "/elsewhere/a"}, stores[1]]
+    open_run(tmp_path, Trained(moved, {"dev": "/elsewhere/dev.tsv"}))
+    assert read_run_config(tmp_path)["store"] == moved
+    for other in (
+        Trained(moved[:1], {"dev": "dev.tsv"}),
+        Trained([moved[0], moved[1] | {"weight": 3.0}], {"dev": "dev.tsv"}),
+        Trained(moved, {"test": "dev.tsv"}),
+        Trained(moved, "dev.tsv"),
+        Trained("a", {"dev": "dev.tsv"}),
+    ):
+        with pytest.raises(UserError, match="a run of another configuration"):
+            open_run(tmp_path, other)
 
 
 def test_a_run_without_a_checkpoint_takes_another_configuration(tmp_path):

@@ -13,7 +13,7 @@ from transformers import AlbertForPreTraining
 from jaxbert.config import parse_config
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.experiment.inference import ready
-from jaxbert.experiment.masked_lm import evaluate_masked_lm
+from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 from jaxbert.experiment.pretrain import Pretrain, pretrain
 from jaxbert.hub.load import from_pretrained
 
@@ -77,7 +77,8 @@ def test_the_order_is_evaluated_by_its_name_with_the_run_and_without(
 ):
     shutil.copytree(run / "model", tmp_path / "model")
     for model in (run, tmp_path / "model"):
-        found = evaluate_masked_lm(ready(model), str(store))
+        opened = ready(model)
+        found = evaluate_masked_lm(opened, masked_lm_data(opened, str(store)))
         assert found["sentence_order_accuracy"] > 0.8
         assert not [name for name in found if name.startswith("next_sentence")]
 
