@@ -67,6 +67,9 @@ class Corpus:
     document_offsets: Offsets
     spans: Spans
 
+    def __len__(self) -> int:
+        return len(self.spans)
+
     def document_tokens(self, documents: Indices) -> tuple[Indices, Indices]:
         """Where the tokens of documents begin and end."""
         first, stop = self.document_offsets[documents], self.document_offsets[documents + 1]
@@ -95,7 +98,7 @@ def draw_next_sentences(
     of a random next is any; with `fills` any that has enough tokens, so that no room is left.
     """
     drawn = uniforms(seed, "pairs", epochs, indices, 8).T
-    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=2)
+    first, stop = _windows(corpus, indices, size.wanted, drawn[0])
     count = stop - first
     a_count = _sentences_of_first_part(count, drawn[1])
     is_random = (count == 1) | (drawn[2] < 0.5)
@@ -128,7 +131,7 @@ def draw_sentence_orders(
     the places of the cuts do not tell the order.
     """
     drawn = uniforms(seed, "sentence order", epochs, indices, 5).T
-    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=2)
+    first, stop = _windows(corpus, indices, size.wanted, drawn[0])
     middle = first + _sentences_of_first_part(stop - first, drawn[1])
     start, split, end = (corpus.sentence_offsets[edge] for edge in (first, middle, stop))
     is_pair = split < end
@@ -141,25 +144,6 @@ def draw_sentence_orders(
         label=np.where(is_pair, is_swapped, IGNORED),
     )
     return _truncated(pairs, size.most, drawn[3:])
-
-
-def draw_segments(
-    corpus: Corpus,
-    epochs: Indices,
-    indices: Indices,
-    size: Sizes,
-    *,
-    seed: int,
-) -> Pairs:
-    """Makes examples of one segment: a run of sentences of the span, cut at both ends to fit."""
-    drawn = uniforms(seed, "segments", epochs, indices, 2).T
-    first, stop = _windows(corpus, indices, size.wanted, drawn[0], min_sentences=1)
-    start = corpus.sentence_offsets[first]
-    length = corpus.sentence_offsets[stop] - start
-    kept = np.minimum(length, size.most)
-    none = np.zeros_like(start)
-    start = start + below(drawn[1], length - kept + 1)
-    return Pairs(start, kept, none, none, np.full_like(start, IGNORED))
 
 
 def drawn_lengths(
@@ -212,20 +196,22 @@ def _windows(
     indices: Indices,
     wanted: Indices,
     uniform: NDArray[np.float64],
-    min_sentences: int,
 ) -> tuple[Indices, Indices]:
     """Runs of sentences in the spans with at least `wanted` tokens: first and stop sentences.
 
-    The run holds the sentences that overlap `wanted` consecutive tokens starting at a random one,
-    and one more if those are fewer than `min_sentences` (1 or 2) and the span has more.
+    The run holds the sentences that overlap `wanted` consecutive tokens, and one more if that is
+    one and the span has more. Where the tokens begin is drawn from all places at which they touch
+    the span, and moved until they lie in it: so its first and last ones are seen as often as
+    those of its middle.
     """
     offsets = corpus.sentence_offsets
     span_first, span_stop = corpus.spans.sentences(indices)
     begin, end = offsets[span_first], offsets[span_stop]
-    start = begin + below(uniform, np.maximum(end - begin - wanted, 0) + 1)
+    drawn = below(uniform, end - begin + wanted - 1) - (wanted - 1)
+    start = begin + np.clip(drawn, 0, np.maximum(end - begin - wanted, 0))
     first = offsets.searchsorted(start, right=True) - 1
     stop = offsets.searchsorted(np.minimum(start + wanted, end))
-    is_lone = stop - first < np.minimum(min_sentences, span_stop - span_first)
+    is_lone = stop - first < np.minimum(2, span_stop - span_first)
     has_following = stop < span_stop
     return first - (is_lone & ~has_following), stop + (is_lone & has_following)
 

@@ -20,11 +20,11 @@ from jaxbert.data.pairs import (
     SentencePairs,
     Sizes,
     draw_next_sentences,
-    draw_segments,
     draw_sentence_orders,
     drawn_lengths,
 )
 from jaxbert.data.phrases import Phrases
+from jaxbert.data.segments import Segments, cut_into_segments
 from jaxbert.data.spans import Indices, cut_into_spans, held_out
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
@@ -36,7 +36,12 @@ Split = Literal["train", "validation"]
 # Evaluation examples do not depend on the run's seed, so that runs can be compared. Neither do the
 # lengths of packed examples: which of them share a row is decided before any seed is looked at.
 _FIXED_SEED = 0
-_SHORTEST_REST = 16
+_SHORTEST_REST = {True: 16, False: 4}
+"""Packed or not: which part of an example what is left of a document must be to be one. In a row
+of its own a short one would be mostly padding."""
+_PARTS = 2
+"""A pair has a token in each."""
+_BLOCK = 1 << 20
 _TOKENS_PER_EXAMPLE = 8
 # Numbers of predictions are rounded for every example, in a row of short ones always upwards.
 _MORE_PREDICTIONS = 1.1
@@ -84,11 +89,6 @@ class PretrainingDataConfig:
     def num_special(self) -> int:
         """[CLS], and one [SEP] per segment."""
         return 2 if self.sentence_pairs == "none" else 3
-
-    @property
-    def min_tokens(self) -> int:
-        """Tokens without which there are not two parts, or not one."""
-        return 1 if self.sentence_pairs == "none" else 2
 
     @property
     def of_rows(self) -> "PretrainingDataConfig":
@@ -141,12 +141,12 @@ class PretrainingData:
         self._store = store
         self._vocabulary = vocabulary or _vocabulary_of(store)
         self._phrases = _phrases_of(store, config.masking.units)
-        self._corpus = _corpus(store, config, split)
+        self._cut = _cut(store, config, split)
 
     @property
     def num_examples(self) -> int:
-        """Examples per epoch: every span of the split gives one."""
-        return len(self._corpus.spans)
+        """Examples per epoch: every segment or span of the split gives one."""
+        return len(self._cut)
 
     @property
     def num_rows(self) -> int:
@@ -226,13 +226,13 @@ class PretrainingData:
         return batch, per_example["row_ids"]
 
     def _pairs(self, seed: int, epochs: Indices, indices: Indices) -> Pairs:
-        corpus, sizes = self._corpus, self._sizes_of(seed, epochs, indices)
+        if isinstance(self._cut, Segments):
+            return self._cut.drawn(epochs, indices, seed=seed)
+        corpus, sizes = self._cut, self._sizes_of(seed, epochs, indices)
         if self.config.sentence_pairs == "next_sentence":
             fills = self.config.packing
             return draw_next_sentences(corpus, epochs, indices, sizes, seed=seed, fills=fills)
-        if self.config.sentence_pairs == "sentence_order":
-            return draw_sentence_orders(corpus, epochs, indices, sizes, seed=seed)
-        return draw_segments(corpus, epochs, indices, sizes, seed=seed)
+        return draw_sentence_orders(corpus, epochs, indices, sizes, seed=seed)
 
     def _sizes_of(self, seed: int, epochs: Indices, indices: Indices) -> Sizes:
         if self.config.packing:
@@ -247,7 +247,7 @@ class PretrainingData:
             epochs,
             indices,
             seed=seed,
-            shortest=self.config.min_tokens,
+            shortest=_PARTS,
             longest=self.config.max_tokens,
             short_probability=self.config.short_sequence_probability,
         )
@@ -255,21 +255,31 @@ class PretrainingData:
     @cached_property
     def _sizes(self) -> NDArray[np.int32]:
         """Tokens of every packed example, the same in every epoch: int32 [examples]."""
-        spans, offsets = self._corpus.spans, self._corpus.sentence_offsets
-        indices = np.arange(len(spans))
-        first, stop = spans.sentences(indices)
-        drawn = self._drawn_lengths(_FIXED_SEED, np.zeros_like(indices), indices)
-        there_are = np.maximum(offsets[stop] - offsets[first], self.config.min_tokens)
-        return np.minimum(drawn, there_are).astype(np.int32)
+        if isinstance(self._cut, Segments):
+            return self._cut.sizes
+        sizes = np.zeros(len(self._cut), np.int32)
+        for start in range(0, len(sizes), _BLOCK):
+            indices = np.arange(start, min(start + _BLOCK, len(sizes)))
+            first, stop = self._cut.spans.sentences(indices)
+            drawn = self._drawn_lengths(_FIXED_SEED, np.zeros_like(indices), indices)
+            offsets = self._cut.sentence_offsets
+            sizes[indices] = np.minimum(drawn, np.maximum(offsets[stop] - offsets[first], _PARTS))
+        return sizes
 
     @cached_property
     def _packed(self) -> PackedRows:
         limits = self.config.limits
         predictions = self.config.masking.most_predictions(np.arange(limits.tokens + 1))
-        spans, pairs = self._corpus.spans, self.config.sentence_pairs
-        has_order = (pairs == "sentence_order") & (spans.counts > 1)
-        num_special = 2 + ((pairs == "next_sentence") | has_order)
-        return plan_rows(self._sizes + num_special, limits, predictions)
+        return plan_rows(self._sizes + self._num_special, limits, predictions)
+
+    @property
+    def _num_special(self) -> NDArray[np.int64] | int:
+        """[CLS], and one [SEP] per segment: of all examples, or of each."""
+        if isinstance(self._cut, Segments):
+            return 2
+        # A lone sentence has no order.
+        has_order = self.config.sentence_pairs == "sentence_order"
+        return 2 + (self._cut.spans.counts > 1) if has_order else 3
 
 
 def _vocabulary_of(store: TokenStore) -> Vocabulary:
@@ -288,7 +298,8 @@ def _phrases_of(store: TokenStore, units: Units) -> Phrases | None:
     return Phrases.read(units.file, load_tokenizer(store.tokenizer_directory))
 
 
-def _corpus(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Corpus:
+def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segments | Corpus:
+    """The documents of the split, cut into what an example is made of."""
     is_held_out = held_out(store.num_documents, config.validation_fraction)
     documents = np.flatnonzero(is_held_out == (split == "validation"))
     needed = 2 if config.sentence_pairs == "next_sentence" else 1
@@ -300,18 +311,27 @@ def _corpus(store: TokenStore, config: PretrainingDataConfig, split: Split) -> C
         )
     sentence_offsets = Offsets([shard.sentence_offsets for shard in store.shards])
     document_offsets = Offsets([shard.document_offsets for shard in store.shards])
+    shortest_rest = config.max_tokens // _SHORTEST_REST[config.packing]
+    if config.sentence_pairs == "none":
+        return cut_into_segments(
+            sentence_offsets[document_offsets[documents]],
+            sentence_offsets[document_offsets[documents + 1]],
+            documents,
+            longest=config.max_tokens,
+            short_probability=config.short_sequence_probability,
+            min_rest=shortest_rest,
+        )
     spans = cut_into_spans(
         sentence_offsets,
         document_offsets,
         documents,
         min_tokens=config.max_tokens,
-        min_sentences=1 if config.sentence_pairs == "none" else 2,
-        # Alone in its row a short rest would be mostly padding.
-        min_rest=config.max_tokens // _SHORTEST_REST if config.packing else config.max_tokens,
+        min_sentences=2,
+        min_rest=shortest_rest if config.packing else config.max_tokens,
     )
-    if config.sentence_pairs == "sentence_order" and spans.counts.max() < 2:
+    if spans.counts.max() < 2:
         raise UserError(
-            f"sentence_pairs=sentence_order: no document of the {split} split has two sentences;"
-            " set sentence_pairs=none"
+            f"sentence_pairs={config.sentence_pairs}: no document of the {split} split has two"
+            " sentences; set sentence_pairs=none"
         )
     return Corpus(sentence_offsets, document_offsets, spans)

@@ -10,7 +10,6 @@ from jaxbert.data.pairs import (
     Corpus,
     Sizes,
     draw_next_sentences,
-    draw_segments,
     draw_sentence_orders,
     drawn_lengths,
     kept_lengths,
@@ -20,7 +19,7 @@ from jaxbert.data.spans import cut_into_spans
 PAIRS = [draw_next_sentences, draw_sentence_orders]
 
 
-def corpus_of(documents, max_tokens, min_sentences=2):
+def corpus_of(documents, max_tokens):
     lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
     sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
@@ -31,7 +30,7 @@ def corpus_of(documents, max_tokens, min_sentences=2):
         document_offsets,
         np.arange(len(documents)),
         min_tokens=max_tokens,
-        min_sentences=min_sentences,
+        min_sentences=2,
         min_rest=max_tokens,
     )
     return Corpus(sentence_offsets, document_offsets, spans)
@@ -46,7 +45,7 @@ def draw(
         epoch,
         index,
         seed=seed,
-        shortest=1 if function is draw_segments else 2,
+        shortest=2,
         longest=max_tokens,
         short_probability=short_probability,
     )
@@ -236,9 +235,9 @@ def test_one_example_in_ten_aims_at_a_shorter_length(function):
     assert share[1.0] > 0.9
 
 
-@pytest.mark.parametrize("function", [*PAIRS, draw_segments])
+@pytest.mark.parametrize("function", PAIRS)
 def test_every_token_is_seen_sooner_or_later(function):
-    corpus = corpus_of([[150], [7, 60, 1], [5] * 31, [90, 2, 2]], 40, min_sentences=2)
+    corpus = corpus_of([[150], [7, 60, 1], [5] * 31, [90, 2, 2]], 40)
     _, pairs = draw(corpus, 40, epochs=3_000, function=function)
     seen = np.zeros(whole(corpus.sentence_offsets)[-1], dtype=bool)
     for start, length in zip(pairs.a_start, pairs.a_length, strict=True):
@@ -246,14 +245,18 @@ def test_every_token_is_seen_sooner_or_later(function):
     assert seen.all()
 
 
-def test_a_single_segment_is_full_wherever_its_span_allows():
-    corpus = corpus_of(random_lengths(5, 40, 30, 40), 62, min_sentences=1)
-    index, segments = draw(corpus, 62, short_probability=0.0, function=draw_segments)
-    start, end = tokens_of(corpus, index)
-    np.testing.assert_array_equal(segments.a_length, np.minimum(end - start, 62))
-    assert (segments.a_start >= start).all()
-    assert (segments.a_start + segments.a_length <= end).all()
-    assert not segments.b_length.any()
+def test_the_ends_of_a_span_are_seen_as_often_as_its_middle():
+    # Of 300 tokens 100 are wanted, which begin at any of 399 places.
+    corpus = corpus_of([[1] * 300, [1] * 5], 290)
+    index, epochs = np.zeros(20_000, np.int64), np.arange(20_000)
+    wanted = np.full_like(index, 100)
+    pairs = draw_sentence_orders(corpus, epochs, index, Sizes(wanted, wanted), seed=0)
+    starts = np.concatenate([pairs.a_start, pairs.b_start])
+    lengths = np.concatenate([pairs.a_length, pairs.b_length])
+    steps = np.bincount(starts, minlength=301) - np.bincount(starts + lengths, minlength=301)
+    seen = np.cumsum(steps)[:300] / len(index)
+    np.testing.assert_allclose(seen[[0, 150, 299]], 100 / 399, atol=0.015)
+    assert seen.min() > 100 / 399 - 0.015
 
 
 def test_a_random_next_that_fills_is_drawn_uniformly_from_the_documents_with_enough():
