@@ -18,23 +18,8 @@ VERBS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status: 0, 2 for what the user can put right, ..."""
-    parser = argparse.ArgumentParser(
-        prog="jaxbert",
-        description="Train BERT-family encoders with JAX, in and out of Hugging Face format.",
-    )
-    parser.add_argument("--version", action="version", version=f"jaxbert {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name in VERBS:
-        _add_verb(verbs, name)
     _show_warnings()
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
-        hint = "; options of a configuration are words, such as optimizer.learning_rate=3e-5"
-        is_training = hasattr(arguments, "config")
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint if is_training else ''}")
-    if rest:
-        # argparse gives a verb no more positional arguments once a flag came between them.
-        arguments.overrides = [*arguments.overrides, *rest]
+    arguments = parse(argv)
     try:
         return arguments.command(arguments)
     except UserError as error:
@@ -47,6 +32,27 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"jaxbert {arguments.verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The verb and its arguments; what no verb takes ends the process with its usage."""
+    parser = argparse.ArgumentParser(
+        prog="jaxbert",
+        description="Train BERT-family encoders with JAX, in and out of Hugging Face format.",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxbert {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in VERBS:
+        _add_verb(verbs, name)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
+        hint = "; options of a configuration are words, such as optimizer.learning_rate=3e-5"
+        is_training = hasattr(arguments, "config")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint if is_training else ''}")
+    if rest:
+        # argparse gives a verb no more positional arguments once a flag came between them.
+        arguments.overrides = [*arguments.overrides, *rest]
+    return arguments
 
 
 def _show_warnings() -> None:

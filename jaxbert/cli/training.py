@@ -73,7 +73,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         return 0
     with Processes(arguments) as processes:
         experiment = load()
-        file, overrides = _words(arguments)
+        file, overrides = words_of(arguments)
         say = print if processes.is_first else _silent
         config = experiment.load(file, overrides, say)
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
@@ -134,7 +134,7 @@ def _silent(line: str) -> None:
     """The first process speaks for all."""
 
 
-def _words(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+def words_of(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """The configuration's file, and the overrides."""
     words = [word for word in (arguments.config, *arguments.overrides) if word is not None]
     overrides = [word for word in words if re.match(r"[\w.]+=", word)]
