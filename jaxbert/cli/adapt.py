@@ -48,8 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", type=int, metavar="K", help="the first layer of every K: 0, K, 2K, ..."
     )
     add("--positions", type=int, metavar="N", help="rows of at most N tokens")
-    add("--how", choices=("interpolate", "copy", "fresh"), default="interpolate")
-    add("--seed", type=int, default=0, help="of --how fresh")
+    add(
+        "--how",
+        choices=("interpolate", "copy", "fresh"),
+        default="interpolate",
+        help="what more positions are: the learnt ones drawn out evenly, the learnt ones over and"
+        " over, or after them random ones (default: interpolate)",
+    )
+    add("--seed", type=int, default=0, help="of --how fresh (default: 0)")
     vocabulary = parser.add_mutually_exclusive_group()
     vocabulary.add_argument(
         "--add-tokens",
@@ -59,7 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vocabulary.add_argument(
         "--tokenizer", metavar="DIR", help="go over to this tokenizer's vocabulary"
     )
-    add("--dtype", choices=("float32", "bfloat16"), default="float32")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights that are written (default: float32)",
+    )
     add("--revision", help="branch, tag or commit of a hub id")
     add("--overwrite", action="store_true", help="replace an existing model")
 

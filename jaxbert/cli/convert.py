@@ -27,11 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", help="model or run directory, TensorFlow checkpoint, hub id or URL"
     )
     parser.add_argument("destination", help="directory to write")
-    parser.add_argument("--to", choices=("huggingface", "orbax"), default="huggingface")
+    parser.add_argument(
+        "--to",
+        choices=("huggingface", "orbax"),
+        default="huggingface",
+        help="layout to write: of transformers, or with the parameters as an Orbax tree, which has"
+        " a place for every head (default: huggingface)",
+    )
     parser.add_argument(
         "--verify", action="store_true", help="compare with transformers in PyTorch"
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights that are written (default: float32)",
+    )
     parser.add_argument(
         "--max-shard-size",
         type=lambda text: int(text) if text.isdecimal() else text,
@@ -44,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="what a bare vocab.txt does not say: the text is lowercased",
     )
-    case.add_argument("--cased", action="store_false", dest="lowercase")
+    case.add_argument(
+        "--cased",
+        action="store_false",
+        dest="lowercase",
+        help="a bare vocab.txt tells capitals from small letters",
+    )
     parser.add_argument("--head", choices=HEADS, help="default: what config.json names")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")

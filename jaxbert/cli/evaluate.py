@@ -11,7 +11,7 @@ from jaxbert.cli.inference import (
 from jaxbert.cli.output import out_file, write_whole
 from jaxbert.cli.processes import Processes
 
-HELP = "evaluate a classifier on a labelled table, or a masked LM on a token store"
+HELP = "evaluate a model on labelled data of its task, or a masked LM on a token store"
 EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
 jaxbert evaluate runs/base --data stores/wiki
@@ -25,7 +25,7 @@ _OF_TABLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    add_inference_arguments(parser, data="labelled table, or token store for a masked LM")
+    add_inference_arguments(parser, data="labelled data, or token store for a masked LM")
     parser.add_argument("--label-column", help="column of the labels")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
-HELP = "fine-tune a model on a labelled table; the same command again resumes"
+HELP = "fine-tune a model on labelled data; the same command again resumes"
 EXAMPLE = """
 jaxbert finetune configs/finetune/classification.yaml model=runs/base \\
     train=train.tsv validation=dev.tsv --run runs/classifier

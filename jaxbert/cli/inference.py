@@ -39,7 +39,12 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     parser.add_argument(
         "--batch-size", type=positive, default=32, help="rows per batch (default 32)"
     )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="what is computed in (default: float32)",
+    )
     parser.add_argument("--out", help="file to write to (- for standard output)")
     add_process_arguments(parser)
 

@@ -35,9 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit-mb", type=_above_zero, metavar="N", help="read no more than the first N MB")
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
-        "--lowercase", action="store_true", default=None, help="what a bare vocab.txt is"
+        "--lowercase",
+        action="store_true",
+        default=None,
+        help="what a bare vocab.txt does not say: the text is lowercased",
     )
-    case.add_argument("--cased", action="store_false", dest="lowercase")
+    case.add_argument(
+        "--cased",
+        action="store_false",
+        dest="lowercase",
+        help="a bare vocab.txt tells capitals from small letters",
+    )
     add("--out", metavar="DIR", help=f"write {JSON} and {PICTURE} there")
     add(
         "--compare-new",

@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the vocabulary is lowercase (what is trained is, unless --cased)",
     )
-    case.add_argument("--cased", action="store_false", dest="lowercase")
+    case.add_argument(
+        "--cased",
+        action="store_false",
+        dest="lowercase",
+        help="the vocabulary tells capitals from small letters",
+    )
     add("--processes", type=int, metavar="N", help="default: one a core")
     add("--text-column", default="text", metavar="NAME", help="of tables; default: text")
     add("--language", default="en", metavar="CODE", help="of the sentence rules; default: en")

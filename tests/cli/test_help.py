@@ -1,7 +1,10 @@
 """What the command line answers without loading JAX."""
 
+import argparse
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,24 @@ def test_the_help_of_every_verb_shows_an_example(verb, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"example:\n  jaxbert {verb}" in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_argument_of_a_verb_has_a_help_text(verb):
+    parser = argparse.ArgumentParser()
+    import_module(f"jaxbert.cli.{verb.replace('-', '_')}").add_arguments(parser)
+    without = [each.option_strings or each.dest for each in parser._actions if not each.help]
+    assert without == []
+
+
+def test_the_readme_has_a_table_of_all_verbs():
+    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("\n")
+    rows = []
+    for verb in VERBS:
+        module = import_module(f"jaxbert.cli.{verb.replace('-', '_')}")
+        rows.append(f"| `{verb}` | {module.HELP} |")
+    start = lines.index("| verb | what it does |") + 2
+    assert lines[start : start + len(rows) + 1] == [*rows, ""]
 
 
 def test_help_is_answered_without_any_heavy_import():
