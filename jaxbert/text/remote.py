@@ -54,7 +54,9 @@ def reached(url: str, to_be: str = "read") -> Iterator[tuple[Any, str]]:
     except ImportError:
         protocol = url.partition("://")[0]
         package = PACKAGES.get(protocol, "the fsspec implementation of it")
-        raise UserError(f"{url} needs {package}: pip install {package}") from None
+        # Of all these the one that an extra names.
+        named = "'jaxbert[gcs]'" if package == "gcsfs" else package
+        raise UserError(f"{url} needs {package}: pip install {named}") from None
     except FileNotFoundError:
         raise UserError(f"{url}: there is no such directory") from None
     except _refusals() as error:

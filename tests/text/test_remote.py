@@ -93,7 +93,7 @@ def test_a_url_that_cannot_be_read_is_one_line(
 
 def test_a_bucket_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(UserError, match="gs://bucket/x needs gcsfs: pip install gcsfs"):
+    with pytest.raises(UserError, match=r"gs://bucket/x needs gcsfs: pip install 'jaxbert\[gcs\]'"):
         remote.fetch("gs://bucket/x", ["config.json"])
 
 
