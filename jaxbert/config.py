@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import itertools
 import math
 import numbers
 import re
@@ -110,10 +111,38 @@ def to_yaml(config: Any) -> str:
 
 
 def json_schema(cls: type) -> dict[str, Any]:
-    """JSON schema of a configuration class, for editors."""
+    """JSON schema of a configuration class, for editors; descriptions are what fields say."""
     import pydantic
 
-    return pydantic.TypeAdapter(cls).json_schema()
+    schema = pydantic.TypeAdapter(cls).json_schema()
+    for section in _sections(cls):
+        described = schema if section is cls else schema["$defs"][section.__name__]
+        for name, text in field_texts(section).items():
+            described["properties"][name]["description"] = text
+    return schema
+
+
+def field_texts(cls: type) -> dict[str, str]:
+    """The string under each field of a dataclass, by name, inherited fields among them.
+
+    Python keeps no such strings: they are read from the source, which takes a while.
+    """
+    import ast
+    import inspect
+    import textwrap
+
+    texts: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(cls.__mro__)):
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in itertools.pairwise(definition.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    texts[name] = inspect.cleandoc(text)
+    return texts
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:
@@ -190,7 +219,7 @@ def _check_keys(
 
     `default`: what the section is where nobody says anything.
     """
-    members = _dataclasses_in(annotation)
+    members = dataclasses_in(annotation)
     if isinstance(values, list):
         for place, item in enumerate(values):
             _check_keys(annotation, item, origin, f"{prefix}{place}.")
@@ -263,7 +292,7 @@ def _of_the_kind(details: list[Any]) -> list[Any]:
 def _fields(annotation: Any) -> dict[str, Any]:
     """Name to annotation of all fields of the dataclasses in an annotation."""
     hints: dict[str, Any] = {}
-    for cls in _dataclasses_in(annotation):
+    for cls in dataclasses_in(annotation):
         hints |= typing.get_type_hints(cls, include_extras=True)
     return hints
 
@@ -276,12 +305,22 @@ def _dotted(hints: dict[str, Any]) -> list[str]:
     return found
 
 
-def _dataclasses_in(annotation: Any) -> list[type]:
+def _sections(cls: type) -> dict[type, None]:
+    """A dataclass and all that are sections of it, in order."""
+    found = {cls: None}
+    for annotation in _fields(cls).values():
+        for section in dataclasses_in(annotation):
+            found |= _sections(section)
+    return found
+
+
+def dataclasses_in(annotation: Any) -> list[type]:
+    """The classes of a section, several where `kind` chooses, or of a list's items."""
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return [annotation]
     containers = (typing.Union, types.UnionType, typing.Annotated, tuple)
     if typing.get_origin(annotation) in containers:
-        return [found for part in typing.get_args(annotation) for found in _dataclasses_in(part)]
+        return [found for part in typing.get_args(annotation) for found in dataclasses_in(part)]
     return []
 
 

@@ -11,9 +11,19 @@ from jaxbert.errors import UserError
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Updates:
     learning_rate: Annotated[float, Gt(0)] = 1e-4
+    """At the peak,
+
+    whatever the schedule."""
     freeze: tuple[str, ...] = ()
+    """Nothing by default."""
+
+
+@dataclass(frozen=True)
+class Optimizer(Updates):
+    freeze: tuple[str, ...] = ()
+    """Paths that are not trained."""
     max_grad_norm: float | None = 1.0
 
 
@@ -175,6 +185,14 @@ def test_the_schema_knows_keys_types_and_what_is_required():
     assert schema["properties"]["num_steps"]["type"] == "integer"
     rate = schema["$defs"]["Optimizer"]["properties"]["learning_rate"]
     assert rate["exclusiveMinimum"] == 0
+
+
+def test_the_schema_says_what_stands_under_fields_inherited_ones_too():
+    schema = json_schema(Run)
+    options = schema["$defs"]["Optimizer"]["properties"]
+    assert options["learning_rate"]["description"] == "At the peak,\n\nwhatever the schedule."
+    assert options["freeze"]["description"] == "Paths that are not trained."
+    assert "description" not in options["max_grad_norm"]
 
 
 def test_a_key_of_a_section_is_found_where_it_is():

@@ -39,7 +39,8 @@ class Command:
     @property
     def words(self) -> list[str]:
         """As a shell gives them to jaxbert, with what stands for some name left as it is."""
-        return shlex.split(self.text, comments=True)
+        words = shlex.split(self.text, comments=True)
+        return words[: words.index(">")] if ">" in words else words
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text[:60]}"

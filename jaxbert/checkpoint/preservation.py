@@ -19,6 +19,7 @@ class CheckpointConfig:
     """Which checkpoints stay."""
 
     keep_last: Annotated[int, Ge(1)] = 2
+    """How many of the newest stay."""
     keep_best: Annotated[int, Ge(0)] = 1
     """How many with the best `metric` stay besides; needs `metric`."""
     metric: str | None = None

@@ -40,7 +40,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", help="run directory, or its URL (gs://...); the same command again continues it"
     )
     parser.add_argument(
-        "--schema", action="store_true", help="print the JSON schema of the configuration and end"
+        "--schema",
+        nargs="?",
+        const="json",
+        choices=("json", "markdown"),
+        help="print the JSON schema of the configuration, or docs/options.md, and end",
     )
     parser.add_argument(
         "--seeds",
@@ -68,7 +72,12 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     preemption = Preemption()
     # Before the imports that `load` does: they take seconds, in which SIGTERM may come.
     preemption.install()
-    if arguments.schema:
+    if arguments.schema == "markdown":
+        from jaxbert.cli.options import page
+
+        print(page(), end="")
+        return 0
+    if arguments.schema == "json":
         _print_schema(load().config)
         return 0
     with Processes(arguments) as processes:

@@ -40,6 +40,7 @@ class SpanUnits:
     geometric_p: Annotated[float, Gt(0), Le(1)] = 0.2
     """Of a run's length in words."""
     max_words: Annotated[int, Ge(1)] = 10
+    """Of a run."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class NgramUnits:
 
     kind: Literal["ngrams"] = "ngrams"
     max_words: Annotated[int, Ge(1)] = 3
+    """The largest n."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class MaskingConfig:
     interpolation: Interpolation = "constant"
     """Between two points of the schedule, the first being those above at step 0."""
     units: Units = field(default_factory=TokenUnits)
+    """What is chosen as a whole, by `kind`."""
     num_duplicates: int | None = None
     """Static masking: epoch e repeats the pairs and masks of epoch e - num_duplicates (10 in the
     original BERT, its `dupe_factor`). null: dynamic masking, which never repeats them."""

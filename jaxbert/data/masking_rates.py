@@ -40,9 +40,13 @@ class RatePoint:
     """The shares at a step of training; null: as at the point before."""
 
     step: int
+    """Of training, at which these hold."""
     probability: float | None = None
+    """null: as at the point before."""
     mask_replace_prob: float | None = None
+    """null: as at the point before."""
     random_replace_prob: float | None = None
+    """null: as at the point before."""
 
     def after(self, before: Rates) -> Rates:
         """Its shares, with what it leaves out as it was before."""

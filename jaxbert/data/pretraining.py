@@ -52,14 +52,18 @@ class PretrainingDataConfig:
     """How a corpus becomes pretraining examples; the defaults are those of the original BERT."""
 
     max_seq_length: int = 128
+    """Tokens of a row, with [CLS] and [SEP]."""
     packing: bool = False
     """Several examples in a row, so that next to nothing is padding."""
     max_examples_per_row: int | None = None
     """When packing; null: one for every 8 tokens."""
     short_sequence_probability: float = 0.1
+    """Of an example to be cut to a random length, as the original BERT has it."""
     sentence_pairs: SentencePairs = "next_sentence"
+    """next_sentence: BERT's; sentence_order: ALBERT's; none: masked words alone."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     validation_fraction: float = 0.0
+    """Share of the documents that is held out to evaluate on."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 2:

@@ -22,7 +22,9 @@ class QuestionColumns:
     id: str | None = "id"
     """null: questions are called by their line."""
     question: str = "question"
+    """Column of the question."""
     context: str = "context"
+    """Column of the text that the answer is in."""
     answers: str = "answers"
     """{text: [...], answer_start: [...]} or a list of {text, answer_start}; JSON in CSV and TSV."""
     names: tuple[str, ...] | None = None

@@ -70,6 +70,7 @@ class Finetune(TrainingSettings):
     model: str
     """Model directory, run directory or hub id."""
     task: TaskSection = field(default_factory=SequenceClassificationConfig)
+    """What is learnt, by `kind`."""
     train: str
     """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
 
@@ -87,6 +88,7 @@ class Finetune(TrainingSettings):
     windows: WindowConfig | None = None
     """Instead of truncation: longer texts are read in windows, and count as much as others."""
     num_epochs: Annotated[float, Gt(0)] = 3.0
+    """How often training sees every row; 2.5 ends in the middle of the third time."""
     num_steps: Annotated[int, Ge(1)] | None = None
     """Instead of num_epochs."""
     ignore_mismatched_heads: bool = False

@@ -84,9 +84,11 @@ class Pretrain(TrainingSettings):
     model: ModelConfig
     data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     num_steps: Annotated[int, Ge(1)]
+    """Updates, those of all phases together."""
     phases: tuple[PhaseConfig, ...] = ()
     """Later lengths and batch sizes, such as the 512 of BERT's last 10 %."""
     objective: Objective = field(default_factory=MaskedLMConfig)
+    """What is learnt, by `kind`."""
 
 
 def pretrain(

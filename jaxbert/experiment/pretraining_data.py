@@ -21,6 +21,7 @@ class WeightedStore:
     """One of several stores to train on."""
 
     path: str
+    """Directory or URL of a token store; all were made with one tokenizer."""
     weight: Annotated[float, Gt(0)] | None = None
     """Its share of the rows goes by this; null for all of them: by their sizes."""
 
@@ -35,7 +36,9 @@ class PhaseConfig:
     first_step: Annotated[int, Ge(1)]
     """How many steps come before."""
     batch_size: Annotated[int, Ge(1)] | None = None
+    """Rows per update; null: as in the phase before."""
     max_seq_length: Annotated[int, Ge(1)] | None = None
+    """Tokens of a row; null: as in the phase before."""
     max_predictions: Annotated[int, Ge(1)] | None = None
     """Where max_seq_length is given, null: as many as masking.probability asks for."""
 

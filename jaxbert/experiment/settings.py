@@ -31,6 +31,7 @@ class TrainingSettings:
     """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32."""
     execution: Execution = field(default_factory=Execution)
     optimizer: OptimizerConfig = field(default_factory=AdamW)
+    """How gradients become updates, by `kind`."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     unfreezing: UnfreezingConfig | None = None
     """null: what `optimizer` does not freeze is trained from the start."""

@@ -19,6 +19,7 @@ class DropoutConfig:
     attention: Rate | None = None
     """Of attention weights; kernels that never hold these need 0."""
     embeddings: Rate | None = None
+    """Of the embeddings."""
     attention_output: Rate | None = None
     """After the output projection of attention."""
     mlp: Rate | None = None

@@ -41,6 +41,7 @@ class LayerMixture:
     """The last layers instead of the last one alone, as in ELMo (Peters et al. 2018)."""
 
     num_layers: int = 4
+    """How many, from the last one down."""
     how: Literal["concatenated", "weighted"] = "weighted"
     """weighted: a learnt softmax over the layers times a learnt scale."""
 

@@ -34,8 +34,11 @@ class AdamW(Updates):
 
     kind: Literal["adamw"] = "adamw"
     b1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """What the mean of gradients keeps of itself in a step."""
     b2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """The same of the mean of their squares."""
     eps: Annotated[float, Gt(0)] = 1e-6
+    """Added to the root of that mean."""
     bias_correction: bool = True
     """false: as BERT's own code, whose first steps are smaller (Mosbach et al. 2021)."""
 
@@ -71,8 +74,11 @@ class Lamb(Updates):
     kind: Literal["lamb"] = "lamb"
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     b1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """What the mean of gradients keeps of itself in a step."""
     b2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """The same of the mean of their squares."""
     eps: Annotated[float, Gt(0)] = 1e-6
+    """Added to the root of that mean."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class Lion(Updates):
     learning_rate: Annotated[float, Gt(0)] = 2e-5
     weight_decay: Annotated[float, Ge(0)] = 0.05
     b1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Share of the mean of gradients in the update, beside the gradient."""
     b2: Annotated[float, Ge(0), Lt(1)] = 0.99
+    """What that mean keeps of itself in a step."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +100,18 @@ class Muon(Updates):
 
     kind: Literal["muon"] = "muon"
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.95
+    """What the mean of gradients keeps of itself in a step."""
     ns_steps: Annotated[int, Ge(1)] = 5
     """Iterations that make an update orthogonal."""
     consistent_rms: Annotated[float, Gt(0)] | None = 0.2
     """Root mean square of an update, so that AdamW's rate serves both (Liu et al. 2025); null:
     scaled by sqrt(max(1, outputs / inputs)), which asks for a rate of its own (`groups`)."""
     b1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """AdamW's, for the rest."""
     b2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """AdamW's, for the rest."""
     eps: Annotated[float, Gt(0)] = 1e-6
+    """AdamW's, for the rest."""
 
 
 OptimizerConfig = AdamW | Adafactor | Lamb | Lion | Muon

@@ -25,6 +25,7 @@ class ScheduleConfig:
         "constant",
         "slanted_triangular",
     ] = "linear"
+    """The way from the peak, to which the warm-up leads, to the end of the run."""
     warmup_steps: Annotated[float, Ge(0)] = 0.0
     """Steps of linear warm-up from 0; below 1: a fraction of the run, rounded up (as in
     transformers)."""

@@ -19,17 +19,17 @@ _MOST_PARTS = 16
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that remain.
-
-    `replica` goes across slices (data-centre network), `data` and `fsdp` split the batch,
-    `fsdp` splits parameters too, `tensor` splits heads, feed-forward and vocabulary.
-    """
+    """Devices along each axis; one of them may be -1: all that remain."""
 
     replica: int = 1
+    """Splits the batch across slices, which the data-centre network connects."""
     data: int = -1
+    """Splits the batch."""
     fsdp: int | Literal["auto"] = 1
-    """auto: the largest of 16, 8, 4 and 2 that the devices divide by, and the others to `data`."""
+    """Splits the batch, parameters and the optimiser's state; auto: the largest of 16, 8, 4 and 2
+    that the devices divide by, and the others to `data`."""
     tensor: int = 1
+    """Splits heads, feed-forward and vocabulary."""
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -12,6 +12,7 @@ class SentenceColumns:
     """Which columns of a table hold what."""
 
     text: str = "sentence"
+    """The sentence, or the first of two."""
     text_pair: str | None = None
     """Second sentence; null: single sentences."""
     label: str | tuple[str, ...] = "label"

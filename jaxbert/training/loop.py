@@ -26,6 +26,7 @@ class LoopConfig:
     """When what happens, in steps."""
 
     log_every: Annotated[int, Ge(1)] = 10
+    """Steps from one line of metrics to the next."""
     evaluate_every: Annotated[int, Ge(1)] | Literal["epoch"] | None = None
     """Steps, or `epoch`; null: at the end only."""
     checkpoint_every: Annotated[int, Ge(1)] | None = 1000
