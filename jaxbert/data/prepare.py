@@ -58,7 +58,7 @@ def prepare(
     options: PrepareOptions,
     watch: Watch | None = None,
 ) -> Summary:
-    """Make a token store at `out` from sources, as the README describes them.
+    """Make a token store at `out` from sources, as docs/sources.md names them.
 
     The bytes of the store depend on the sources and the options other than `processes` alone. An
     interrupted run leaves nothing that opens as a store; the same call goes on with its last

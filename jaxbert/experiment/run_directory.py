@@ -79,7 +79,11 @@ MAY_CHANGE = (
     *("mesh.replica", "mesh.data", "mesh.fsdp", "mesh.tensor"),
     *("step.shard_optimizer", "execution.remat"),
 )
-"""Keys that a run may be continued with other values of: no update depends on them."""
+"""Keys that a run may be continued with other values of: what an update is does not depend on them.
+
+Its bits do on the mesh: sums over devices are rounded in another order, and a generator that draws
+by device (`step.dropout_rng`; rbg, the default on TPUs) draws other dropout.
+"""
 _DATA = ("store", "train", "validation")
 """Keys that say where data lie, which may move: what they are is known by their fingerprints."""
 

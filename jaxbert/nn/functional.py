@@ -64,7 +64,11 @@ def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.fl
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int | Array) -> Params:
-    """Fresh float32 parameters as the BERT paper's code draws them; compiled as one program."""
+    """Fresh float32 parameters, compiled as one program.
+
+    Encoders are drawn as the BERT paper's code draws them, from a normal cut at two deviations, the
+    dense layers of heads as transformers draws them, from one that only ModernBERT's cuts.
+    """
     return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
 
 
