@@ -22,3 +22,16 @@ def test_the_readme_says_what_every_extra_is_for():
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
     ]
     assert sorted(named) == sorted(project["optional-dependencies"])
+
+
+def test_files_that_the_documentation_names_are_there():
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    sources = [*ROOT.glob("jaxbert/**/*.py"), *ROOT.glob("configs/*/*.yaml")]
+    missing = []
+    for file in [*pages, *sources]:
+        text = file.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([\w./-]+)\)", text) if file in pages else []
+        named = re.findall(r"\bdocs/\w+\.md\b", text)
+        missing += [(file.name, link) for link in links if not (file.parent / link).exists()]
+        missing += [(file.name, page) for page in named if not (ROOT / page).exists()]
+    assert missing == []

@@ -11,7 +11,7 @@ def mixed_rows(lengths: Indices, limits: Limits) -> PackedRows:
 
     In a random order rows mix examples of all lengths, and batches have about equally many.
     `plan_rows` fills rows better, by some hundredths, with examples of like length, so that a batch
-    has much of one kind and trains less well (docs/architecture.md).
+    has much of one kind and trains less well (docs/decisions.md).
     """
     assert limits.predictions is None, limits
     rows: list[list[int]] = []
