@@ -10,6 +10,7 @@ XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": XLA_FLAGS}
 """Of a process with one device whose programs are all to be compiled so."""
 
+SOURCE_LINES = jax.config.values["jax_traceback_in_locations_limit"]
 as_for_users = compiler.get_compile_options
 
 
@@ -22,5 +23,7 @@ def _quickly(*arguments: Any, **options: Any) -> Any:
 def compile_quickly(is_quick: bool) -> None:
     """Whether the programs of this process are compiled so from now on."""
     jax.config.update("jax_disable_most_optimizations", is_quick)
+    # Which line of the source every operation is of takes a tenth of the time of lowering.
+    jax.config.update("jax_traceback_in_locations_limit", 0 if is_quick else SOURCE_LINES)
     # XLA reads its flags once, and JAX has a setting for the optimizations alone.
     compiler.get_compile_options = _quickly if is_quick else as_for_users
