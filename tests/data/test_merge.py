@@ -123,14 +123,14 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path, corpus, options
     prepare(sources, tmp_path / "whole", options)
     lined = replace(options, sentences="lines", filters=Filters(exact_duplicates=True))
     prepare(sources, tmp_path / "lines", replace(lined, part=Part(1, 2)))
-    prepare(sources[:1] * 2, tmp_path / "twice", replace(options, part=Part(1, 2)))
+    prepare([f"{corpus}/[0-3].jsonl"], tmp_path / "fewer", replace(options, part=Part(1, 2)))
     prepare(sources, tmp_path / "of3", replace(options, part=Part(1, 3)))
     for given, message in (
         ([zero], r"no part 1/2; give all 2 parts"),
         ([zero, one, zero], r"0: part 0/2, as .*0 is; give each part once"),
         ([zero, tmp_path / "whole"], r"whole: not a part"),
         ([zero, tmp_path / "lines"], r"other sentences, filters; prepare all"),
-        ([zero, tmp_path / "twice"], r"other sources, sources_digest; prepare all"),
+        ([zero, tmp_path / "fewer"], r"other sources, sources_digest; prepare all"),
         ([zero, tmp_path / "of3"], r"other number of parts; prepare all"),
         ([zero, tmp_path / "none"], r"no such token store"),
     ):

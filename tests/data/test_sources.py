@@ -65,6 +65,28 @@ def test_a_pattern_gives_its_files_in_sorted_order(tmp_path):
     assert texts(tmp_path / "*.txt.gz") == ["text a", "text b", "text c"]
 
 
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["a.txt", "./a.txt"], r"^a\.txt \(\./a\.txt\): the same as a\.txt, so"),
+        (["a.txt", "*.txt"], r"^a\.txt \(\*\.txt\): the same as a\.txt, so"),
+        (["link.txt", "b.jsonl", "a.txt"], r"^a\.txt: the same as link\.txt, so"),
+        (["b.jsonl", "b.jsonl"], r"^b\.jsonl: the same as b\.jsonl, so"),
+        (["docs:json", "docs:json"], r"^docs:json: the same as docs:json, so"),
+        (["hf:a/b", "hf:a/b"], r"^hf:a/b: the same as hf:a/b, so"),
+    ],
+)
+def test_what_is_named_twice_is_refused(tmp_path, monkeypatch, specs, message):
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.jsonl").write_text('{"text": "two"}')
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    monkeypatch.chdir(tmp_path)
+    if "*.txt" in specs:
+        (tmp_path / "link.txt").unlink()
+    with pytest.raises(UserError, match=message):
+        resolve_sources(specs, SourceOptions())
+
+
 def test_files_of_several_kinds_follow_each_other(tmp_path):
     (tmp_path / "a.csv").write_text("id,body\n1,csv\n")
     (tmp_path / "b.jsonl").write_text('{"body": "json"}\n')

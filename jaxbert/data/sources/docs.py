@@ -48,6 +48,11 @@ class Docs:
     limit_bytes: int | None = None
 
     @property
+    def path(self) -> None:
+        """The files of packages were not named."""
+        return None
+
+    @property
     def size(self) -> int | None:
         """The limit; without one it is not known how much there is."""
         return self.limit_bytes

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from jaxbert.data.lines import Advance
@@ -37,7 +38,11 @@ Filter = Callable[[Document], str | None]
 
 
 class Source(Protocol):
-    """Something that documents can be read from, as often as one likes."""
+    """Something that documents can be read from, as often as one likes; equal ones are one."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file or directory that is read; None where no path was given."""
 
     @property
     def size(self) -> int | None:

@@ -33,8 +33,28 @@ class SourceOptions:
 
 
 def resolve_sources(specs: Sequence[str], options: SourceOptions) -> list[Source]:
-    """The sources of all specifications in order; a glob gives its files in sorted order."""
-    return [source for spec in specs for source in _resolve(spec, options)]
+    """The sources of all specifications in order; a glob gives its files in sorted order.
+
+    A UserError where two of them are one: every document would be there twice.
+    """
+    sources: list[Source] = []
+    names: dict[Path | Source, str] = {}
+    for spec in specs:
+        for source in _resolve(spec, options):
+            identity = source if source.path is None else source.path.resolve()
+            name = _name(source, spec)
+            if identity in names:
+                raise UserError(
+                    f"{name}: the same as {names[identity]}, so that every document would be there"
+                    " twice; name it once (stores can have weights, to train on some more often)"
+                )
+            names[identity] = name
+            sources.append(source)
+    return sources
+
+
+def _name(source: Source, spec: str) -> str:
+    return spec if source.path is None or str(source.path) == spec else f"{source.path} ({spec})"
 
 
 def _resolve(spec: str, options: SourceOptions) -> Iterator[Source]:

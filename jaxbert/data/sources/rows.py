@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxbert.data.lines import Advance
 from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.sources.document import Document
-from jaxbert.data.tables import read_rows
+from jaxbert.data.tables import DATA_SETS, read_rows
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,15 @@ class TableRows:
     column: str
 
     @property
+    def path(self) -> Path | None:
+        """The file or saved data set; None for what is named (`hf:`, `tfds:`)."""
+        return None if self.spec.startswith(DATA_SETS) else Path(self.spec)
+
+    @property
     def size(self) -> int | None:
         """Bytes on disk of a file; unknown for a data set."""
-        path = Path(self.spec)
-        return path.stat().st_size if path.is_file() else None
+        path = self.path
+        return path.stat().st_size if path is not None and path.is_file() else None
 
     def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
         """Documents in order; a value that is no text, or a blank one, is reported."""
