@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.compression import COMPRESSIONS
+from jaxbert.data.compression import COMPRESSIONS, first_bytes
 from jaxbert.data.lines import STANDARD_INPUT as STANDARD_INPUT_FILE
 from jaxbert.data.lines import Advance, name_of, no_advance
 from jaxbert.data.problems import LEFT_OUT, Problems
@@ -14,6 +14,7 @@ from jaxbert.data.table_files import (
     READERS,
     Reading,
     Rows,
+    read_jsonl,
     read_standard_input,
     read_text,
 )
@@ -124,6 +125,11 @@ def file_kind(path: Path) -> str:
     return name.suffix.lower()
 
 
+def holds_objects(path: Path) -> bool:
+    """Whether this is a file without a suffix that begins as JSON lines (Spark's part-00000)."""
+    return path.is_file() and file_kind(path) == "" and first_bytes(path, 1) == b"{"
+
+
 def existing_file(path: Path) -> Path:
     """The path itself, or a UserError that names the nearest one there is."""
     if path.exists():
@@ -148,7 +154,7 @@ def _open(spec: str, reading: Reading) -> Rows:
         return read_hf(str(path), reading)
     if file_kind(path) == ".txt":
         return read_text(path, reading)
-    reader = READERS.get(file_kind(path))
+    reader = read_jsonl if holds_objects(path) else READERS.get(file_kind(path))
     if reader is None:
         known = ", ".join([*READERS, ".txt"])
         raise UserError(f"{path}: not a table; expected {known}, hf:NAME or tfds:NAME")

@@ -259,6 +259,29 @@ def test_both_forms_of_wikiextractor_give_the_same_text(tmp_path):
     assert problems.counts == {"empty document": 1, "invalid JSON": 1}
 
 
+def test_a_text_of_wikiextractor_that_is_no_string_is_reported(tmp_path):
+    row = {"id": "1", "url": "u", "title": "Harz"}
+    lines = [json.dumps(row | {"text": text}) for text in ("Ein &lt; Gebirge.", None, 12)]
+    documents, problems = read(write(tmp_path / "wiki_00", "\n".join(lines)))
+    assert [document.text for document in documents] == ["Ein < Gebirge."]
+    assert [(p.kind, p.line) for p in problems.kept] == [("not a string", 2), ("not a string", 3)]
+
+
+@pytest.mark.parametrize("name", ["part-00000", "part-00000.gz", "a.jsonl"])
+@pytest.mark.parametrize("first", [{"body": "x &lt; y"}, {"body": "x &lt; y", "id": 1, "url": "u"}])
+def test_other_json_lines_without_a_suffix_are_a_table(tmp_path, name, first):
+    lines = [json.dumps(first), '{"body": null}', '{"body": 12}', '{"body": "z"}', "{"]
+    documents, problems = read(write(tmp_path / name, "\n".join(lines)), text_column="body")
+    assert [(document.text, document.line) for document in documents] == [("x &lt; y", 1), ("z", 4)]
+    assert problems.counts == {"not a string": 2, "invalid JSON": 1}
+
+
+def test_a_first_line_that_is_no_object_does_not_end_the_reading(tmp_path):
+    documents, problems = read(write(tmp_path / "part-00000", '{"text"\n{"text": "one"}'))
+    assert [document.text for document in documents] == ["one"]
+    assert problems.counts == {"invalid JSON": 1}
+
+
 def test_other_files_without_a_suffix_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"notes: unknown kind of source; expected .*wiki_NN"):
         read(write(tmp_path / "notes", "some text"))

@@ -11,8 +11,8 @@ from jaxbert.data.sources.docs import Docs
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.sources.text import TextFile
-from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract
-from jaxbert.data.tables import DATA_SETS, existing_file, file_kind, is_table
+from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract, is_extracted
+from jaxbert.data.tables import DATA_SETS, existing_file, file_kind, holds_objects, is_table
 from jaxbert.errors import UserError
 
 Sentences = Literal["split", "lines"]
@@ -88,10 +88,11 @@ def _file(path: Path, options: SourceOptions) -> Source:
     if kind == ".xml":
         return WikiDump(path)
     # WikiExtractor gives its files no suffix that tells their two forms apart.
-    beginning = first_bytes(path, 5) if kind == "" else b""
-    if beginning.startswith((b"<doc ", b"{")):
-        return WikiExtract(path, is_json=beginning.startswith(b"{"))
-    if is_table(str(path)):
+    if kind == "" and first_bytes(path, 5) == b"<doc ":
+        return WikiExtract(path, is_json=False)
+    if holds_objects(path) and is_extracted(path):
+        return WikiExtract(path, is_json=True)
+    if holds_objects(path) or is_table(str(path)):
         return TableRows(str(path), options.text_column)
     if path.is_dir():
         raise UserError(f"{path}: a directory; name its files by a pattern: '{path}/*.txt'")

@@ -3,11 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from jaxbert.data.lines import Advance
 from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.sources.document import Document
 from jaxbert.data.tables import DATA_SETS, read_rows
+
+
+def is_text(value: Any, column: str, file: str, line: int, problems: Problems) -> TypeGuard[str]:
+    """Whether the value of a column is a string; another is reported."""
+    if isinstance(value, str):
+        return True
+    detail = f"{column}: a {type(value).__name__}, not a string{LEFT_OUT}"
+    problems.add("not a string", file, line, detail)
+    return False
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,9 @@ class TableRows:
         )
         for row in rows:
             value = row.values[self.column]
-            if not isinstance(value, str):
-                detail = f"{self.column}: a {type(value).__name__}, not a string{LEFT_OUT}"
-                problems.add("not a string", row.file, row.line, detail)
-            elif not value.strip():
+            if not is_text(value, self.column, row.file, row.line, problems):
+                continue
+            if not value.strip():
                 problems.add("empty document", row.file, row.line, f"{self.column} is blank")
             else:
                 yield Document(value, row.file, row.line)

@@ -1,6 +1,7 @@
 """Articles of MediaWiki's XML dumps and of what WikiExtractor makes of them."""
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jaxbert.data.compression import UNREADABLE, decompressed, read_error
 from jaxbert.data.lines import Advance, position, read_lines
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.document import Document
+from jaxbert.data.sources.rows import is_text
 from jaxbert.data.sources.wikitext import PlainText, plain_text
 from jaxbert.data.table_files import Reading, read_jsonl
 from jaxbert.errors import UserError
@@ -21,6 +23,8 @@ _ARTICLES = "0"
 _NO_TEXT = ("6", "14")
 # Every wiki understands the English names beside its own.
 _HIDDEN = ("File", "Image", "Category")
+_TEXT = "text"
+_KEYS = {"id", "url", "title", _TEXT}
 _OPENS = re.compile(r'<doc id="[^"]*".* title="(.*)">$')
 
 
@@ -113,6 +117,16 @@ def _markup(page: ElementTree.Element) -> str:
     return (revisions[-1].text or "") if revisions else ""
 
 
+def is_extracted(path: Path) -> bool:
+    """Whether JSON lines are WikiExtractor's, by the keys of the first."""
+    _, first = next(read_lines(path, Problems()))
+    try:
+        return json.loads(first).keys() >= _KEYS
+    except (ValueError, RecursionError):
+        # It will be reported by whoever reads the rows.
+        return False
+
+
 @dataclass(frozen=True)
 class WikiExtract:
     """A file of WikiExtractor: `<doc>` elements, or one JSON object a line.
@@ -139,8 +153,10 @@ class WikiExtract:
                 problems.add("empty document", str(self.path), number, "the article has no text")
 
     def _objects(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
-        reading = Reading(None, ["text"], problems, advance)
-        return ((number, str(row["text"])) for number, row in read_jsonl(self.path, reading))
+        reading = Reading(None, [_TEXT], problems, advance)
+        for number, row in read_jsonl(self.path, reading):
+            if is_text(row[_TEXT], _TEXT, str(self.path), number, problems):
+                yield number, row[_TEXT]
 
     def _elements(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
         start, title, lines = 0, "", list[str]()
