@@ -157,9 +157,10 @@ def _tokenizer(
     elif partial.journal is None:
         assert options.vocab_size is not None
         kind, lowercase = options.tokenizer_kind, options.lowercase
-        save_tokenizer(
-            train_on_sources(sources, options.vocab_size, kind, lowercase, watch), directory
+        trained = train_on_sources(
+            sources, options.vocab_size, kind, lowercase, options.filters, watch
         )
+        save_tokenizer(trained, directory)
         partial.note([], {})
     return load_tokenizer(directory)
 

@@ -176,6 +176,20 @@ def test_a_store_without_what_was_dropped_is_that_of_the_kept_text(tmp_path, tok
     }
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_level_bpe", "unigram"])
+def test_a_vocabulary_learns_nothing_from_what_is_dropped(tmp_path, kind):
+    texts = [f"{' '.join(WORDS)} number {number}." for number in range(50)]
+    copies = ["omegaomega omegaomega omegaomega omegaomega omegaomega."] * 200
+    (tmp_path / "all.txt").write_text("\n\n".join([*texts, *copies, *["psipsi psipsi."] * 200]))
+    (tmp_path / "kept.txt").write_text("\n\n".join([*texts, copies[0]]))
+    filters = Filters(QualityConfig(min_words=5), exact_duplicates=True)
+    for name, chosen in (("all", filters), ("kept", Filters())):
+        training = options(None, vocab_size=280, tokenizer_kind=kind, filters=chosen)
+        prepare([str(tmp_path / f"{name}.txt")], tmp_path / name, training)
+    trained, expected = (contents(tmp_path / name / "tokenizer") for name in ("all", "kept"))
+    assert trained == expected
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
