@@ -24,6 +24,7 @@ from jaxbert.text.sentences import pieces, split_sentences
 from jaxbert.text.tokenizer import Tokenizer
 
 _CHUNKS_PER_PROCESS = 3
+_CHARACTERS_AT_ONCE = 2**20
 
 
 class EncodedDocuments(NamedTuple):
@@ -66,7 +67,7 @@ class DocumentEncoder:
         space = " " if self.tokenizer.tells_leading_space else ""
         divided = [self._split(text, space) for text in texts]
         counts = np.fromiter(map(len, divided), np.int64, len(divided))
-        tokens, lengths = self.tokenizer.encode_flat([s for d in divided for s in d])
+        tokens, lengths = self._encode([s for d in divided for s in d])
         # Control characters alone make a sentence without tokens.
         filled = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths > 0)])
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
@@ -81,12 +82,29 @@ class DocumentEncoder:
     def _examine(self) -> Examiner:
         return Examiner(self.filters)
 
+    def _encode(self, sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens [sum of lengths], lengths [sentences]), some sentences at a time."""
+        portions = [self.tokenizer.encode_flat(portion) for portion in _portions(sentences)]
+        tokens, lengths = zip(*portions, strict=True)
+        return np.concatenate(tokens), np.concatenate(lengths)
+
     def _split(self, text: str, space: str) -> list[str]:
         if self.sentences == "lines":
             found = [piece for line in text.split("\n") if line.strip() for piece in pieces(line)]
         else:
             found = split_sentences(text, self.language)
         return found[:1] + [space + sentence for sentence in found[1:]]
+
+
+def _portions(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
+    """At least one; a tokenizer at work needs many times the memory of what it encodes at once."""
+    start = characters = 0
+    for end, sentence in enumerate(sentences):
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield sentences[start:end]
+            start, characters = end, 0
+        characters += len(sentence)
+    yield sentences[start:]
 
 
 def encode_chunks(

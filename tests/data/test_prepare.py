@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 
 from jaxbert.cli import prepare as verb
+from jaxbert.data.encode import DocumentEncoder
+from jaxbert.data.filters import NO_FILTERS
 from jaxbert.data.partial import NOTES
 from jaxbert.data.prepare import PrepareOptions, prepare
+from jaxbert.data.sources.document import Document
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import split_sentences
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
 
 RUN = """
@@ -168,9 +171,28 @@ def test_a_line_of_ten_megabytes_loses_nothing(tmp_path, tokenizer):
     alpha = load_tokenizer(tokenizer).encode_plain(["alpha"])[0]
     assert len(alpha) == 1
     assert np.count_nonzero(all_tokens(store) == alpha[0]) == count
-    assert store.num_documents == 2
-    (problem,) = logged(tmp_path / "s")
-    assert (problem["kind"], problem["line"]) == ("long line", 3)
+    assert store.num_documents == 1 + 12
+    problems = [(problem["kind"], problem["line"]) for problem in logged(tmp_path / "s")]
+    assert problems == [("long line", 3)] + [("long document", 3)] * 11
+
+
+def test_a_document_of_any_length_is_tokenised_some_sentences_at_a_time(tokenizer, monkeypatch):
+    encoder = DocumentEncoder(load_tokenizer(tokenizer), "en", "split", NO_FILTERS)
+    text = " ".join(f"{word.capitalize()} beta." for word in WORDS)
+    whole = encoder([Document(text, "a", 1)])
+    sizes, encode = [], Tokenizer.encode_flat
+    monkeypatch.setattr(
+        Tokenizer,
+        "encode_flat",
+        lambda self, texts: sizes.append(sum(map(len, texts))) or encode(self, texts),
+    )
+    monkeypatch.setattr("jaxbert.data.encode._CHARACTERS_AT_ONCE", 40)
+    found = encoder([Document(text, "a", 1)])
+    assert len(sizes) > 2
+    assert max(sizes) < 60
+    for one, other in zip(whole[:3], found[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.document_lengths.tolist() == [len(WORDS)]
 
 
 def test_lines_can_be_the_sentences(tmp_path, tokenizer):

@@ -51,11 +51,21 @@ def test_a_file_without_text_is_reported(tmp_path):
 
 
 def test_a_file_without_blank_lines_is_cut_and_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_source, "MAX_DOCUMENT", 10)
+    monkeypatch.setattr(text_source, "MAX_DOCUMENT", 20)
     (tmp_path / "a.txt").write_text("\n".join(["word one", "word two", "word three", "x"]))
     documents, problems = read(tmp_path / "a.txt")
     assert [document.text for document in documents] == ["word one word two", "word three x"]
     assert [problem.line for problem in problems.kept] == [3]
+
+
+def test_a_line_that_is_too_long_for_a_document_is_cut_at_spaces(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_source, "MAX_DOCUMENT", 20)
+    lines = ["before", "one two three four five six seven", "after"]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    documents, problems = read(tmp_path / "a.txt")
+    expected = [("before", 1), ("one two three four ", 2), ("five six seven after", 2)]
+    assert [(document.text, document.line) for document in documents] == expected
+    assert [(p.kind, p.line) for p in problems.kept] == [("long document", 2)] * 2
 
 
 def test_a_pattern_gives_its_files_in_sorted_order(tmp_path):

@@ -7,9 +7,11 @@ from pathlib import Path
 from jaxbert.data.lines import Advance, read_lines
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.document import Document
+from jaxbert.text.sentences import pieces
 
-# Without blank lines a file of any size would be one document, held in memory.
-MAX_DOCUMENT = 2**24
+# Without blank lines a file of any size would be one document, whose text, sentences and tokens are
+# in memory together.
+MAX_DOCUMENT = 2**20
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class TextFile:
         """Documents in order; a file without any is reported as an empty document."""
         lines: list[str] = []
         start = length = documents = 0
-        for number, line in read_lines(self.path, problems, advance):
+        for number, line in self._lines(problems, advance):
             is_blank = not line.strip()
-            if lines and (is_blank or length > MAX_DOCUMENT):
+            if lines and (is_blank or length + len(line) > MAX_DOCUMENT):
                 if not is_blank:
                     detail = f"over {MAX_DOCUMENT} characters without a blank line; cut here"
                     problems.add("long document", str(self.path), number, detail)
@@ -45,6 +47,12 @@ class TextFile:
             yield self._document(lines, start)
         elif not documents:
             problems.add("empty document", str(self.path), 1, "the file holds no text")
+
+    def _lines(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
+        """Numbers and lines; one too long for a document in parts, of which no two fit into one."""
+        for number, line in read_lines(self.path, problems, advance):
+            for piece in pieces(line, MAX_DOCUMENT):
+                yield number, piece
 
     def _document(self, lines: list[str], start: int) -> Document:
         text = self.separator.join(lines)
