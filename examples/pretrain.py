@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="bert-small")
     parser.add_argument("--vocab-size", type=int, default=8000)
-    parser.add_argument("--limit-mb", type=float, help="bounds the docs: source")
+    parser.add_argument("--limit-mb", type=float, help="of text to read")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args()

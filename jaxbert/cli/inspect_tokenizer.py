@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.megabytes import megabytes
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("sources", nargs="+", metavar="SOURCE", help="as for `jaxbert prepare`: text or tables")
     add("--text-column", default="text", metavar="NAME", help="of tables; default: text")
     add("--text-pair-column", metavar="NAME", help="second texts; a row is then a pair")
-    add("--limit-mb", type=_above_zero, metavar="N", help="read no more than the first N MB")
+    add(
+        "--limit-mb",
+        type=megabytes,
+        dest="limit_bytes",
+        metavar="N",
+        help="read no more than the first N MB of text",
+    )
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
         "--lowercase",
@@ -67,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = InspectionOptions(
         text_column=arguments.text_column,
         text_pair_column=arguments.text_pair_column,
-        limit_bytes=None if arguments.limit_mb is None else int(arguments.limit_mb * 1e6),
+        limit_bytes=arguments.limit_bytes,
         sample_characters=0 if arguments.compare_new is False else _SAMPLE_CHARACTERS,
     )
     out = _directory(arguments.out)
@@ -84,13 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
         _write(out, arguments, figures, comparison, found)
     _print(arguments.tokenizer, figures, comparison, found)
     return 0
-
-
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
-    return number
 
 
 def _directory(out: str | None) -> Path | None:

@@ -4,6 +4,8 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
+from jaxbert.cli.megabytes import megabytes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -64,7 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="split",
         help="split documents into sentences, or take every line for one; default: split",
     )
-    add("--limit-mb", type=float, metavar="N", help="how much text docs: gives at most")
+    add(
+        "--limit-mb",
+        type=megabytes,
+        dest="limit_bytes",
+        metavar="N",
+        help="read no more than the first N MB of text of all sources together, of docs: as many"
+        " from all packages alike",
+    )
     _add_filters(parser)
     add(
         "--shard",
@@ -112,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.data.prepare import PrepareOptions, prepare
     from jaxbert.data.writer import SHARD_TOKENS
 
-    limit, tokens = arguments.limit_mb, arguments.shard_tokens
+    tokens = arguments.shard_tokens
     options = PrepareOptions(
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
@@ -121,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         text_column=arguments.text_column,
         language=arguments.language,
         sentences=arguments.sentences,
-        limit_bytes=None if limit is None else int(limit * 1e6),
+        limit_bytes=arguments.limit_bytes,
         filters=_filters(arguments),
         shard_tokens=SHARD_TOKENS if tokens is None else tokens,
         part=None if arguments.shard is None else Part.parse(arguments.shard),

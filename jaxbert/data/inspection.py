@@ -6,18 +6,19 @@ from typing import NamedTuple
 
 from jaxbert.data.lines import Advance, no_advance
 from jaxbert.data.problems import LEFT_OUT, Problems
-from jaxbert.data.sources.document import Source
+from jaxbert.data.sources.beginning import up_to
+from jaxbert.data.sources.document import Source, utf8_size
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.tables import read_rows
-from jaxbert.data.vocabulary_training import total_size, utf8_size
+from jaxbert.data.vocabulary_training import total_size
 from jaxbert.data.watch import Unwatched, Watch
 from jaxbert.errors import UserError
 from jaxbert.text.inspection.sample import Sample
 from jaxbert.text.inspection.tally import Tally
 from jaxbert.text.tokenizer import Tokenizer
 
-_CHUNK_CHARACTERS = 2**19
+_CHUNK_BYTES = 2**19
 _CHUNK_ROWS = 4096
 
 
@@ -65,7 +66,7 @@ def inspect_sources(
     watch.start("text", options.limit_bytes or total_size(sources))
     advance = watch.advance if options.limit_bytes is None else no_advance
     rows = _rows(sources, options, found.problems, advance)
-    for chunk, size in _chunks(rows, options.limit_bytes):
+    for chunk, size in _chunks(up_to(options.limit_bytes, rows, _size)):
         texts = [row.text for row in chunk]
         found.tally.add(texts, [row.pair or "" for row in chunk] if is_pairs else None)
         if options.sample_characters:
@@ -81,23 +82,22 @@ def inspect_sources(
     return found
 
 
-def _chunks(rows: Iterator[_Row], limit: int | None) -> Iterator[tuple[list[_Row], int]]:
-    """Rows some hundred thousand characters at a time, with the bytes of their text."""
+def _chunks(rows: Iterator[_Row]) -> Iterator[tuple[list[_Row], int]]:
+    """Rows some hundred thousand bytes of text at a time, with the number of these."""
     chunk: list[_Row] = []
-    characters = size = total = 0
+    size = 0
     for row in rows:
         chunk.append(row)
-        characters += len(row.text) + len(row.pair or "")
-        size += utf8_size(row.text) + utf8_size(row.pair or "")
-        is_enough = limit is not None and total + size >= limit
-        if is_enough or characters >= _CHUNK_CHARACTERS or len(chunk) >= _CHUNK_ROWS:
+        size += _size(row)
+        if size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_ROWS:
             yield chunk, size
-            total += size
-            chunk, characters, size = [], 0, 0
-        if is_enough:
-            return
+            chunk, size = [], 0
     if chunk:
         yield chunk, size
+
+
+def _size(row: _Row) -> int:
+    return utf8_size(row.text) + utf8_size(row.pair or "")
 
 
 def _rows(

@@ -16,6 +16,7 @@ from jaxbert.data.partial import PartialStore, check_destination
 from jaxbert.data.parts import Part, Share, sources_digest
 from jaxbert.data.problems import Problems
 from jaxbert.data.progress import Progress, Summary
+from jaxbert.data.sources.beginning import Beginning
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.resolve import Sentences, SourceOptions, resolve_sources
 from jaxbert.data.store import TOKENIZER, tokenizer_fingerprint
@@ -23,6 +24,7 @@ from jaxbert.data.vocabulary_training import TokenizerKind, total_size, train_on
 from jaxbert.data.watch import Unwatched, Watch
 from jaxbert.data.writer import SHARD_TOKENS, StoreWriter
 from jaxbert.errors import UserError
+from jaxbert.text.languages import check_language
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 
 _LIBRARIES = ("jaxbert", "tokenizers", "sentencex")
@@ -33,8 +35,9 @@ class PrepareOptions:
     """How a corpus becomes a store. Exactly one of `tokenizer` and `vocab_size` is given.
 
     `tokenizer_kind` is of what is trained (None: wordpiece). `lowercase` is for a trained
-    vocabulary (None: lowercase, where the kind can) or a bare vocab.txt; `limit_bytes` bounds
-    `docs:`; `processes=None` means one a core; `part` is what this host does of the whole.
+    vocabulary (None: lowercase, where the kind can) or a bare vocab.txt; of the text of all
+    sources together the first `limit_bytes` are read, of `docs:` as many from all packages alike;
+    `processes=None` means one a core; `part` is what this host does of the whole.
     """
 
     tokenizer: str | None = None
@@ -70,13 +73,15 @@ def prepare(
     _check(specs, options)
     check_destination(Path(out), options.overwrite)
     reading = SourceOptions(options.text_column, options.sentences, options.limit_bytes)
-    sources = resolve_sources(specs, reading)
+    named = resolve_sources(specs, reading)
+    limit = options.limit_bytes
+    sources = named if limit is None else [Beginning(tuple(named), limit)]
     given = None
     if options.tokenizer is not None:
         given = load_tokenizer(options.tokenizer, lowercase=options.lowercase)
-    made_of = _made_of(specs, sources, options)
+    made_of = _made_of(specs, named, options)
     key = made_of | {
-        "sources": sources_digest(sources, with_times=True),
+        "sources": sources_digest(named, with_times=True),
         "tokenizer": None if given is None else _fingerprint(given),
     }
     with PartialStore(out, key=key, overwrite=options.overwrite) as partial:
@@ -118,6 +123,9 @@ def _check(specs: Sequence[str], options: PrepareOptions) -> None:
         if value is not None and value < 1:
             flag = name.replace("_", "-")
             raise UserError(f"prepare: --{flag} {value}; expected at least 1")
+    if options.limit_bytes is not None and options.limit_bytes < 1:
+        raise UserError(f"prepare: limit_bytes is {options.limit_bytes}; expected at least 1")
+    check_language(options.language)
     # Says at once that a package is missing.
     Examiner(options.filters)
 

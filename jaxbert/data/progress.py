@@ -14,7 +14,7 @@ from jaxbert.data.encode import EncodedDocuments
 from jaxbert.data.filters import Filters, Seen
 from jaxbert.data.partial import PartialStore
 from jaxbert.data.problems import PROBLEMS, Problem, Problems
-from jaxbert.data.vocabulary_training import utf8_size
+from jaxbert.data.sources.document import utf8_size
 from jaxbert.data.writer import StoreWriter
 
 _COUNTS = ("documents", "sentences", "tokens", "text_bytes", "unknown")

@@ -7,7 +7,7 @@ from jaxbert.data.duplicates import ExactDuplicates
 from jaxbert.data.filters import Filters
 from jaxbert.data.problems import Problems
 from jaxbert.data.quality import Quality
-from jaxbert.data.sources.document import Filter, Source
+from jaxbert.data.sources.document import Filter, Source, utf8_size
 from jaxbert.data.watch import Watch
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer
@@ -73,8 +73,3 @@ def total_size(sources: Sequence[Source]) -> int | None:
     """What all that `advance` gets adds up to, if known."""
     sizes = [source.size for source in sources]
     return None if None in sizes else sum(size for size in sizes if size is not None)
-
-
-def utf8_size(text: str) -> int:
-    """Bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())

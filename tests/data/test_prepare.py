@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ import pytest
 from jaxbert.cli import prepare as verb
 from jaxbert.data.encode import DocumentEncoder
 from jaxbert.data.filters import NO_FILTERS
+from jaxbert.data.merge import merge
 from jaxbert.data.partial import NOTES
+from jaxbert.data.parts import Part
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.sources.document import Document
 from jaxbert.data.store import TokenStore
@@ -278,6 +281,8 @@ def wait_until(condition, seconds=20):
         ({"vocab_size": 9}, "--vocab-size 9 is below the"),
         ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
         ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),
+        ({"vocab_size": 100, "limit_bytes": -1}, "limit_bytes is -1; expected at least 1"),
+        ({"vocab_size": 100, "language": "eng"}, "--language eng: .* did you mean en"),
     ],
 )
 def test_contradictory_options_are_refused(tmp_path, corpus, options, message):
@@ -313,6 +318,49 @@ def test_the_verb_prints_what_is_in_the_store(tmp_path, corpus, tokenizer, capsy
     assert f"{corpus}:11" in shown.out
     assert "bytes per token" in shown.out
     assert "MB/s" in shown.err
+
+
+def test_a_limit_is_of_the_text_of_all_sources(tmp_path, tokenizer):
+    (tmp_path / "a.txt").write_text("alpha beta.\n\ngamma delta.\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "epsilon."}\n{"text": "zeta."}\n{broken\n')
+    sources = [str(tmp_path / name) for name in ("a.txt", "b.jsonl")]
+    texts = ["alpha beta.", "gamma delta.", "epsilon.", "zeta."]
+    for limit, count in ((1, 1), (11, 1), (12, 2), (24, 3), (31, 3), (32, 4), (1000, 4)):
+        options = PrepareOptions(tokenizer, limit_bytes=limit, processes=1, overwrite=True)
+        summary = prepare(sources, tmp_path / "s", options)
+        assert summary.text_bytes == sum(map(len, texts[:count]))
+        assert summary.documents == count
+    assert summary.problems.counts == {"invalid JSON": 1}
+
+
+def test_a_limit_bounds_what_a_vocabulary_learns_from(tmp_path):
+    (tmp_path / "a.txt").write_text("alpha beta.\n\n" * 20)
+    (tmp_path / "b.txt").write_text("omega.\n\n" * 20)
+    sources = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
+    prepare(sources, tmp_path / "s", PrepareOptions(vocab_size=40, limit_bytes=220, processes=1))
+    tokens = load_tokenizer(tmp_path / "s").vocab()
+    assert ("alpha" in tokens, "omega" in tokens, "o" in tokens) == (True, False, False)
+
+
+def test_parts_of_a_limited_corpus_are_that_corpus(tmp_path, corpus, tokenizer):
+    options = PrepareOptions(tokenizer, limit_bytes=100_000, processes=1)
+    whole = prepare([str(corpus)], tmp_path / "whole", options)
+    parts = [tmp_path / "0", tmp_path / "1"]
+    for index, part in enumerate(parts):
+        prepare([str(corpus)], part, replace(options, part=Part(index, 2)))
+    merged = merge(parts, tmp_path / "merged")
+    assert 0 < whole.documents == merged.num_documents < 1000
+
+
+@pytest.mark.parametrize("limit", ["-4", "0", "nan", "inf", "much"])
+def test_a_limit_that_is_none_is_refused(capsys, limit):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["a.txt", "--out", "s", "--limit-mb", limit])
+    assert "argument --limit-mb: " in capsys.readouterr().err
 
 
 def test_docs_become_a_store(tmp_path):

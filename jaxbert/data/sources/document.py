@@ -50,3 +50,8 @@ class Source(Protocol):
 
     def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
         """The documents in order; malformed input goes to `problems`."""
+
+
+def utf8_size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
