@@ -90,7 +90,9 @@ class DocumentEncoder:
 
     def _split(self, text: str, space: str) -> list[str]:
         if self.sentences == "lines":
-            found = [piece for line in text.split("\n") if line.strip() for piece in pieces(line)]
+            # Byte-level tokenizers would make tokens of carriage returns and indentation.
+            parts = (part.strip() for line in text.split("\n") for part in pieces(line.strip()))
+            found = [part for part in parts if part]
         else:
             found = split_sentences(text, self.language)
         return found[:1] + [space + sentence for sentence in found[1:]]

@@ -208,6 +208,21 @@ def test_lines_can_be_the_sentences(tmp_path, tokenizer):
     assert store.sentence(0).tolist() == saved.encode_plain(["alpha. beta."])[0]
 
 
+def test_lines_are_stripped_for_tokenizers_that_keep_white_space(tmp_path):
+    lines = ["Alpha beta.", "Gamma delta.", "eta " * 9000]
+    tokenizer = train_byte_level_bpe([" ".join(lines)] * 3, 300)
+    save_tokenizer(tokenizer, tmp_path / "tokenizer")
+    stores = []
+    for name, text in (("plain", "\n".join(lines)), ("odd", "\r\n\t\t".join(["", *lines, " "]))):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}))
+        options = PrepareOptions(str(tmp_path / "tokenizer"), sentences="lines", processes=1)
+        prepare([str(tmp_path / f"{name}.jsonl")], tmp_path / name, options)
+        stores.append(TokenStore.open(tmp_path / name))
+    assert stores[0].fingerprint == stores[1].fingerprint
+    assert stores[0].num_sentences == 4
+    assert all_tokens(stores[0]).tolist() == tokenizer.encode_plain([" ".join(lines).strip()])[0]
+
+
 def test_what_a_killed_prepare_leaves_is_refused_or_whole(tmp_path, corpus, tokenizer):
     """Killed at moments spread over its work; it may have finished before the last of them.
 
