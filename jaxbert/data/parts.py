@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
+from jaxbert.data.sources.docs import Docs
 from jaxbert.data.sources.document import Source
 from jaxbert.errors import UserError
 
@@ -47,10 +48,14 @@ class Share:
 
 
 def sources_digest(sources: Sequence[Source], *, with_times: bool = False) -> str:
-    """Changes with the names and sizes of the sources, and on request with when files changed."""
-    marks = []
-    for source in sources:
-        file = Path(getattr(source, "path", "") or getattr(source, "spec", ""))
-        changed = file.stat().st_mtime_ns if with_times and file.exists() else None
-        marks.append([repr(source), source.size, changed])
+    """Changes with the names and sizes of the sources, and on request with what may be in them."""
+    marks = [[repr(s), s.size, _state(s) if with_times else None] for s in sources]
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()
+
+
+def _state(source: Source) -> Any:
+    """When a file changed, which versions are installed; None where nothing can be told."""
+    if isinstance(source, Docs):
+        return source.versions()
+    path = source.path
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None

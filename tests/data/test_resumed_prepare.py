@@ -1,20 +1,23 @@
 import errno
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from jaxbert.data.filters import Filters
 from jaxbert.data.min_hash import NearDuplicateConfig
-from jaxbert.data.parts import Part
+from jaxbert.data.parts import Part, sources_digest
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.quality import QualityConfig
+from jaxbert.data.sources.docs import Docs
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import save_tokenizer
@@ -261,10 +264,14 @@ def test_a_mount_point_is_refused_before_the_work(tmp_path, corpus, tokenizer, m
     assert not (tmp_path / "s.partial").exists()
 
 
-def test_a_trained_vocabulary_is_not_trained_again(tmp_path, corpus, monkeypatch):
+@pytest.mark.parametrize("source", ["{corpus}/0.jsonl", "docs:json,numpy"])
+def test_a_trained_vocabulary_is_not_trained_again(tmp_path, corpus, monkeypatch, source):
     from jaxbert.data import prepare as module
 
-    chosen = options(None, vocab_size=100, filters=Filters())
+    sources = [source.format(corpus=corpus)]
+    chosen = options(None, vocab_size=300, filters=Filters(), limit_bytes=100_000)
+    # The store is written there, and that does not change a source without a path.
+    monkeypatch.chdir(tmp_path)
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -272,8 +279,19 @@ def test_a_trained_vocabulary_is_not_trained_again(tmp_path, corpus, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(module, "_write", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            prepare([f"{corpus}/0.jsonl"], tmp_path / "s", chosen)
+            prepare(sources, tmp_path / "s", chosen)
     trained = contents(tmp_path / "s.partial/tokenizer")
     monkeypatch.setattr(module, "train_on_sources", interrupt)
-    prepare([f"{corpus}/0.jsonl"], tmp_path / "s", chosen)
+    prepare(sources, tmp_path / "s", chosen)
     assert contents(tmp_path / "s/tokenizer") == trained
+
+
+def test_other_versions_of_packages_are_other_sources(monkeypatch):
+    sources = [Docs(("numpy",))]
+    digests = [sources_digest(sources), sources_digest(sources, with_times=True)]
+    versions = Docs(("numpy", "json")).versions()
+    assert versions == [f"Python {platform.python_version()}", f"numpy {version('numpy')}"]
+    assert set(versions) < set(Docs().versions())
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
+    assert sources_digest(sources) == digests[0]
+    assert sources_digest(sources, with_times=True) != digests[1]

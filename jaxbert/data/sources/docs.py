@@ -6,7 +6,9 @@ Source files are parsed with `ast`; nothing is imported or executed.
 import ast
 import hashlib
 import heapq
+import importlib.metadata
 import inspect
+import platform
 import sysconfig
 import warnings
 from collections import defaultdict
@@ -56,6 +58,14 @@ class Docs:
     def size(self) -> int | None:
         """The limit; without one it is not known how much there is."""
         return self.limit_bytes
+
+    def versions(self) -> list[str]:
+        """Those of Python and of what is installed of the packages."""
+        installed = importlib.metadata.packages_distributions()
+        packages = installed if self.packages is None else self.packages
+        names = {name for package in packages for name in installed.get(package, ())}
+        found = [f"{name} {importlib.metadata.version(name)}" for name in sorted(names)]
+        return [f"Python {platform.python_version()}", *found]
 
     def read(self, problems: Problems, advance: Advance) -> Iterator[Document]:
         """Documents in the order of packages and modules."""
