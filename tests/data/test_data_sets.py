@@ -81,6 +81,8 @@ def test_a_saved_dataset_is_read_by_split(saved):
     assert read(f"hf:{saved}:test", columns=["text"])[0] == [{"text": "c"}]
     assert column_names(saved) == ("text", "label")
     assert documents(f"hf:{saved}:test") == ["c"]
+    # The directory is one of the matches, beside its own files and splits.
+    assert documents(f"{saved.parent}/d*/**") == ["a", "b"]
     with pytest.raises(UserError, match="no split dev; the splits are: train, test"):
         read(f"hf:{saved}:dev")
     with pytest.raises(UserError, match="no column body; the columns are: text, label"):

@@ -75,6 +75,17 @@ def test_a_pattern_gives_its_files_in_sorted_order(tmp_path):
     assert texts(tmp_path / "*.txt.gz") == ["text a", "text b", "text c"]
 
 
+def test_a_recursive_pattern_gives_the_files_of_all_directories(tmp_path):
+    for name in ("a.txt", "b/c.txt", "b/d/e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert texts(tmp_path / "**") == ["a.txt", "b/c.txt", "b/d/e.txt"]
+    assert texts(tmp_path / "**/**") == ["a.txt", "b/c.txt", "b/d/e.txt"]
+    assert texts(tmp_path / "b/*") == ["b/c.txt"]
+    with pytest.raises(UserError, match=r"no file matches this pattern"):
+        texts(tmp_path / "b/d*")
+
+
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
