@@ -50,6 +50,14 @@ def read_lines(
         raise read_error(file, f"after line {number}", error) from None
 
 
+def carriage_returns(file: Path) -> UserError:
+    """What to tell of a file whose only line has carriage returns within."""
+    return UserError(
+        f"{file}: its lines end in carriage returns alone, so that it is one line; convert it"
+        r" (tr '\r' '\n')"
+    )
+
+
 def position(disk: IO[bytes]) -> int:
     """Bytes read of a file so far, as far as they can be told."""
     return disk.tell() if disk.seekable() else 0

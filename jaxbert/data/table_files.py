@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxbert.data.lines import Advance, name_of, read_lines
+from jaxbert.data.lines import Advance, carriage_returns, name_of, read_lines
 from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.errors import UserError
 
@@ -81,10 +81,7 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
 def _table_lines(file: Path, reading: Reading) -> Iterator[tuple[int, str]]:
     for number, line in read_lines(file, reading.problems, reading.advance):
         if number == 1 and "\r" in line.rstrip("\r") and reading.names is None:
-            raise UserError(
-                f"{file}: its lines end in carriage returns alone, so that it is one line; convert "
-                r"it (tr '\r' '\n')"
-            )
+            raise carriage_returns(file)
         yield number, line
 
 

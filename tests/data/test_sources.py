@@ -50,6 +50,18 @@ def test_a_file_without_text_is_reported(tmp_path):
     assert problems.counts == {"empty document": 1}
 
 
+@pytest.mark.parametrize("end", ["", "\r", "\n", "\r\n"])
+def test_a_file_whose_lines_end_in_carriage_returns_alone_is_refused(tmp_path, end):
+    (tmp_path / "a.txt").write_bytes(b"one\r\rtwo" + end.encode())
+    with pytest.raises(UserError, match=r"a\.txt: its lines end in carriage returns alone"):
+        read(tmp_path / "a.txt")
+
+
+def test_carriage_returns_within_lines_are_kept(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"10 %\r20 %\r\ntwo\r\n")
+    assert texts(tmp_path / "a.txt") == ["10 %\r20 % two"]
+
+
 def test_a_file_without_blank_lines_is_cut_and_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(text_source, "MAX_DOCUMENT", 20)
     (tmp_path / "a.txt").write_text("\n".join(["word one", "word two", "word three", "x"]))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxbert.data.lines import Advance, read_lines
+from jaxbert.data.lines import Advance, carriage_returns, read_lines
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.document import Document
 from jaxbert.text.sentences import pieces
@@ -50,9 +50,14 @@ class TextFile:
 
     def _lines(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
         """Numbers and lines; one too long for a document in parts, of which no two fit into one."""
+        has_returns = False
         for number, line in read_lines(self.path, problems, advance):
+            has_returns = number == 1 and "\r" in line.rstrip("\r")
             for piece in pieces(line, MAX_DOCUMENT):
                 yield number, piece
+        # Within one of several lines they may be anything.
+        if has_returns:
+            raise carriage_returns(self.path)
 
     def _document(self, lines: list[str], start: int) -> Document:
         text = self.separator.join(lines)
