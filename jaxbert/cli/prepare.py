@@ -42,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tokenizer-kind",
         choices=("wordpiece", "byte_level_bpe", "unigram"),
-        help="what is trained, as BERT, RoBERTa or ALBERT has it; default: wordpiece",
+        help="what is trained; default: wordpiece, or what the family has",
+    )
+    add(
+        "--tokenizer-family",
+        choices=("bert", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
+        help="whose special tokens and treatment of text it gets; default: bert for wordpiece,"
+        " roberta for byte_level_bpe, albert for unigram",
     )
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
@@ -126,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
         tokenizer_kind=arguments.tokenizer_kind,
+        tokenizer_family=arguments.tokenizer_family,
         lowercase=arguments.lowercase,
         text_column=arguments.text_column,
         language=arguments.language,

@@ -20,12 +20,13 @@ from jaxbert.data.sources.beginning import Beginning
 from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.resolve import Sentences, SourceOptions, resolve_sources
 from jaxbert.data.store import TOKENIZER, tokenizer_fingerprint
-from jaxbert.data.vocabulary_training import TokenizerKind, total_size, train_on_sources
+from jaxbert.data.vocabulary_training import VocabularyConfig, total_size, train_on_sources
 from jaxbert.data.watch import Unwatched, Watch
 from jaxbert.data.writer import SHARD_TOKENS, StoreWriter
 from jaxbert.errors import UserError
 from jaxbert.text.languages import check_language
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from jaxbert.text.training import TokenizerFamily, TokenizerKind
 
 _LIBRARIES = ("jaxbert", "tokenizers", "sentencex")
 
@@ -34,8 +35,8 @@ _LIBRARIES = ("jaxbert", "tokenizers", "sentencex")
 class PrepareOptions:
     """How a corpus becomes a store. Exactly one of `tokenizer` and `vocab_size` is given.
 
-    `tokenizer_kind` is of what is trained (None: wordpiece). `lowercase` is for a trained
-    vocabulary (None: lowercase, where the kind can) or a bare vocab.txt; of the text of all
+    `tokenizer_kind` and `tokenizer_family` are of what is trained (`VocabularyConfig`), `lowercase`
+    of that or of a bare vocab.txt; of the text of all
     sources together the first `limit_bytes` are read, of `docs:` as many from all packages alike;
     `processes=None` means one a core; `part` is what this host does of the whole.
     """
@@ -43,6 +44,7 @@ class PrepareOptions:
     tokenizer: str | None = None
     vocab_size: int | None = None
     tokenizer_kind: TokenizerKind | None = None
+    tokenizer_family: TokenizerFamily | None = None
     lowercase: bool | None = None
     text_column: str = "text"
     language: str = "en"
@@ -53,6 +55,15 @@ class PrepareOptions:
     part: Part | None = None
     processes: int | None = None
     overwrite: bool = False
+
+    @property
+    def vocabulary(self) -> VocabularyConfig | None:
+        """What is to be trained."""
+        if self.vocab_size is None:
+            return None
+        return VocabularyConfig(
+            self.vocab_size, self.tokenizer_kind, self.tokenizer_family, self.lowercase
+        )
 
 
 def prepare(
@@ -109,10 +120,12 @@ def _check(specs: Sequence[str], options: PrepareOptions) -> None:
             f"prepare: {state} of --tokenizer and --vocab-size given; name a tokenizer to use,"
             " or the size of a vocabulary to train"
         )
-    if options.tokenizer is not None and options.tokenizer_kind is not None:
-        raise UserError("prepare: --tokenizer-kind is of a tokenizer to train; drop --tokenizer")
-    if options.tokenizer_kind == "byte_level_bpe" and options.lowercase:
-        raise UserError("prepare: byte_level_bpe keeps case; drop --lowercase")
+    for name in ("tokenizer_kind", "tokenizer_family"):
+        if options.tokenizer is not None and getattr(options, name) is not None:
+            flag = name.replace("_", "-")
+            raise UserError(f"prepare: --{flag} is of a tokenizer to train; drop --tokenizer")
+    if options.vocabulary is not None:
+        options.vocabulary.check()
     if options.part is not None and options.tokenizer is None:
         raise UserError(
             "prepare: all parts need one --tokenizer; train it first (the store that --vocab-size"
@@ -163,11 +176,8 @@ def _tokenizer(
     if given is not None:
         save_tokenizer(given, directory)
     elif partial.journal is None:
-        assert options.vocab_size is not None
-        kind, lowercase = options.tokenizer_kind, options.lowercase
-        trained = train_on_sources(
-            sources, options.vocab_size, kind, lowercase, options.filters, watch
-        )
+        assert options.vocabulary is not None
+        trained = train_on_sources(sources, options.vocabulary, options.filters, watch)
         save_tokenizer(trained, directory)
         partial.note([], {})
     return load_tokenizer(directory)

@@ -1,7 +1,7 @@
 """A tokenizer trained on the text of sources."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from jaxbert.data.duplicates import ExactDuplicates
 from jaxbert.data.filters import Filters
@@ -9,33 +9,77 @@ from jaxbert.data.problems import Problems
 from jaxbert.data.quality import Quality
 from jaxbert.data.sources.document import Filter, Source, utf8_size
 from jaxbert.data.watch import Watch
+from jaxbert.errors import UserError
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.text.training import train_byte_level_bpe, train_unigram, train_wordpiece
+from jaxbert.text.training import (
+    FAMILIES,
+    TokenizerFamily,
+    TokenizerKind,
+    train_byte_level_bpe,
+    train_unigram,
+    train_wordpiece,
+)
 
 _TRAINING_PIECE = 2**20
-TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram"]
+
+
+@dataclass(frozen=True)
+class VocabularyConfig:
+    """A tokenizer to be trained; `kind=None` is that of the family, or else wordpiece.
+
+    `family=None` is the usual one of the kind, `lowercase=None` lowercase where the family can.
+    """
+
+    size: int
+    kind: TokenizerKind | None = None
+    family: TokenizerFamily | None = None
+    lowercase: bool | None = None
+
+    def chosen(self) -> tuple[TokenizerKind, TokenizerFamily]:
+        """The kind and the family, or a UserError where they do not fit."""
+        if self.family is None:
+            kind = self.kind or "wordpiece"
+            return kind, next(iter(FAMILIES[kind]))
+        for kind, families in FAMILIES.items():
+            if self.family in families and self.kind in (None, kind):
+                return kind, self.family
+        kinds = [self.kind] if self.kind else list(FAMILIES)
+        known = ", ".join(name for kind in kinds for name in FAMILIES[kind])
+        of = f" of --tokenizer-kind {self.kind}" if self.kind else ""
+        raise UserError(f"--tokenizer-family {self.family}: none{of}; expected {known}")
+
+    def check(self) -> None:
+        """Raises UserError where the options contradict each other."""
+        kind, family = self.chosen()
+        if self.lowercase and "do_lower_case" not in FAMILIES[kind][family].settings:
+            raise UserError(f"{kind} of {family} keeps case; drop --lowercase")
 
 
 def train_on_sources(
-    sources: Sequence[Source],
-    vocab_size: int,
-    kind: TokenizerKind | None,
-    lowercase: bool | None,
-    filters: Filters,
-    watch: Watch,
+    sources: Sequence[Source], config: VocabularyConfig, filters: Filters, watch: Watch
 ) -> Tokenizer:
-    """Train a tokenizer of a kind (None: wordpiece; `lowercase=None`: where the kind can).
+    """Train a tokenizer.
 
     What `filters` drop for its quality, or as an exact duplicate, is left out. Near duplicates are
     not looked for: that is the slowest filter by far, and every pass would need it.
     """
-    if kind == "byte_level_bpe":
-        texts = _TrainingTexts(sources, filters, watch, "vocabulary")
-        return train_byte_level_bpe(texts, vocab_size)
-    texts = _TrainingTexts(sources, filters, watch, "characters", "vocabulary")
-    train = train_unigram if kind == "unigram" else train_wordpiece
-    return train(texts, vocab_size, lowercase=lowercase is not False)
+    kind, family = config.chosen()
+    stages = ["vocabulary"] if kind == "byte_level_bpe" else ["characters", "vocabulary"]
+    texts = _TrainingTexts(sources, filters, watch, *stages)
+    return _train(family, texts, config.size, lowercase=config.lowercase is not False)
+
+
+def _train(
+    family: TokenizerFamily, texts: Iterable[str], size: int, *, lowercase: bool
+) -> Tokenizer:
+    match family:
+        case "bert":
+            return train_wordpiece(texts, size, lowercase=lowercase)
+        case "roberta" | "modernbert":
+            return train_byte_level_bpe(texts, size, family=family)
+        case "albert" | "deberta-v2" | "xlm-roberta":
+            return train_unigram(texts, size, family=family, lowercase=lowercase)
 
 
 class _TrainingTexts:

@@ -23,7 +23,14 @@ from jaxbert.text.unigram import train_pieces
 from jaxbert.text.vocabulary import Vocabulary
 from jaxbert.text.wordpiece import train_wordpieces
 
-_UNIGRAM = {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA}
+TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram"]
+TokenizerFamily = Literal["bert", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"]
+FAMILIES: Mapping[TokenizerKind, Mapping[TokenizerFamily, TokenizerClass]] = {
+    "wordpiece": {"bert": BERT},
+    "byte_level_bpe": {"roberta": ROBERTA, "modernbert": MODERNBERT},
+    "unigram": {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA},
+}
+"""What is trained: by kind the families whose pipeline it can get, the usual one first."""
 
 Learn = Callable[[tokenizers.Tokenizer, Sequence[str]], Vocabulary]
 """From a pipeline and the special tokens that come first to a vocabulary."""
@@ -55,9 +62,8 @@ def train_byte_level_bpe(
     <pad> </s> <unk> <mask>`, ModernBERT's in BERT's order.
     """
     learn = partial(train_merges, texts, vocab_size, min_frequency=min_frequency)
-    if family == "roberta":
-        return _train(ROBERTA, {}, learn)
-    return _train(MODERNBERT, {"model_input_names": ["input_ids", "attention_mask"]}, learn)
+    config = {} if family == "roberta" else {"model_input_names": ["input_ids", "attention_mask"]}
+    return _train(FAMILIES["byte_level_bpe"][family], config, learn)
 
 
 def train_unigram(
@@ -72,7 +78,7 @@ def train_unigram(
     The same texts give the same tokenizer unless two candidates for the last place are equally
     likely but for rounding. Special tokens come first. XLM-RoBERTa's pipeline always keeps case.
     """
-    kind = _UNIGRAM[family]
+    kind = FAMILIES["unigram"][family]
     config = {"do_lower_case": lowercase} if "do_lower_case" in kind.settings else {}
     unk_token = kind.special_tokens["unk_token"]
     return _train(kind, config, partial(train_pieces, texts, vocab_size, unk_token=unk_token))

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
-from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
+from jaxbert.text.training import FAMILIES, train_byte_level_bpe, train_wordpiece
 
 RUN = """
 import sys
@@ -130,15 +131,36 @@ def test_a_trained_vocabulary_is_saved_with_the_store(tmp_path, corpus):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("byte_level_bpe", "RobertaTokenizer"), ("unigram", "AlbertTokenizer")]
+    ("kind", "family", "name"),
+    [
+        (None, "bert", "BertTokenizer"),
+        ("byte_level_bpe", "roberta", "RobertaTokenizer"),
+        (None, "modernbert", "PreTrainedTokenizerFast"),
+        ("unigram", None, "AlbertTokenizer"),
+        (None, "deberta-v2", "DebertaV2Tokenizer"),
+        ("unigram", "xlm-roberta", "XLMRobertaTokenizer"),
+    ],
 )
-def test_other_kinds_of_tokenizers_are_trained(tmp_path, corpus, kind, name):
-    options = PrepareOptions(vocab_size=300, tokenizer_kind=kind, processes=1)
-    summary = prepare([str(corpus)], tmp_path / "s", options)
-    tokenizer = load_tokenizer(tmp_path / "s")
-    assert tokenizer.config["tokenizer_class"] == name
-    # These keep the control character that BERT drops.
-    assert (summary.documents, summary.unknown) == (5997, 0)
+def test_tokenizers_of_all_families_are_trained(tmp_path, kind, family, name):
+    (tmp_path / "a.txt").write_text("\n\n".join([" ".join(WORDS)] * 9 + ["\u0007"]))
+    options = PrepareOptions(
+        vocab_size=300, tokenizer_kind=kind, tokenizer_family=family, processes=1
+    )
+    summary = prepare([str(tmp_path / "a.txt")], tmp_path / "s", options)
+    assert load_tokenizer(tmp_path / "s").config["tokenizer_class"] == name
+    # The others keep the control character that BERT's drops.
+    is_kept = name != "BertTokenizer"
+    assert (summary.documents, summary.unknown) == (9 + is_kept, 0)
+
+
+def test_the_choices_of_the_verb_are_what_can_be_trained():
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    choices = {action.dest: action.choices for action in parser._actions}
+    assert choices["tokenizer_kind"] == tuple(FAMILIES)
+    assert choices["tokenizer_family"] == tuple(chain.from_iterable(FAMILIES.values()))
 
 
 def test_every_malformed_piece_is_counted_once_with_file_and_line(tmp_path, corpus):
@@ -291,8 +313,18 @@ def wait_until(condition, seconds=20):
         ({"tokenizer": "x", "tokenizer_kind": "unigram"}, "drop --tokenizer"),
         (
             {"vocab_size": 300, "tokenizer_kind": "byte_level_bpe", "lowercase": True},
-            "byte_level_bpe keeps case",
+            "byte_level_bpe of roberta keeps case",
         ),
+        (
+            {"vocab_size": 300, "tokenizer_family": "xlm-roberta", "lowercase": True},
+            "unigram of xlm-roberta keeps case",
+        ),
+        ({"tokenizer": "x", "tokenizer_family": "bert"}, "--tokenizer-family is of a tokenizer to"),
+        (
+            {"vocab_size": 300, "tokenizer_kind": "unigram", "tokenizer_family": "modernbert"},
+            "modernbert: none of --tokenizer-kind unigram; expected albert, deberta-v2, xlm-rob",
+        ),
+        ({"vocab_size": 300, "tokenizer_family": "t5"}, "t5: none; expected bert, roberta, modern"),
         ({"vocab_size": 9}, "--vocab-size 9 is below the"),
         ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
         ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),
