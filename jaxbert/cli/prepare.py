@@ -50,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose special tokens and treatment of text it gets; default: bert for wordpiece,"
         " roberta for byte_level_bpe, albert for unigram",
     )
+    add(
+        "--vocabulary-sample-mb",
+        type=megabytes,
+        dest="vocabulary_sample_bytes",
+        metavar="N",
+        help="learn the vocabulary from a sample of at most N MB of text, which is held in memory;"
+        " default: from all of it",
+    )
     case = parser.add_mutually_exclusive_group()
     case.add_argument(
         "--lowercase",
@@ -133,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         vocab_size=arguments.vocab_size,
         tokenizer_kind=arguments.tokenizer_kind,
         tokenizer_family=arguments.tokenizer_family,
+        vocabulary_sample_bytes=arguments.vocabulary_sample_bytes,
         lowercase=arguments.lowercase,
         text_column=arguments.text_column,
         language=arguments.language,

@@ -35,8 +35,8 @@ _LIBRARIES = ("jaxbert", "tokenizers", "sentencex")
 class PrepareOptions:
     """How a corpus becomes a store. Exactly one of `tokenizer` and `vocab_size` is given.
 
-    `tokenizer_kind` and `tokenizer_family` are of what is trained (`VocabularyConfig`), `lowercase`
-    of that or of a bare vocab.txt; of the text of all
+    `tokenizer_kind`, `tokenizer_family` and `vocabulary_sample_bytes` are of what is trained
+    (`VocabularyConfig`), `lowercase` of that or of a bare vocab.txt; of the text of all
     sources together the first `limit_bytes` are read, of `docs:` as many from all packages alike;
     `processes=None` means one a core; `part` is what this host does of the whole.
     """
@@ -45,6 +45,7 @@ class PrepareOptions:
     vocab_size: int | None = None
     tokenizer_kind: TokenizerKind | None = None
     tokenizer_family: TokenizerFamily | None = None
+    vocabulary_sample_bytes: int | None = None
     lowercase: bool | None = None
     text_column: str = "text"
     language: str = "en"
@@ -62,7 +63,11 @@ class PrepareOptions:
         if self.vocab_size is None:
             return None
         return VocabularyConfig(
-            self.vocab_size, self.tokenizer_kind, self.tokenizer_family, self.lowercase
+            self.vocab_size,
+            self.tokenizer_kind,
+            self.tokenizer_family,
+            self.lowercase,
+            self.vocabulary_sample_bytes,
         )
 
 
@@ -120,9 +125,12 @@ def _check(specs: Sequence[str], options: PrepareOptions) -> None:
             f"prepare: {state} of --tokenizer and --vocab-size given; name a tokenizer to use,"
             " or the size of a vocabulary to train"
         )
-    for name in ("tokenizer_kind", "tokenizer_family"):
-        if options.tokenizer is not None and getattr(options, name) is not None:
-            flag = name.replace("_", "-")
+    for flag, value in (
+        ("tokenizer-kind", options.tokenizer_kind),
+        ("tokenizer-family", options.tokenizer_family),
+        ("vocabulary-sample-mb", options.vocabulary_sample_bytes),
+    ):
+        if options.tokenizer is not None and value is not None:
             raise UserError(f"prepare: --{flag} is of a tokenizer to train; drop --tokenizer")
     if options.vocabulary is not None:
         options.vocabulary.check()

@@ -10,6 +10,7 @@ from jaxbert.data.quality import Quality
 from jaxbert.data.sources.document import Filter, Source, utf8_size
 from jaxbert.data.watch import Watch
 from jaxbert.errors import UserError
+from jaxbert.text.inspection.sample import Sample
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.training import (
@@ -29,12 +30,14 @@ class VocabularyConfig:
     """A tokenizer to be trained; `kind=None` is that of the family, or else wordpiece.
 
     `family=None` is the usual one of the kind, `lowercase=None` lowercase where the family can.
+    With `sample_bytes` it learns from a sample of at most so much text (UTF-8), held in memory.
     """
 
     size: int
     kind: TokenizerKind | None = None
     family: TokenizerFamily | None = None
     lowercase: bool | None = None
+    sample_bytes: int | None = None
 
     def chosen(self) -> tuple[TokenizerKind, TokenizerFamily]:
         """The kind and the family, or a UserError where they do not fit."""
@@ -54,6 +57,8 @@ class VocabularyConfig:
         kind, family = self.chosen()
         if self.lowercase and "do_lower_case" not in FAMILIES[kind][family].settings:
             raise UserError(f"{kind} of {family} keeps case; drop --lowercase")
+        if self.sample_bytes is not None and self.sample_bytes < 1:
+            raise UserError(f"vocabulary: sample_bytes is {self.sample_bytes}; expected at least 1")
 
 
 def train_on_sources(
@@ -66,8 +71,24 @@ def train_on_sources(
     """
     kind, family = config.chosen()
     stages = ["vocabulary"] if kind == "byte_level_bpe" else ["characters", "vocabulary"]
-    texts = _TrainingTexts(sources, filters, watch, *stages)
+    texts: Iterable[str]
+    if config.sample_bytes is None:
+        texts = _TrainingTexts(sources, filters, watch, *stages)
+    else:
+        texts = _sample(_TrainingTexts(sources, filters, watch, "sample"), config.sample_bytes)
+        watch.start("vocabulary", None)
     return _train(family, texts, config.size, lowercase=config.lowercase is not False)
+
+
+def _sample(texts: Iterable[str], max_bytes: int) -> list[str]:
+    sample = Sample(max_bytes, utf8_size)
+    for text in texts:
+        sample.add(text)
+    if not (sample.texts or sample.is_whole):
+        raise UserError(
+            f"vocabulary: a sample of {max_bytes / 1e6:g} MB holds no document; take more"
+        )
+    return sample.texts
 
 
 def _train(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from jaxbert.cli import prepare as verb
+from jaxbert.data import vocabulary_training
 from jaxbert.data.encode import DocumentEncoder
 from jaxbert.data.filters import NO_FILTERS
 from jaxbert.data.merge import merge
@@ -319,6 +320,9 @@ def wait_until(condition, seconds=20):
             {"vocab_size": 300, "tokenizer_family": "xlm-roberta", "lowercase": True},
             "unigram of xlm-roberta keeps case",
         ),
+        ({"tokenizer": "x", "vocabulary_sample_bytes": 9}, "--vocabulary-sample-mb is of a tok"),
+        ({"vocab_size": 300, "vocabulary_sample_bytes": 9}, "sample of 9e-06 MB holds no document"),
+        ({"vocab_size": 300, "vocabulary_sample_bytes": 0}, "sample_bytes is 0; expected at least"),
         ({"tokenizer": "x", "tokenizer_family": "bert"}, "--tokenizer-family is of a tokenizer to"),
         (
             {"vocab_size": 300, "tokenizer_kind": "unigram", "tokenizer_family": "modernbert"},
@@ -378,6 +382,31 @@ def test_a_limit_is_of_the_text_of_all_sources(tmp_path, tokenizer):
         assert summary.text_bytes == sum(map(len, texts[:count]))
         assert summary.documents == count
     assert summary.problems.counts == {"invalid JSON": 1}
+
+
+def test_a_vocabulary_is_learnt_from_a_sample_of_all_sources(tmp_path, monkeypatch):
+    rng = random.Random(0)
+    for name, letters in (("a", "abcdef"), ("b", "uvwxyz")):
+        words = ["".join(rng.choices(letters, k=4)) for _ in range(2000)]
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(words))
+    sources, trained = [str(tmp_path / name) for name in ("a.txt", "b.txt")], []
+    train = vocabulary_training.train_wordpiece
+
+    def record(texts, *arguments, **options):
+        trained.append(list(texts))
+        return train(trained[-1], *arguments, **options)
+
+    monkeypatch.setattr(vocabulary_training, "train_wordpiece", record)
+    for sample in (None, 4000, 4000, 1_000_000):
+        options = PrepareOptions(vocab_size=100, vocabulary_sample_bytes=sample, processes=1)
+        prepare(sources, tmp_path / "s", replace(options, overwrite=True))
+    whole, some, again, enough = trained
+    assert enough == whole
+    assert some == again
+    assert 500 <= len(some) <= 1000
+    assert set(some) < set(whole)
+    from_first = sum(word[0] < "g" for word in some)
+    assert 0.4 < from_first / len(some) < 0.6
 
 
 def test_a_limit_bounds_what_a_vocabulary_learns_from(tmp_path):

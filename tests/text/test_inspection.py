@@ -214,7 +214,7 @@ def test_a_sample_is_bounded_and_takes_from_all_over_the_corpus():
     sample = sampled([f"{i:05}" for i in range(20_000)], 5 * 2000)
     assert not sample.is_whole
     kept = sorted(map(int, sample.training + sample.held_out))
-    assert 5 * len(kept) == sample.characters <= 5 * 2000
+    assert 5 * len(kept) == sample.size <= 5 * 2000
     # By chance each quarter has 400 of 1,600 or so, give or take 20.
     quarters = np.bincount(np.array(kept) // 5000, minlength=4)
     assert abs(quarters - len(kept) / 4).max() < 100
@@ -250,7 +250,7 @@ def test_a_new_vocabulary_pays_where_the_words_are_others(any_tokenizer):
     assert found.saving == 1 - renewed / current > 0.2
     assert found.pays
     assert found.held_out_documents == len(sample.held_out)
-    assert found.training_characters + found.held_out_characters == sample.characters
+    assert found.training_characters + found.held_out_characters == sample.size
     assert type(new.backend.model) is type(any_tokenizer.backend.model)
     assert found.vocab_size <= any_tokenizer.vocab_size
 

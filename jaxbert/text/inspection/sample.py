@@ -1,5 +1,6 @@
 """A random part of a corpus of unknown size, in bounded memory."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 _DRAWS = 2**64
@@ -10,12 +11,14 @@ class Sample:
     """Documents in two parts, nine tenths to train on and one to judge by.
 
     Which documents it holds depends on how many came before each, and on the sizes, alone; every
-    document is as likely to be in it as any other.
+    document is as likely to be in it as any other. `size_of` is what `max_size` and `size` count:
+    characters, unless it is given.
     """
 
-    def __init__(self, max_characters: int):
-        self.max_characters = max_characters
-        self.characters = 0
+    def __init__(self, max_size: int, size_of: Callable[[str], int] = len):
+        self.max_size = max_size
+        self.size = 0
+        self._size_of = size_of
         self._kept: list[tuple[int, str]] = []
         self._below = _DRAWS
         self._seen = 0
@@ -24,6 +27,11 @@ class Sample:
     def is_whole(self) -> bool:
         """Whether it holds every document that was offered."""
         return self._below == _DRAWS
+
+    @property
+    def texts(self) -> list[str]:
+        """All of it, in order."""
+        return [text for _, text in self._kept]
 
     @property
     def training(self) -> list[str]:
@@ -43,8 +51,8 @@ class Sample:
         if draw >= self._below:
             return
         self._kept.append((draw, text))
-        self.characters += len(text)
-        while self.characters > self.max_characters:
+        self.size += self._size_of(text)
+        while self.size > self.max_size:
             self._below //= 2
             self._kept = [kept for kept in self._kept if kept[0] < self._below]
-            self.characters = sum(len(text) for _, text in self._kept)
+            self.size = sum(self._size_of(text) for _, text in self._kept)
