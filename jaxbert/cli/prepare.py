@@ -17,6 +17,8 @@ EXAMPLE = """\
 jaxbert prepare 'wiki/*.jsonl.xz' --out wiki.store --vocab-size 30000
 jaxbert prepare books.txt --out books.store --tokenizer google-bert/bert-base-uncased
 jaxbert prepare docs: --limit-mb 4 --out docs.store --vocab-size 8000
+jaxbert prepare 'texts/**' --out texts.store --vocab-size 50000 --tokenizer-family modernbert \\
+    --vocabulary-sample-mb 1000
 jaxbert prepare 'web/*.jsonl.gz' --out web.store --tokenizer wiki.store \\
     --deduplicate near --quality gopher --quality min_words=20
 jaxbert prepare 'web/*.jsonl.gz' --out parts/3 --tokenizer wiki.store --shard 3/8

@@ -13,6 +13,7 @@ from jaxbert.data.merge import merge
 from jaxbert.data.parts import Part, Share
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.problems import Problems
+from jaxbert.data.sources.beginning import Beginning
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
@@ -164,6 +165,19 @@ def test_reading_goes_on_from_the_end_of_any_chunk(corpus, monkeypatch, first, s
         again = whole[number + 1 :] or [whole[-1]._replace(documents=[], problems=[])]
         assert rest == again
         assert sum(advanced) == sum(source.size for source in share.sources)
+
+
+def test_reading_the_beginning_of_a_corpus_goes_on_from_the_end_of_any_chunk(corpus, monkeypatch):
+    monkeypatch.setattr("jaxbert.data.chunks._CHUNK_DOCUMENTS", 4)
+    sources = resolve_sources([f"{corpus}/*.jsonl"], SourceOptions())
+    share = Share([Beginning(tuple(sources), 1500)])
+    whole = list(read_chunks(share, Position(), lambda _: None))
+    documents = [document for chunk in whole for document in chunk.documents]
+    size = sum(len(document.text) for document in documents)
+    assert 1500 <= size < 1500 + len(documents[-1].text)
+    assert len({document.file for document in documents}) > 1
+    for number, chunk in enumerate(whole[:-1]):
+        assert list(read_chunks(share, chunk.end, lambda _: None)) == whole[number + 1 :]
 
 
 def test_the_shares_of_all_parts_are_the_corpus(corpus):
