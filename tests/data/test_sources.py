@@ -101,12 +101,13 @@ def test_a_recursive_pattern_gives_the_files_of_all_directories(tmp_path):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (["a.txt", "./a.txt"], r"^a\.txt \(\./a\.txt\): the same as a\.txt, so"),
-        (["a.txt", "*.txt"], r"^a\.txt \(\*\.txt\): the same as a\.txt, so"),
-        (["link.txt", "b.jsonl", "a.txt"], r"^a\.txt: the same as link\.txt, so"),
-        (["b.jsonl", "b.jsonl"], r"^b\.jsonl: the same as b\.jsonl, so"),
-        (["docs:json", "docs:json"], r"^docs:json: the same as docs:json, so"),
-        (["hf:a/b", "hf:a/b"], r"^hf:a/b: the same as hf:a/b, so"),
+        (["a.txt", "./a.txt"], r"^a\.txt \(\./a\.txt\): gives documents that a\.txt gives, so"),
+        (["a.txt", "*.txt"], r"^a\.txt \(\*\.txt\): gives documents that a\.txt gives, so"),
+        (["link.txt", "b.jsonl", "a.txt"], r"^a\.txt: gives documents that link\.txt gives, so"),
+        (["b.jsonl", "b.jsonl"], r"^b\.jsonl: gives documents that b\.jsonl gives, so"),
+        (["docs:json", "docs:json"], r"^docs:json: gives documents that docs:json gives, so"),
+        (["docs:json,this", "docs:"], r"^docs:: gives documents that docs:json,this gives, so"),
+        (["hf:a/b", "hf:a/b"], r"^hf:a/b: gives documents that hf:a/b gives, so"),
     ],
 )
 def test_what_is_named_twice_is_refused(tmp_path, monkeypatch, specs, message):

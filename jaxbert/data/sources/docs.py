@@ -59,6 +59,10 @@ class Docs:
         """The limit; without one it is not known how much there is."""
         return self.limit_bytes
 
+    def names(self) -> set[str]:
+        """The packages, all of which are installed."""
+        return {module.package for module in _modules_of(self.packages)}
+
     def versions(self) -> list[str]:
         """Those of Python and of what is installed of the packages."""
         installed = importlib.metadata.packages_distributions()

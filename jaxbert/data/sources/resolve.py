@@ -36,22 +36,30 @@ class SourceOptions:
 def resolve_sources(specs: Sequence[str], options: SourceOptions) -> list[Source]:
     """The sources of all specifications in order; a glob gives its files in sorted order.
 
-    A UserError where two of them are one: every document would be there twice.
+    A UserError where two of them are one, or share packages: documents would be there twice.
     """
     sources: list[Source] = []
-    names: dict[Path | Source, str] = {}
+    names: dict[Path | Source | str, str] = {}
     for spec in specs:
         for source in _resolve(spec, options):
-            identity = source if source.path is None else source.path.resolve()
             name = _name(source, spec)
-            if identity in names:
-                raise UserError(
-                    f"{name}: the same as {names[identity]}, so that every document would be there"
-                    " twice; name it once (stores can have weights, to train on some more often)"
-                )
-            names[identity] = name
+            for part in _parts(source):
+                if part in names:
+                    raise UserError(
+                        f"{name}: gives documents that {names[part]} gives, so that they would be"
+                        " there twice; name them once (stores can have weights, to train on some"
+                        " more often)"
+                    )
+                names[part] = name
             sources.append(source)
     return sources
+
+
+def _parts(source: Source) -> Iterable[Path | Source | str]:
+    """What a source is made of, equal where the documents are."""
+    if isinstance(source, Docs):
+        return source.names()
+    return [source if source.path is None else source.path.resolve()]
 
 
 def _name(source: Source, spec: str) -> str:
