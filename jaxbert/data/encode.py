@@ -25,13 +25,15 @@ from jaxbert.text.tokenizer import Tokenizer
 
 _CHUNKS_PER_PROCESS = 3
 _CHARACTERS_AT_ONCE = 2**20
+_LONGEST_SENTENCE = 128
+"""Tokens. Text without punctuation would otherwise be one sentence, of which a row shows a part."""
 
 
 class EncodedDocuments(NamedTuple):
     """Token ids of documents; one without any, or of bad quality, has the length 0."""
 
     tokens: np.ndarray  # uint16 or uint32 [tokens]
-    sentence_lengths: np.ndarray  # int32 [sentences], all above 0
+    sentence_lengths: np.ndarray  # int32 [sentences], from 1 to 128
     document_lengths: np.ndarray  # int32 [documents], in sentences
     examined: Examined
 
@@ -69,12 +71,13 @@ class DocumentEncoder:
         counts = np.fromiter(map(len, divided), np.int64, len(divided))
         tokens, lengths = self._encode([s for d in divided for s in d])
         # Control characters alone make a sentence without tokens.
-        filled = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths > 0)])
+        parts = -(-lengths // _LONGEST_SENTENCE)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(parts)])
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return EncodedDocuments(
             tokens.astype(np.uint16 if self.tokenizer.vocab_size <= 2**16 else np.uint32),
-            lengths[lengths > 0].astype(np.int32),
-            np.diff(filled[bounds]).astype(np.int32),
+            _parted(lengths, parts).astype(np.int32),
+            np.diff(before[bounds]).astype(np.int32),
             examined,
         )
 
@@ -96,6 +99,14 @@ class DocumentEncoder:
         else:
             found = split_sentences(text, self.language)
         return found[:1] + [space + sentence for sentence in found[1:]]
+
+
+def _parted(lengths: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Every length in so many parts of the same length, or one more: [sum of parts]."""
+    first = np.cumsum(parts) - parts
+    number = np.arange(parts.sum()) - np.repeat(first, parts)
+    whole, parts = np.repeat(lengths, parts), np.repeat(parts, parts)
+    return whole // parts + (number < whole % parts)
 
 
 def _portions(sentences: Sequence[str]) -> Iterator[Sequence[str]]:

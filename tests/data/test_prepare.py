@@ -202,6 +202,17 @@ def test_a_line_of_ten_megabytes_loses_nothing(tmp_path, tokenizer):
     assert problems == [("long line", 3)] + [("long document", 3)] * 11
 
 
+def test_a_sentence_without_end_is_cut_into_parts_of_one_length(tokenizer):
+    encoder = DocumentEncoder(load_tokenizer(tokenizer), "en", "lines", NO_FILTERS)
+    lines = {400: [100] * 4, 128: [128], 129: [65, 64], 257: [86, 86, 85], 1: [1]}
+    alpha = load_tokenizer(tokenizer).encode_plain(["alpha"])[0]
+    texts = ["\n".join(" ".join(["alpha"] * number) for number in lines), "\x07", "alpha"]
+    found = encoder([Document(text, "a", 1) for text in texts])
+    assert found.sentence_lengths.tolist() == [*chain(*lines.values()), 1]
+    assert found.document_lengths.tolist() == [4 + 1 + 2 + 3 + 1, 0, 1]
+    assert found.tokens.tolist() == alpha * (sum(lines) + 1)
+
+
 def test_a_document_of_any_length_is_tokenised_some_sentences_at_a_time(tokenizer, monkeypatch):
     encoder = DocumentEncoder(load_tokenizer(tokenizer), "en", "split", NO_FILTERS)
     text = " ".join(f"{word.capitalize()} beta." for word in WORDS)
@@ -226,7 +237,8 @@ def test_lines_can_be_the_sentences(tmp_path, tokenizer):
     options = PrepareOptions(tokenizer, sentences="lines", processes=1)
     prepare([str(tmp_path / "a.txt")], tmp_path / "s", options)
     store = TokenStore.open(tmp_path / "s")
-    assert [len(store.document(i)) for i in range(2)] == [2, 3]
+    # Lines are cut at 8,192 words, and these at 128.
+    assert [len(store.document(i)) for i in range(2)] == [2, 64 + 64 + 29]
     saved = load_tokenizer(tokenizer)
     assert store.sentence(0).tolist() == saved.encode_plain(["alpha. beta."])[0]
 
@@ -242,7 +254,7 @@ def test_lines_are_stripped_for_tokenizers_that_keep_white_space(tmp_path):
         prepare([str(tmp_path / f"{name}.jsonl")], tmp_path / name, options)
         stores.append(TokenStore.open(tmp_path / name))
     assert stores[0].fingerprint == stores[1].fingerprint
-    assert stores[0].num_sentences == 4
+    assert stores[0].num_sentences == 2 + 64 + 7
     assert all_tokens(stores[0]).tolist() == tokenizer.encode_plain([" ".join(lines).strip()])[0]
 
 
