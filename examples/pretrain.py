@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.pretraining import PretrainingDataConfig
-from jaxbert.experiment.pretrain import ModelConfig, Pretrain, pretrain
+from jaxbert.experiment.pretrain import Pretrain, pretrain
+from jaxbert.experiment.pretraining_model import ModelConfig
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.training.loop import LoopConfig

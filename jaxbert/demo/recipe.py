@@ -6,7 +6,8 @@ from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.reading import Reading
 from jaxbert.experiment.finetune import Finetune
-from jaxbert.experiment.pretrain import ModelConfig, Pretrain
+from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.experiment.pretraining_model import ModelConfig
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.tasks.sentences import SentenceColumns

@@ -27,13 +27,15 @@ def check_training(
     encoder: EncoderConfig,
     mesh: Mesh,
     batch_sizes: Collection[int],
-    *,
-    has_validation: bool,
 ) -> None:
-    """Raises UserError naming the keys that do not go together."""
+    """Raises UserError naming the keys that do not go together on these devices."""
     _check_batch_sizes(settings, batch_sizes, row_shards(mesh))
     _check_heads(encoder, mesh.shape["tensor"])
     _check_kernel(settings, encoder, mesh)
+
+
+def check_selection(settings: TrainingSettings, *, has_validation: bool) -> None:
+    """Raises UserError where what chooses the best checkpoint is not there."""
     metric = settings.checkpoint.metric
     if metric is not None and not has_validation:
         raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")

@@ -17,7 +17,12 @@ from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.data.stream import Stream
-from jaxbert.experiment.checks import check_is_metric, check_same_run, check_training
+from jaxbert.experiment.checks import (
+    check_is_metric,
+    check_same_run,
+    check_selection,
+    check_training,
+)
 from jaxbert.experiment.held_out import Evaluation, HeldOut
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.parameters import MakeParams
@@ -155,8 +160,8 @@ def fit(
             encoder,
             mesh,
             [phase.batch_size for phase in data.train.phases],
-            has_validation=bool(data.held_out),
         )
+    check_selection(settings, has_validation=bool(data.held_out))
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     check_same_run(settings, data.fingerprint)
     interrupted = _latched(Agreement(interrupted))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import jax
 from annotated_types import Ge, Gt, Le
 
+from jaxbert.data.pairs import SentencePairs
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel
 from jaxbert.experiment.fit import Trainee
@@ -14,6 +15,7 @@ from jaxbert.families import family_of
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import (
     DISCRIMINATOR,
     GENERATOR,
@@ -51,6 +53,33 @@ class ReplacedTokenConfig:
 
 
 Objective = MaskedLMConfig | ReplacedTokenConfig
+
+
+def check_objective(objective: Objective, sentence_pairs: SentencePairs, *, goes_on: bool) -> None:
+    """Raises UserError for what an objective does not go with; `goes_on`: from a trained model."""
+    if not isinstance(objective, ReplacedTokenConfig):
+        return
+    if sentence_pairs != "none":
+        raise UserError(
+            f"data.sentence_pairs={sentence_pairs}: {objective.kind} learns nothing "
+            "of sentence pairs: set data.sentence_pairs=none"
+        )
+    if goes_on and objective.generator is None:
+        raise UserError(
+            "objective.generator: going on from a discriminator (model.from_pretrained) needs the "
+            "generator that it was trained with"
+        )
+
+
+def masked_lm_of(encoder: EncoderConfig, sentence_pairs: SentencePairs) -> MaskedLanguageModelling:
+    """The task; raises UserError where the encoder's family has no head for it."""
+    task = MaskedLanguageModelling(sentence_pairs)
+    if family_of(encoder.model_type).architecture(task.head.kind) is None:
+        raise UserError(
+            f"data.sentence_pairs={sentence_pairs}: {encoder.model_type} has no head "
+            "for sentence pairs: set data.sentence_pairs=none"
+        )
+    return task
 
 
 def pair_of(config: ReplacedTokenConfig, discriminator: EncoderConfig) -> ReplacedTokenPair:
@@ -96,12 +125,8 @@ def trainee_of(pair: ReplacedTokenPair, make_params: MakeParams) -> Trainee:
 
 
 def opened_generator(config: ReplacedTokenConfig) -> Opened:
-    """The generator to go on from; UserError where none is named."""
-    if config.generator is None:
-        raise UserError(
-            "objective.generator: going on from a discriminator (model.from_pretrained) needs the "
-            "generator that it was trained with"
-        )
+    """The generator to go on from, which `check_objective` has asked for."""
+    assert config.generator is not None
     return open_params(config.generator, head=GENERATOR)
 
 

@@ -1,26 +1,24 @@
 """Pretraining: a token store in, a run directory out."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 from jax.sharding import Mesh
 
-from jaxbert.config import nearest, parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
-from jaxbert.data.store import TokenStore
-from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
-from jaxbert.experiment.checks import check_length, check_vocabulary
+from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
     Objective,
     ReplacedTokenConfig,
+    check_objective,
+    masked_lm_of,
     opened_generator,
     pair_of,
     trained_models,
@@ -36,42 +34,24 @@ from jaxbert.experiment.pretraining_data import (
     open_stores,
     training_stream,
 )
+from jaxbert.experiment.pretraining_model import (
+    ModelConfig,
+    Vocabulary,
+    check_encoders,
+    encoder_of,
+)
 from jaxbert.experiment.run_directory import check_run, open_run
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.families import family_of, preset
 from jaxbert.hub.load import Opened, open_params
-from jaxbert.hub.save import check_config, check_tokenizer
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What is trained: a published size, changed where asked, or an existing model."""
-
-    preset: str | None = None
-    """e.g. `bert-base-uncased`; its vocabulary size gives way to the store's."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Fields of the architecture that differ from the preset, e.g. `hidden_size: 128`."""
-    from_pretrained: str | None = None
-    """Directory or hub id of a model to go on from, instead of a preset."""
-
-    def __post_init__(self) -> None:
-        if (self.preset is None) == (self.from_pretrained is None):
-            raise UserError("model: give either preset or from_pretrained")
-        if self.from_pretrained is not None and self.overrides:
-            raise UserError("model.overrides change a preset, not an existing model")
-        names = [option.name for option in dataclasses.fields(EncoderConfig)]
-        for name in self.overrides:
-            if name not in names:
-                raise UserError(f"model.overrides: unknown key {name!r}: {nearest(name, names)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +70,10 @@ class Pretrain(TrainingSettings):
     objective: Objective = field(default_factory=MaskedLMConfig)
     """What is learnt, by `kind`."""
 
+    def __post_init__(self) -> None:
+        goes_on = self.model.from_pretrained is not None
+        check_objective(self.objective, self.data.sentence_pairs, goes_on=goes_on)
+
 
 def pretrain(
     config: Pretrain,
@@ -103,13 +87,9 @@ def pretrain(
     check_run(run_path, config)
     stores = open_stores(config.store)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
-    job = _job(config, stores.first, tokenizer)
-    for encoder in job.trainee.encoders:
-        check_config(encoder, Head())
-    check_tokenizer(tokenizer, job.encoder)
+    job = _job(config, Vocabulary(stores.first, tokenizer))
     phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
-    for _, _, phase in phases:
-        check_length("max_seq_length", phase.max_seq_length, job.encoder)
+    check_encoders(job.trainee.encoders, [data for _, _, data in phases])
     evaluated = phases[-1][2]
     held_out = {}
     if evaluated.validation_fraction:
@@ -141,28 +121,21 @@ def pretrain(
 class _Job:
     """What an objective makes of a configuration."""
 
-    encoder: EncoderConfig
     task: MaskedLanguageModelling | ReplacedTokenDetection
     trainee: Trainee
     models: Callable[[Params], dict[str, TrainedModel]]
     """The trained parameters -> what is exported, by directory."""
 
 
-def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
+def _job(config: Pretrain, vocabulary: Vocabulary) -> _Job:
     if isinstance(config.objective, ReplacedTokenConfig):
-        return _replaced_tokens(config, config.objective, store, tokenizer)
-    task = MaskedLanguageModelling(config.data.sentence_pairs)
-    head, name = task.head, config.model.from_pretrained
-    loaded = None if name is None else open_params(name, head=head, seed=config.seed)
-    encoder = _encoder(config, store, tokenizer, loaded)
-    if family_of(encoder.model_type).architecture(head.kind) is None:
-        raise UserError(
-            f"data.sentence_pairs={config.data.sentence_pairs}: {encoder.model_type} has no head "
-            "for sentence pairs: set data.sentence_pairs=none"
-        )
+        return _replaced_tokens(config, config.objective, vocabulary)
+    head = MaskedLanguageModelling(config.data.sentence_pairs).head
+    loaded = _opened(config, head)
+    encoder = _encoder(config, loaded, vocabulary)
+    task = masked_lm_of(encoder, config.data.sentence_pairs)
     fresh = drawn(init_params, encoder, head, seed=config.seed)
     return _Job(
-        encoder,
         task,
         Trainee.of(encoder, head, fresh if loaded is None else read(loaded)),
         lambda params: {"model": TrainedModel(params, encoder, head)},
@@ -170,18 +143,11 @@ def _job(config: Pretrain, store: TokenStore, tokenizer: Tokenizer) -> _Job:
 
 
 def _replaced_tokens(
-    config: Pretrain, objective: ReplacedTokenConfig, store: TokenStore, tokenizer: Tokenizer
+    config: Pretrain, objective: ReplacedTokenConfig, vocabulary: Vocabulary
 ) -> _Job:
-    name = config.model.from_pretrained
-    loaded = None if name is None else open_params(name, head=DISCRIMINATOR, seed=config.seed)
-    encoder = _encoder(config, store, tokenizer, loaded)
+    loaded = _opened(config, DISCRIMINATOR)
+    encoder = _encoder(config, loaded, vocabulary)
     pair = pair_of(objective, encoder)
-    if config.data.sentence_pairs != "none":
-        raise UserError(
-            f"data.sentence_pairs={config.data.sentence_pairs}: {objective.kind} learns nothing "
-            "of sentence pairs: set data.sentence_pairs=none"
-        )
-
     if loaded is None:
         make_params = drawn(ReplacedTokenPair.init, pair, seed=config.seed)
     else:
@@ -190,32 +156,24 @@ def _replaced_tokens(
         def make_params(mesh: Mesh) -> Params:
             return pair.joined(*(make(mesh) for make in models))
 
+    tokenizer = vocabulary.tokenizer
     special_ids = tuple(sorted({tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id}))
     return _Job(
-        encoder,
         ReplacedTokenDetection(special_ids, objective.discriminator_weight),
         trainee_of(pair, make_params),
         lambda params: trained_models(pair, params),
     )
 
 
-def _encoder(
-    config: Pretrain, store: TokenStore, tokenizer: Tokenizer, loaded: Opened | None
-) -> EncoderConfig:
-    """That of the loaded model, or the preset with its overrides and the store's vocabulary."""
-    if loaded is not None:
-        encoder, origin = loaded.config, config.model.from_pretrained
-    else:
-        assert config.model.preset is not None
-        given = {"vocab_size": store.vocab_size, "pad_token_id": tokenizer.pad_id}
-        values = dataclasses.asdict(preset(config.model.preset)) | given | config.model.overrides
-        encoder = parse_config(EncoderConfig, values, origin="model.overrides")
-        origin = "model.overrides"
-    if encoder.vocab_size != store.vocab_size:
-        raise UserError(
-            f"{origin}: a vocabulary of {encoder.vocab_size}, {store.path} was made with one of "
-            f"{store.vocab_size}: prepare the store with the model's tokenizer"
-        )
-    if loaded is not None:
-        check_vocabulary(store.path, tokenizer, loaded.directory)
+def _opened(config: Pretrain, head: Head) -> Opened | None:
+    """The model to go on from, where there is one."""
+    name = config.model.from_pretrained
+    return None if name is None else open_params(name, head=head, seed=config.seed)
+
+
+def _encoder(config: Pretrain, loaded: Opened | None, vocabulary: Vocabulary) -> EncoderConfig:
+    if loaded is None:
+        return encoder_of(config.model, None, vocabulary)
+    encoder = encoder_of(config.model, loaded.config, vocabulary)
+    check_vocabulary(vocabulary.store.path, vocabulary.tokenizer, loaded.directory)
     return encoder

@@ -92,7 +92,7 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     settings, trainee = subject.settings, subject.trainee
     for encoder in trainee.encoders:
         sizes = [each.batch_size for each in subject.phases]
-        check_training(settings, encoder, mesh, sizes, has_validation=True)
+        check_training(settings, encoder, mesh, sizes)
     # Of gradual unfreezing the last phase: it needs the most.
     last = training_phases(
         settings,

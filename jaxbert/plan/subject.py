@@ -1,6 +1,5 @@
 """What a configuration would train, without its data: model, task, and the shapes of batches."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,29 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxbert.config import parse_config
 from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
-from jaxbert.data.store import TokenStore
+from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
-from jaxbert.experiment.checks import check_length
+from jaxbert.experiment.checks import check_length, check_selection
 from jaxbert.experiment.finetune import Finetune
 from jaxbert.experiment.fit import Trainee
-from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
+from jaxbert.experiment.objectives import (
+    ReplacedTokenConfig,
+    masked_lm_of,
+    pair_of,
+    trainee_of,
+)
 from jaxbert.experiment.parameters import drawn
 from jaxbert.experiment.pretrain import Pretrain
-from jaxbert.experiment.pretraining_data import data_phases
-from jaxbert.families import preset
+from jaxbert.experiment.pretraining_data import data_phases, open_stores
+from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, encoder_of
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import Column
-from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
+from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.typing import HostBatch
 
 _TOKENS_PER_EXAMPLE = 16
@@ -73,8 +76,7 @@ def _pretraining(config: Pretrain) -> Subject:
     encoder, assumptions = _pretrained_encoder(config)
     described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     ends = [*(first for first, _, _ in described[1:]), config.num_steps]
-    for _, _, data in described:
-        check_length("max_seq_length", data.max_seq_length, encoder)
+    check_selection(config, has_validation=described[-1][2].validation_fraction > 0)
     phases = tuple(
         Phase(first, end - first, batch_size, partial(_pretraining_batch, data))
         for (first, batch_size, data), end in zip(described, ends, strict=True)
@@ -86,12 +88,14 @@ def _pretraining(config: Pretrain) -> Subject:
         special_ids = (encoder.pad_token_id, 1, 2)
         task: Task = ReplacedTokenDetection(special_ids, config.objective.discriminator_weight)
     else:
-        task = MaskedLanguageModelling(config.data.sentence_pairs)
+        task = masked_lm_of(encoder, config.data.sentence_pairs)
         trainee = _trainee(encoder, task.head, config.seed)
+    check_encoders(trainee.encoders, [data for _, _, data in described])
     return Subject(config, trainee, task, phases, config.num_steps, tuple(assumptions))
 
 
 def _fine_tuning(config: Finetune) -> Subject:
+    check_selection(config, has_validation=bool(config.validation_sets))
     encoder, assumptions = architecture_of(config.model)
     task, taken = config.task.assumed()
     assumptions.extend(taken)
@@ -120,19 +124,26 @@ def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
 
 
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
-    name = config.model.from_pretrained
-    if name is not None:
-        return architecture_of(name)
-    assert config.model.preset is not None
-    values = dataclasses.asdict(preset(config.model.preset))
-    assumptions = []
-    store = config.store if isinstance(config.store, str) else config.store[0].path
-    if (Path(store) / "store.json").is_file():
-        values["vocab_size"] = TokenStore.open(store).vocab_size
-    elif "vocab_size" not in config.model.overrides:
-        assumptions.append(f"{store} is not here: a vocabulary of {values['vocab_size']:,}")
-    values |= config.model.overrides
-    return parse_config(EncoderConfig, values, origin="model.overrides"), assumptions
+    name, vocabulary = config.model.from_pretrained, _vocabulary_here(config)
+    given, assumptions = (None, []) if name is None else architecture_of(name)
+    encoder = encoder_of(config.model, given, vocabulary)
+    if given is None and vocabulary is None and "vocab_size" not in config.model.overrides:
+        first = _store_paths(config)[0]
+        assumptions = [f"{first} is not here: a vocabulary of {encoder.vocab_size:,}"]
+    return encoder, assumptions
+
+
+def _vocabulary_here(config: Pretrain) -> Vocabulary | None:
+    if not all((Path(path) / METADATA).is_file() for path in _store_paths(config)):
+        return None
+    store = open_stores(config.store).first
+    return Vocabulary(store, load_tokenizer(store.tokenizer_directory))
+
+
+def _store_paths(config: Pretrain) -> list[str]:
+    if isinstance(config.store, str):
+        return [config.store]
+    return [entry.path for entry in config.store]
 
 
 def _pretraining_batch(data: PretrainingDataConfig, rows: int) -> HostBatch:

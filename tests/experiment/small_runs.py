@@ -27,6 +27,27 @@ MODEL = {
     },
 }
 
+PAIRS = "data.sentence_pairs=next_sentence"
+WITHOUT_VALIDATION = "data.validation_fraction=0"
+UNTRAINABLE = [
+    (("data.max_seq_length=64",), "exceeds the model's max_position_embeddings=32"),
+    (("model.overrides.vocab_size=999",), "model.overrides: a vocabulary of 999"),
+    (("model.preset=roberta-base", PAIRS), "roberta has no head for sentence pairs"),
+    (("model.preset=electra-small-discriminator", PAIRS), "set data.sentence_pairs=none"),
+    (("objective={kind: replaced_token_detection}", PAIRS), "learns nothing of sentence pairs"),
+    (
+        (
+            "objective={kind: replaced_token_detection}",
+            "data.sentence_pairs=none",
+            "model={from_pretrained: bert-tiny}",
+        ),
+        "objective.generator: going on from a discriminator",
+    ),
+    (("checkpoint.metric=masked_lm_loss", WITHOUT_VALIDATION), "needs validation data"),
+    (("loop.early_stopping_patience=2",), "early_stopping_patience needs checkpoint.metric"),
+]
+"""What `pretraining` may not be given, and why: known without data, so that plans refuse it too."""
+
 
 def sentence(generator: random.Random) -> str:
     first = generator.choice(ANIMALS + THINGS)

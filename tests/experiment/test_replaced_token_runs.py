@@ -104,14 +104,10 @@ def test_deberta_v3_shares_its_embeddings_without_their_gradient(store: Path, tm
 
 
 def test_a_family_without_a_class_for_a_discriminator_is_refused(store: Path, tmp_path: Path):
-    config = pretraining(store, "objective.kind=replaced_token_detection")
+    config = pretraining(
+        store, "objective.kind=replaced_token_detection", "data.sentence_pairs=none"
+    )
     with pytest.raises(UserError, match="no class for a bert discriminator: take an electra"):
-        pretrain(config, tmp_path / "run")
-
-
-def test_sentence_pairs_of_which_nothing_is_learnt_are_refused(store: Path, tmp_path: Path):
-    config = pretraining(store, *ELECTRA[:-1])
-    with pytest.raises(UserError, match=r"set data\.sentence_pairs=none"):
         pretrain(config, tmp_path / "run")
 
 

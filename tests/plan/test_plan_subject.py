@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiment.small_runs import MODEL, fine_tuning, make_store, pretraining, write_labelled
+from experiment.small_runs import (
+    MODEL,
+    UNTRAINABLE,
+    fine_tuning,
+    make_store,
+    pretraining,
+    write_labelled,
+)
 
 from jaxbert.config import load_config, parse_config, to_values
 from jaxbert.data.encoded import EncodedExamples
@@ -120,9 +127,16 @@ def test_replaced_token_detection_is_planned_with_both_models():
     assert set(subject.trainee.shapes) == {"generator", "discriminator"}
 
 
-def test_rows_longer_than_the_model_are_refused(store):
-    with pytest.raises(UserError, match="max_seq_length=64"):
-        subject_of(pretraining(store, "data.max_seq_length=64"))
+@pytest.mark.parametrize(("overrides", "message"), UNTRAINABLE)
+def test_what_could_not_be_trained_is_refused_as_training_refuses_it(store, overrides, message):
+    with pytest.raises(UserError) as caught:
+        subject_of(pretraining(store, *overrides))
+    assert message in str(caught.value)
+
+
+def test_fine_tuning_without_validation_data_has_no_best_checkpoint():
+    with pytest.raises(UserError, match="needs validation data"):
+        subject_of(fine_tuning("bert-tiny", "train.tsv", "dev.tsv", "validation=null"))
 
 
 def test_auto_means_what_it_means_on_a_tpu(store):

@@ -1,0 +1,88 @@
+"""The encoder that pretraining trains; plans ask for it without data or weights."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxbert.config import nearest, parse_config
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.data.store import TokenStore
+from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_length
+from jaxbert.families import preset
+from jaxbert.hub.save import check_config, check_tokenizer
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
+from jaxbert.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained: a published size, changed where asked, or an existing model."""
+
+    preset: str | None = None
+    """e.g. `bert-base-uncased`; its vocabulary size gives way to the store's."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Fields of the architecture that differ from the preset, e.g. `hidden_size: 128`."""
+    from_pretrained: str | None = None
+    """Directory or hub id of a model to go on from, instead of a preset."""
+
+    def __post_init__(self) -> None:
+        if (self.preset is None) == (self.from_pretrained is None):
+            raise UserError("model: give either preset or from_pretrained")
+        if self.from_pretrained is not None and self.overrides:
+            raise UserError("model.overrides change a preset, not an existing model")
+        names = [option.name for option in dataclasses.fields(EncoderConfig)]
+        for name in self.overrides:
+            if name not in names:
+                raise UserError(f"model.overrides: unknown key {name!r}: {nearest(name, names)}")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the ids of a store mean."""
+
+    store: TokenStore
+    tokenizer: Tokenizer
+
+
+def encoder_of(
+    model: ModelConfig, given: EncoderConfig | None, vocabulary: Vocabulary | None
+) -> EncoderConfig:
+    """That of model.from_pretrained, which is `given`, or the preset with its overrides.
+
+    The preset takes the store's vocabulary where the store is here (None: it is not). Raises
+    UserError for a model of another vocabulary.
+    """
+    origin = model.from_pretrained if given is not None else "model.overrides"
+    encoder = _of_preset(model, vocabulary) if given is None else given
+    if vocabulary is not None and encoder.vocab_size != vocabulary.store.vocab_size:
+        raise UserError(
+            f"{origin}: a vocabulary of {encoder.vocab_size}, {vocabulary.store.path} was made "
+            f"with one of {vocabulary.store.vocab_size}: prepare the store with the model's "
+            "tokenizer"
+        )
+    if vocabulary is not None:
+        check_tokenizer(vocabulary.tokenizer, encoder)
+    return encoder
+
+
+def check_encoders(
+    encoders: Iterable[EncoderConfig], data: Sequence[PretrainingDataConfig]
+) -> None:
+    """Raises UserError for one that could not be exported, or is too short for a phase's rows."""
+    for encoder in encoders:
+        check_config(encoder, Head())
+        for phase in data:
+            check_length("max_seq_length", phase.max_seq_length, encoder)
+
+
+def _of_preset(model: ModelConfig, vocabulary: Vocabulary | None) -> EncoderConfig:
+    assert model.preset is not None
+    known = {}
+    if vocabulary is not None:
+        tokenizer = vocabulary.tokenizer
+        known = {"vocab_size": vocabulary.store.vocab_size, "pad_token_id": tokenizer.pad_id}
+    values = dataclasses.asdict(preset(model.preset)) | known | model.overrides
+    return parse_config(EncoderConfig, values, origin="model.overrides")
