@@ -26,7 +26,7 @@ def main() -> None:
     for layer, hidden in enumerate(output.hidden_states):
         print(f"  {layer:2d}  {np.linalg.norm(np.asarray(hidden[:, 0]), axis=-1).round(3)}")
 
-    jaxbert.save_pretrained(model, tokenizer, arguments.destination, dtype=arguments.dtype)
+    jaxbert.convert(arguments.source, arguments.destination, dtype=arguments.dtype)
     print(f"written: {arguments.destination}")
 
 

@@ -1,9 +1,9 @@
 """jaxbert: TPU-native training of BERT-family encoders, in and out of Hugging Face format.
 
-The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`, `Predictor`;
-`preset`, `EncoderConfig`, `Head`, `Model`; `functional`, `init_params`, `make_apply`, and back
-`model_from_params`, `save_params`; `UserError`. Names are imported when first used, so that
-`import jaxbert` is cheap.
+The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`, `convert`,
+`Predictor`; `preset`, `EncoderConfig`, `Head`, `Model`; `functional`, `init_params`, `make_apply`,
+and back `model_from_params`, `save_params`; `UserError`. Names are imported when first used, so
+that `import jaxbert` is cheap.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxbert.errors import UserError
     from jaxbert.experiment.predictor import Predictor
     from jaxbert.families import preset
+    from jaxbert.hub.convert import convert
     from jaxbert.hub.load import from_pretrained
     from jaxbert.hub.save import save_params, save_pretrained
     from jaxbert.nn.config import EncoderConfig
@@ -29,6 +30,7 @@ __all__ = [
     "Model",
     "Predictor",
     "UserError",
+    "convert",
     "from_pretrained",
     "functional",
     "init_params",
@@ -46,6 +48,7 @@ _HOMES = {
     "Model": "jaxbert.nn.model",
     "Predictor": "jaxbert.experiment.predictor",
     "UserError": "jaxbert.errors",
+    "convert": "jaxbert.hub.convert",
     "from_pretrained": "jaxbert.hub.load",
     "functional": "jaxbert.nn.functional",
     "init_params": "jaxbert.nn.functional",

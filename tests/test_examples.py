@@ -1,6 +1,8 @@
 """Every example runs as a script, one on what the other has made."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import quick_programs
 
 import jaxbert
+from jaxbert.cli import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = [
@@ -36,6 +39,11 @@ def run_example(name, *arguments):
 
 def sentences(count):
     return [" ".join(WORDS[i % 7 : i % 7 + 3 + i % 4]).capitalize() + "." for i in range(count)]
+
+
+def files_in(directory):
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +77,27 @@ def test_the_fine_tuning_example_predicts(pretrained, tmp_path):
     assert out.count("'probabilities'") == 5
 
 
-def test_the_conversion_example_writes_what_it_read(pretrained, tmp_path):
-    out = run_example("convert.py", pretrained, tmp_path / "exported")
-    assert "pretraining head, 2 layers" in out
-    original = (pretrained / "model" / "model.safetensors").read_bytes()
-    assert (tmp_path / "exported" / "model.safetensors").read_bytes() == original
+def test_the_conversion_example_writes_what_the_verb_writes(pretrained, tmp_path):
+    source = tmp_path / "encoder"
+    shutil.copytree(pretrained / "model", source)
+    (source / "1_Pooling").mkdir()
+    package = "sentence_transformers.models"
+    paths = {"Transformer": "", "Pooling": "1_Pooling"}
+    modules = [{"type": f"{package}.{kind}", "path": path} for kind, path in paths.items()]
+    for name, values in (
+        ("modules.json", modules),
+        ("1_Pooling/config.json", {"pooling_mode": "mean"}),
+        ("sentence_bert_config.json", {"max_seq_length": 9}),
+        ("config_sentence_transformers.json", {"prompts": {"query": "query: "}}),
+    ):
+        (source / name).write_text(json.dumps(values))
+    (source / "README.md").write_text("---\nlicense: mit\n---\n# Theirs\n")
+    out = run_example("convert.py", source, tmp_path / "example" / "out")
+    assert "none head, 2 layers" in out
+    assert main(["convert", str(source), str(tmp_path / "verb" / "out")]) == 0
+    assert files_in(tmp_path / "example") == files_in(tmp_path / "verb")
+    assert "license: mit\n" in (tmp_path / "example" / "out" / "README.md").read_text()
+    assert jaxbert.load_tokenizer(tmp_path / "example" / "out").model_max_length == 9
 
 
 def test_the_research_loop_learns_something(pretrained, tmp_path):

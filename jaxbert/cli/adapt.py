@@ -81,34 +81,25 @@ def run(arguments: argparse.Namespace) -> int:
     if all(getattr(arguments, name) is None for name in asked):
         options = ", ".join("--" + name.replace("_", "-") for name in asked)
         raise UserError(f"nothing to change: give at least one of {options}")
-    from jaxbert.cli.convert import tokenizer_of
-    from jaxbert.hub.card import Card, read_carried
-    from jaxbert.hub.config_file import read_token_ids
+    from jaxbert.hub.convert import save_made_of, tokenizer_of
     from jaxbert.hub.load import load_params
-    from jaxbert.hub.save import layout_for, save_params
-    from jaxbert.hub.sentence_prompts import read_prompts
+    from jaxbert.hub.save import layout_for
 
     source = load_params(arguments.source, revision=arguments.revision)
-    original = _Model(source.params, source.config, tokenizer_of(source, None))
+    original = _Model(source.params, source.config, tokenizer_of(source))
     model = _limited(
         _with_vocabulary(_with_positions(_with_layers(original, arguments), arguments), arguments)
     )
     rows = [*model.rows, _sizes(original.params, model.params)]
-    save_params(
+    save_made_of(
+        source,
         model.params,
         model.config,
-        source.head,
         model.tokenizer,
         arguments.destination,
         layout=layout_for(model.config, source.head),
         dtype=arguments.dtype,
-        card=Card(
-            Path(arguments.destination).name,
-            _described(arguments.source, rows),
-            carried=read_carried(source.directory),
-        ),
-        token_ids=read_token_ids(source.directory),
-        prompts=read_prompts(source.directory),
+        description=_described(arguments.source, rows),
         overwrite=arguments.overwrite,
     )
     _print(arguments.destination, rows)

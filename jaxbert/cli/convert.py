@@ -68,60 +68,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
-    from pathlib import Path
-
     from jaxbert.families import family_of
-    from jaxbert.hub.card import Card, read_carried
-    from jaxbert.hub.config_file import read_token_ids
-    from jaxbert.hub.load import load_params
-    from jaxbert.hub.save import save_params
-    from jaxbert.hub.sentence_prompts import read_prompts
-    from jaxbert.text.classes import UnknownClassError
+    from jaxbert.hub.convert import convert
 
-    source = load_params(arguments.source, head=arguments.head, revision=arguments.revision)
-    tokenizer, missing = None, f"{arguments.source} holds none"
-    try:
-        tokenizer = tokenizer_of(source, arguments.lowercase)
-    except UnknownClassError as error:
-        missing = str(error)
-    save_params(
-        source.params,
-        source.config,
-        source.head,
-        tokenizer,
+    converted = convert(
+        arguments.source,
         arguments.destination,
+        head=arguments.head,
         layout=arguments.to,
         dtype=arguments.dtype,
         max_shard_size=arguments.max_shard_size,
-        card=Card(Path(arguments.destination).name, carried=read_carried(source.directory)),
-        token_ids=read_token_ids(source.directory),
-        prompts=read_prompts(source.directory),
+        lowercase=arguments.lowercase,
+        revision=arguments.revision,
         overwrite=arguments.overwrite,
     )
+    source, tokenizer = converted.source, converted.tokenizer
     kind = source.head.kind
     print(
         f"{arguments.destination}: {family_of(source.config.model_type).architecture(kind) or kind}"
     )
     if tokenizer is None:
-        print(f"The export has no tokenizer: {missing}")
+        print(f"The export has no tokenizer: {converted.no_tokenizer}")
     if not arguments.verify:
         return 0
     differences = _verify(source, arguments)
     _print(differences)
     has_same_ids = tokenizer is None or _verify_tokenizer(tokenizer, arguments.destination)
     return 0 if differences.is_equivalent and has_same_ids else 1
-
-
-def tokenizer_of(source: "Pretrained", lowercase: bool | None) -> "Tokenizer | None":
-    """The tokenizer in a model's directory, where there is one."""
-    from jaxbert.hub.sentence_modules import load_tokenizer_of
-    from jaxbert.text.classes import OF_FILE
-    from jaxbert.text.files import TOKENIZER
-
-    has_one = any((source.directory / name).is_file() for name in (TOKENIZER, *OF_FILE))
-    if not has_one:
-        return None
-    return load_tokenizer_of(source.directory, source.head, lowercase=lowercase)
 
 
 def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":

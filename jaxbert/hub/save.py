@@ -45,7 +45,11 @@ def save_pretrained(
     card: Card | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes a model, its tokenizer and its card; see `save_params`."""
+    """Writes a model, its tokenizer and its card; see `save_params`.
+
+    What else the directory says that the model was read from (licence, prompts of texts) is kept by
+    `jaxbert.convert`.
+    """
     params = functional(model)[1]
     save_params(
         params,
