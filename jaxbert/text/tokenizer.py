@@ -275,11 +275,9 @@ class Tokenizer:
         padding: Padding,
     ) -> int | None:
         if isinstance(texts, str) or isinstance(pairs, str):
-            raise TypeError("encode takes a list of texts; put a single one into a list")
+            raise UserError("encode takes a list of texts; put a single one into a list")
         if pairs is not None and len(pairs) != len(texts):
-            raise ValueError(
-                f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal"
-            )
+            raise UserError(f"encode got {len(texts)} texts and {len(pairs)} pairs; expected equal")
         for name, given in (("texts", texts), ("pairs", () if pairs is None else pairs)):
             for number, text in enumerate(given):
                 if not isinstance(text, str):

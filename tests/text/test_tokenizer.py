@@ -172,9 +172,13 @@ def test_a_length_without_room_for_text_is_refused(tokenizer, max_length):
         tokenizer.encode(["a"], max_length=max_length)
 
 
-def test_a_single_string_is_refused(tokenizer):
-    with pytest.raises(TypeError, match="list of texts"):
-        tokenizer.encode("a single text")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(("a text",), "list of texts"), ((["a", "b"], ["c"]), "2 texts and 1 pairs")],
+)
+def test_what_is_no_list_of_texts_is_refused(tokenizer, given, message):
+    with pytest.raises(UserError, match=message):
+        tokenizer.encode(*given)
 
 
 def test_model_max_length_truncates_by_default(tokenizer):
