@@ -2,12 +2,12 @@
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from jaxbert.experiment.finetune import Finetune
@@ -113,27 +113,38 @@ def _search(
 
 
 def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
-    """The configuration of whichever kind it is; the two have no file in common."""
+    """The configuration of whichever kind it is."""
     import sys
     from functools import partial
 
-    from jaxbert.config import load_config
+    from jaxbert.config import parse_config, read_values
     from jaxbert.experiment.pretrain import Pretrain
-    from jaxbert.experiment.recipe import load_finetune
+    from jaxbert.experiment.recipe import parse_finetune
 
     for word in arguments.overrides:
         if not re.match(r"[\w.]+=", word):
             raise UserError(f"expected one CONFIG.yaml and key=value words, found {word!r}")
-    try:
-        with open(arguments.config, encoding="utf-8") as file:
-            keys = re.findall(r"^(\w+):", file.read(), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
-        keys = []
-    words = [word.partition("=")[0] for word in arguments.overrides]
-    if "train" in (*keys, *words):
-        say = partial(print, file=sys.stderr)
-        return load_finetune(arguments.config, arguments.overrides, reads_data=False, say=say)
-    return load_config(Pretrain, arguments.config, arguments.overrides)
+    values = read_values(arguments.config)
+    given = values if isinstance(values, dict) else {}
+    origin, overrides = str(arguments.config), arguments.overrides
+    if _kind({**given, **dict(word.split("=", 1) for word in overrides)}, origin) == "pretrain":
+        return parse_config(Pretrain, values, overrides, origin=origin)
+    say = partial(print, file=sys.stderr)
+    return parse_finetune(values, overrides, origin=origin, reads_data=False, say=say)
+
+
+def _kind(given: "Mapping[str, Any]", origin: str) -> str:
+    """That which is said, else that of the keys: only fine-tuning has labelled data and a task."""
+    from jaxbert.config import nearest
+
+    kinds = ("pretrain", "finetune")
+    if "kind" not in given:
+        sections = {key.partition(".")[0] for key in given}
+        return kinds[bool(sections & {"train", "task"})]
+    if given["kind"] not in kinds:
+        hint = nearest(str(given["kind"]), kinds)
+        raise UserError(f"{origin}: 'kind': no {given['kind']!r}: {hint}")
+    return given["kind"]
 
 
 def _write(path: "Path", found: "Plan", trials: "list[Trial]") -> None:
