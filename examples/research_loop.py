@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="directory for the trained encoder")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--length", type=int, default=64)
     arguments = parser.parse_args()
 
@@ -28,7 +29,7 @@ def main() -> None:
     encoder = jaxbert.from_pretrained(arguments.model, head="none")
     apply, params = jaxbert.functional(encoder)
     params = {"encoder": params, "probe": jnp.zeros((encoder.config.hidden_size, 2))}
-    optimizer = optax.adamw(1e-4)
+    optimizer = optax.adamw(arguments.learning_rate)
     state = optimizer.init(params)
 
     def loss_of(params, batch, labels, key):

@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import quick_programs
 
@@ -79,7 +79,7 @@ def test_the_fine_tuning_example_predicts(pretrained, tmp_path):
 
 def test_the_conversion_example_writes_what_the_verb_writes(pretrained, tmp_path):
     source = tmp_path / "encoder"
-    shutil.copytree(pretrained / "model", source)
+    jaxbert.convert(pretrained, source, head="none")
     (source / "1_Pooling").mkdir()
     package = "sentence_transformers.models"
     paths = {"Transformer": "", "Pooling": "1_Pooling"}
@@ -106,10 +106,11 @@ def test_the_research_loop_learns_something(pretrained, tmp_path):
     out = run_example(
         "research_loop.py",
         *(pretrained, text, "--out", tmp_path / "trained"),
-        *("--steps", 60, "--batch-size", 8, "--length", 16),
+        *("--steps", 80, "--batch-size", 32, "--length", 16, "--learning-rate", 2e-3),
     )
     losses = [float(line.split()[3]) for line in out.splitlines() if line.startswith("step")]
-    assert min(losses) < losses[0]
+    # Who only guesses has log(2), 0.02 more or less in the mean of some batches.
+    assert np.mean(losses[-4:]) < 0.85 * np.log(2)
     before, after = (
         jaxbert.from_pretrained(path, head="none").encoder.embeddings.word.embedding[...]
         for path in (pretrained, tmp_path / "trained")

@@ -1,6 +1,9 @@
+import ast
 import re
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import jaxbert
 
@@ -10,7 +13,16 @@ ROOT = Path(__file__).parents[1]
 def test_every_public_name_is_there():
     for name in jaxbert.__all__:
         assert getattr(jaxbert, name).__name__ == name
-    assert set(jaxbert.__all__) < set(dir(jaxbert))
+    with pytest.raises(AttributeError, match="no attribute 'from_pretraind'"):
+        jaxbert.from_pretraind  # noqa: B018
+
+
+def test_what_type_checkers_see_is_what_is_imported():
+    statements = ast.parse(Path(jaxbert.__file__).read_text("utf-8")).body
+    [block] = [statement for statement in statements if isinstance(statement, ast.If)]
+    seen = {name.name: node.module for node in block.body for name in node.names}
+    assert seen == jaxbert._HOMES
+    assert jaxbert.__all__ == sorted(seen)
 
 
 def test_the_readme_says_what_every_extra_is_for():
