@@ -1,7 +1,9 @@
 """`jaxbert convert`: any format into Hugging Face's layout or jaxbert's own, checked on request."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
     from jaxbert.hub.load import Pretrained
@@ -14,11 +16,6 @@ jaxbert convert google-bert/bert-base-uncased bert-base --verify
 jaxbert convert uncased_L-12_H-768_A-12/bert_model.ckpt bert-base --lowercase
 jaxbert convert runs/first exported --dtype bfloat16 --max-shard-size 2GB
 jaxbert convert bert-base native --to orbax"""
-
-HEADS = (
-    *("none", "pretraining", "masked_lm", "next_sentence", "replaced_token_detection"),
-    *("sequence_classification", "token_classification", "question_answering", "multiple_choice"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="lowercase",
         help="a bare vocab.txt tells capitals from small letters",
     )
-    parser.add_argument("--head", choices=HEADS, help="default: what config.json names")
+    parser.add_argument(
+        "--head", choices=get_args(HeadKind), help="default: what config.json names"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
 

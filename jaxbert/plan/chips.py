@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from jaxbert.errors import UserError
+from jaxbert.training.flops import TENSORCORES_PER_CHIP, peak_flops
 
 
 @dataclass(frozen=True)
@@ -11,12 +12,12 @@ class Chip:
     """One chip; of a generation whose chips JAX shows as two devices, half of one."""
 
     name: str
+    device_kind: str
+    """What JAX calls its devices."""
     memory: float
     """Bytes of HBM that a program may use."""
     memory_bandwidth: float
     """Bytes per second."""
-    peak_flops: float
-    """bfloat16, per second."""
     link_bandwidth: float
     """Bytes per second that it can send to its neighbours, over all links."""
     network_bandwidth: float
@@ -26,41 +27,51 @@ class Chip:
     dimensions: int
     """Of a topology."""
     examples: tuple[str, ...]
-    devices_per_chip: int = 1
     chip_config: str = "default"
+
+    @property
+    def peak_flops(self) -> float:
+        """bfloat16, per second."""
+        peak = peak_flops(self.device_kind)
+        assert peak is not None
+        return peak
+
+    @property
+    def devices_per_chip(self) -> int:
+        """How many JAX shows."""
+        return TENSORCORES_PER_CHIP.get(self.device_kind, 1)
 
 
 _GIB = 2.0**30
 
 # Memory: what the compiler of libtpu 0.0.51 says is available when a program does not fit.
-# Bandwidths and peaks: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links and
+# Bandwidths: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links and
 # all networks from JAX's scaling book (jax-ml.github.io/scaling-book/tpus), all in one direction.
 # Clocks: the peak over what the matrix units do in a cycle: 4 of 128 x 128 a TensorCore, from v6e
 # on as many as 4 of 256 x 256, which is what the compiler's cycles of an 8192^3 product allow.
 CHIPS = {
     "v4": Chip(
-        *("v4", 30.75 * _GIB, 1200e9, 275e12, 300e9, 6.25e9, 1.05e9, 3),
+        *("v4", "TPU v4", 30.75 * _GIB, 1200e9, 300e9, 6.25e9, 1.05e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
         # Two TensorCores that JAX shows as one device.
         chip_config="megacore",
     ),
     "v5e": Chip(
-        *("v5e", 15.75 * _GIB, 819e9, 197e12, 200e9, 3.125e9, 1.50e9, 2),
+        *("v5e", "TPU v5 lite", 15.75 * _GIB, 819e9, 200e9, 3.125e9, 1.50e9, 2),
         examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     ),
     "v5p": Chip(
-        *("v5p", 95.73 * _GIB, 2765e9, 459e12, 600e9, 6.25e9, 1.75e9, 3),
+        *("v5p", "TPU v5", 95.73 * _GIB, 2765e9, 600e9, 6.25e9, 1.75e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
         chip_config="megacore",
     ),
     "v6e": Chip(
-        *("v6e", 31.24 * _GIB, 1640e9, 918e12, 400e9, 12.5e9, 1.75e9, 2),
+        *("v6e", "TPU v6 lite", 31.24 * _GIB, 1640e9, 400e9, 12.5e9, 1.75e9, 2),
         examples=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     ),
     "tpu7x": Chip(
-        *("tpu7x", 94.74 * _GIB, 3690e9, 1153.5e12, 300e9, 6.25e9, 2.2e9, 3),
+        *("tpu7x", "TPU7x", 94.74 * _GIB, 3690e9, 300e9, 6.25e9, 2.2e9, 3),
         examples=("2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8", "8x8x8"),
-        devices_per_chip=2,
     ),
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxbert.data.masking import IGNORED
@@ -30,10 +29,10 @@ TENSORCORES_PER_CHIP = {"TPU v2": 2, "TPU v3": 2, "TPU7x": 2}
 """Chips that JAX shows as several devices."""
 
 
-def peak_flops(device: jax.Device) -> float | None:
+def peak_flops(device_kind: str) -> float | None:
     """bfloat16 FLOP/s of one JAX device, None where it is not known (CPU)."""
-    peak = PEAK_FLOPS.get(device.device_kind)
-    return None if peak is None else peak / TENSORCORES_PER_CHIP.get(device.device_kind, 1)
+    peak = PEAK_FLOPS.get(device_kind)
+    return None if peak is None else peak / TENSORCORES_PER_CHIP.get(device_kind, 1)
 
 
 def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float:

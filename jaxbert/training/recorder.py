@@ -46,7 +46,7 @@ class Recorder:
         self._log_every, self._num_steps = log_every, num_steps
         self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
         self._copies = copies
-        peak = peak_flops(jax.devices()[0])
+        peak = peak_flops(jax.devices()[0].device_kind)
         self._peak = None if peak is None else peak * jax.device_count()
         self._total = Total()
         self._pending: tuple[int, Metrics, HostBatch] | None = None

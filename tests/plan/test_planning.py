@@ -10,6 +10,7 @@ from test_plan_search import CONFIG, answer
 
 from jaxbert.errors import UserError
 from jaxbert.plan import planning
+from jaxbert.plan.chips import CHIPS
 
 PRINTED = "Traceback:\njax.errors.JaxRuntimeError: INTERNAL: no\nmore words\n"
 
@@ -46,3 +47,9 @@ def test_an_end_before_any_report_is_one_line(ends):
 def test_the_mistake_of_a_user_comes_through(ends):
     with pytest.raises(UserError, match=r"^mesh: no$"):
         ends({"error": "mesh: no"}, 0, "")
+
+
+def test_every_chip_has_the_peak_that_training_knows():
+    peaks = {name: chip.peak_flops * chip.devices_per_chip for name, chip in CHIPS.items()}
+    assert (peaks["v5e"], peaks["tpu7x"]) == (197e12, 2307e12)
+    assert len(peaks) == len(set(peaks.values()))

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -99,12 +98,9 @@ def test_without_masked_positions_the_vocabulary_does_not_count():
 
 
 def test_the_peak_is_that_of_one_jax_device():
-    def peak(kind: str) -> float | None:
-        return peak_flops(SimpleNamespace(device_kind=kind))  # type: ignore[arg-type]
-
-    assert peak("TPU v5 lite") == 197e12
-    assert peak("TPU7x") == PEAK_FLOPS["TPU7x"] / 2
-    assert peak("cpu") is None
+    assert peak_flops("TPU v5 lite") == 197e12
+    assert peak_flops("TPU7x") == PEAK_FLOPS["TPU7x"] / 2
+    assert peak_flops("cpu") is None
 
 
 @pytest.mark.parametrize(
