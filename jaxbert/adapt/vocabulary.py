@@ -30,8 +30,8 @@ def extend_vocabulary(
     old_tokenizer: Tokenizer,
     new_tokens: Sequence[str],
     init: Init = "mean_of_pieces",
-) -> tuple[Params, EncoderConfig, Tokenizer]:
-    """The same model and its tokenizer with `new_tokens` after those they know.
+) -> tuple[Params, EncoderConfig, Tokenizer, Sources]:
+    """The same model and its tokenizer with `new_tokens` after those they know, and the sources.
 
     A new row is the mean of the rows of the pieces that the old tokenizer made of the token, or,
     where the mapping `init` names another token for it, that one's. Likewise the masked LM's bias
@@ -39,19 +39,19 @@ def extend_vocabulary(
     UserError for tokens that are blank, repeated or known already.
     """
     tokenizer, sources = extension(config, old_tokenizer, new_tokens, init)
-    return *take_rows(params, config, sources), tokenizer
+    return *take_rows(params, config, sources), tokenizer, sources
 
 
 def replace_tokenizer(
     params: Params, config: EncoderConfig, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer
-) -> tuple[Params, EncoderConfig]:
-    """The same model for another tokenizer; see `replacement` for what its rows start from.
+) -> tuple[Params, EncoderConfig, Sources]:
+    """The same model for another tokenizer, and its sources; see `replacement`.
 
     `pad_token_id` becomes the new tokenizer's, and RoBERTa's positions go on counting after it.
     """
     sources = replacement(config, old_tokenizer, new_tokenizer)
     params, config = take_rows(params, config, sources)
-    return move_padding(params, config, new_tokenizer.pad_id)
+    return *move_padding(params, config, new_tokenizer.pad_id), sources
 
 
 def extension(

@@ -163,8 +163,7 @@ def _how(before: int, after: int, how: str) -> str:
 
 
 def _with_vocabulary(model: _Model, arguments: argparse.Namespace) -> _Model:
-    from jaxbert.adapt.positions import move_padding
-    from jaxbert.adapt.vocabulary import TABLES, extension, replacement, take_rows
+    from jaxbert.adapt.vocabulary import TABLES, extend_vocabulary, replace_tokenizer
     from jaxbert.text.tokenizer import load_tokenizer
 
     if arguments.add_tokens is None and arguments.tokenizer is None:
@@ -173,15 +172,16 @@ def _with_vocabulary(model: _Model, arguments: argparse.Namespace) -> _Model:
         raise UserError(f"{arguments.source} has no tokenizer, by which its vocabulary is known")
     if arguments.add_tokens is not None:
         tokens, starts = _read_tokens(Path(arguments.add_tokens))
-        tokenizer, sources = extension(model.config, model.tokenizer, tokens, starts)
+        params, config, tokenizer, sources = extend_vocabulary(
+            model.params, model.config, model.tokenizer, tokens, starts
+        )
         first_new = model.tokenizer.vocab_size
     else:
         tokenizer = load_tokenizer(arguments.tokenizer)
-        sources = replacement(model.config, model.tokenizer, tokenizer)
+        params, config, sources = replace_tokenizer(
+            model.params, model.config, model.tokenizer, tokenizer
+        )
         first_new = len(sources)
-    params, config = take_rows(model.params, model.config, sources)
-    if arguments.tokenizer is not None:
-        params, config = move_padding(params, config, tokenizer.pad_id)
     before, after = model.config.vocab_size, config.vocab_size
     rows = _tables(model.params, params, TABLES, "rows likewise")
     counted = ("vocabulary", f"{before:,}", f"{after:,}", _counted(sources, first_new))

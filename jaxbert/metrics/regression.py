@@ -23,13 +23,6 @@ def spearman_correlation(labels: Values, predictions: Values) -> float:
     return pearson_correlation(stats.rankdata(labels), stats.rankdata(predictions))
 
 
-def mean_squared_error(labels: Values, predictions: Values) -> float:
-    """Mean of the squared differences, in float64; 0.0 for no rows."""
-    if not len(labels):
-        return 0.0
-    return float(np.mean(np.square(_float64(labels) - _float64(predictions))))
-
-
 def _float64(values: Values) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 

@@ -61,7 +61,7 @@ def test_a_row_is_the_mean_of_its_sources_literally():
 def test_new_tokens_start_as_the_mean_of_their_pieces(config: EncoderConfig):
     config = sized(config)
     params = random_params(config)
-    longer, new, tokenizer = extend_vocabulary(params, config, OLD, NEW)
+    longer, new, tokenizer, _ = extend_vocabulary(params, config, OLD, NEW)
     check_params(longer, new, Head("masked_lm"))
     assert new.vocab_size == config.vocab_size + 3 == tokenizer.vocab_size
     old_leaves, leaves = flat(params), flat(longer)
@@ -82,7 +82,7 @@ def test_new_tokens_start_as_the_mean_of_their_pieces(config: EncoderConfig):
 def test_a_token_that_the_old_tokenizer_cannot_spell_starts_as_unknown():
     config = sized(BERT)
     params = random_params(config)
-    longer, _, tokenizer = extend_vocabulary(params, config, OLD, NEW)
+    longer, _, tokenizer, _ = extend_vocabulary(params, config, OLD, NEW)
     table = flat(longer)[WORD]
     np.testing.assert_array_equal(row(table, tokenizer, "Ω"), table[OLD.unk_id])
 
@@ -90,7 +90,7 @@ def test_a_token_that_the_old_tokenizer_cannot_spell_starts_as_unknown():
 def test_a_new_token_may_start_as_another():
     config = sized(BERT)
     params = random_params(config)
-    longer, _, tokenizer = extend_vocabulary(params, config, OLD, NEW, {"catdog": "dog"})
+    longer, _, tokenizer, _ = extend_vocabulary(params, config, OLD, NEW, {"catdog": "dog"})
     table = flat(longer)[WORD]
     np.testing.assert_array_equal(row(table, tokenizer, "catdog"), row(table, OLD, "dog"))
     pieces = OLD.encode_plain(["doggo"])[0]
@@ -103,7 +103,7 @@ def test_the_stored_table_grows_by_whole_multiples_of_128():
     config = sized(BERT)
     params = random_params(config)
     many = [f"new{i}" for i in range(100)]
-    longer, new, _ = extend_vocabulary(params, config, OLD, many)
+    longer, new, _, _ = extend_vocabulary(params, config, OLD, many)
     assert config.padded_vocab_size == 128
     assert flat(longer)[WORD].shape == (new.padded_vocab_size, 24) == (256, 24)
     assert flat(longer)[BIAS].shape == (256,)
@@ -112,18 +112,18 @@ def test_the_stored_table_grows_by_whole_multiples_of_128():
 def test_rows_that_no_token_uses_are_taken_first():
     config = replace(sized(BERT), vocab_size=OLD.vocab_size + 2)
     params = random_params(config)
-    longer, new, _ = extend_vocabulary(params, config, OLD, NEW)
+    longer, new, _, _ = extend_vocabulary(params, config, OLD, NEW)
     assert new.vocab_size == OLD.vocab_size + 3
     before, after = flat(params)[WORD], flat(longer)[WORD]
     np.testing.assert_array_equal(after[: OLD.vocab_size], before[: OLD.vocab_size])
-    one, _, _ = extend_vocabulary(params, config, OLD, NEW[:1])
+    one, _, _, _ = extend_vocabulary(params, config, OLD, NEW[:1])
     np.testing.assert_array_equal(flat(one)[WORD][OLD.vocab_size + 1], before[OLD.vocab_size + 1])
 
 
 def test_old_text_gives_the_same_logits_for_the_old_tokens():
     config = sized(BERT)
     params = random_params(config)
-    longer, new, tokenizer = extend_vocabulary(params, config, OLD, NEW)
+    longer, new, tokenizer, _ = extend_vocabulary(params, config, OLD, NEW)
     ids = OLD.encode(TEXTS[:2])["input_ids"]
     np.testing.assert_array_equal(tokenizer.encode(TEXTS[:2])["input_ids"], ids)
     expected, found = run(params, config, ids).logits, run(longer, new, ids).logits
@@ -162,7 +162,7 @@ OTHER = train_wordpiece(["the dog and the doghouse, a house"] * 3, 60)
 def test_tokens_of_both_tokenizers_keep_their_rows():
     config = sized(BERT)
     params = random_params(config)
-    replaced, new = replace_tokenizer(params, config, OLD, OTHER)
+    replaced, new, _ = replace_tokenizer(params, config, OLD, OTHER)
     check_params(replaced, new, Head("masked_lm"))
     assert new.vocab_size == OTHER.vocab_size
     old, table = flat(params), flat(replaced)
@@ -178,7 +178,7 @@ def test_tokens_of_both_tokenizers_keep_their_rows():
 def test_other_tokens_start_as_the_mean_of_the_pieces_of_their_text():
     config = sized(BERT)
     params = random_params(config)
-    replaced, _ = replace_tokenizer(params, config, OLD, OTHER)
+    replaced, _, _ = replace_tokenizer(params, config, OLD, OTHER)
     before, after = flat(params)[WORD], flat(replaced)[WORD]
     others = set(OTHER.vocab()) - set(OLD.vocab())
     assert "house" in others
@@ -192,7 +192,7 @@ def test_other_tokens_start_as_the_mean_of_the_pieces_of_their_text():
 def test_a_tokenizer_replaced_by_itself_changes_nothing():
     config = sized(BERT)
     params = random_params(config)
-    same, new = replace_tokenizer(params, config, OLD, OLD)
+    same, new, _ = replace_tokenizer(params, config, OLD, OLD)
     assert new == config
     jax.tree.map(np.testing.assert_array_equal, same, params)
 
@@ -217,11 +217,11 @@ def test_positions_that_count_from_padding_follow_it():
     config = replace(sized(ROBERTA, old), pad_token_id=old.pad_id)
     assert (old.pad_id, OLD.pad_id) == (1, 0)
     params = random_params(config)
-    replaced, new = replace_tokenizer(params, config, old, OLD)
+    replaced, new, _ = replace_tokenizer(params, config, old, OLD)
     assert (new.pad_token_id, new.max_position_embeddings) == (0, 19)
     check_params(replaced, new, Head("masked_lm"))
     path = "encoder/embeddings/position/embedding"
     np.testing.assert_array_equal(flat(replaced)[path], flat(params)[path][1:])
-    back, again = replace_tokenizer(replaced, new, OLD, old)
+    back, again, _ = replace_tokenizer(replaced, new, OLD, old)
     assert again == config
     np.testing.assert_array_equal(flat(back)[path][1:], flat(params)[path][1:])

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from jaxbert.metrics.regression import (
-    mean_squared_error,
     pearson_correlation,
     spearman_correlation,
 )
@@ -38,7 +37,6 @@ def test_spearman_sees_only_the_order():
 def test_float32_inputs_are_summed_in_float64():
     labels = np.arange(1_000, dtype=np.float32) + 1e6
     assert pearson_correlation(labels, -labels.astype(np.float32)) == pytest.approx(-1.0)
-    assert mean_squared_error(labels, labels + np.float32(1.0)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +47,3 @@ def test_without_variation_correlations_are_zero_and_nothing_warns(labels, predi
     labels, predictions = np.array(labels), np.array(predictions)
     assert pearson_correlation(labels, predictions) == 0.0
     assert spearman_correlation(labels, predictions) == 0.0
-    assert np.isfinite(mean_squared_error(labels, predictions))
