@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxbert.cli.inference import positive
+from jaxbert.cli.arguments import positive
 
 HELP = "pretrain, fine-tune, export and reload a small BERT on this machine's documentation"
 EXAMPLE = """

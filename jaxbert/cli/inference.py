@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jaxbert.cli.arguments import positive
 from jaxbert.cli.processes import add_process_arguments
 
 if TYPE_CHECKING:
@@ -47,13 +48,6 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     )
     parser.add_argument("--out", help="file to write to (- for standard output)")
     add_process_arguments(parser)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, as argparse reads one."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return int(text)
 
 
 def _override(text: str) -> str:

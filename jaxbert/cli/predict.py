@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.arguments import positive
 from jaxbert.cli.inference import (
     add_inference_arguments,
     check_not_given,
     columns,
-    positive,
     reading,
 )
 from jaxbert.cli.output import check_is_not_read, out_file, write_whole

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.arguments import positive
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
-from jaxbert.cli.inference import positive
 from jaxbert.cli.processes import Processes, add_process_arguments
 from jaxbert.errors import UserError
 
