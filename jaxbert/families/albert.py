@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxbert.families.bert import (
     FIELDS,
+    canonical_key,
     classifier_dropout,
     embedding_weights,
     tied_vocabulary,
-    todays_name,
     vocabulary_weights,
 )
 from jaxbert.families.family import Family
@@ -176,11 +177,6 @@ def _layer_weights(config: EncoderConfig, encoder: str) -> Iterator[Weight]:
         yield from norm(f"{ours}/mlp_norm", f"{theirs}.full_layer_layer_norm")
 
 
-def _canonical_key(key: str) -> str:
-    key = todays_name(key)
-    return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
-
-
 ALBERT = Family(
     model_type="albert",
     presets=PRESETS,
@@ -188,7 +184,7 @@ ALBERT = Family(
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=_canonical_key,
+    canonical_key=partial(canonical_key, prefix=PREFIX),
     tied=lambda config: tied_vocabulary(config, "predictions", WORDS),
     buffers=frozenset({f"{PREFIX}embeddings.position_ids", f"{PREFIX}embeddings.token_type_ids"}),
     token_ids=("bos_token_id", "eos_token_id"),

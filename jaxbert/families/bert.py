@@ -199,9 +199,17 @@ def todays_name(key: str) -> str:
     return key
 
 
-def _canonical_key(key: str) -> str:
+def canonical_key(
+    key: str,
+    prefix: str = PREFIX,
+    bare: tuple[str, ...] = ("embeddings.", "encoder.", "pooler."),
+) -> str:
+    """Today's name, with the prefix that the encoder's own class leaves away.
+
+    `bare`: what the encoder's keys then begin with.
+    """
     key = todays_name(key)
-    return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
+    return prefix + key if key.startswith(bare) else key
 
 
 BERT = Family(
@@ -211,7 +219,7 @@ BERT = Family(
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=_canonical_key,
+    canonical_key=canonical_key,
     tied=lambda config: tied_vocabulary(
         config, "cls.predictions", "bert.embeddings.word_embeddings.weight"
     ),

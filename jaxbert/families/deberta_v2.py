@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxbert.errors import UserError
 from jaxbert.families.bert import (
     FIELDS,
+    canonical_key,
     classifier_dropout,
     tied_vocabulary,
-    todays_name,
     vocabulary_weights,
 )
 from jaxbert.families.family import Family
@@ -287,11 +288,6 @@ def _masked_lm_weights(config: EncoderConfig) -> Iterator[Weight]:
     yield Weight("masked_lm/bias", "lm_predictions.lm_head.bias", "pad_vocab")
 
 
-def _canonical_key(key: str) -> str:
-    key = todays_name(key)
-    return PREFIX + key if key.startswith(("embeddings.", "encoder.")) else key
-
-
 def _tied(config: EncoderConfig) -> Mapping[str, str]:
     words = f"{PREFIX}embeddings.word_embeddings.weight"
     return tied_vocabulary(config, "cls.predictions", words) if config.heads.legacy else {}
@@ -304,7 +300,7 @@ DEBERTA_V2 = Family(
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=_canonical_key,
+    canonical_key=partial(canonical_key, prefix=PREFIX, bare=("embeddings.", "encoder.")),
     tied=_tied,
     buffers=frozenset({"deberta.embeddings.position_ids"}),
     head_prefixes=(

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from jaxbert.families.bert import todays_name
+from jaxbert.families.bert import canonical_key
 from jaxbert.families.family import Family
 from jaxbert.families.fields import (
     activation,
@@ -151,11 +152,6 @@ def _head_weights(config: EncoderConfig, head: Head) -> Iterator[Weight]:
         yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
 
 
-def _canonical_key(key: str) -> str:
-    key = todays_name(key)
-    return PREFIX + key if key.startswith(("embeddings.", "transformer.")) else key
-
-
 DISTILBERT = Family(
     model_type="distilbert",
     presets=PRESETS,
@@ -163,7 +159,7 @@ DISTILBERT = Family(
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=_canonical_key,
+    canonical_key=partial(canonical_key, prefix=PREFIX, bare=("embeddings.", "transformer.")),
     tied=lambda config: {"vocab_projector.weight": WORDS} if config.tie_word_embeddings else {},
     buffers=frozenset({f"{PREFIX}embeddings.position_ids"}),
     head_prefixes=("vocab_", "pre_classifier.", "classifier.", "qa_outputs."),

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from jaxbert.families.bert import FIELDS, classifier_dropout, encoder_weights, todays_name
+from jaxbert.families.bert import FIELDS, canonical_key, classifier_dropout, encoder_weights
 from jaxbert.families.family import Family
 from jaxbert.families.fields import (
     activation,
@@ -160,12 +161,6 @@ def _head_weights(config: EncoderConfig, head: Head) -> Iterator[Weight]:
         yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
 
 
-def _canonical_key(key: str) -> str:
-    key = todays_name(key)
-    is_bare = key.startswith(("embeddings.", "embeddings_project.", "encoder."))
-    return PREFIX + key if is_bare else key
-
-
 def _tied(config: EncoderConfig) -> Mapping[str, str]:
     return {"generator_lm_head.weight": WORDS} if config.tie_word_embeddings else {}
 
@@ -177,7 +172,9 @@ ELECTRA = Family(
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     weights=weights,
-    canonical_key=_canonical_key,
+    canonical_key=partial(
+        canonical_key, prefix=PREFIX, bare=("embeddings.", "embeddings_project.", "encoder.")
+    ),
     tied=_tied,
     buffers=frozenset({f"{PREFIX}embeddings.position_ids", f"{PREFIX}embeddings.token_type_ids"}),
     head_prefixes=(

@@ -7,10 +7,10 @@ from typing import Any
 
 from jaxbert.families.bert import (
     FIELDS,
-    classifier_dropout,
+    canonical_key,
+    config_to_hf,
     encoder_weights,
     tied_vocabulary,
-    todays_name,
     vocabulary_weights,
 )
 from jaxbert.families.family import Family
@@ -19,7 +19,6 @@ from jaxbert.families.fields import (
     rate,
     read_fields,
     refuse_other_mathematics,
-    write_fields,
 )
 from jaxbert.families.weight import Weight, dense, norm
 from jaxbert.nn.config import EncoderConfig
@@ -83,17 +82,6 @@ def config_from_hf(defaults: EncoderConfig, hf: Mapping[str, Any]) -> EncoderCon
     )
 
 
-def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
-    """The fields of RoBERTa's config.json."""
-    return {
-        **write_fields(config, FIELDS),
-        "hidden_act": config.hidden_act,
-        "pad_token_id": config.pad_token_id,
-        "classifier_dropout": classifier_dropout(config, head),
-        "use_cache": True,
-    }
-
-
 def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     """RoBERTa's table of names. Of all classes, the plain encoder alone is saved unprefixed."""
     prefix = "" if head.kind == "none" else PREFIX
@@ -116,11 +104,6 @@ def _head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[We
         yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
 
 
-def _canonical_key(key: str) -> str:
-    key = todays_name(key)
-    return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
-
-
 def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderConfig]) -> Family:
     """RoBERTa under the name that a family's classes begin with; also its tensors' prefix."""
     return Family(
@@ -130,7 +113,7 @@ def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderCon
         config_from_hf=partial(config_from_hf, defaults),
         config_to_hf=config_to_hf,
         weights=weights,
-        canonical_key=_canonical_key,
+        canonical_key=partial(canonical_key, prefix=PREFIX),
         tied=lambda config: tied_vocabulary(config, "lm_head", WORDS),
         buffers=frozenset(
             f"{PREFIX}embeddings.{name}" for name in ("position_ids", "token_type_ids")

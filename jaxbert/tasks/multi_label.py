@@ -17,7 +17,7 @@ from jaxbert.tasks.losses import binary_cross_entropies
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.tables import MANY, Table, precision_recall_f1
 from jaxbert.tasks.target import Mistake, Outputs
-from jaxbert.tasks.task import WeightedSums
+from jaxbert.tasks.task import WeightedSums, row_count
 from jaxbert.typing import Array, Batch
 
 
@@ -46,7 +46,7 @@ class MultiLabel:
 
     def weight(self, batch: Batch) -> Array:
         """Rows that count."""
-        return jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)
+        return row_count(batch)
 
     def losses(self, logits: Array, batch: Batch) -> Array:
         """Means over labels."""

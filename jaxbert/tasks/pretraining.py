@@ -3,12 +3,12 @@
 The task is next-sentence prediction (Devlin et al. 2018) or sentence order (Lan et al. 2019).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.data.pairs import SentencePairs
+from jaxbert.metrics.perplexity import perplexity
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
@@ -63,4 +63,4 @@ class MaskedLanguageModelling(Task):
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the masked positions."""
-        return means | {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))}
+        return means | {"perplexity": perplexity(means["masked_lm_loss"])}

@@ -23,6 +23,7 @@ from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.losses import IGNORED, cross_entropies
 from jaxbert.tasks.question_tables import question_tables
 from jaxbert.tasks.tables import Table
+from jaxbert.tasks.task import row_count
 from jaxbert.text.encoded_text import EncodedText
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
@@ -97,7 +98,7 @@ class QuestionAnswering(LabelledTask):
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Windows that count."""
-        return {"loss": jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)}
+        return {"loss": row_count(batch)}
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
         """Mean of the cross-entropies of start and end over the tokens of the window.

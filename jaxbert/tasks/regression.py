@@ -14,7 +14,7 @@ from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.tables import Table
 from jaxbert.tasks.target import Mistake, Outputs
-from jaxbert.tasks.task import WeightedSums
+from jaxbert.tasks.task import WeightedSums, row_count
 from jaxbert.typing import Array, Batch
 
 
@@ -39,7 +39,7 @@ class Regression:
 
     def weight(self, batch: Batch) -> Array:
         """Rows that count."""
-        return jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)
+        return row_count(batch)
 
     def losses(self, logits: Array, batch: Batch) -> Array:
         """Squared errors."""

@@ -1,6 +1,5 @@
 """Replaced-token detection (Clark et al. 2020, ELECTRA): which tokens did a generator put in?"""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbert.metrics.perplexity import perplexity
 from jaxbert.nn.head import Head
 from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenOutput
@@ -77,7 +77,7 @@ class ReplacedTokenDetection(Task):
 
     def metrics(self, means: dict[str, float], rows: Mapping[str, Any]) -> dict[str, float]:
         """The means, and the perplexity of the generator."""
-        return means | {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))}
+        return means | {"perplexity": perplexity(means["masked_lm_loss"])}
 
     def _is_text(self, input_ids: Array, batch: Batch) -> Array:
         """True for tokens that are judged; [MASK] is no special token here."""

@@ -25,6 +25,7 @@ from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
 from jaxbert.tasks.tables import Table, mistakes
+from jaxbert.tasks.task import row_count
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
 
@@ -129,7 +130,7 @@ class SentenceEmbedding(LabelledTask):
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Rows that count."""
-        return {"loss": jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)}
+        return {"loss": row_count(batch)}
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
         """Squared differences, or cross-entropies."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.nn.head import Head
@@ -74,6 +75,11 @@ def real_tokens(batch: Mapping[str, A]) -> A:
     """bool [batch, seq]: False at padding. Packed rows say so by their `sequence_ids`."""
     name = "sequence_ids" if "sequence_ids" in batch else "attention_mask"
     return batch[name] != 0
+
+
+def row_count(batch: Batch) -> Array:
+    """How many rows of a batch are examples, and not what fills it (float32 scalar)."""
+    return jnp.sum(batch["row_ids"] >= 0, dtype=jnp.float32)
 
 
 def run_model(
