@@ -305,7 +305,12 @@ def _loop(
         ends_epoch=data.train.ends_epoch,
         accumulation_steps=settings.step.accumulation_steps,
         phases=phases,
-        batches=partial(iterate, _rows_of(job)),
+        batches=partial(
+            iterate,
+            _rows_of(job),
+            prefetch=settings.loop.prefetch,
+            threads=settings.loop.loader_threads,
+        ),
         evaluate=held_out,
         checkpoints=checkpoints,
         run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},

@@ -75,6 +75,7 @@ class RunDirectory:
 
 MAY_CHANGE = (
     *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
+    *("loop.prefetch", "loop.loader_threads"),
     *("checkpoint.keep_last", "checkpoint.keep_best"),
     *("mesh.replica", "mesh.data", "mesh.fsdp", "mesh.tensor"),
     *("step.shard_optimizer", "execution.remat"),

@@ -23,7 +23,7 @@ Outcome = Literal["finished", "stopped_early", "preempted"]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """When what happens, in steps."""
+    """When what happens, in steps, and how batches come in time for it."""
 
     log_every: Annotated[int, Ge(1)] = 10
     """Steps from one line of metrics to the next."""
@@ -33,6 +33,10 @@ class LoopConfig:
     """Besides after every evaluation; null: only then."""
     early_stopping_patience: Annotated[int, Ge(1)] | None = None
     """Evaluations without a better `checkpoint.metric` after which the run ends."""
+    prefetch: Annotated[int, Ge(0)] = 2
+    """Batches made ahead of their use, at least one for each thread; 0: none."""
+    loader_threads: Annotated[int, Ge(1)] = 1
+    """Threads that make batches; more help where `data_share` is high, and change no batch."""
 
 
 @dataclass(frozen=True)

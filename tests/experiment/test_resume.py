@@ -51,7 +51,9 @@ def is_cut_off_evaluation(run: Path, step: int) -> bool:
 
 def test_a_pretraining_run_interrupted_anywhere_ends_as_the_whole_one(store, pretrained, tmp_path):
     # 4 steps and then 2 of the batches of an evaluation; 1 batch of that evaluation; 3 steps more.
-    config, run = pretraining(store), tmp_path / "run"
+    # By more threads that make its batches, which changes none of them.
+    config = pretraining(store, "loop.prefetch=4", "loop.loader_threads=3")
+    run = tmp_path / "run"
     steps = continue_until_it_ends(pretrain, config, run, [0, 6, 1, 9])
     assert steps[:3] == [0, 4, 4]
     assert steps[3] > 4
