@@ -165,7 +165,8 @@ def _jaxbert(
     directory: Path,
 ) -> dict[str, Any]:
     from jaxbert.config import parse_config
-    from jaxbert.experiment.finetune import Finetune, finetune
+    from jaxbert.experiment.finetune import finetune
+    from jaxbert.experiment.finetune_config import Finetune
 
     values: dict[str, Any] = {
         "model": str(arguments.model),

@@ -21,7 +21,7 @@ import contest
 
 from jaxbert.config import load_config
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.planning import plan
 

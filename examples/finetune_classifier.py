@@ -8,7 +8,8 @@ import argparse
 from pathlib import Path
 
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jaxbert.config import load_config, parse_config, to_yaml
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain

@@ -52,7 +52,7 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
     import jax
 
     from jaxbert.experiment import inference
-    from jaxbert.experiment.finetune import TASKS
+    from jaxbert.experiment.finetune_config import TASKS
     from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 
     title = f"{arguments.model} on {arguments.data}"

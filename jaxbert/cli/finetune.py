@@ -23,7 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiment() -> Experiment:
-    from jaxbert.experiment.finetune import Finetune, finetune
+    from jaxbert.experiment.finetune import finetune
+    from jaxbert.experiment.finetune_config import Finetune
     from jaxbert.experiment.recipe import load_finetune
 
     def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Finetune:

@@ -50,7 +50,7 @@ class _Section:
 
 def page() -> str:
     """The text of docs/options.md."""
-    from jaxbert.experiment.finetune import Finetune
+    from jaxbert.experiment.finetune_config import Finetune
     from jaxbert.experiment.pretrain import Pretrain
 
     sections: list[_Section] = []

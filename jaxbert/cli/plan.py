@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jaxbert.experiment.finetune import Finetune
+    from jaxbert.experiment.finetune_config import Finetune
     from jaxbert.experiment.pretrain import Pretrain
     from jaxbert.plan.report import Plan
     from jaxbert.plan.search import Trial

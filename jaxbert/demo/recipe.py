@@ -5,7 +5,7 @@ from pathlib import Path
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.reading import Reading
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_model import ModelConfig
 from jaxbert.optim.kinds import AdamW

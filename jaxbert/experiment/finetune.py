@@ -2,135 +2,52 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from annotated_types import Ge, Gt
-
-from jaxbert.data.reading import Reading, WindowConfig, check_reading, usual_length
-from jaxbert.data.truncation import Truncation
+from jaxbert.data.reading import Reading, usual_length
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
-from jaxbert.experiment.fit import Fitted, Trainee, fit
+from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import MakeParams, beginning_with, read, reinitialized
-from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.report import write_report
-from jaxbert.experiment.run_directory import check_run, open_run
-from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.source import find_model
-from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
+from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningExamples
-from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
-from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
-from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.profile import NO_STEPS
+from jaxbert.typing import Params
 
-TaskSection = (
-    SequenceClassificationConfig
-    | QuestionAnsweringConfig
-    | TokenClassificationConfig
-    | MultipleChoiceConfig
-    | SentenceEmbeddingConfig
-)
-"""Every kind of task; `kind` tells them apart."""
 BIAS = "classifier/dense/bias"
-TASKS: dict[str, type[TaskSection]] = {
-    "sequence_classification": SequenceClassificationConfig,
-    "question_answering": QuestionAnsweringConfig,
-    "token_classification": TokenClassificationConfig,
-    "multiple_choice": MultipleChoiceConfig,
-    "none": SentenceEmbeddingConfig,
-}
-"""By the head's kind, which is the task's own but for `none`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finetune(TrainingSettings):
-    """A fine-tuning run."""
+@dataclass(frozen=True)
+class _Start:
+    """What a run begins with."""
 
-    kind: Literal["finetune"] = "finetune"
-    recipe: str | None = None
-    """auto: what is not given here is as the model's paper has it (`experiment/recipe.py`), and
-    max_seq_length is auto; a run's config.yaml names the source instead."""
-    model: str
-    """Model directory, run directory or hub id."""
-    task: TaskSection = field(default_factory=SequenceClassificationConfig)
-    """What is learnt, by `kind`."""
-    train: str
-    """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
-
-    For question answering also SQuAD's JSON, for tagging CoNLL's columns and CoNLL-U."""
-    validation: str | dict[str, str] | None = None
-    """Evaluated during training; several by name, which goes before the metrics of each."""
-    max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
-    """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
-    packing: bool = False
-    """Several examples in every row of max_seq_length tokens; `batch_size` counts rows."""
-    truncation: Truncation = "head"
-    """What is read of a longer text."""
-    head_share: float = 0.25
-    """Of what truncation=head_tail keeps."""
-    windows: WindowConfig | None = None
-    """Instead of truncation: longer texts are read in windows, and count as much as others."""
-    num_epochs: Annotated[float, Gt(0)] = 3.0
-    """How often training sees every row; 2.5 ends in the middle of the third time."""
-    num_steps: Annotated[int, Ge(1)] | None = None
-    """Instead of num_epochs."""
-    ignore_mismatched_heads: bool = False
-    """Start with a new classifier where the model has one for other labels."""
-    reinitialize_layers: Annotated[int, Ge(0)] = 0
-    """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
-    dropout: DropoutConfig = field(default_factory=DropoutConfig)
-    """Rates of this run, where they are not the model's; the exported model keeps its own."""
-    cache_features: bool | str = False
-    """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
-    in RUN/features, and the head is trained on them; or the directory, which runs may share."""
-
-    def __post_init__(self) -> None:
-        check_reading(self.truncation, self.head_share, self.windows)
-        parts = self.step.accumulation_steps
-        if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
-            raise UserError(
-                f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
-                "microbatch: take 1, and more devices, execution.remat or a smaller batch_size"
-            )
-        is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
-            self.task.threshold == "tuned"
-        )
-        if is_tuned and len(self.validation_sets) != 1:
-            number = len(self.validation_sets) or "none"
-            raise UserError(
-                f"task.threshold=tuned needs validation data of one set, there is {number}"
-            )
-        check_recipe(self.recipe)
-
-    @property
-    def validation_sets(self) -> dict[str, str]:
-        """By name; a single one is called ""."""
-        if isinstance(self.validation, dict):
-            return self.validation
-        return {} if self.validation is None else {"": self.validation}
-
-    @property
-    def reading(self) -> Reading:
-        """What is read of every text, once max_seq_length is known."""
-        assert self.max_seq_length != "auto"
-        return Reading(self.max_seq_length, self.truncation, self.head_share, self.windows)
+    config: Finetune
+    """With a max_seq_length that is a number."""
+    task: LabelledTask
+    train: tuple[Any, ...]
+    """The records."""
+    loaded: Opened
+    tokenizer: Tokenizer
 
 
 def finetune(
@@ -150,6 +67,33 @@ def finetune(
         )
     if config.max_seq_length != "auto":
         check_run(run_path, config)
+    start = _start(config)
+    data, examples = _data(start)
+    if start.config.cache_features:
+        check_cacheable(start.config, start.task.head, packing=start.config.packing)
+    run = open_run(run_path, start.config)
+    try:
+        trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
+    except Interrupted:
+        return Fitted(None, "preempted", 0, {}, {})
+    fitted = fit(
+        run,
+        start.config,
+        trainee,
+        start.task,
+        data,
+        _num_steps(start.config, data.train.phases[0].rows.num_rows),
+        interrupted=interrupted,
+        profile=profile,
+        quiet=quiet,
+    )
+    if fitted.params is None:
+        return fitted
+    return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
+
+
+def _start(config: Finetune) -> _Start:
+    """Reads the records to train on, and opens the model: its weights are not read yet."""
     section: TaskConfig = config.task
     train = tuple(section.read(config.train, labelled=True))
     task = _task(config, train)
@@ -162,60 +106,77 @@ def finetune(
     tokenizer = load_tokenizer_of(loaded.directory, task.head)
     check_tokenizer(tokenizer, loaded.config)
     config = _with_length(config, task, train, loaded, tokenizer)
+    return _Start(config, task, train, loaded, tokenizer)
+
+
+def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
+    """What is trained and evaluated on, and the validation sets by name."""
+    config, section = start.config, start.config.task
     validation = {
         name: tuple(section.read(spec, labelled=True))
         for name, spec in config.validation_sets.items()
     }
     data, examples = training_data(
-        task,
-        train,
+        start.task,
+        start.train,
         validation,
-        tokenizer,
+        start.tokenizer,
         config.reading,
         packing=config.packing,
         batch_size=config.batch_size,
         evaluation_batch_size=config.rows_per_evaluation(),
         seed=config.seed,
     )
-    make_params = _first_params(config, task, train, loaded)
     if config.recipe is not None:
-        advice = freezing_advice(len(train), loaded.config.num_hidden_layers, config)
+        layers = start.loaded.config.num_hidden_layers
+        advice = freezing_advice(len(start.train), layers, config)
         data = replace(data, notes=(*data.notes, *advice))
-    if config.cache_features:
-        check_cacheable(config, task.head, packing=config.packing)
-    run = open_run(run_path, config)
-    encoder = with_dropout(loaded.config, config.dropout)
-    trainee, frozen = Trainee.of(encoder, task.head, make_params), {}
-    if config.cache_features:
-        directory = run.features if config.cache_features is True else Path(config.cache_features)
-        try:
-            known = frozen_encoder(
-                *(config, encoder, task.head, make_params, data, directory),
-                interrupted=interrupted,
-                quiet=quiet,
-            )
-        except Interrupted:
-            return Fitted(None, "preempted", 0, {}, {})
-        trainee, data, frozen = known.trainee, known.data, {"encoder": known.params}
-    fitted = fit(
-        run,
-        config,
-        trainee,
-        task,
-        data,
-        _num_steps(config, data.train.phases[0].rows.num_rows),
+    return data, examples
+
+
+def _trainee(
+    start: _Start,
+    data: Data,
+    run: RunDirectory,
+    *,
+    interrupted: Callable[[], bool],
+    quiet: bool,
+) -> tuple[Trainee, Data, dict[str, Params]]:
+    """The model; with cache_features its head alone, on features, and the encoder beside it.
+
+    Raises Interrupted where the features could not be computed to the end.
+    """
+    config, head = start.config, start.task.head
+    encoder = with_dropout(start.loaded.config, config.dropout)
+    make_params = _first_params(config, start.task, start.train, start.loaded)
+    if not config.cache_features:
+        return Trainee.of(encoder, head, make_params), data, {}
+    directory = run.features if config.cache_features is True else Path(config.cache_features)
+    known = frozen_encoder(
+        *(config, encoder, head, make_params, data, directory),
         interrupted=interrupted,
-        profile=profile,
         quiet=quiet,
     )
-    if (params := fitted.params) is not None:
-        described = f"{config.train}: {len(train)} rows"
-        head, figures = _tuned(task.head, examples, fitted.outputs)
-        fitted = replace(fitted, results=fitted.results | figures)
-        made = TrainedModel(params | frozen, loaded.config, head)
-        write_artifacts(run, fitted.results, {"model": made}, tokenizer, config, described)
-        tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
-        write_report(run, fitted.results, data.notes, tables)
+    return known.trainee, known.data, {"encoder": known.params}
+
+
+def _written(
+    run: RunDirectory,
+    start: _Start,
+    fitted: Fitted,
+    params: Params,
+    examples: Mapping[str, Examples],
+    notes: Sequence[str],
+) -> Fitted:
+    """Exports the model and reports on it; with the figures of what validation data fix."""
+    config = start.config
+    head, figures = _tuned(start.task.head, examples, fitted.outputs)
+    fitted = replace(fitted, results=fitted.results | figures)
+    models = {"model": TrainedModel(params, start.loaded.config, head)}
+    described = f"{config.train}: {len(start.train)} rows"
+    write_artifacts(run, fitted.results, models, start.tokenizer, config, described)
+    tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
+    write_report(run, fitted.results, notes, tables)
     return fitted
 
 

@@ -13,7 +13,7 @@ from jaxbert.data.buckets import BucketedRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import TASKS, TaskSection
+from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.run_directory import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run

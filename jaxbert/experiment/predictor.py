@@ -12,7 +12,7 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import TaskSection
+from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
 from jaxbert.nn.functional import make_apply

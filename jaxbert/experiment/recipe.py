@@ -10,7 +10,7 @@ from typing import Any
 from jaxbert.config import given_values, parse_config, read_values
 from jaxbert.errors import UserError
 from jaxbert.experiment.architecture import architecture_of
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.recipes import FEW_EXAMPLES, Published, Recipe, Values, recipe_of
 from jaxbert.nn.config import EncoderConfig
 

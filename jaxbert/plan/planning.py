@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jaxbert.config import to_values
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.chips import topology_of
 from jaxbert.plan.compilation import ENVIRONMENT, STEP_NAME, check_libtpu

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jaxbert.config import parse_config, to_values
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan.report import Plan
 

@@ -14,7 +14,7 @@ from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.checks import check_length, check_selection
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import (
     ReplacedTokenConfig,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.parallel.rules import row_shards
 from jaxbert.plan import measure

@@ -8,7 +8,7 @@ import pytest
 
 from jaxbert.cli import main
 from jaxbert.config import json_schema
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxbert.config import parse_config
 from jaxbert.data.prepare import PrepareOptions, prepare
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.training.log import read_metrics
 

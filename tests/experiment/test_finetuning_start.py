@@ -9,7 +9,8 @@ import pytest
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment import finetune as module
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig

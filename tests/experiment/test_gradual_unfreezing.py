@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from experiment.small_runs import after_polls, fine_tuning, trajectory, weights
 
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.hub.load import load_params
 from jaxbert.tree import flat
 

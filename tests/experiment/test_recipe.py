@@ -6,7 +6,8 @@ import pytest
 
 from jaxbert.config import load_config, parse_config, to_values, to_yaml
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.recipe import fill_in, load_finetune, parse_finetune
 from jaxbert.experiment.recipes import RECIPES, recipe_of

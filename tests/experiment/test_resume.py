@@ -15,7 +15,8 @@ from experiment.small_runs import (
 )
 
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import pretrain
 
 

@@ -13,7 +13,8 @@ from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS
 from jaxbert.config import parse_config
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import load_params

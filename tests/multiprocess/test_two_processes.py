@@ -26,7 +26,8 @@ from training_run import infer
 
 from jaxbert.config import load_config, to_yaml
 from jaxbert.data.store import TokenStore
-from jaxbert.experiment.finetune import Finetune, finetune
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain, pretrain
 from jaxbert.hub.save import save_pretrained
 from jaxbert.manifest import damage

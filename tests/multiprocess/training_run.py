@@ -180,7 +180,8 @@ def tuned(directory: Path, process: int) -> list[Any]:
     """Fine-tunes until the second evaluation; outcome and step."""
     from jaxbert.config import load_config
     from jaxbert.experiment import held_out
-    from jaxbert.experiment.finetune import Finetune, finetune
+    from jaxbert.experiment.finetune import finetune
+    from jaxbert.experiment.finetune_config import Finetune
     from jaxbert.training.signals import Preemption
 
     preemption, collect, calls = Preemption(), held_out.collect, 0

@@ -6,7 +6,7 @@ import pytest
 
 from jaxbert.cli import main
 from jaxbert.config import to_yaml
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_model import ModelConfig
 from jaxbert.plan import planning

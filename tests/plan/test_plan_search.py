@@ -8,7 +8,7 @@ import yaml
 from jaxbert.cli import main
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan import planning
 from jaxbert.plan.report import Figure, PhaseReport, Plan

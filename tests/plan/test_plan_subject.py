@@ -18,7 +18,7 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.rows import LabelledRows
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import Finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores, training_stream
 from jaxbert.nn.functional import abstract_params

@@ -1,0 +1,109 @@
+"""The configuration of fine-tuning, and what in it does not go together."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from jaxbert.data.reading import Reading, WindowConfig, check_reading
+from jaxbert.data.truncation import Truncation
+from jaxbert.errors import UserError
+from jaxbert.experiment.recipes import check_recipe
+from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.nn.dropout_rates import DropoutConfig
+from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
+from jaxbert.tasks.question_answering import QuestionAnsweringConfig
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.token_classification import TokenClassificationConfig
+
+TaskSection = (
+    SequenceClassificationConfig
+    | QuestionAnsweringConfig
+    | TokenClassificationConfig
+    | MultipleChoiceConfig
+    | SentenceEmbeddingConfig
+)
+"""Every kind of task; `kind` tells them apart."""
+TASKS: dict[str, type[TaskSection]] = {
+    "sequence_classification": SequenceClassificationConfig,
+    "question_answering": QuestionAnsweringConfig,
+    "token_classification": TokenClassificationConfig,
+    "multiple_choice": MultipleChoiceConfig,
+    "none": SentenceEmbeddingConfig,
+}
+"""By the head's kind, which is the task's own but for `none`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(TrainingSettings):
+    """A fine-tuning run."""
+
+    kind: Literal["finetune"] = "finetune"
+    recipe: str | None = None
+    """auto: what is not given here is as the model's paper has it (`experiment/recipe.py`), and
+    max_seq_length is auto; a run's config.yaml names the source instead."""
+    model: str
+    """Model directory, run directory or hub id."""
+    task: TaskSection = field(default_factory=SequenceClassificationConfig)
+    """What is learnt, by `kind`."""
+    train: str
+    """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
+
+    For question answering also SQuAD's JSON, for tagging CoNLL's columns and CoNLL-U."""
+    validation: str | dict[str, str] | None = None
+    """Evaluated during training; several by name, which goes before the metrics of each."""
+    max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
+    """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
+    packing: bool = False
+    """Several examples in every row of max_seq_length tokens; `batch_size` counts rows."""
+    truncation: Truncation = "head"
+    """What is read of a longer text."""
+    head_share: float = 0.25
+    """Of what truncation=head_tail keeps."""
+    windows: WindowConfig | None = None
+    """Instead of truncation: longer texts are read in windows, and count as much as others."""
+    num_epochs: Annotated[float, Gt(0)] = 3.0
+    """How often training sees every row; 2.5 ends in the middle of the third time."""
+    num_steps: Annotated[int, Ge(1)] | None = None
+    """Instead of num_epochs."""
+    ignore_mismatched_heads: bool = False
+    """Start with a new classifier where the model has one for other labels."""
+    reinitialize_layers: Annotated[int, Ge(0)] = 0
+    """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
+    dropout: DropoutConfig = field(default_factory=DropoutConfig)
+    """Rates of this run, where they are not the model's; the exported model keeps its own."""
+    cache_features: bool | str = False
+    """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
+    in RUN/features, and the head is trained on them; or the directory, which runs may share."""
+
+    def __post_init__(self) -> None:
+        check_reading(self.truncation, self.head_share, self.windows)
+        parts = self.step.accumulation_steps
+        if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
+            raise UserError(
+                f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
+                "microbatch: take 1, and more devices, execution.remat or a smaller batch_size"
+            )
+        is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
+            self.task.threshold == "tuned"
+        )
+        if is_tuned and len(self.validation_sets) != 1:
+            number = len(self.validation_sets) or "none"
+            raise UserError(
+                f"task.threshold=tuned needs validation data of one set, there is {number}"
+            )
+        check_recipe(self.recipe)
+
+    @property
+    def validation_sets(self) -> dict[str, str]:
+        """By name; a single one is called ""."""
+        if isinstance(self.validation, dict):
+            return self.validation
+        return {} if self.validation is None else {"": self.validation}
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of every text, once max_seq_length is known."""
+        assert self.max_seq_length != "auto"
+        return Reading(self.max_seq_length, self.truncation, self.head_share, self.windows)
