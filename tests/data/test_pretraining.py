@@ -356,6 +356,11 @@ def test_documents_of_one_sentence_have_no_order(tmp_path):
     store = numbered_store(tmp_path / "store", [[5], [7], [3]])
     with pytest.raises(UserError, match="no document of the train split has two sentences"):
         make(store, sentence_pairs="sentence_order")
+    # All their next sentences are random ones, of which nothing can be learnt.
+    with pytest.raises(UserError, match="next_sentence: no document of the train split has two"):
+        make(store)
+    held_out = make(store, split="validation", validation_fraction=1.0, batch_size=3)
+    assert held_out.evaluation_batches()[0]["next_sentence_label"].tolist() == [1, 1, 1]
 
 
 def test_a_split_without_documents_is_refused(store):
