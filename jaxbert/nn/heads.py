@@ -117,8 +117,8 @@ class Classifier(nnx.Module):
     def __call__(
         self, x: Float[Array, "*shape features"], key: Array | None
     ) -> Float[Array, "*shape classes"]:
-        """Scores every class."""
-        return self.dense(dropout(x, self.dropout_rate, key)).astype(jnp.float32)
+        """Scores every class; never rounded to the compute dtype, which has few values near 1."""
+        return self.dense.total(dropout(x, self.dropout_rate, key))
 
 
 def _is_truncated(config: EncoderConfig) -> bool:

@@ -90,9 +90,12 @@ class Linear(nnx.Module):
         self, x: Float[Array, "*shape in_features"]
     ) -> Float[Array, "*shape out_features"]:
         """The layer's output in its compute dtype."""
+        return as_product(self.total(x).astype(self.dtype))
+
+    def total(self, x: Float[Array, "*shape in_features"]) -> Float[Array, "*shape out_features"]:
+        """The layer's output in float32, not rounded."""
         kernel = self.kernel[...].astype(self.dtype)
-        rows = rows_of(x.astype(self.dtype))
-        total = product(rows, kernel)
+        total = product(rows_of(x.astype(self.dtype)), kernel)
         if self.use_bias:
             total += self.bias[...].reshape((1,) * (total.ndim - 1) + (-1,))
-        return as_product(total.astype(self.dtype).reshape(*x.shape[:-1], -1))
+        return total.reshape(*x.shape[:-1], -1)

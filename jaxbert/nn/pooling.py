@@ -56,7 +56,7 @@ class AttentionPooling(nnx.Module):
     ) -> Float[Array, "batch *examples features"]:
         """The weighted mean, in the dtype of `x`; zeros for an example without tokens."""
         members = examples.members
-        scores = _beside(self.score(x).astype(jnp.float32), members)[..., 0]
+        scores = _beside(self.score.total(x), members)[..., 0]
         weights = jax.nn.softmax(jnp.where(members, scores, MASKED_SCORE), axis=-1)
         weights = jnp.where(members, weights, 0.0)
         # Not a matrix product: by default those round float32 to bfloat16 on TPU.

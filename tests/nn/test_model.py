@@ -13,6 +13,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.heads import Classifier
 from jaxbert.nn.inputs import check_key, positions
 from jaxbert.nn.model import Model, _check_capture
 from jaxbert.nn.parts import RelativeAttention
@@ -135,6 +136,22 @@ def test_every_head_gives_its_outputs_and_logits_are_always_float32(kind: HeadKi
         assert (None if value is None else (value.shape, value.dtype)) == (
             None if shape is None else (shape, expected)
         )
+
+
+def test_logits_of_a_bfloat16_classifier_are_sums_that_nobody_rounded():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 24)), jnp.bfloat16)
+
+    def logits(dtype: Any) -> np.ndarray:
+        layer = Classifier(CONFIG, 24, 3, 0.0, dtype=dtype, rngs=nnx.Rngs(0))
+        layer.dense.kernel[...] = layer.dense.kernel[...].astype(jnp.bfloat16).astype(jnp.float32)
+        # Far from 0, where numbers of bfloat16 are 1/32 apart.
+        layer.dense.bias[...] = layer.dense.bias[...] + 4.5
+        return np.asarray(layer(x, None))
+
+    found, exact = logits(jnp.bfloat16), logits(jnp.float32)
+    rounded = found.astype(jnp.bfloat16).astype(np.float32)
+    assert (found != rounded).mean() > 0.9
+    assert np.abs(found - exact).mean() < 0.01 * np.abs(rounded - exact).mean()
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_gradients_in_float32(params: Any):
