@@ -65,7 +65,7 @@ class SequenceClassification(LabelledTask):
         return {"labels": self.target.column}
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
-        """The target's; weights of windows are 1 on average over all, not in every batch."""
+        """The target's: rows, as weights of windows are 1 on average, or weights of classes."""
         return {"loss": self.target.weight(batch)}
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:

@@ -73,10 +73,15 @@ class SingleLabel:
         return class_indices(sentences, self.labels)
 
     def weight(self, batch: Batch) -> Array:
-        """Rows that count, or the sum of the weights of their classes."""
+        """Rows that count, or the sum of the weights of their classes.
+
+        Of windows these are times the window's own, as the losses will be: texts of one class may
+        be longer than those of another, and would otherwise be counted by their windows.
+        """
         if self._weights is None:
             return label_count(batch["labels"])
-        return jnp.sum(class_weights_of(batch["labels"], self._weights))
+        weights = class_weights_of(batch["labels"], self._weights)
+        return jnp.sum(weights * batch["weights"] if "weights" in batch else weights)
 
     def losses(self, logits: Array, batch: Batch) -> Array:
         """Cross-entropies."""

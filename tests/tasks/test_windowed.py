@@ -58,6 +58,21 @@ def test_the_loss_of_an_epoch_is_the_mean_over_texts_of_the_mean_over_windows(sh
     np.testing.assert_allclose(loss, (losses[:3].mean() + losses[3]) / 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(5,), (1, 5)])
+@pytest.mark.parametrize("class_weights", [(10.0, 1.0), (1.0, 10.0)])
+def test_with_class_weights_it_is_the_weighted_mean_over_texts(class_weights, shape):
+    logits = np.concatenate([LOGITS, [[9.0, -9.0]]]).astype(np.float32)
+    labels = np.array([1, 1, 1, 0, -100], np.int32)
+    task = SequenceClassification(SingleLabel(("a", "b"), class_weights))
+    output = ModelOutput(None, logits=jnp.asarray(logits).reshape(*shape, 2))
+    found = batch(labels, shape)
+    loss = task.loss_sums(output, found)["loss"] / task.loss_weights(found)["loss"]
+    losses = -log_chances(logits[:4])[range(4), labels[:4]]
+    texts = np.array([losses[:3].mean(), losses[3]])
+    expected = np.average(texts, weights=[class_weights[1], class_weights[0]])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_the_squared_error_likewise():
     labels = np.array([0.5, 0.5, 0.5, 3.0, 0.0], np.float32)
     logits = np.concatenate([LOGITS[:, :1], [[9.0]]]).astype(np.float32)
