@@ -68,7 +68,9 @@ def weighted_cross_entropies(
         return losses
     table = jnp.ones(logits.shape[-1]) if weights is None else jnp.asarray(weights)
     logits = logits.astype(jnp.float32)
-    spread = jnp.sum(table) * jax.nn.logsumexp(logits, axis=-1) - jnp.dot(logits, table)
+    # Not a matrix product: by default those round float32 to bfloat16 on TPU.
+    weighted = jnp.sum(logits * table.reshape((1,) * (logits.ndim - 1) + (-1,)), axis=-1)
+    spread = jnp.sum(table) * jax.nn.logsumexp(logits, axis=-1) - weighted
     return (1 - smoothing) * losses + jnp.where(kept, smoothing / len(table) * spread, 0.0)
 
 
