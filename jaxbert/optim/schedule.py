@@ -1,7 +1,7 @@
 """Learning-rate schedules: linear warm-up, then one of seven shapes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import jax
@@ -41,6 +41,25 @@ class ScheduleConfig:
     10,000 without one."""
     ratio: Annotated[float, Gt(1)] = 32.0
     """slanted_triangular: how much smaller the lowest learning rate is than the peak."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            readers, value = _READERS.get(field.name), getattr(self, field.name)
+            if readers is not None and self.kind not in readers and value != field.default:
+                raise UserError(
+                    f"schedule.{field.name}={value}: kind={self.kind} does not read it (read by:"
+                    f" {', '.join(readers)}); leave it out, or give another schedule.kind"
+                )
+
+
+_READERS: dict[str, tuple[str, ...]] = {
+    "end_factor": ("linear", "cosine", "cosine_restarts", "polynomial"),
+    "power": ("polynomial",),
+    "cycles": ("cosine_restarts",),
+    "timescale": ("inverse_sqrt",),
+    "ratio": ("slanted_triangular",),
+}
+"""Options that not every kind has a use for, and the kinds that do."""
 
 
 def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.Schedule:

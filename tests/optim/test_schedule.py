@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable
+from typing import get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
+from jaxbert.config import parse_config, to_yaml
 from jaxbert.errors import UserError
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
 PEAK, STEPS = 3e-4, 40
+KINDS = get_type_hints(ScheduleConfig)["kind"]
 END, POWER, RATIO, CYCLES, TIMESCALE = 0.1, 2.5, 20.0, 3, 13
 
 
@@ -33,16 +37,20 @@ AFTER_WARMUP: dict[str, Callable[[int, int], float]] = {
 }
 
 
+OPTIONS: dict[str, dict[str, float]] = {
+    "linear": {"end_factor": END},
+    "cosine": {"end_factor": END},
+    "polynomial": {"end_factor": END, "power": POWER},
+    "cosine_restarts": {"end_factor": END, "cycles": CYCLES},
+    "inverse_sqrt": {"timescale": TIMESCALE},
+    "constant": {},
+    "slanted_triangular": {"ratio": RATIO},
+}
+"""All that a kind reads, away from its default."""
+
+
 def config(kind: str, warmup: float) -> ScheduleConfig:
-    return ScheduleConfig(
-        kind,  # type: ignore[arg-type]
-        warmup,
-        end_factor=END,
-        power=POWER,
-        ratio=RATIO,
-        cycles=CYCLES,
-        timescale=TIMESCALE,
-    )
+    return ScheduleConfig(kind, warmup, **OPTIONS[kind])  # type: ignore[arg-type]
 
 
 def rates(schedule_config: ScheduleConfig, steps: int = STEPS) -> np.ndarray:
@@ -58,6 +66,19 @@ def test_warm_up_then_decay_follow_their_formulas(kind: str, warmup: float, step
         for step in range(STEPS)
     ]
     np.testing.assert_allclose(rates(config(kind, warmup)), expected, rtol=1e-5, atol=1e-6 * PEAK)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_what_a_kind_does_not_read_is_refused_and_its_default_is_not(kind: str):
+    every = {name: value for options in OPTIONS.values() for name, value in options.items()}
+    for name in every.keys() - OPTIONS[kind].keys():
+        readers = ", ".join(other for other in get_args(KINDS) if name in OPTIONS[other])
+        message = rf"schedule\.{name}={every[name]}: kind={kind} does not .* by: {readers}\);"
+        with pytest.raises(UserError, match=message):
+            parse_config(ScheduleConfig, {"kind": kind, name: every[name]})
+    written = yaml.safe_load(to_yaml(config(kind, 0.1)))
+    assert every.keys() < written.keys()
+    assert parse_config(ScheduleConfig, written) == config(kind, 0.1)
 
 
 @pytest.mark.parametrize("warmup", [4, 0.1])
