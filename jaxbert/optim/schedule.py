@@ -1,4 +1,4 @@
-"""Learning-rate schedules: linear warm-up, then one of seven shapes."""
+"""Learning-rate schedules: linear warm-up, then one of eight shapes."""
 
 import math
 from dataclasses import dataclass, fields
@@ -24,13 +24,15 @@ class ScheduleConfig:
         "inverse_sqrt",
         "constant",
         "slanted_triangular",
+        "warmup_stable_decay",
     ] = "linear"
     """The way from the peak, to which the warm-up leads, to the end of the run."""
     warmup_steps: Annotated[float, Ge(0)] = 0.0
     """Steps of linear warm-up from 0; below 1: a fraction of the run, rounded up (as in
     transformers)."""
     end_factor: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Learning rate at the end over the peak (linear, cosine, cosine_restarts, polynomial)."""
+    """Learning rate at the end over the peak (linear, cosine, cosine_restarts, polynomial,
+    warmup_stable_decay)."""
     power: Annotated[float, Gt(0)] = 1.0
     """Of the polynomial."""
     cycles: Annotated[int, Ge(1)] = 1
@@ -41,6 +43,11 @@ class ScheduleConfig:
     10,000 without one."""
     ratio: Annotated[float, Gt(1)] = 32.0
     """slanted_triangular: how much smaller the lowest learning rate is than the peak."""
+    decay_share: Annotated[float, Gt(0), Le(1)] = 0.1
+    """warmup_stable_decay: the share of the run at its end in which the rate falls, rounded up;
+    before it the rate stays at the peak (Hu et al. 2024; Warner et al. 2024)."""
+    decay_shape: Literal["linear", "sqrt"] = "linear"
+    """warmup_stable_decay: along a line, or 1 - sqrt(t) (Hägele et al. 2024), which falls first."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -53,11 +60,13 @@ class ScheduleConfig:
 
 
 _READERS: dict[str, tuple[str, ...]] = {
-    "end_factor": ("linear", "cosine", "cosine_restarts", "polynomial"),
+    "end_factor": ("linear", "cosine", "cosine_restarts", "polynomial", "warmup_stable_decay"),
     "power": ("polynomial",),
     "cycles": ("cosine_restarts",),
     "timescale": ("inverse_sqrt",),
     "ratio": ("slanted_triangular",),
+    "decay_share": ("warmup_stable_decay",),
+    "decay_shape": ("warmup_stable_decay",),
 }
 """Options that not every kind has a use for, and the kinds that do."""
 
@@ -86,6 +95,8 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
             decay = _polynomial(peak, end, config.power, rest)
         case "constant":
             decay = optax.constant_schedule(peak)
+        case "warmup_stable_decay":
+            decay = _stable_decay(config, peak, num_steps, warmup)
     if warmup == 0:
         return decay
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
@@ -131,6 +142,25 @@ def _cosine_restarts(peak: float, end: float, cycles: int, num_steps: int) -> op
 def _inverse_sqrt(peak: float, timescale: int) -> optax.Schedule:
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         return peak * jnp.sqrt(timescale / (jnp.asarray(count) + timescale))
+
+    return schedule
+
+
+def _stable_decay(
+    config: ScheduleConfig, peak: float, num_steps: int, warmup: int
+) -> optax.Schedule:
+    falling = math.ceil(config.decay_share * num_steps)
+    stable = num_steps - warmup - falling
+    if stable < 0:
+        raise UserError(
+            f"schedule.decay_share={config.decay_share}: the warm-up's {warmup} steps and the"
+            f" decay's {falling} are more than the {num_steps} of the run"
+        )
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        done = jnp.clip((jnp.asarray(count) - stable) / falling, 0.0, 1.0)
+        done = jnp.sqrt(done) if config.decay_shape == "sqrt" else done
+        return peak * (config.end_factor + (1 - config.end_factor) * (1 - done))
 
     return schedule
 

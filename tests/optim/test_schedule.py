@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
 PEAK, STEPS = 3e-4, 40
 KINDS = get_type_hints(ScheduleConfig)["kind"]
-END, POWER, RATIO, CYCLES, TIMESCALE = 0.1, 2.5, 20.0, 3, 13
+END, POWER, RATIO, CYCLES, TIMESCALE, SHARE = 0.1, 2.5, 20.0, 3, 13, 0.26
 
 
 def done(step: int, warmup: int) -> float:
@@ -34,10 +34,12 @@ AFTER_WARMUP: dict[str, Callable[[int, int], float]] = {
     ),
     "inverse_sqrt": lambda t, w: (TIMESCALE / (t - w + TIMESCALE)) ** 0.5,
     "constant": lambda t, w: 1.0,
+    # The last 10.4 of 40 steps, rounded up.
+    "warmup_stable_decay": lambda t, w: END + (1 - END) * (1 - max((t - 29) / 11, 0) ** 0.5),
 }
 
 
-OPTIONS: dict[str, dict[str, float]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "linear": {"end_factor": END},
     "cosine": {"end_factor": END},
     "polynomial": {"end_factor": END, "power": POWER},
@@ -45,6 +47,7 @@ OPTIONS: dict[str, dict[str, float]] = {
     "inverse_sqrt": {"timescale": TIMESCALE},
     "constant": {},
     "slanted_triangular": {"ratio": RATIO},
+    "warmup_stable_decay": {"end_factor": END, "decay_share": SHARE, "decay_shape": "sqrt"},
 }
 """All that a kind reads, away from its default."""
 
@@ -97,7 +100,9 @@ def test_slanted_triangular_is_equation_3_of_howard_and_ruder(warmup: float):
     assert found.argmax() == cut
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "cosine_restarts", "polynomial"])
+@pytest.mark.parametrize(
+    "kind", ["linear", "cosine", "cosine_restarts", "polynomial", "warmup_stable_decay"]
+)
 def test_past_the_end_the_rate_stays_where_it_ended(kind: str):
     schedule = jax.jit(make_schedule(config(kind, 5), PEAK, STEPS))
     for step in (STEPS, STEPS + 1, 10 * STEPS):
@@ -123,6 +128,17 @@ def test_a_fraction_of_the_run_rounds_up_as_in_transformers(
 def test_a_warm_up_longer_than_the_run_is_refused(kind: str):
     with pytest.raises(UserError, match=r"schedule.warmup_steps=41 .* 40 steps"):
         make_schedule(config(kind, 41), PEAK, STEPS)
+
+
+def test_a_stable_rate_falls_along_a_line_in_the_last_tenth_if_nothing_else_is_said():
+    found = rates(ScheduleConfig("warmup_stable_decay", 8))
+    expected = [*np.arange(8) / 8, *[1.0] * 28, *1 - np.arange(4) / 4]
+    np.testing.assert_allclose(found, PEAK * np.array(expected), rtol=1e-6)
+
+
+def test_warm_up_and_decay_longer_than_the_run_are_refused():
+    with pytest.raises(UserError, match=r"decay_share=0\.26: .* 30 steps .* 11 .* 40 of the run"):
+        make_schedule(config("warmup_stable_decay", 30), PEAK, STEPS)
 
 
 @pytest.mark.parametrize("warmup", [0, 40])

@@ -24,6 +24,12 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"power": 2.0, "end_factor": 0.05},
         {"power": 2.0, "lr_end": 0.05 * PEAK},
     ),
+    "warmup_stable_decay": (
+        "warmup_stable_decay",
+        {"decay_share": 0.15},
+        # Of 57 steps 8.55, rounded up. Its warm-up would start from another end than 0.
+        {"num_decay_steps": 9, "decay_type": "linear"},
+    ),
     "inverse_sqrt": ("inverse_sqrt", {}, {}),
     "inverse_sqrt, timescale": ("inverse_sqrt", {"timescale": 5}, {"timescale": 5}),
 }
