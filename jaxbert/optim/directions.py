@@ -14,6 +14,10 @@ from jaxbert.tree import map_with_path, matches
 Decay = Callable[[str], float]
 """Path -> weight decay."""
 
+LEAST_RMS = 1e-3
+"""Root mean square from which on LAMB's ratio counts an array as it is: what Adafactor's rate is
+relative to has the same least value (Shazeer and Stern 2018, section 8)."""
+
 MUON_PARAMETERS = (r"encoder/layers/.*/kernel$",)
 
 
@@ -82,14 +86,16 @@ def _adam(config: AdamW) -> optax.GradientTransformation:
 def _trusted() -> optax.GradientTransformation:
     """LAMB's ratio of norms, for what decay acts on: `lamb_optimizer.py` of Lan et al. 2020.
 
-    A bias begins at zero and would stay near it: a step would be in proportion to its norm.
+    A bias begins at zero and would stay near it: a step would be in proportion to its norm. So
+    would a table that begins at zero, DeBERTa-v3's difference of embeddings.
     """
-    ratio = optax.scale_by_trust_ratio()
 
     def scale(path: str, update: jax.Array, parameter: jax.Array) -> jax.Array:
         if not is_decayed(path):
             return update
-        return ratio.update(update, ratio.init(parameter), parameter)[0]
+        norm = jnp.maximum(optax.tree.norm(parameter), LEAST_RMS * parameter.size**0.5)
+        length = optax.tree.norm(update)
+        return update * jnp.where(length > 0, norm / jnp.where(length > 0, length, 1.0), 1.0)
 
     return optax.stateless(lambda updates, params: map_with_path(scale, updates, params))
 

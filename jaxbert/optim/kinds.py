@@ -69,6 +69,7 @@ class Lamb(Updates):
     """LAMB (You et al. 2020), for large batches: each array moves in proportion to its norm.
 
     Biases and norms do not: `lamb_optimizer.py` of Lan et al. 2020 leaves out what has no decay.
+    What is nearly zero moves as if its root mean square were 1e-3.
     """
 
     kind: Literal["lamb"] = "lamb"

@@ -180,6 +180,25 @@ def test_lamb_moves_a_bias_from_zero_as_far_as_the_rate_says():
     np.testing.assert_allclose(flat(found)["encoder/layers/0/mlp/up/bias"], 3e-3, rtol=1e-2)
 
 
+ZEROS = jnp.zeros((16, 8))
+
+
+def test_lamb_moves_a_table_from_zero_as_one_of_the_least_size():
+    """DeBERTa-v3's difference of embeddings, whose ratio was that of its first steps for ever."""
+    at = "discriminator/encoder/embeddings/word/embedding"
+    params = {"discriminator": {"encoder": {"embeddings": {"word": {"embedding": ZEROS}}}}}
+    # From 0, as after a warm-up, where the first step goes nowhere.
+    optimizer = make_optimizer(Lamb(weight_decay=0.0), lambda count: 1e-2 * (count > 0), params)
+    draws = np.random.default_rng(0).normal(size=ZEROS.shape)
+    gradients = jax.tree.map(lambda x: jnp.asarray(draws, jnp.float32), params)
+    state, found, update = optimizer.init(params), params, jax.jit(optimizer.update)
+    for _ in range(21):
+        updates, state = update(gradients, state, found)
+        found = optax.apply_updates(found, updates)
+    rms = np.sqrt(np.mean(np.square(flat(found)[at])))
+    np.testing.assert_allclose(rms, 20 * 1e-2 * 1e-3, rtol=1e-2)
+
+
 KINDS = (AdamW, partial(Adafactor, min_dim_size_to_factor=3), Lamb, Lion, partial(Muon, ns_steps=1))
 GROUP = GroupConfig("pooler/dense/kernel", factor=4.0, weight_decay=0.0)
 
