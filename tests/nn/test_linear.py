@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxbert.nn import linear
 from jaxbert.nn.linear import Linear, product
 
 ROWS, LENGTH, INPUTS, OUTPUTS = 4, 64, 128, 256
@@ -71,6 +73,82 @@ def transposed(inputs: int, outputs: int) -> list[str]:
     program = gradient.lower(params, jnp.ones((ROWS, LENGTH, inputs))).compile().as_text()
     assert " dot(" in program
     return re.findall(r"= (\S+\])\S* transpose\(", program)
+
+
+@pytest.fixture
+def off_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "current_platform", lambda: "gpu")
+
+
+def products_of(program: str) -> list[tuple[str, ...]]:
+    """Types of both operands and of the result of every product."""
+    found = re.findall(r"dot_general.*: \(tensor<(.*?)>, tensor<(.*?)>\) -> tensor<(.*?)>", program)
+    return [tuple(shape.split("x")[-1] for shape in each) for each in found]
+
+
+@pytest.mark.usefixtures("off_cpu")
+def test_all_three_products_of_a_rounded_layer_have_narrow_operands_and_wide_sums():
+    layer = Linear(5, 7, stddev=0.02, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(layer)
+    x = jnp.ones((2, 3, 5), jnp.bfloat16)
+
+    def rounded(params: nnx.State, x: jax.Array) -> jax.Array:
+        return jnp.sum(nnx.merge(graph, params)(x).astype(jnp.float32) ** 2)
+
+    def total(params: nnx.State, x: jax.Array) -> jax.Array:
+        return jnp.sum(nnx.merge(graph, params).total(x) ** 2)
+
+    def products(loss: Any) -> list[tuple[str, ...]]:
+        return products_of(jax.jit(jax.grad(loss, (0, 1))).lower(params, x).as_text())
+
+    assert products(rounded) == [("bf16", "bf16", "f32")] * 3
+    # The slope of a sum that stays in float32 is no number of bfloat16.
+    assert products(total) == [("bf16", "bf16", "f32")] + [("f32", "f32", "f32")] * 2
+
+
+@pytest.mark.usefixtures("off_cpu")
+@pytest.mark.parametrize("shape", [(), (6,), (2, 3)])
+def test_gradients_of_a_narrow_product_are_float64s_as_rounded(shape: tuple[int, ...]):
+    draws = np.random.default_rng(0)
+    shapes = (*shape, 5), (5, 7), (*shape, 7)
+    x, kernel, slope = (jnp.asarray(draws.normal(size=s), jnp.bfloat16) for s in shapes)
+
+    def rounded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return product(x, kernel, is_rounded=True).astype(jnp.bfloat16)
+
+    found, pull = jax.vjp(rounded, x, kernel)
+    of_x, of_kernel = pull(slope)
+    x, kernel, slope = (np.asarray(each, np.float64) for each in (x, kernel, slope))
+    rows, slopes = x.reshape(-1, 5), slope.reshape(-1, 7)
+    for own, exact in (
+        (found, x @ kernel),
+        (of_x, slope @ kernel.T),
+        (of_kernel, rows.T @ slopes),
+    ):
+        assert own.dtype == jnp.bfloat16
+        # Half an ulp of bfloat16 and no more.
+        np.testing.assert_allclose(np.asarray(own, np.float64), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.usefixtures("off_cpu")
+def test_a_narrow_product_has_second_derivatives_and_none_for_what_is_frozen():
+    draws = np.random.default_rng(0)
+    x, kernel, of_kernel = (
+        jnp.asarray(draws.normal(size=shape), jnp.bfloat16) for shape in ((4, 5), (5, 7), (5, 7))
+    )
+
+    def squared(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.sum(product(x, kernel, is_rounded=True) ** 2)
+
+    _, second = jax.jvp(lambda kernel: jax.grad(squared, 1)(x, kernel), (kernel,), (of_kernel,))
+    wide, along = (np.asarray(each, np.float64) for each in (x, of_kernel))
+    np.testing.assert_allclose(
+        np.asarray(second, np.float64), 2 * wide.T @ (wide @ along), rtol=0.02, atol=0.1
+    )
+    for argument in (0, 1):
+        program = jax.make_jaxpr(jax.grad(squared, argument))(x, kernel)
+        # One forward, one for the slope.
+        assert str(program).count("dot_general") == 2
 
 
 def test_gradients_are_float32_where_the_default_is_float64():
