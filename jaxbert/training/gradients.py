@@ -152,8 +152,11 @@ def _used(sent: _Sent, path: str, x: Array, label: str, spec: PartitionSpec) -> 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
 def _gathered(axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, x: Array) -> Array:
-    # Rounded before it is sent and not after: the same values, in half of the bytes.
-    return jax.lax.all_gather(x.astype(read), axis, axis=dimension, tiled=True)
+    # Rounded before it is sent and not after: the same values, in half of the bytes. Given as wide
+    # as it was, which compilers see through, so that gradients of several uses (ALBERT's layers)
+    # are added in float32 as they are where parameters are whole.
+    whole = jax.lax.all_gather(x.astype(read), axis, axis=dimension, tiled=True)
+    return whole.astype(x.dtype)
 
 
 def _gathered_forward(*given: Any) -> tuple[Array, None]:
