@@ -28,7 +28,14 @@ class TrainingSettings:
     evaluation_batch_size: Annotated[int, Ge(1)] | None = None
     """null: `batch_size`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32."""
+    """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32.
+
+    float32: what is kept and added is float32. Products of matrices are as exact as the platform
+    makes them by default, which rounds operands: on TPUs to bfloat16, on newer GPUs to TF32; on
+    CPUs to nothing. JAX_DEFAULT_MATMUL_PRECISION=highest in the environment, or in Python
+    `jax.config.update("jax_default_matmul_precision", "highest")`, asks for float32 there too, at a
+    fraction of the speed.
+    """
     execution: Execution = field(default_factory=Execution)
     optimizer: OptimizerConfig = field(default_factory=AdamW)
     """How gradients become updates, by `kind`."""
