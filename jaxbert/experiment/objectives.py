@@ -69,6 +69,11 @@ def check_objective(objective: Objective, sentence_pairs: SentencePairs, *, goes
             "objective.generator: going on from a discriminator (model.from_pretrained) needs the "
             "generator that it was trained with"
         )
+    if objective.generator is not None and not goes_on:
+        raise UserError(
+            f"objective.generator={objective.generator}: goes on beside its discriminator "
+            "(model.from_pretrained); a new one has objective.generator_size and generator_layers"
+        )
 
 
 def masked_lm_of(encoder: EncoderConfig, sentence_pairs: SentencePairs) -> MaskedLanguageModelling:

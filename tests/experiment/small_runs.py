@@ -43,6 +43,13 @@ UNTRAINABLE = [
         ),
         "objective.generator: going on from a discriminator",
     ),
+    (
+        (
+            "objective={kind: replaced_token_detection, generator: generators/small}",
+            "data.sentence_pairs=none",
+        ),
+        "objective.generator=generators/small: goes on beside its discriminator",
+    ),
     (("checkpoint.metric=masked_lm_loss", WITHOUT_VALIDATION), "needs validation data"),
     (("loop.early_stopping_patience=2",), "early_stopping_patience needs checkpoint.metric"),
 ]
