@@ -1,6 +1,6 @@
 """Real tokens per second from the token store to the updated parameters.
 
-python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR | vocab.txt] [--out FILE.json]
+python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR] [--out FILE.json]
 
 The corpus is what `jaxbert prepare` reads. A mini BERT (4 x 256) is trained as a masked LM on rows
 of at most 512 tokens, on one core, dropout and all: figures are tokens that are not padding per
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", nargs="+", help="as for `jaxbert prepare`")
     parser.add_argument("--megabytes", type=float, default=4, help="of text, at most")
-    parser.add_argument("--tokenizer", help="directory or vocab.txt, for all")
+    parser.add_argument("--tokenizer", help="directory of one, for all")
     parser.add_argument("--rows", type=int, default=8, help="of a batch")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="in a turn")
