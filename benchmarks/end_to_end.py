@@ -1,6 +1,6 @@
 """Real tokens per second from the token store to the updated parameters.
 
-python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR] [--out FILE.json]
+python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR] [--contenders packed padded ...] [--out FILE.json]
 
 The corpus is what `jaxbert prepare` reads. A mini BERT (4 x 256) is trained as a masked LM on rows
 of at most 512 tokens, on one core, dropout and all: figures are tokens that are not padding per
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("corpus", nargs="+", help="as for `jaxbert prepare`")
     parser.add_argument("--megabytes", type=float, default=4, help="of text, at most")
     parser.add_argument("--tokenizer", help="directory of one, for all")
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
     parser.add_argument("--rows", type=int, default=8, help="of a batch")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="in a turn")
@@ -58,12 +59,12 @@ def measure(scratch: Path, arguments: argparse.Namespace) -> dict[str, list[dict
     """What every turn of every contender took and saw."""
     script, workers = Path(__file__).with_name("end_to_end_contenders.py"), {}
     cores = contest.cores()
-    for number, name in enumerate(CONTENDERS):
+    for number, name in enumerate(arguments.contenders):
         command = [sys.executable, str(script), name, str(scratch), str(arguments.rows)]
         workers[name] = contest.Worker(command, cores[number % len(cores)])
     for name, worker in workers.items():
         print(f"... {name} is ready after {worker.answer()['ready']:.0f} CPU-s", file=sys.stderr)
-    turns: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for _ in range(arguments.turns):
         for name, worker in workers.items():
             turns[name].append(worker.turn(str(arguments.steps)))
