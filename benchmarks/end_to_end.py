@@ -1,6 +1,6 @@
 """Real tokens per second from the token store to the updated parameters.
 
-python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR] [--contenders packed padded ...] [--out FILE.json]
+python benchmarks/end_to_end.py CORPUS.jsonl.xz... [--tokenizer DIR] [--out FILE.json]
 
 The corpus is what `jaxbert prepare` reads. A mini BERT (4 x 256) is trained as a masked LM on rows
 of at most 512 tokens, on one core, dropout and all: figures are tokens that are not padding per
