@@ -14,6 +14,7 @@ import yaml
 from jaxbert.config import to_values, to_yaml
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first, is_first, of_all
+from jaxbert.text.vocabulary import read_object
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,7 @@ def write_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
 
 def read_data(path: str | Path) -> dict[str, str]:
     """What `write_data` noted; {} if `path` is not a run, or one that has not begun."""
-    file = RunDirectory(Path(path)).data
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(found).__name__}")
-    return found
+    return read_object(RunDirectory(Path(path)).data)
 
 
 def _write(file: Path, text: str) -> None:

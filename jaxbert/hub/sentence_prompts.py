@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import UserError
+from jaxbert.text.vocabulary import read_object
 
 PROMPTS = "config_sentence_transformers.json"
 _NAMES = ("prompts", "default_prompt_name", "similarity_fn_name")
@@ -13,15 +14,7 @@ _NAMES = ("prompts", "default_prompt_name", "similarity_fn_name")
 
 def read_prompts(directory: Path) -> dict[str, Any]:
     """What the file says of texts and vectors, as it stands there; {} without one."""
-    file = directory / PROMPTS
-    if not file.is_file():
-        return {}
-    try:
-        fields = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(fields).__name__}")
+    fields = read_object(directory / PROMPTS)
     return {name: fields[name] for name in _NAMES if fields.get(name) not in (None, {})}
 
 

@@ -132,7 +132,7 @@ def read_object(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
-        raise UserError(f"{file}: expected a JSON object, found a {type(value).__name__}")
+        raise UserError(f"{file}: expected a JSON object, found {type(value).__name__}")
     return value
 
 

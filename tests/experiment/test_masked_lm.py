@@ -53,7 +53,7 @@ def test_a_store_is_known_by_its_tokens_wherever_it_lies(
 
 def test_a_damaged_note_of_the_data_is_named(pretrained: Path, tmp_path: Path):
     run = shutil.copytree(pretrained, tmp_path / "run")
-    for text, message in (("{", "data.json is not valid JSON"), ("[]", "expected a JSON object")):
+    for text, message in (("{", "data.json: not valid JSON"), ("[]", "expected a JSON object")):
         (run / "data.json").write_text(text)
         with pytest.raises(UserError, match=message):
             ready(run)
