@@ -50,10 +50,19 @@ class BucketedRows:
         return len(self.examples)
 
     @property
+    def num_batches(self) -> int:
+        """Number of batches, the last one filled up."""
+        return len(self._widths)
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of all batches, those of padding and of rows that fill the last one included."""
+        return int(self._widths.sum()) * self.batch_size * (self.examples.texts or 1)
+
+    @property
     def padding(self) -> float:
         """The share of positions that hold no token."""
-        positions = int(self._widths.sum()) * self.batch_size * (self.examples.texts or 1)
-        return 1 - float(self.examples.text_lengths.sum()) / positions
+        return 1 - float(self.examples.text_lengths.sum()) / self.num_positions
 
     def evaluation_rows(self, numbers: Indices) -> Batch:
         """Rows of one batch by their place in the order; -1 gives one that counts for nothing."""

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from jaxbert.data.buckets import BucketedRows, standard_lengths
@@ -22,6 +23,9 @@ from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 
 T = TypeVar("T")
 Input = str | tuple[str, ...] | Mapping[str, Any]
+# What a batch more costs, in the positions that take as long: a CPU reads all weights again, an
+# accelerator has done thousands of positions when the next batch is dispatched.
+_CALL, _ACCELERATOR_CALL = 32, 4096
 
 
 class Predictor:
@@ -30,9 +34,10 @@ class Predictor:
         predictor = jaxbert.Predictor("runs/classifier")
         predictor(["A fine film.", "Not for me."])
 
-    Texts are padded to one of some lengths, and a few of them to a small batch, so that there is a
-    bounded number of shapes, each compiled when it is first needed. Nothing is changed by a call:
-    threads may share a predictor.
+    Texts are padded to one of some lengths, in batches of one of three sizes, so that there is a
+    bounded number of shapes, each compiled when it is first needed. A request of texts of unlike
+    lengths is several small batches where these hold enough less padding. Nothing is changed by a
+    call: threads may share a predictor.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class Predictor:
         shards = row_shards(mesh)
         sizes = {-(-size // shards) * shards for size in (1, 8)}
         largest = self._model.batch_size
-        self._batch_sizes = (*sorted(size for size in sizes if size < largest), largest)
+        # The largest first: it is taken where another one does not cost less.
+        self._batch_sizes = (largest, *sorted({n for n in sizes if n < largest}, reverse=True))
+        self._call = _CALL if jax.default_backend() == "cpu" else _ACCELERATOR_CALL
 
     def __call__(self, inputs: Sequence[Input]) -> list[dict[str, Any]]:
         """A prediction for every input: a text, a pair of texts, or values by column."""
@@ -82,9 +89,12 @@ class Predictor:
         tokenizer, longest = self._model.tokenizer, self._reading.max_seq_length
         examples = self._task.examples(records, tokenizer, self._reading, labelled=False)
         table = encoded(examples.features, self._task, tokenizer)
-        size = next((n for n in self._batch_sizes if n >= len(table)), self._batch_sizes[-1])
-        rows = BucketedRows(table, batch_size=size, longest=longest, lengths=self._lengths)
-        batches = evaluation_batches(rows, size)
+        sizes = [
+            BucketedRows(table, batch_size=size, longest=longest, lengths=self._lengths)
+            for size in self._batch_sizes
+        ]
+        rows = min(sizes, key=lambda rows: rows.num_positions + rows.num_batches * self._call)
+        batches = evaluation_batches(rows, rows.batch_size)
         found = predict(self._step, self._model.params, batches, self._model.mesh)
         return examples.predictions(found)
 

@@ -86,6 +86,20 @@ def test_requests_of_all_sizes_run_in_few_compiled_shapes(directory):
     assert predictor._step._cache_size() <= 2 * 3
 
 
+def test_texts_of_unlike_lengths_are_not_all_as_wide_as_the_longest(directory):
+    predictor, shapes = Predictor(directory, batch_size=32), []
+    step = predictor._step
+    predictor._step = lambda params, batch: (
+        shapes.append(batch["input_ids"].shape) or step(params, batch)
+    )
+    texts = ["cat"] * 25 + ["cat " * 20]
+    agree(predictor(texts)[-1], alone(directory, texts[-1]))
+    assert shapes == [(8, 24), (8, 8), (8, 8), (8, 8)]
+    shapes.clear()
+    predictor(["cat"] * 30)
+    assert shapes == [(32, 8)]
+
+
 def test_pairs_are_read_where_the_task_has_them(directory):
     section = SequenceClassificationConfig(columns=SentenceColumns("first", "second"))
     predictor = Predictor(directory, section=section)
