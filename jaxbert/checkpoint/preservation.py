@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the last ones, and those with the best score."""
+"""Which checkpoints stay: the last ones, those with the best score, and some for good."""
 
 import math
 import re
@@ -22,6 +22,8 @@ class CheckpointConfig:
     """How many of the newest stay."""
     keep_best: Annotated[int, Ge(0)] = 1
     """How many with the best `metric` stay besides; needs `metric`."""
+    keep_every: Annotated[int, Ge(1)] | None = None
+    """Those of every so many steps stay for good, to look back at or to go on from; null: none."""
     metric: str | None = None
     """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
     mode: Literal["auto", "max", "min"] = "auto"
@@ -67,4 +69,6 @@ class Preservation(orbax.PreservationPolicy):
         steps = [checkpoint.step for checkpoint in checkpoints]
         best = ranked({s: self.scores[s] for s in steps if s in self.scores}, self.config.better)
         kept = {*steps[-self.config.keep_last :], *best[: self.config.keep_best]}
+        if (every := self.config.keep_every) is not None:
+            kept.update(step for step in steps if step % every == 0)
         return [step in kept for step in steps]

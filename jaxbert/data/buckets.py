@@ -56,7 +56,7 @@ class BucketedRows:
 
     @property
     def num_positions(self) -> int:
-        """Positions of all batches, those of padding and of rows that fill the last one included."""
+        """Positions of all batches, with those of padding and of rows that fill the last one."""
         return int(self._widths.sum()) * self.batch_size * (self.examples.texts or 1)
 
     @property

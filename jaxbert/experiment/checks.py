@@ -34,13 +34,14 @@ def check_training(
     _check_kernel(settings, encoder, mesh)
 
 
-def check_selection(settings: TrainingSettings, *, has_validation: bool) -> None:
-    """Raises UserError where what chooses the best checkpoint is not there."""
+def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> None:
+    """Raises UserError where what chooses the checkpoints that stay is not there."""
     metric = settings.checkpoint.metric
     if metric is not None and not has_validation:
         raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")
     if settings.loop.early_stopping_patience and metric is None:
         raise UserError("loop.early_stopping_patience needs checkpoint.metric")
+    _check_keeping(settings)
 
 
 def check_same_run(settings: Any, fingerprint: str) -> None:
@@ -86,6 +87,17 @@ def check_length(name: str, length: int, encoder: EncoderConfig) -> None:
         of_which = f", of which {reserved} are padding's" if reserved else ""
         raise UserError(
             f"{name}={length} exceeds the model's max_position_embeddings={positions}{of_which}"
+        )
+
+
+def _check_keeping(settings: TrainingSettings) -> None:
+    every, loop = settings.checkpoint.keep_every, settings.loop
+    saved = (loop.checkpoint_every, loop.evaluate_every)
+    if every is not None and not any(isinstance(n, int) and every % n == 0 for n in saved):
+        raise UserError(
+            f"checkpoint.keep_every={every}: there is a checkpoint after so many steps where it is "
+            f"a multiple of loop.checkpoint_every={loop.checkpoint_every} or "
+            f"loop.evaluate_every={loop.evaluate_every}; change one of them"
         )
 
 

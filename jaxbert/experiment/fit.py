@@ -18,9 +18,9 @@ from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
 from jaxbert.data.stream import Stream
 from jaxbert.experiment.checks import (
+    check_checkpoints,
     check_is_metric,
     check_same_run,
-    check_selection,
     check_training,
 )
 from jaxbert.experiment.held_out import Evaluation, HeldOut
@@ -161,7 +161,7 @@ def fit(
             mesh,
             [phase.batch_size for phase in data.train.phases],
         )
-    check_selection(settings, has_validation=bool(data.held_out))
+    check_checkpoints(settings, has_validation=bool(data.held_out))
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     check_same_run(settings, data.fingerprint)
     interrupted = _latched(Agreement(interrupted))

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from jax.sharding import Mesh
 
+from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_vocabulary
+from jaxbert.experiment.extension import AHEAD, Steps, check_steps_taken
 from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.objectives import (
@@ -40,7 +42,7 @@ from jaxbert.experiment.pretraining_model import (
     check_encoders,
     encoder_of,
 )
-from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_directory import check_run, open_run, read_run_config, steps_taken
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
@@ -83,8 +85,13 @@ def pretrain(
     profile: range = NO_STEPS,
     quiet: bool = False,
 ) -> Fitted:
-    """Runs or continues pretraining in a run directory."""
-    check_run(run_path, config)
+    """Runs or continues pretraining in a run directory.
+
+    A run may be continued with another `num_steps`, `schedule` or `phases` under which the steps
+    that it has taken would have been the same.
+    """
+    check_run(run_path, config, AHEAD)
+    _check_steps_taken(Path(run_path), config)
     stores = open_stores(config.store)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
     job = _job(config, Vocabulary(stores.first, tokenizer))
@@ -99,7 +106,7 @@ def pretrain(
         held_out=held_out,
         fingerprints=data_fingerprints(stores, config.data),
     )
-    run = open_run(run_path, config)
+    run = open_run(run_path, config, AHEAD)
     fitted = fit(
         run,
         config,
@@ -115,6 +122,18 @@ def pretrain(
         models = job.models(fitted.params)
         write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
     return fitted
+
+
+def _check_steps_taken(run: Path, config: Pretrain) -> None:
+    taken, values = steps_taken(run), read_run_config(run)
+    if taken and values is not None:
+        before = parse_config(Pretrain, values, origin=str(run / "config.yaml"))
+        check_steps_taken(run, taken, _steps(before), _steps(config))
+
+
+def _steps(config: Pretrain) -> Steps:
+    phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
+    return Steps(config.num_steps, phases, config.schedule, config.optimizer.learning_rate)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class RunDirectory:
 MAY_CHANGE = (
     *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
     *("loop.prefetch", "loop.loader_threads"),
-    *("checkpoint.keep_last", "checkpoint.keep_best"),
+    *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.keep_every"),
     *("mesh.replica", "mesh.data", "mesh.fsdp", "mesh.tensor"),
     *("step.shard_optimizer", "execution.remat"),
 )
@@ -90,12 +90,12 @@ _DATA = ("store", "train", "validation")
 """Keys that say where data lie, which may move: what they are is known by their fingerprints."""
 
 
-def check_run(path: str | Path, config: Any) -> None:
+def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -> None:
     """Raises UserError where `open_run` would; writes nothing."""
     run = RunDirectory(Path(path))
     if run.config.exists():
-        if _has_checkpoint(run):
-            _check_same(run, to_values(config))
+        if steps_taken(path):
+            _check_same(run, to_values(config), {*MAY_CHANGE, *may_change})
     elif run.path.exists() and (not run.path.is_dir() or any(_foreign(run))):
         raise UserError(
             f"{run.path} is neither empty nor a run (it has no config.yaml): give another --run"
@@ -115,21 +115,21 @@ def _unfinished(run: RunDirectory) -> Path:
     return run.config.with_suffix(".tmp")
 
 
-def open_run(path: str | Path, config: Any) -> RunDirectory:
+def open_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -> RunDirectory:
     """Makes the directory of a run, or opens it to continue.
 
     Raises UserError where it holds something else, or a run of another configuration that has
-    checkpoints already: the message names the keys that differ. Of several processes the first
-    one writes, and all have to see it.
+    checkpoints already: the message names the keys that differ, `MAY_CHANGE` and `may_change`
+    apart. Of several processes the first one writes, and all have to see it.
     """
     run = RunDirectory(Path(path))
-    in_first(lambda: _write_config(run, config))
+    in_first(lambda: _write_config(run, config, may_change))
     _check_shared(run.path)
     return run
 
 
-def _write_config(run: RunDirectory, config: Any) -> None:
-    check_run(run.path, config)
+def _write_config(run: RunDirectory, config: Any, may_change: Collection[str]) -> None:
+    check_run(run.path, config, may_change)
     run.path.mkdir(parents=True, exist_ok=True)
     # A machine that loses power would otherwise leave an empty file, and a run of no use.
     _write(run.config, to_yaml(config))
@@ -192,12 +192,16 @@ def _read_values(file: Path) -> dict[str, Any]:
     return values
 
 
-def _has_checkpoint(run: RunDirectory) -> bool:
-    return any(path.name.isdigit() for path in run.checkpoints.glob("*"))
+def steps_taken(path: str | Path) -> int:
+    """The step of a run's newest checkpoint; 0 without any."""
+    names = (entry.name for entry in RunDirectory(Path(path)).checkpoints.glob("*"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
-def _check_same(run: RunDirectory, new: dict[str, Any]) -> None:
-    changed = _differences(_without_places(_read_values(run.config)), _without_places(new), "")
+def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:
+    old = _without_places(_read_values(run.config))
+    differences = _differences(old, _without_places(new), "")
+    changed = [text for key, text in differences if key not in may_change]
     if changed:
         raise UserError(
             f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "
@@ -217,7 +221,7 @@ def _without_texts(value: Any) -> Any:
     return "" if isinstance(value, str) else value
 
 
-def _differences(old: Any, new: Any, key: str) -> list[str]:
+def _differences(old: Any, new: Any, key: str) -> list[tuple[str, str]]:
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(name for name in new if name not in old)]
         return [
@@ -225,4 +229,4 @@ def _differences(old: Any, new: Any, key: str) -> list[str]:
             for name in names
             for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         ]
-    return [] if old == new or key in MAY_CHANGE else [f"{key} was {old!r}, is {new!r}"]
+    return [] if old == new else [(key, f"{key} was {old!r}, is {new!r}")]

@@ -13,7 +13,7 @@ from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
-from jaxbert.experiment.checks import check_length, check_selection
+from jaxbert.experiment.checks import check_checkpoints, check_length
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import (
@@ -76,7 +76,7 @@ def _pretraining(config: Pretrain) -> Subject:
     encoder, assumptions = _pretrained_encoder(config)
     described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     ends = [*(first for first, _, _ in described[1:]), config.num_steps]
-    check_selection(config, has_validation=described[-1][2].validation_fraction > 0)
+    check_checkpoints(config, has_validation=described[-1][2].validation_fraction > 0)
     phases = tuple(
         Phase(first, end - first, batch_size, partial(_pretraining_batch, data))
         for (first, batch_size, data), end in zip(described, ends, strict=True)
@@ -95,7 +95,7 @@ def _pretraining(config: Pretrain) -> Subject:
 
 
 def _fine_tuning(config: Finetune) -> Subject:
-    check_selection(config, has_validation=bool(config.validation_sets))
+    check_checkpoints(config, has_validation=bool(config.validation_sets))
     encoder, assumptions = architecture_of(config.model)
     task, taken = config.task.assumed()
     assumptions.extend(taken)

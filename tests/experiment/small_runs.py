@@ -52,6 +52,10 @@ UNTRAINABLE = [
     ),
     (("checkpoint.metric=masked_lm_loss", WITHOUT_VALIDATION), "needs validation data"),
     (("loop.early_stopping_patience=2",), "early_stopping_patience needs checkpoint.metric"),
+    (
+        ("checkpoint.keep_every=10",),
+        "a multiple of loop.checkpoint_every=3 or loop.evaluate_every=4",
+    ),
 ]
 """What `pretraining` may not be given, and why: known without data, so that plans refuse it too."""
 

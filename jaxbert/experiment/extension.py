@@ -1,0 +1,56 @@
+"""A run that goes on with other steps ahead of it: those behind it must be what they were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.errors import UserError
+from jaxbert.optim.schedule import ScheduleConfig, make_schedule
+
+AHEAD = ("num_steps", "phases", *(f"schedule.{field.name}" for field in fields(ScheduleConfig)))
+"""Keys that say what the steps of a run are: it may go on with other values that keep the past."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps of a pretraining run are."""
+
+    num_steps: int
+    phases: Sequence[tuple[int, int, PretrainingDataConfig]]
+    """As `data_phases` gives them."""
+    schedule: ScheduleConfig
+    learning_rate: float
+
+    def rates(self, number: int) -> np.ndarray:
+        """The learning rates of the first steps, float32."""
+        schedule = make_schedule(self.schedule, self.learning_rate, self.num_steps)
+        return np.broadcast_to(jax.vmap(schedule)(jnp.arange(number)), number)
+
+
+def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
+    """Raises UserError where a run of the steps `now` would not have come to where this one is.
+
+    What passes ends as a run that was to take the steps `now` from its start, bit for bit.
+    """
+    if was == now:
+        return
+    if now.num_steps < taken:
+        raise UserError(f"{run} has taken {taken} steps already: num_steps={now.num_steps} is less")
+    before, after = was.rates(taken), now.rates(taken)
+    if (differ := np.flatnonzero(before != after)).size:
+        step = int(differ[0])
+        raise UserError(
+            f"{run} has taken {taken} steps, and with this num_steps and schedule step {step + 1} "
+            f"would have had the learning rate {after[step]:.4g}, where it had {before[step]:.4g}: "
+            f"remove its checkpoints of more than {step} steps, if there is one of fewer (see "
+            "checkpoint.keep_every), to go on from there; give a schedule that keeps those rates; "
+            f"or begin another run with model.from_pretrained={run}"
+        )
+    past, planned = ([p for p in steps.phases if p[0] < taken] for steps in (was, now))
+    if past != planned:
+        raise UserError(f"{run} has taken {taken} steps: only later ones can be of other phases")

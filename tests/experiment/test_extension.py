@@ -1,0 +1,92 @@
+"""A pretraining run that is given more steps, or others than it was begun with."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from experiment.small_runs import pretraining, weights
+
+from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.errors import UserError
+from jaxbert.experiment.extension import Steps, check_steps_taken
+from jaxbert.experiment.pretrain import pretrain
+from jaxbert.experiment.run_directory import read_run_config, steps_taken
+from jaxbert.optim.schedule import ScheduleConfig
+
+DATA = PretrainingDataConfig()
+RUN = Path("runs/base")
+
+
+def test_a_finished_run_that_is_given_more_steps_ends_as_the_longer_run(store, tmp_path):
+    plan = ("schedule.kind=constant", "schedule.warmup_steps=2", "loop.evaluate_every=null")
+    longer = (*plan, "num_steps=7", "phases=[{first_step: 5, batch_size: 16, max_seq_length: 24}]")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    pretrain(pretraining(store, *longer), whole, quiet=True)
+    pretrain(pretraining(store, *plan, "num_steps=4"), run, quiet=True)
+    before = weights(run)
+    pretrain(pretraining(store, *longer), run, quiet=True)
+    assert weights(run) == weights(whole) != before
+    assert read_run_config(run)["num_steps"] == 7
+    other = pretraining(store, *longer, "optimizer.weight_decay=0.5")
+    with pytest.raises(UserError, match=r"another configuration \(optimizer.weight_decay"):
+        pretrain(other, run, quiet=True)
+
+
+def test_a_run_that_fell_goes_on_from_a_checkpoint_before_the_fall(store, tmp_path):
+    plan = (
+        *("schedule.kind=warmup_stable_decay", "schedule.decay_share=0.5"),
+        *("loop.checkpoint_every=2", "loop.evaluate_every=null", "checkpoint.keep_every=4"),
+        "checkpoint.keep_last=1",
+    )
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    longer = pretraining(store, *plan, "num_steps=10")
+    pretrain(longer, whole, quiet=True)
+    pretrain(pretraining(store, *plan, "num_steps=6"), run, quiet=True)
+    with pytest.raises(UserError, match=r"has taken 6 steps.* step 5 would .*more than 4 steps"):
+        pretrain(longer, run, quiet=True)
+    assert read_run_config(run)["num_steps"] == 6
+    shutil.rmtree(run / "checkpoints" / "6")
+    assert steps_taken(run) == 4
+    assert pretrain(longer, run, quiet=True).step == 10
+    assert weights(run) == weights(whole)
+
+
+def steps(number: int, kind: str = "linear", **schedule: float) -> Steps:
+    return Steps(number, [(0, 8, DATA)], ScheduleConfig(kind, **schedule), 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "inverse_sqrt", "warmup_stable_decay"])
+def test_schedules_that_do_not_know_the_end_go_on(kind):
+    check_steps_taken(
+        RUN, 900, steps(1000, kind, warmup_steps=10), steps(5000, kind, warmup_steps=10)
+    )
+    for now in (steps(1000, kind, warmup_steps=11), steps(5000, kind, warmup_steps=0.01)):
+        with pytest.raises(UserError, match=r"step \d+ would have had the learning rate"):
+            check_steps_taken(RUN, 900, steps(1000, kind, warmup_steps=10), now)
+
+
+def test_the_first_step_of_another_rate_is_named():
+    with pytest.raises(UserError, match=r"step 2 .*the learning rate 0.0009, where it had 0.0008"):
+        check_steps_taken(RUN, 3, steps(5), steps(10))
+    was, now = steps(5, "linear", warmup_steps=5), steps(50, "cosine", warmup_steps=5)
+    check_steps_taken(RUN, 5, was, now)
+
+
+def test_a_run_cannot_end_before_where_it_is():
+    constant = steps(9, "constant")
+    check_steps_taken(RUN, 5, constant, steps(5, "constant"))
+    with pytest.raises(UserError, match="has taken 5 steps already: num_steps=4 is less"):
+        check_steps_taken(RUN, 5, constant, steps(4, "constant"))
+
+
+def test_phases_may_change_after_the_steps_taken():
+    def phased(*first_steps: int, batch_size: int = 16) -> Steps:
+        later = [(first, batch_size, DATA) for first in first_steps]
+        return replace(steps(90, "constant"), phases=[(0, 8, DATA), *later])
+
+    check_steps_taken(RUN, 10, phased(20), phased(10, 30))
+    check_steps_taken(RUN, 10, phased(10), phased())
+    for now in (phased(), phased(6), phased(5, batch_size=8), phased(5, 7)):
+        with pytest.raises(UserError, match="only later ones can be of other phases"):
+            check_steps_taken(RUN, 10, phased(5), now)
