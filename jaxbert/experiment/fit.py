@@ -134,6 +134,8 @@ class _Job:
     trainee: Trainee
     task: Task
     data: Data
+    first_rows: str
+    """Digest of the training stream."""
     num_steps: int
     mesh: Mesh
     apply: Callable[..., Any]
@@ -163,9 +165,10 @@ def fit(
         )
     check_checkpoints(settings, has_validation=bool(data.held_out))
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    check_same_run(settings, data.fingerprint)
+    first_rows = data.train.digest()
+    check_same_run(settings, f"{data.fingerprint} {first_rows}")
     interrupted = _latched(Agreement(interrupted))
-    job = _Job(run, settings, trainee, task, data, num_steps, mesh, apply, interrupted)
+    job = _Job(run, settings, trainee, task, data, first_rows, num_steps, mesh, apply, interrupted)
     with (
         sole_trainer(run.path),
         Ledger(run.path) as ledger,
@@ -195,7 +198,7 @@ def _fit(
         del params
     else:
         with ledger.spent("restore"):
-            state = restored(job.run, job.data.fingerprints, checkpoints, latest, phases)
+            state = _restored(job, checkpoints, latest, phases)
     write_data(job.run, job.data.fingerprints)
     first_step = int(state.step)
     with (
@@ -216,7 +219,7 @@ def _fit(
         if outcome != "preempted" and best is not None and not is_best:
             # Two states may be more than the devices hold.
             del state
-            state = restored(job.run, job.data.fingerprints, checkpoints, best, phases)
+            state = _restored(job, checkpoints, best, phases)
         outputs = {}
         if outcome != "preempted" and held_out is not None:
             outputs = held_out.outputs(state.params, known=is_best)
@@ -225,6 +228,12 @@ def _fit(
         results |= in_first(lambda: _first_runtime(job.run))
     exported = None if outcome == "preempted" else to_first(state.params)
     return Fitted(exported, outcome, int(state.step), results, outputs)
+
+
+def _restored(
+    job: _Job, checkpoints: Checkpoints, step: int, phases: Sequence[TrainingPhase]
+) -> TrainState:
+    return restored(job.run, job.data.fingerprints, job.first_rows, checkpoints, step, phases)
 
 
 def training_phases(
@@ -313,7 +322,10 @@ def _loop(
         ),
         evaluate=held_out,
         checkpoints=checkpoints,
-        run={"config": to_values(settings), "data": {"fingerprint": data.fingerprint}},
+        run={
+            "config": to_values(settings),
+            "data": {"fingerprint": data.fingerprint, "first_rows": job.first_rows},
+        },
         log=log,
         recorder=Recorder(
             log,

@@ -15,21 +15,28 @@ from jaxbert.typing import Params
 def restored(
     run: RunDirectory,
     fingerprints: Mapping[str, str],
+    first_rows: str,
     checkpoints: Checkpoints,
     step: int,
     phases: Sequence[TrainingPhase],
 ) -> TrainState:
     """The state after `step` updates.
 
-    Raises UserError, before any array is read, where a part of the data has another fingerprint or
-    the model other parameters.
+    Raises UserError, before any array is read, where a part of the data has another fingerprint,
+    the stream of rows another digest `first_rows`, or the model other parameters.
     """
-    saved = checkpoints.run(step)["data"]["fingerprint"].split(" ")
+    data = checkpoints.run(step)["data"]
+    saved = data["fingerprint"].split(" ")
     if saved != [*fingerprints.values()]:
         raise UserError(
             f"{run.path}: {_changed(fingerprints, saved)} not what the run had up to the "
             f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
             "them), or give another --run directory"
+        )
+    if data.get("first_rows") != first_rows:
+        raise UserError(
+            f"{run.path}: the run began with another version of jaxbert or NumPy, which made other "
+            "rows of these data; continue it with that version, or give another --run directory"
         )
     target = phase_of_state(phases, step).state
     _check_shapes(run, target.params, checkpoints.shapes(step)["params"], step)

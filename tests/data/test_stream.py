@@ -53,6 +53,17 @@ def test_phases_have_their_rows_and_batch_sizes():
     assert [batch["name"][0] for batch in found] == [0, 0, 0, 0, 1, 1]
 
 
+def test_the_digest_is_of_the_first_rows_and_nothing_else():
+    def digest(*phases: Phase) -> str:
+        return Stream(phases).digest()
+
+    found = digest(Phase(Numbered(10), 4))
+    assert found == digest(Phase(Numbered(10), 4), Phase(Numbered(7, 1), 2, 1))
+    assert found != digest(Phase(Numbered(10, 1), 4))
+    assert found != digest(Phase(Numbered(10), 4, first_row=1))
+    assert digest(Phase(Numbered(90), 8)) == digest(Phase(Numbered(90), 16))
+
+
 @pytest.mark.parametrize("step", [0, 3, 7])
 def test_parts_make_the_batch(step):
     stream = Stream([Phase(Numbered(10), 6), Phase(Numbered(10, 1), 4, 5)])

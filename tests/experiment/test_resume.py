@@ -14,6 +14,7 @@ from experiment.small_runs import (
     weights,
 )
 
+from jaxbert.data.order import visit
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
@@ -169,3 +170,13 @@ def test_a_run_is_not_continued_with_other_data_or_another_model(
     moved = [shutil.move(path, tmp_path / f"moved_{path.name}") for path in (train, dev)]
     config = fine_tuning(model, *moved, "num_steps=8")
     assert finetune(config, run, quiet=True).outcome == "finished"
+
+
+def test_a_run_is_not_continued_by_code_that_makes_other_rows(store, tmp_path, monkeypatch):
+    config, run = pretraining(store), tmp_path / "run"
+    pretrain(config, run, interrupted=after_polls(2), quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxbert.data.pretraining.visit", lambda seed, *args: visit(seed + 1, *args))
+        with pytest.raises(UserError, match="another version of jaxbert or NumPy"):
+            pretrain(config, run, quiet=True)
+    assert pretrain(config, run, interrupted=after_polls(1), quiet=True).step > 2
