@@ -63,7 +63,8 @@ class PretrainingDataConfig:
     """next_sentence: BERT's; sentence_order: ALBERT's; none: masked words alone."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     validation_fraction: float = 0.0
-    """Share of the documents that is held out to evaluate on."""
+    """Share of the documents that is held out to evaluate on, chosen by what is in them: equal ones
+    stay together, and a store that has grown holds out those that it held out before."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 2:
@@ -304,7 +305,7 @@ def _phrases_of(store: TokenStore, units: Units) -> Phrases | None:
 
 def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segments | Corpus:
     """The documents of the split, cut into what an example is made of."""
-    is_held_out = held_out(store.num_documents, config.validation_fraction)
+    is_held_out = held_out(store.document_digests(), config.validation_fraction)
     documents = np.flatnonzero(is_held_out == (split == "validation"))
     needed = 2 if config.sentence_pairs == "next_sentence" else 1
     if len(documents) < needed:

@@ -15,6 +15,7 @@ from jaxbert.errors import UserError
 
 TOKENS, CHECKSUMS = "tokens.bin", "checksums.bin"
 SENTENCES, DOCUMENTS = "sentence_offsets.bin", "document_offsets.bin"
+DIGESTS = "document_digests.bin"
 OFFSET = np.dtype("<u4")
 MAX_TOKENS = 2**32 - 1
 Offsets = NDArray[np.uint32]
@@ -25,7 +26,7 @@ class ShardRecord:
     """What store.json says of a shard: its counts, and CRC-32C of what is in it.
 
     `crc32c` has `tokens` (all bytes of tokens.bin), `sentence_lengths` (uint32, in tokens),
-    `document_lengths` (uint32, in sentences) and `blocks` (checksums.bin).
+    `document_lengths` (uint32, in sentences), `blocks` (checksums.bin) and `document_digests`.
     """
 
     documents: int
@@ -41,6 +42,7 @@ class ShardRecord:
             CHECKSUMS: -(-token_bytes // BLOCK_BYTES) * OFFSET.itemsize,
             SENTENCES: (self.sentences + 1) * OFFSET.itemsize,
             DOCUMENTS: (self.documents + 1) * OFFSET.itemsize,
+            DIGESTS: self.documents * OFFSET.itemsize,
         }
 
 
@@ -88,6 +90,10 @@ class Shard:
         """Document i is sentences [offsets[i], offsets[i + 1]) of the shard: [documents + 1]."""
         return self._offsets(DOCUMENTS, self.num_documents, "document_lengths")
 
+    def document_digests(self) -> NDArray[np.uint32]:
+        """CRC-32C of the ids of every document, as uint32: [documents]."""
+        return self._checked(DIGESTS, self.num_documents, "document_digests")
+
     @cached_property
     def unchecked_tokens(self) -> NDArray[np.unsignedinteger]:
         """The token ids [tokens], whatever is on disk; `check_block` says whether it is right."""
@@ -104,10 +110,13 @@ class Shard:
     @cached_property
     def _block_checksums(self) -> NDArray[np.uint32]:
         count = self.record.file_sizes(self.dtype)[CHECKSUMS] // OFFSET.itemsize
-        checksums = self._map(CHECKSUMS, OFFSET, count)
-        if google_crc32c.value(checksums.tobytes()) != self.record.crc32c["blocks"]:
-            raise _damaged(self.path / CHECKSUMS, "bytes")
-        return checksums
+        return self._checked(CHECKSUMS, count, "blocks")
+
+    def _checked(self, name: str, count: int, checksum: str) -> NDArray[np.uint32]:
+        values = self._map(name, OFFSET, count)
+        if google_crc32c.value(values.tobytes()) != self.record.crc32c[checksum]:
+            raise _damaged(self.path / name, "bytes")
+        return values
 
     def _offsets(self, name: str, count: int, checksum: str) -> Offsets:
         offsets = self._map(name, OFFSET, count + 1)

@@ -10,8 +10,8 @@ from jaxbert.data.offsets import Offsets
 
 Indices = NDArray[np.int64]
 
-# The split is a property of the corpus alone: a run with another seed must not train on the
-# documents that a first run held out.
+# The split is a property of documents alone: a run with another seed, or on a corpus that has
+# grown, must not train on those that a first run held out.
 _SPLIT_SEED = 0
 _BLOCK = 1 << 20
 
@@ -42,13 +42,16 @@ class Spans:
         return np.searchsorted(self.documents, documents)
 
 
-def held_out(num_documents: int, fraction: float) -> NDArray[np.bool_]:
-    """Marks the documents of the validation split by a hash of their index: bool [documents]."""
-    marks = np.zeros(num_documents, dtype=bool)
-    for start in range(0, num_documents, _BLOCK):
-        documents = np.arange(start, min(start + _BLOCK, num_documents))
-        drawn = uniforms(_SPLIT_SEED, "held-out documents", np.zeros_like(documents), documents, 1)
-        marks[documents] = drawn[:, 0] < fraction
+def held_out(digests: NDArray[np.uint32], fraction: float) -> NDArray[np.bool_]:
+    """Marks the documents of the validation split by a hash of what is in them: bool [documents].
+
+    Equal documents are in one split.
+    """
+    marks = np.zeros(len(digests), dtype=bool)
+    for start in range(0, len(digests), _BLOCK):
+        block = digests[start : start + _BLOCK].astype(np.int64)
+        drawn = uniforms(_SPLIT_SEED, "held-out documents", np.zeros_like(block), block, 1)
+        marks[start : start + len(block)] = drawn[:, 0] < fraction
     return marks
 
 

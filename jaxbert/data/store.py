@@ -20,7 +20,7 @@ from jaxbert.data.shard import OFFSET, Shard, ShardRecord
 from jaxbert.errors import UserError
 
 FORMAT = "jaxbert token store"
-VERSION = 2
+VERSION = 3
 METADATA, SHARDS, TOKENIZER = "store.json", "shards", "tokenizer"
 
 
@@ -115,6 +115,11 @@ class TokenStore:
         whole = [_joined([r.crc32c[name] for r in records], sizes) for name, sizes in streams]
         counts = [self.num_tokens, self.num_sentences, self.num_documents]
         return hashlib.sha256(json.dumps([counts, whole]).encode()).hexdigest()[:16]
+
+    def document_digests(self) -> NDArray[np.uint32]:
+        """A number of every document that its ids alone decide: [documents]."""
+        found = [shard.document_digests() for shard in self.shards]
+        return np.concatenate(found) if found else np.zeros(0, np.uint32)
 
     def read(self, starts: ArrayLike, lengths: ArrayLike) -> NDArray[np.unsignedinteger]:
         """Token ids of many ranges, one after the other.

@@ -15,6 +15,7 @@ from jaxbert.data.checksums import RunningChecksum
 from jaxbert.data.partial import NOTES, PartialStore, sync
 from jaxbert.data.shard import (
     CHECKSUMS,
+    DIGESTS,
     DOCUMENTS,
     MAX_TOKENS,
     OFFSET,
@@ -139,7 +140,7 @@ class _ShardWriter:
         directory.mkdir(parents=True)
         self._files: dict[str, IO[bytes]] = {
             name: open(directory / name, "wb")  # noqa: SIM115
-            for name in (TOKENS, SENTENCES, DOCUMENTS)
+            for name in (TOKENS, SENTENCES, DOCUMENTS, DIGESTS)
         }
         self._checksums = {name: RunningChecksum() for name in self._files}
         for name in (SENTENCES, DOCUMENTS):
@@ -164,6 +165,9 @@ class _ShardWriter:
             self._files[name].write(ends.astype(OFFSET).tobytes())
             # Of lengths, which do not depend on where the shard begins.
             self._checksums[name].update(lengths.astype(OFFSET).tobytes())
+        digests = _digests(tokens, sentence_lengths, document_lengths).tobytes()
+        self._files[DIGESTS].write(digests)
+        self._checksums[DIGESTS].update(digests)
         self.tokens += len(tokens)
         self.sentences += len(sentence_lengths)
         self.documents += len(document_lengths)
@@ -182,12 +186,22 @@ class _ShardWriter:
             "sentence_lengths": self._checksums[SENTENCES].value,
             "document_lengths": self._checksums[DOCUMENTS].value,
             "blocks": google_crc32c.value(blocks),
+            "document_digests": self._checksums[DIGESTS].value,
         }
         return ShardRecord(self.documents, self.sentences, self.tokens, checksums)
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
+
+
+def _digests(
+    tokens: np.ndarray, sentence_lengths: np.ndarray, document_lengths: np.ndarray
+) -> np.ndarray:
+    """CRC-32C of every document's ids, whatever the dtype that they are stored in."""
+    ends = np.cumsum(sentence_lengths)[np.cumsum(document_lengths) - 1]
+    documents = np.split(tokens.astype("<u4"), ends[:-1])
+    return np.array([google_crc32c.value(ids.tobytes()) for ids in documents], OFFSET)
 
 
 def write_metadata(

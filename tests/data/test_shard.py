@@ -143,6 +143,7 @@ def test_a_block_is_checked_once(tmp_path, monkeypatch):
         ("sentence_offsets.bin", lambda store: store.shards[0].sentence_offsets),
         ("document_offsets.bin", lambda store: store.shards[0].document_offsets),
         ("checksums.bin", lambda store: store.read([0], [1])),
+        ("document_digests.bin", lambda store: store.document_digests()),
     ],
 )
 @pytest.mark.parametrize("place", [0, -1])

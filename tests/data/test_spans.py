@@ -78,13 +78,17 @@ def test_only_the_documents_asked_for_are_cut():
 
 
 def test_the_held_out_share_of_documents_is_the_one_asked_for():
-    assert not held_out(10_000, 0.0).any()
-    assert held_out(100, 1.0).all()
+    digests = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint32)
+    assert not held_out(digests, 0.0).any()
+    assert held_out(digests, 1.0).all()
     # 500 expected, standard deviation 22.
-    assert abs(held_out(10_000, 0.05).sum() - 500) < 90
+    assert abs(held_out(digests, 0.05).sum() - 500) < 90
 
 
-def test_held_out_documents_stay_so_when_the_corpus_or_the_fraction_grows():
-    marks = held_out(1_000, 0.1)
-    np.testing.assert_array_equal(held_out(2_000, 0.1)[:1_000], marks)
-    assert held_out(1_000, 0.2)[marks].all()
+def test_held_out_documents_stay_so_wherever_they_stand_and_when_the_fraction_grows():
+    generator = np.random.default_rng(1)
+    digests = generator.integers(0, 2**32, 2_000, np.uint32)
+    marks, order = held_out(digests, 0.1), generator.permutation(len(digests))
+    np.testing.assert_array_equal(held_out(digests[order], 0.1), marks[order])
+    np.testing.assert_array_equal(held_out(digests[7:], 0.1), marks[7:])
+    assert held_out(digests, 0.2)[marks].all()

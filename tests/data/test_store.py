@@ -52,6 +52,16 @@ def test_a_store_gives_back_what_was_written(tmp_path):
     assert shard.sentence_offsets.dtype == shard.document_offsets.dtype == np.uint32
 
 
+def test_a_document_has_the_same_digest_in_every_store(tmp_path):
+    digests = write(tmp_path / "s").document_digests()
+    assert len(set(digests.tolist())) == len(DOCUMENTS)
+    # Other neighbours, other sentences of the same ids, another dtype, several shards.
+    joined = [[[2, 1]], [[4], [5, 6]], [[1, 2, 3]], [[7, 8], [9, 10]]]
+    other = write(tmp_path / "other", joined, vocab_size=2**17, shard_tokens=3)
+    assert other.document_digests().tolist()[1:] == digests[[1, 0, 2]].tolist()
+    assert other.document_digests()[0] not in digests
+
+
 @pytest.mark.parametrize("index", [-1, 6])
 def test_a_sentence_outside_the_store_is_an_index_error(tmp_path, index):
     with pytest.raises(IndexError, match="outside 0 to 5"):
@@ -166,8 +176,8 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "store version 99, this jaxbert reads version 2; update jaxbert"),
-        ({"version": 1}, "store version 1, .* prepare the store again"),
+        ({"version": 99}, "store version 99, this jaxbert reads version 3; update jaxbert"),
+        ({"version": 2}, "store version 2, .* prepare the store again"),
         ({"format": "something else"}, "not the description of a token store"),
     ],
 )
