@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, get_args
 
+from jaxbert.cli.arguments import add_case_arguments
 from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
@@ -45,19 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda text: int(text) if text.isdecimal() else text,
         help='split the weights: bytes, or such as "5GB"',
     )
-    case = parser.add_mutually_exclusive_group()
-    case.add_argument(
-        "--lowercase",
-        action="store_true",
-        default=None,
-        help="what a bare vocab.txt does not say: the text is lowercased",
-    )
-    case.add_argument(
-        "--cased",
-        action="store_false",
-        dest="lowercase",
-        help="a bare vocab.txt tells capitals from small letters",
-    )
+    add_case_arguments(parser)
     parser.add_argument(
         "--head", choices=get_args(HeadKind), help="default: what config.json names"
     )

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.arguments import add_case_arguments
 from jaxbert.cli.megabytes import megabytes
 from jaxbert.errors import UserError
 
@@ -40,19 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="read no more than the first N MB of text",
     )
-    case = parser.add_mutually_exclusive_group()
-    case.add_argument(
-        "--lowercase",
-        action="store_true",
-        default=None,
-        help="what a bare vocab.txt does not say: the text is lowercased",
-    )
-    case.add_argument(
-        "--cased",
-        action="store_false",
-        dest="lowercase",
-        help="a bare vocab.txt tells capitals from small letters",
-    )
+    add_case_arguments(parser)
     add("--out", metavar="DIR", help=f"write {JSON} and {PICTURE} there")
     add(
         "--compare-new",

@@ -4,6 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
+from jaxbert.cli.arguments import add_case_arguments
 from jaxbert.cli.megabytes import megabytes
 
 if TYPE_CHECKING:
@@ -60,18 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learn the vocabulary from a sample of at most N MB of text, which is held in memory;"
         " default: from all of it",
     )
-    case = parser.add_mutually_exclusive_group()
-    case.add_argument(
-        "--lowercase",
-        action="store_true",
-        default=None,
-        help="the vocabulary is lowercase (what is trained is, unless --cased)",
-    )
-    case.add_argument(
-        "--cased",
-        action="store_false",
-        dest="lowercase",
-        help="the vocabulary tells capitals from small letters",
+    add_case_arguments(
+        parser,
+        "the vocabulary is lowercase (what is trained is, unless --cased)",
+        "the vocabulary tells capitals from small letters",
     )
     add("--processes", type=int, metavar="N", help="default: one a core")
     add("--text-column", default="text", metavar="NAME", help="of tables; default: text")

@@ -331,7 +331,6 @@ def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segm
         document_offsets,
         documents,
         min_tokens=config.max_tokens,
-        min_sentences=2,
         min_rest=shortest_rest if config.packing else config.max_tokens,
     )
     # All pairs would be random, which evaluates well enough what has been learnt elsewhere.

@@ -14,6 +14,7 @@ Indices = NDArray[np.int64]
 # grown, must not train on those that a first run held out.
 _SPLIT_SEED = 0
 _BLOCK = 1 << 20
+_SENTENCES = 2
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,13 @@ def cut_into_spans(
     documents: Indices,
     *,
     min_tokens: int,
-    min_sentences: int,
     min_rest: int,
 ) -> Spans:
     """Partitions the sentences of `documents` into spans that cross no document.
 
-    A span ends with the first sentence that brings it to `min_tokens` tokens and `min_sentences`
-    sentences. What is left of a document after its last such span is a span of its own where it
-    has `min_rest` tokens and `min_sentences` sentences, and belongs to that last span otherwise.
+    A span ends with the first sentence that brings it to `min_tokens` tokens and two sentences, so
+    that a pair can be made of it. What is left of a document after its last such span is one of its
+    own where it has `min_rest` tokens and two sentences, and belongs to that last span otherwise.
     """
     first = document_offsets[documents]
     end = document_offsets[documents + 1]
@@ -78,9 +78,9 @@ def cut_into_spans(
         total = sentence_offsets[end]
         wanted = np.minimum(sentence_offsets[first] + min_tokens, total)
         stop = sentence_offsets.searchsorted(wanted)
-        stop = np.minimum(np.maximum(stop, first + min_sentences), end)
+        stop = np.minimum(np.maximum(stop, first + _SENTENCES), end)
         tokens_left = total - sentence_offsets[stop]
-        is_last = (tokens_left < min_rest) | (end - stop < min_sentences)
+        is_last = (tokens_left < min_rest) | (end - stop < _SENTENCES)
         stop = np.where(is_last, end, stop)
         rounds.append((first, (stop - first).astype(np.uint32)))
         first, end = stop[~is_last], end[~is_last]

@@ -30,7 +30,6 @@ def corpus_of(documents, max_tokens):
         document_offsets,
         np.arange(len(documents)),
         min_tokens=max_tokens,
-        min_sentences=2,
         min_rest=max_tokens,
     )
     return Corpus(sentence_offsets, document_offsets, spans)

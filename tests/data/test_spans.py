@@ -6,7 +6,7 @@ from jaxbert.data.offsets import Offsets
 from jaxbert.data.spans import cut_into_spans, held_out
 
 
-def cut(documents, min_tokens, min_sentences, chosen=None, min_rest=None):
+def cut(documents, min_tokens, chosen=None, min_rest=None):
     """First sentence, stop and owner of every span."""
     lengths = np.concatenate([np.asarray(document, np.int64) for document in documents])
     sentence_offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -17,7 +17,6 @@ def cut(documents, min_tokens, min_sentences, chosen=None, min_rest=None):
         offsets,
         np.arange(len(documents)) if chosen is None else np.asarray(chosen),
         min_tokens=min_tokens,
-        min_sentences=min_sentences,
         min_rest=min_tokens if min_rest is None else min_rest,
     )
     indices = np.arange(len(spans))
@@ -28,7 +27,7 @@ def cut(documents, min_tokens, min_sentences, chosen=None, min_rest=None):
 
 def test_a_small_corpus_is_cut_as_by_hand():
     documents = [[6, 6, 6, 6, 2, 10], [4], [3, 3], [50, 1, 50, 1]]
-    assert cut(documents, 10, 2) == [
+    assert cut(documents, 10) == [
         (0, 2, 0),
         (2, 4, 0),
         (4, 6, 0),
@@ -40,25 +39,21 @@ def test_a_small_corpus_is_cut_as_by_hand():
 
 
 def test_what_is_left_of_a_document_belongs_to_its_last_span():
-    assert cut([[5, 5, 5, 4]], 10, 2) == [(0, 4, 0)]
-    assert cut([[5, 5, 50]], 10, 2) == [(0, 3, 0)]
-    assert cut([[5, 5, 50]], 10, 1) == [(0, 2, 0), (2, 3, 0)]
+    assert cut([[5, 5, 5, 4]], 10) == [(0, 4, 0)]
+    assert cut([[5, 5, 50]], 10) == [(0, 3, 0)]
 
 
 def test_a_rest_that_is_long_enough_is_a_span_of_its_own():
-    assert cut([[5, 5, 5, 4]], 10, 2, min_rest=9) == [(0, 2, 0), (2, 4, 0)]
-    assert cut([[5, 5, 5, 4]], 10, 2, min_rest=10) == [(0, 4, 0)]
-    assert cut([[5, 5, 9]], 10, 2, min_rest=1) == [(0, 3, 0)]
-    assert cut([[1], [5, 5, 1]], 10, 1, min_rest=1) == [(0, 1, 0), (1, 3, 1), (3, 4, 1)]
+    assert cut([[5, 5, 5, 4]], 10, min_rest=9) == [(0, 2, 0), (2, 4, 0)]
+    assert cut([[5, 5, 5, 4]], 10, min_rest=10) == [(0, 4, 0)]
+    assert cut([[5, 5, 9]], 10, min_rest=1) == [(0, 3, 0)]
+    assert cut([[1], [5, 5, 1, 1]], 10, min_rest=1) == [(0, 1, 0), (1, 3, 1), (3, 5, 1)]
 
 
-@pytest.mark.parametrize("min_sentences", [1, 2])
 @pytest.mark.parametrize("min_tokens", [2, 13, 61, 125])
-def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(
-    min_tokens, min_sentences
-):
+def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(min_tokens):
     documents = random_lengths(0, 300, 40, 30)
-    spans = cut(documents, min_tokens, min_sentences)
+    spans = cut(documents, min_tokens)
     document_offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
     lengths = np.concatenate(documents)
     assert [stop for _, stop, _ in spans[:-1]] == [first for first, _, _ in spans[1:]]
@@ -68,13 +63,13 @@ def test_spans_partition_the_documents_and_fill_an_example_where_these_allow(
         assert start <= first < stop <= end
         is_whole_document = (first, stop) == (start, end)
         assert is_whole_document or lengths[first:stop].sum() >= min_tokens
-        assert is_whole_document or stop - first >= min_sentences
+        assert is_whole_document or stop - first >= 2
 
 
 def test_only_the_documents_asked_for_are_cut():
-    spans = cut([[5, 5], [5, 5], [5, 5, 5]], 10, 2, chosen=[2])
+    spans = cut([[5, 5], [5, 5], [5, 5, 5]], 10, chosen=[2])
     assert spans == [(4, 7, 0)]
-    assert cut([[5, 5]], 10, 2, chosen=np.zeros(0, np.int64)) == []
+    assert cut([[5, 5]], 10, chosen=np.zeros(0, np.int64)) == []
 
 
 def test_the_held_out_share_of_documents_is_the_one_asked_for():
