@@ -240,7 +240,8 @@ def _with_length(
         check_length("max_seq_length", config.max_seq_length, loaded.config)
         return config
     longest = longest_input(loaded.config)
-    whole = task.examples(train, tokenizer, Reading(longest), labelled=False)
+    # Without labels an embedding's examples would be their first texts, which are the shorter ones.
+    whole = task.examples(train, tokenizer, Reading(longest), labelled=True)
     usual = usual_length([len(row) for row in whole.features["input_ids"] if len(row)])
     return replace(config, max_seq_length=min(usual, longest))
 

@@ -17,6 +17,7 @@ from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
+from jaxbert.experiment.run_directory import read_run_config
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.metrics.retrieval import unit
@@ -100,6 +101,19 @@ def pairs(path: Path, number: int, seed: int) -> Path:
         lines.append(f"{anchor}\tthe {THINGS[what]} {VERBS[how]}\n")
     path.write_text("".join(lines))
     return path
+
+
+def test_the_length_of_the_data_is_that_of_all_texts_of_an_embedding(
+    pretrained: Path, tmp_path: Path
+):
+    data, answer = tmp_path / "pairs.tsv", " ".join([*ADJECTIVES, *THINGS, *VERBS])
+    data.write_text("anchor\tpositive\n" + f"a cat\t{answer}\n" * 20)
+    options = ("task={kind: sentence_embedding}", "max_seq_length=auto", "validation=null")
+    config = fine_tuning(pretrained, data, data, *options)
+    finetune(config, tmp_path / "run", interrupted=lambda: True, quiet=True)
+    [ids] = load_tokenizer(pretrained / "model").encode([answer], padding=False)["input_ids"]
+    values = read_run_config(tmp_path / "run")
+    assert values["max_seq_length"] == -(-len(ids) // 8) * 8
 
 
 def test_embeddings_learn_and_are_evaluated_and_predicted_alike(pretrained: Path, tmp_path: Path):
