@@ -109,10 +109,11 @@ def _filled(
     from jaxbert.data.tables import whole_rows
     from jaxbert.experiment.masked_lm import mask_filler
     from jaxbert.parallel.processes import by_turns
+    from jaxbert.tasks.sentences import text_of
 
     column = arguments.text_column or "text"
     rows = whole_rows(arguments.data, columns=(column,), labelled=False, may_be_empty=True)
-    texts = (row.values[column] for row in rows)
+    texts = (text_of(row, column) for row in rows)
     fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
     return by_turns(texts, model.rows_at_once, fill)
 
