@@ -115,6 +115,9 @@ def section_of(
     settings = dict(model.run_config.get("task", {}))
     if settings.get("kind") != TASKS[kind].kind:
         settings = {"kind": TASKS[kind].kind}
+        if model.loaded.head.thresholds is not None:
+            # The model's own hold until others are asked for.
+            settings |= {"multi_label": True, "threshold": "tuned"}
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)
     return parse_config(

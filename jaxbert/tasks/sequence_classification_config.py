@@ -105,9 +105,9 @@ class SequenceClassificationConfig:
         return label_log_odds(task.target.values(Sentences(records, self.columns)))
 
     def task_of(self, head: Head) -> SequenceClassification:
-        """As the model's config.json says it, with the threshold of this section if it is one."""
+        """As the model's config.json says it, but for a threshold that is another now."""
         target = _target_of(head, self.top_k)
-        if isinstance(target, MultiLabel) and self.threshold != "tuned":
+        if isinstance(target, MultiLabel) and self.multi_label and self.threshold != "tuned":
             target = MultiLabel(head.labels, (float(self.threshold),) * len(head.labels))
         return SequenceClassification(target, columns_read=self.columns, scored=self._scored)
 

@@ -90,6 +90,16 @@ def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]
     assert f1_score(*flags, average="macro") == pytest.approx(metrics["f1_macro"])
 
 
+@pytest.mark.parametrize("part", ["", "model"])
+def test_another_threshold_can_be_asked_for(run: Path, part: str):
+    model = ready(run / part)
+    tuned = model.loaded.head.thresholds
+    assert section_of(model).task_of(model.loaded.head).target.thresholds == tuned
+    for threshold in (0.3, 0.5):
+        section = section_of(model, overrides=[f"task.threshold={threshold}"])
+        assert section.task_of(model.loaded.head).target.thresholds == (threshold, threshold)
+
+
 def first_bias(
     model: Path, tables: tuple[Path, Path], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> np.ndarray:
