@@ -1,6 +1,7 @@
 """Checkpoints of a run: the state with what is needed to continue it, through Orbax."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import orbax.checkpoint as ocp
 
 from jaxbert.checkpoint.damaged import set_damaged_aside
 from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation, ranked
+from jaxbert.errors import UserError
 from jaxbert.manifest import write_manifest
 from jaxbert.parallel.processes import in_first
 
@@ -59,7 +61,7 @@ class Checkpoints:
         """
         if step == self.latest_step():
             return
-        self._manager.wait_until_finished()
+        self.wait()
         self._saving, self._preservation.scores = step, dict(scores)
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), state)
         saved = ocp.args.StandardSave(state, save_args=chunks)
@@ -82,13 +84,28 @@ class Checkpoints:
         return self._manager.restore(step, args=items)[STATE]
 
     def wait(self) -> None:
-        """Waits until every save is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until every save is on disk; raises UserError where there is no room for one."""
+        with self._having_room():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits and ends the threads."""
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()
+
+    @contextmanager
+    def _having_room(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            # TensorStore's word for a full disk, or one on which no more may be written.
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                f"{self._directory}: the checkpoint of step {self._saving} found no room there: "
+                "make room, and the same command continues from the one before "
+                "(checkpoint.keep_last says how many stay)"
+            ) from None
 
     def _list_files(self) -> None:
         # Called by Orbax, in the first process, when all is written and before the folder gets its

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import CheckpointConfig
+from jaxbert.errors import UserError
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 
 RUN = {"config": {"seed": 0}, "data": {"fingerprint": "abc"}}
@@ -169,4 +170,20 @@ def test_a_step_saved_again_after_damage_counts_again(two, tmp_path):
         assert {path.name for path in copy.iterdir()} == expected
     checkpoints = Checkpoints(copy, CheckpointConfig())
     assert checkpoints.latest_step() == 7
+    checkpoints.close()
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail() -> None:
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
+
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig())
+    checkpoints.save(3, state(3), RUN, {})
+    checkpoints.wait()
+    with monkeypatch.context() as context:
+        context.setattr(checkpoints._manager, "wait_until_finished", fail)
+        with pytest.raises(
+            UserError, match=r"the checkpoint of step 3 found no room .*: make room"
+        ):
+            checkpoints.wait()
     checkpoints.close()

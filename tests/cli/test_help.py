@@ -1,6 +1,9 @@
 """What the command line answers without loading JAX."""
 
 import argparse
+import errno
+import logging
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -108,3 +111,45 @@ def test_info_names_versions_and_devices(capsys):
     out = capsys.readouterr().out
     assert "jaxlib" in out
     assert "8 x cpu (cpu)" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "message"),
+    [
+        (errno.ENOSPC, None, "runs/a: No space left on device: make room, and give the same"),
+        (errno.EROFS, "runs/a/x", "runs/a/x: Read-only file system: name another place, or"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_said_in_one_line(number, file, message, monkeypatch, capsys):
+    def run(arguments: argparse.Namespace) -> int:
+        arguments.run = "runs/a"
+        raise OSError(number, os.strerror(number), file)
+
+    monkeypatch.setattr("jaxbert.cli.info.run", run)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err.startswith(f"jaxbert info: {message}")
+
+
+def test_other_errors_of_the_machine_keep_their_trace(monkeypatch):
+    def run(arguments: argparse.Namespace) -> int:
+        raise FileNotFoundError(errno.ENOENT, "gone", "a")
+
+    monkeypatch.setattr("jaxbert.cli.info.run", run)
+    with pytest.raises(FileNotFoundError):
+        main(["info"])
+
+
+def test_what_orbax_logs_before_it_raises_is_not_printed_as_well(monkeypatch):
+    given: list[logging.Handler] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: given.extend(options["handlers"]))
+    cli._show_warnings()
+    [handler] = given
+
+    def shown(name: str, error: BaseException | None) -> bool:
+        found = None if error is None else (type(error), error, None)
+        record = logging.LogRecord(name, logging.WARNING, "", 0, "told", (), found)
+        return bool(handler.filter(record))
+
+    assert shown("absl", None)
+    assert shown("jaxbert", ValueError())
+    assert not shown("absl", ValueError())
