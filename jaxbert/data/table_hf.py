@@ -180,7 +180,7 @@ def _what_to_download(name: str, streaming: bool) -> str:
     else:
         arguments = ", ".join(repr(part) for part in (path, config) if part)
         code = f"import datasets; datasets.load_dataset({arguments}).save_to_disk({folder!r})"
-        command, use = f'python -c "{code}"', f"{folder}:{split}"
+        command, use = f'python -c "{code}"', f"hf:{folder}:{split}"
     doubt = f" (with {path}/{config} alone if that is the name)" if len(choices) > 1 else ""
     return (
         f"hf:{name}: the hub cannot be reached and the data set is not in the cache; run"

@@ -140,7 +140,7 @@ def test_what_the_cache_lacks_is_named_with_what_it_has(cached):
             "hf:glue/mrpc:validation: the hub cannot be reached and the data set is not in the"
             " cache; run `python -c \"import datasets; datasets.load_dataset('glue', 'mrpc')"
             ".save_to_disk('glue-mrpc')\"` (with glue/mrpc alone if that is the name) where there"
-            " is a network, and name glue-mrpc:validation instead",
+            " is a network, and name hf:glue-mrpc:validation instead",
         ),
         (
             "nyu-mll/glue/mrpc",
@@ -148,7 +148,7 @@ def test_what_the_cache_lacks_is_named_with_what_it_has(cached):
             "hf:nyu-mll/glue/mrpc: the hub cannot be reached and the data set is not in the cache;"
             " run `python -c \"import datasets; datasets.load_dataset('nyu-mll/glue', 'mrpc')"
             ".save_to_disk('nyu-mll-glue-mrpc')\"` where there is a network, and name"
-            " nyu-mll-glue-mrpc:train instead",
+            " hf:nyu-mll-glue-mrpc:train instead",
         ),
         (
             "wikimedia/wikipedia:20231101.de",
