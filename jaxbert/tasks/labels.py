@@ -121,6 +121,12 @@ def _label_set(row: Row, columns: SentenceColumns) -> list[str]:
     if value is None or value == "":
         return []
     if isinstance(value, str):
+        if _PRINTED_LIST.fullmatch(value):
+            raise UserError(
+                f"{row.file}:{row.line}: {columns.label!r} is {value!r}, a list as Python prints "
+                f"it; write the labels with {columns.label_separator!r} between them, or the table "
+                "as JSON lines or Parquet"
+            )
         value = [part.strip() for part in value.split(columns.label_separator)]
     names = value if isinstance(value, list) else [value]
     if any(name == "" or not isinstance(name, str | int) for name in names):
@@ -141,6 +147,9 @@ def _flag(row: Row, column: str) -> bool:
         )
     return _FLAGS[str(value)]
 
+
+_PRINTED_LIST = re.compile(r"""\[(['"0-9].*)?\]""")
+"""pandas writes lists so, whose labels would be called "['joy'" and " 'love']"."""
 
 _FLAGS = {
     **dict.fromkeys(("0", "0.0", "False", "false"), False),

@@ -56,6 +56,9 @@ def test_labels_that_occur_sort_by_value_where_all_are_whole_numbers():
     ("table", "message"),
     [
         (rows("joy", "joy,,anger"), r"t.tsv:2: 'label' is 'joy,,anger', expected names"),
+        (rows("['joy', 'anger']"), r"t.tsv:1: 'label' is .*, a list as Python prints it; write"),
+        (rows("joy", "[1, 2]"), r"t.tsv:2: 'label' is '\[1, 2\]', a list as Python prints it"),
+        (rows("[]"), r"t.tsv:1: 'label' is '\[\]', a list as Python prints it"),
         (rows("joy", [0.5]), r"t.tsv:2: 'label' is \[0.5\], expected names"),
         (rows("joy", "jy", "7"), r"t.tsv:2: label 'jy' .*did you mean 'joy'.*1 more such rows"),
         (rows({"joy": "1", "anger": "2"}, columns=FLAGS), r"t.tsv:1: 'anger' is '2', expected 0"),
