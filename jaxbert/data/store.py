@@ -217,6 +217,12 @@ def file_sizes(metadata: Mapping[str, Any]) -> dict[str, int]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     file = path / METADATA
+    if path.is_file():
+        raise UserError(
+            f"{path}: is a file, expected the directory of a token store (`jaxbert prepare` makes "
+            "one of texts; a masked LM is evaluated on such, labelled data are for a fine-tuned "
+            "model)"
+        )
     if not path.is_dir():
         raise UserError(f"{path}: no such token store; make it with `jaxbert prepare --out {path}`")
     if not file.is_file():

@@ -211,3 +211,9 @@ def test_opening_reads_no_tokens(tmp_path):
     assert store.read([len(tokens) - 1], [1]).tolist() == [0]
     with pytest.raises(UserError):
         store.read([0], [1])
+
+
+def test_a_file_in_the_place_of_a_store_is_not_called_missing(tmp_path):
+    (tmp_path / "dev.csv").write_text("text,label\n")
+    with pytest.raises(UserError, match=r"dev\.csv: is a file, expected the directory of a token"):
+        TokenStore.open(tmp_path / "dev.csv")
