@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.errors import UserError
+from jaxbert.experiment.run_directory import checkpoint_steps
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
 AHEAD = ("num_steps", "phases", *(f"schedule.{field.name}" for field in fields(ScheduleConfig)))
@@ -44,13 +45,21 @@ def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
     before, after = was.rates(taken), now.rates(taken)
     if (differ := np.flatnonzero(before != after)).size:
         step = int(differ[0])
+        # Not rounded: where a long run is given a tenth more, they differ in the sixth digit.
         raise UserError(
             f"{run} has taken {taken} steps, and with this num_steps and schedule step {step + 1} "
-            f"would have had the learning rate {after[step]:.4g}, where it had {before[step]:.4g}: "
-            f"remove its checkpoints of more than {step} steps, if there is one of fewer (see "
-            "checkpoint.keep_every), to go on from there; give a schedule that keeps those rates; "
-            f"or begin another run with model.from_pretrained={run}"
+            f"would have had the learning rate {after[step]!s}, where it had {before[step]!s}: "
+            f"{_way_back(run, step)}; give a schedule that keeps those rates; or begin another run "
+            f"with model.from_pretrained={run}"
         )
     past, planned = ([p for p in steps.phases if p[0] < taken] for steps in (was, now))
     if past != planned:
         raise UserError(f"{run} has taken {taken} steps: only later ones can be of other phases")
+
+
+def _way_back(run: Path, step: int) -> str:
+    """From which checkpoint a run could go on of which only the first `step` steps were right."""
+    usable = [saved for saved in checkpoint_steps(run) if saved <= step]
+    if not usable:
+        return f"it has no checkpoint of at most {step} steps (checkpoint.keep_every keeps some)"
+    return f"remove its checkpoints of more than {step} steps, to go on from that of {usable[-1]}"

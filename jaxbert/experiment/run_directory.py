@@ -194,8 +194,13 @@ def _read_values(file: Path) -> dict[str, Any]:
 
 def steps_taken(path: str | Path) -> int:
     """The step of a run's newest checkpoint; 0 without any."""
+    return max(checkpoint_steps(path), default=0)
+
+
+def checkpoint_steps(path: str | Path) -> list[int]:
+    """The steps of a run's checkpoints, oldest first."""
     names = (entry.name for entry in RunDirectory(Path(path)).checkpoints.glob("*"))
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:

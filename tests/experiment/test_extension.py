@@ -1,5 +1,6 @@
 """A pretraining run that is given more steps, or others than it was begun with."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_run_that_fell_goes_on_from_a_checkpoint_before_the_fall(store, tmp_pa
     longer = pretraining(store, *plan, "num_steps=10")
     pretrain(longer, whole, quiet=True)
     pretrain(pretraining(store, *plan, "num_steps=6"), run, quiet=True)
-    with pytest.raises(UserError, match=r"has taken 6 steps.* step 5 would .*more than 4 steps"):
+    with pytest.raises(UserError, match=r"taken 6 steps.* step 5 would .*go on from that of 4;"):
         pretrain(longer, run, quiet=True)
     assert read_run_config(run)["num_steps"] == 6
     shutil.rmtree(run / "checkpoints" / "6")
@@ -67,10 +68,18 @@ def test_schedules_that_do_not_know_the_end_go_on(kind):
 
 
 def test_the_first_step_of_another_rate_is_named():
-    with pytest.raises(UserError, match=r"step 2 .*the learning rate 0.0009, where it had 0.0008"):
+    refused = r"step 2 .*rate 0.0009\d*, where it had 0.0008\d*: it has no checkpoint of at most 1 "
+    with pytest.raises(UserError, match=refused):
         check_steps_taken(RUN, 3, steps(5), steps(10))
     was, now = steps(5, "linear", warmup_steps=5), steps(50, "cosine", warmup_steps=5)
     check_steps_taken(RUN, 5, was, now)
+
+
+def test_the_rates_of_the_message_differ():
+    with pytest.raises(UserError, match="step 2 ") as error:
+        check_steps_taken(RUN, 3, steps(1_000_000), steps(1_100_000))
+    now, was = re.findall(r"(?:rate|had) (\d\S+)[,:]", str(error.value))
+    assert now != was
 
 
 def test_a_run_cannot_end_before_where_it_is():
