@@ -118,23 +118,31 @@ def _save(loop: Loop, step: int, state: TrainState) -> None:
     loop.recorder.flush()
     with loop.ledger.spent("save"):
         loop.log.sync()
-        loop.checkpoints.save(step, state, loop.run, scores(loop))
+        # The end's own score is not among them: that checkpoint stays as the newest, and in a run
+        # that is given more steps it may replace none that a longer one would still have.
+        regular = {at: score for at, score in scores(loop).items() if _is_regular(loop, at)}
+        loop.checkpoints.save(step, state, loop.run, regular)
     loop.ledger.note(step)
 
 
 def scores(loop: Loop) -> dict[int, float]:
     """The metric that checkpoints are ranked by at every evaluated step; {} without one.
 
-    From the log alone, so that a resumed run decides as the uninterrupted one.
+    From the log alone, so that a resumed run decides as the uninterrupted one; without what was
+    evaluated because the run was to end there, and then was given more steps.
     """
     name = loop.checkpoints.config.metric
-    return {} if name is None else loop.log.series(f"eval/{name}")
+    found = {} if name is None else loop.log.series(f"eval/{name}")
+    return {step: score for step, score in found.items() if _evaluation_is_due(loop, step)}
 
 
 def _evaluation_is_due(loop: Loop, step: int) -> bool:
+    return step == loop.num_steps or _is_regular(loop, step)
+
+
+def _is_regular(loop: Loop, step: int) -> bool:
+    """Whether there is an evaluation after `step` steps wherever the run ends."""
     every = loop.config.evaluate_every
-    if step == loop.num_steps:
-        return True
     return loop.ends_epoch(step) if every == "epoch" else every is not None and step % every == 0
 
 

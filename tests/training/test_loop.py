@@ -14,7 +14,7 @@ from jaxbert.checkpoint.preservation import CheckpointConfig, ranked
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
-from jaxbert.training.loop import Loop, LoopConfig, train
+from jaxbert.training.loop import Loop, LoopConfig, scores, train
 from jaxbert.training.phases import TrainingPhase
 from jaxbert.training.profile import NO_STEPS, Profile
 from jaxbert.training.state import TrainState
@@ -81,6 +81,7 @@ class Session:
     config: LoopConfig
     checkpoints: Memory
     accumulation_steps: int = 2
+    num_steps: int = NUM_STEPS
 
     def start(self, polls: Polls) -> tuple[TrainState, str]:
         latest = max(self.checkpoints.saved, default=None)
@@ -105,7 +106,7 @@ class Session:
 
         return Loop(
             config=self.config,
-            num_steps=NUM_STEPS,
+            num_steps=self.num_steps,
             ends_epoch=lambda step: step * BATCH // EXAMPLES > (step - 1) * BATCH // EXAMPLES,
             accumulation_steps=self.accumulation_steps,
             phases=[TrainingPhase(0, optax.identity(), None, step, 1)],
@@ -188,6 +189,25 @@ def test_patience_counts_evaluations_without_a_better_score(session, metric):
         assert made.start(Polls()) == (state, outcome)
         outcomes.append(outcome)
     assert "stopped_early" in outcomes
+
+
+@pytest.mark.parametrize("patience", [None, 1, 2])
+@pytest.mark.parametrize("metric", ["score", "error"])
+def test_what_was_evaluated_at_an_end_that_moved_counts_for_nothing(session, metric, patience):
+    def end(name: str, *ends: int) -> tuple[TrainState, str, int]:
+        tracked = CheckpointConfig(metric=metric, keep_last=1)
+        made = session(name, checkpoint=tracked, evaluate_every=3, early_stopping_patience=patience)
+        for made.num_steps in ends:
+            state, outcome = made.start(Polls())
+        log = MetricLog(made.directory, state.step)
+        log.close()
+        found = scores(made.loop(log, Polls()))
+        kept = {step: found[step] for step in made.checkpoints.saved if step in found}
+        return state, outcome, ranked(kept, tracked.better)[0]
+
+    whole = end("whole", NUM_STEPS)
+    for early in range(1, NUM_STEPS):
+        assert end(f"first_{early}", early, NUM_STEPS) == whole
 
 
 @pytest.mark.parametrize(("evaluate_every", "patience"), [(3, None), (1, 2)])
