@@ -26,6 +26,8 @@ class Steps:
     """As `data_phases` gives them."""
     schedule: ScheduleConfig
     learning_rate: float
+    metric: str | None = None
+    """That ranks the evaluations, whose rows are cut for the last phase."""
 
     def rates(self, number: int) -> np.ndarray:
         """The learning rates of the first steps, float32."""
@@ -55,6 +57,13 @@ def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
     past, planned = ([p for p in steps.phases if p[0] < taken] for steps in (was, now))
     if past != planned:
         raise UserError(f"{run} has taken {taken} steps: only later ones can be of other phases")
+    if now.metric is not None and was.phases[-1][2] != now.phases[-1][2]:
+        raise UserError(
+            f"{run} is evaluated on rows that are cut for its last phase, and with these phases "
+            f"they would have been others: what checkpoint.metric={now.metric} was until now could "
+            "not be compared with what it will be; keep max_seq_length and max_predictions of the "
+            f"last phase, or begin another run with model.from_pretrained={run}"
+        )
 
 
 def _way_back(run: Path, step: int) -> str:

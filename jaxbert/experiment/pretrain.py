@@ -133,7 +133,8 @@ def _check_steps_taken(run: Path, config: Pretrain) -> None:
 
 def _steps(config: Pretrain) -> Steps:
     phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
-    return Steps(config.num_steps, phases, config.schedule, config.optimizer.learning_rate)
+    rate, metric = config.optimizer.learning_rate, config.checkpoint.metric
+    return Steps(config.num_steps, phases, config.schedule, rate, metric)
 
 
 @dataclass(frozen=True)

@@ -99,3 +99,15 @@ def test_phases_may_change_after_the_steps_taken():
     for now in (phased(), phased(6), phased(5, batch_size=8), phased(5, 7)):
         with pytest.raises(UserError, match="only later ones can be of other phases"):
             check_steps_taken(RUN, 10, phased(5), now)
+
+
+def test_evaluations_that_are_ranked_stay_those_of_the_same_rows():
+    longer = replace(DATA, max_seq_length=512)
+    was, now = steps(90, "constant"), steps(200, "constant")
+    now = replace(now, phases=[*now.phases, (100, 8, longer)])
+    check_steps_taken(RUN, 90, was, now)
+    ranked = [replace(one, metric="masked_lm_loss") for one in (was, now)]
+    with pytest.raises(UserError, match="until now could not be compared"):
+        check_steps_taken(RUN, 90, *ranked)
+    larger = replace(ranked[1], phases=[*was.phases, (100, 16, DATA)])
+    check_steps_taken(RUN, 90, ranked[0], larger)
