@@ -121,7 +121,11 @@ def _directory(run: str, processes: Processes) -> Iterator[str]:
             "machine (Cloud Storage FUSE), or give another storage that they share"
         )
     with local_copy(run) as directory:
-        yield str(directory)
+        try:
+            yield str(directory)
+        except UserError as error:
+            # What is put right in the copy is gone with the next command.
+            raise UserError(str(error).replace(str(directory), run.rstrip("/"))) from None
 
 
 def _report_seeds(

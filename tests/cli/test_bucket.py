@@ -48,6 +48,21 @@ def test_a_preempted_run_in_a_bucket_goes_on_on_another_machine(
     system.rm("bucket", recursive=True)
 
 
+def test_what_has_to_be_put_right_is_in_the_bucket(
+    configuration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    system = fsspec.filesystem("memory")
+    system.pipe(f"{URL}/config.yaml", b"seed: 7")
+    system.pipe(f"{URL}/checkpoints/3/manifest.json", b"{}")
+    assert main(["pretrain", str(configuration), "--run", f"{URL}/"]) == 2
+    assert f"pretrain: {URL} is a run of another configuration" in capsys.readouterr().err
+    system.rm("bucket", recursive=True)
+
+
 def test_the_goodput_of_a_run_is_told_by_activity(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
