@@ -17,7 +17,7 @@ MEANINGS = {
     "start": "from the configuration to the first batch",
     "restore": "reading checkpoints",
     "lost": "steps done again because a session was killed",
-    "down": "between sessions",
+    "down": "between sessions, unless the run was over",
 }
 
 

@@ -212,6 +212,7 @@ def _fit(
         held_out = _held_out(job, state.params)
         loop = _loop(job, phases, held_out, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
+        ledger.ended(outcome)
         with ledger.spent("save"):
             checkpoints.wait()
         last_step, best = int(state.step), checkpoints.best_step(scores(loop))

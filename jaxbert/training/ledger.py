@@ -88,6 +88,10 @@ class Ledger:
         self._session["last_step"] = step
         self._write()
 
+    def ended(self, outcome: str) -> None:
+        """How training ended: a run that was over has not been down until somebody goes on."""
+        self._session["outcome"] = outcome
+
     def _switch(self, activity: Activity) -> Activity:
         now = time.perf_counter()
         self.seconds[self._activity] += now - self._since
@@ -138,8 +142,8 @@ def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
     """Seconds by activity over all sessions, and what follows from them.
 
     `lost`: training after the last checkpoint of a session that was killed, at the session's mean
-    time per step. `down`: between sessions. `goodput`: the share of all this time in which the
-    devices worked on steps that count.
+    time per step. `down`: between sessions, unless the run was over. `goodput`: the share of all
+    this time in which the devices worked on steps that count.
     """
     total = dict.fromkeys((*get_args(Activity), "lost", "down"), 0.0)
     for session in sessions:
@@ -147,8 +151,9 @@ def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
             total[name] += seconds
     for session, following in pairwise(sessions):
         total["lost"] += _lost(session, following)
-        ended = _started(session) + sum(session["seconds"].values())
-        total["down"] += max(0.0, _started(following) - ended)
+        if session.get("outcome", "preempted") == "preempted":
+            ended = _started(session) + sum(session["seconds"].values())
+            total["down"] += max(0.0, _started(following) - ended)
     total["train"] -= total["lost"]
     whole = sum(total.values())
     return total | {"whole": whole, "goodput": total["train"] / whole if whole else 0.0}

@@ -14,6 +14,7 @@ from jaxbert.experiment.extension import Steps, check_steps_taken
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.experiment.run_directory import read_run_config, steps_taken
 from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.training.ledger import read_sessions
 
 DATA = PretrainingDataConfig()
 RUN = Path("runs/base")
@@ -29,6 +30,7 @@ def test_a_finished_run_that_is_given_more_steps_ends_as_the_longer_run(store, t
     pretrain(pretraining(store, *longer), run, quiet=True)
     assert weights(run) == weights(whole) != before
     assert read_run_config(run)["num_steps"] == 7
+    assert [session["outcome"] for session in read_sessions(run)] == ["finished", "finished"]
     other = pretraining(store, *longer, "optimizer.weight_decay=0.5")
     with pytest.raises(UserError, match=r"another configuration \(optimizer.weight_decay"):
         pretrain(other, run, quiet=True)

@@ -131,6 +131,8 @@ def test_the_time_between_sessions_is_down(tmp_path):
     assert goodput(sessions)["down"] == 120
     assert goodput(sessions)["goodput"] == 0.5
     assert goodput([])["goodput"] == 0
+    for outcome, down in (("preempted", 120), ("finished", 0), ("stopped_early", 0)):
+        assert goodput([sessions[0] | {"outcome": outcome}, sessions[1]])["down"] == down
 
 
 def test_the_file_is_json_at_every_note(tmp_path, clock):
