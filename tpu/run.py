@@ -18,12 +18,15 @@ import sys
 
 from attempts import Run, say
 from machine import HERE, STATUS, Machine
+from worker import pair
 
 EXAMPLE = """example:
   run.py bert --type v5litepod-8 --spot --zone us-west4-a --delete done \\
       --fetch gs://my-bucket/stores/wiki=stores/wiki \\
       --mirror gs://my-bucket/runs/base=runs/base -- \\
       jaxbert pretrain configs/pretrain/bert_base.yaml --run runs/base"""
+
+PAIR = "gs://B/P=DIR"
 
 
 def main() -> int:
@@ -62,8 +65,12 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     add("--direct", action="store_true", help="no queue")
     add("--project", help="default: gcloud's configuration")
     add("--zone", help="default: gcloud's configuration")
-    add("--fetch", action="append", default=[], metavar="gs://B/P=DIR", help="copied to a worker")
-    add("--mirror", action="append", default=[], metavar="gs://B/P=DIR", help="and kept like DIR")
+    add(
+        "--fetch", type=copied, action="append", default=[], metavar=PAIR, help="copied to a worker"
+    )
+    add(
+        "--mirror", type=copied, action="append", default=[], metavar=PAIR, help="and kept like DIR"
+    )
     add("--tries", type=positive, default=3, help="failures within an hour before it gives up")
     add("--restarts", type=int, default=1000, help="times that the TPU may be taken back")
     add("--timeout", type=positive, default=86400, help="seconds to wait for the TPU each time")
@@ -76,7 +83,21 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     options, command = parser.parse_args(words[:cut]), words[cut + 1 :]
     if not command:
         parser.error("expected -- COMMAND")
+    if options.mirror and has_several_vms(options):
+        parser.error("--mirror serves one VM, and here are several; see README.md, Several VMs")
     return options, command
+
+
+def copied(word: str) -> str:
+    """A word that the workers will understand: a TPU costs money before they can say so."""
+    pair(word)
+    return word
+
+
+def has_several_vms(options: argparse.Namespace) -> bool:
+    """Whether the flags ask for them: a VM has up to 8 chips (v5e, v6e) or 8 TensorCores."""
+    size = options.type.rpartition("-")[2]
+    return options.slices not in (None, "1") or (size.isdecimal() and int(size) > 8)
 
 
 def positive(word: str) -> int:

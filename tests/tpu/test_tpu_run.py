@@ -239,7 +239,7 @@ def test_a_mirror_of_several_vms_is_refused(cloud):
     cloud.answers("queued-resources describe", replies=["ACTIVE"])
     cloud.answers("if [ -e", replies=[workers("absent", "absent")])
     cloud.answers("worker.py start", replies=[workers("running", "running")])
-    words = ["--type", "v4-32", *PLACE, "--mirror", "gs://b/r=r", *COMMAND]
+    words = ["--type", "v4-8", *PLACE, "--mirror", "gs://b/r=r", *COMMAND]
     done = cloud.run("run.py", "bert", *words)
     assert done.returncode == 2
     assert "--mirror serves one VM, here are several" in done.stdout
@@ -273,6 +273,10 @@ def test_a_dry_run_shows_every_step_and_calls_nothing(cloud):
     [
         (["--poll", "0", *COMMAND], "0: expected a whole number from 1"),
         (["--type", "v6e-8"], "expected -- COMMAND"),
+        (["--fetch", "gs://b/s", *COMMAND], "gs://b/s: expected gs://BUCKET/PATH=DIRECTORY"),
+        (["--mirror", "r=gs://b/r", *COMMAND], "r=gs://b/r: expected gs://BUCKET/PATH=DIRECTORY"),
+        (["--mirror", "gs://b/r=r", "--type", "v4-16", *COMMAND], "--mirror serves one VM"),
+        (["--mirror", "gs://b/r=r", "--slices", "2", *COMMAND], "--mirror serves one VM"),
     ],
 )
 def test_mistakes_in_the_call_start_nothing(cloud, words, message):
