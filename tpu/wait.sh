@@ -38,7 +38,8 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 need_name
-[[ "$timeout$poll" =~ ^[0-9]+$ && "$poll" -gt 0 ]] ||
+# No zero in front: bash would count by eights.
+[[ "$timeout" =~ ^(0|[1-9][0-9]*)$ && "$poll" =~ ^[1-9][0-9]*$ ]] ||
   fail "--timeout $timeout --poll $poll: expected whole seconds"
 need_place
 if [[ -n "$dry_run" ]]; then

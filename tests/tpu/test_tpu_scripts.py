@@ -170,6 +170,15 @@ def test_waiting_ends_where_it_is_no_use(cloud, state, status, message):
     assert len(cloud.calls) == {1: 5, 3: 1, 4: 6}[status]
 
 
+@pytest.mark.parametrize("words", [("--poll", "09"), ("--poll", "0"), ("--timeout", "08")])
+def test_seconds_that_are_no_whole_number_are_one_line(cloud, words):
+    done = cloud.run("wait.sh", "bert", *PLACE, *words)
+    assert done.returncode == 2
+    assert " ".join(words) in done.stderr
+    assert "expected whole seconds" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_failure_of_gcloud_in_passing_is_waited_out(cloud):
     cloud.answers(
         "describe", replies=[[1, "ERROR: 503"], "PROVISIONING", [1, "ERROR: 503"], "ACTIVE"]

@@ -79,12 +79,13 @@ json() {
 manifest() {
   local text accelerator all
   accelerator="$(accelerator_of "$tpu")"
-  [[ "$topology" =~ ^[0-9]+(x[0-9]+){1,2}$ ]] ||
+  [[ "$topology" =~ ^[1-9][0-9]*(x[1-9][0-9]*){1,2}$ ]] ||
     fail "--topology is ${topology:-missing}: expected e.g. 4x4 or 2x2x2"
   [[ -n "$image" ]] || fail "expected --image; see --help"
   [[ $# -gt 0 ]] || fail "expected -- COMMAND; see --help"
   [[ "$slices" =~ ^[1-9][0-9]*$ ]] || fail "--slices is $slices: expected a whole number"
   [[ "$restarts" =~ ^[0-9]+$ ]] || fail "--max-restarts is $restarts: expected a whole number"
+  [[ "$chips" =~ ^([1-9][0-9]*)?$ ]] || fail "--chips is $chips: expected a whole number"
   all=$((${topology//x/*}))
   [[ -n "$chips" ]] || case "$tpu-$all" in
     v5e-8 | v6e-8) chips=8 ;;
