@@ -25,6 +25,7 @@ _SECONDS = 10.0
 _PAUSES = (5.0, 20.0, 60.0)
 _AT_A_TIME = 8
 _LAST = 3
+_TRIAL = ".trial"
 _IN_CHECKPOINT = re.compile(r"((?:.*/)?checkpoints)/(\d+)/")
 _UNFINISHED = re.compile(r"(^|/)\.|\.(tmp|partial)$|(^|/)checkpoints/(?!\d+/)")
 
@@ -51,6 +52,7 @@ def local_copy(url: str) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
         copy = RunCopy(url, directory)
         copy.fetch()
+        copy.check_writable()
         ended = Event()
         thread = Thread(target=copy.send_until, args=[ended], daemon=True)
         thread.start()
@@ -74,6 +76,7 @@ class RunCopy:
         """Makes the directory, with all but checkpoints that were not sent whole."""
         with reached(self._url) as (system, root):
             paths = {path[len(root) :].strip("/"): path for path in system.find(root)}
+            paths.pop(_TRIAL, None)
             cut_off = {name for name in paths if not _is_whole(name, paths)}
 
             def fetch(name: str) -> None:
@@ -82,6 +85,13 @@ class RunCopy:
 
             _at_once(fetch, paths.keys() - cut_off)
         self._there = dict.fromkeys(cut_off) | self._found()
+
+    def check_writable(self) -> None:
+        """Raises UserError where the bucket takes nothing: days later it would be too late."""
+        with reached(self._url, "written") as (system, root):
+            system.pipe_file(f"{root}/{_TRIAL}", b"")
+            with suppress(FileNotFoundError):
+                system.rm_file(f"{root}/{_TRIAL}")
 
     def send(self) -> None:
         """Brings the bucket up to date."""

@@ -225,6 +225,20 @@ def test_a_bucket_that_refuses_is_named_with_what_is_still_here(
     assert whole_steps(run) == [4]
 
 
+def test_a_bucket_that_takes_nothing_is_refused_before_the_training(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*given: object, **named: object) -> None:
+        raise PermissionError("403, Forbidden")
+
+    with local_copy(URL):
+        assert bucket.find("bucket") == []
+    monkeypatch.setattr(type(bucket), "pipe_file", refuse)
+    message = rf"{URL} cannot be written: 403, Forbidden"
+    with pytest.raises(UserError, match=message), local_copy(URL):
+        pytest.fail("it was not refused")
+
+
 class Disconnected(Exception):
     """Like what file systems raise, of which nobody knows all."""
 
