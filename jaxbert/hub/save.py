@@ -93,6 +93,8 @@ def save_params(
     """
     if dtype not in _NUMPY:
         raise UserError(f"dtype={dtype!r}: {nearest(str(dtype), get_args(FileDtype))}")
+    if layout not in get_args(Layout):
+        raise UserError(f"layout={layout!r}: {nearest(str(layout), get_args(Layout))}")
     beyond = _beyond_transformers(config, head)
     if layout == "huggingface" and beyond is not None:
         raise UserError(

@@ -223,6 +223,12 @@ def test_an_unknown_dtype_is_refused(opened: Open, tmp_path: Path):
         save_pretrained(opened("BertModel"), None, tmp_path / "out", dtype="float16")  # type: ignore[arg-type]
 
 
+def test_a_misspelt_layout_is_refused(opened: Open, tmp_path: Path):
+    with pytest.raises(UserError, match="layout='orbx': did you mean 'orbax'"):
+        save_pretrained(opened("BertModel"), None, tmp_path / "out", layout="orbx")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupted_save_leaves_the_old_model_and_nothing_else(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
