@@ -152,7 +152,8 @@ class Model(nnx.Module):
             places = positions(position_ids, self.config, ids.shape)
             examples = examples._replace(positions=places)
         types = self._types(token_type_ids, ids)
-        input_ids = jnp.asarray(ids).reshape(-1, length)
+        # As int32: ids that are stored in few bits cannot be compared with the rows of the table.
+        input_ids = jnp.asarray(ids, jnp.int32).reshape(-1, length)
         if words is not None:
             words = words.reshape(-1, length, words.shape[-1])
         encoder_key, head_key = split_key(key, 2)

@@ -192,6 +192,14 @@ def test_a_model_takes_numpy_and_masks_of_any_kind(model: Model, params: Any, ca
     np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_ids_may_be_stored_in_few_bits(params: Any, kind: Any):
+    ids = IDS.astype(np.uint8).clip(0, np.iinfo(kind).max)
+    apply = make_apply(CONFIG, HEAD)
+    expected = apply(params, ids.astype(np.int32)).logits
+    np.testing.assert_array_equal(apply(params, ids.astype(kind)).logits, expected)
+
+
 def test_a_misspelt_capture_is_refused():
     # In these tests beartype comes before the check of the call itself.
     _check_capture(("hidden_states", "attentions"))
