@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from jaxbert.nn.execution import as_product
-from jaxbert.nn.placement import current_platform
+from jaxbert.nn.placement import current_platform, varying_alike
 from jaxbert.typing import Array
 
 
@@ -42,7 +42,7 @@ def product(
         turns = kernel.shape[0] < kernel.shape[1]
         return _turning_product(rows, kernel) if turns else _sums(rows, kernel)
     is_narrow = is_rounded and rows.dtype == kernel.dtype and kernel.dtype.itemsize < 4
-    return _narrow_product(rows, kernel) if is_narrow else _sums(rows, kernel)
+    return _narrow_product(*varying_alike(rows, kernel)) if is_narrow else _sums(rows, kernel)
 
 
 def _sums(rows: Array, kernel: Array) -> Array:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.placement import varying_alike
 from jaxbert.typing import Array
 
 
@@ -22,8 +23,9 @@ class LayerNorm(nnx.LayerNorm):
     ) -> Float[Array, "*shape size"]:
         """float32, whatever the dtype of `x`."""
         assert self.scale is not None
-        bias = None if self.bias is None else self.bias[...]
-        return _normed(self.epsilon, x, self.scale[...], bias)
+        if self.bias is None:
+            return _normed(self.epsilon, *varying_alike(x, self.scale[...]), None)
+        return _normed(self.epsilon, *varying_alike(x, self.scale[...], self.bias[...]))
 
 
 def norm(config: EncoderConfig, rngs: nnx.Rngs, size: int | None = None) -> nnx.Module:

@@ -124,3 +124,23 @@ def all_rows(x: Array) -> Array:
     if placement is None or not placement.apart:
         return x
     return jax.lax.all_gather(x, placement.apart, tiled=True)
+
+
+def varying_alike(*arrays: Array) -> tuple[Array, ...]:
+    """`arrays`, of which in somebody's `jax.shard_map` each varies over devices where one does.
+
+    A gradient by hand is of the type of what it is a gradient of, so a parameter that all devices
+    share goes in as theirs: JAX then adds its gradients up.
+    """
+    varying = [_varying(array) for array in arrays]
+    axes = frozenset[str]().union(*varying)
+    return tuple(
+        jax.lax.pcast(array, tuple(axes - own), to="varying") if own != axes else array
+        for array, own in zip(arrays, varying, strict=True)
+    )
+
+
+def _varying(array: Array) -> frozenset[str]:
+    # The name of the attribute has changed with versions of JAX; nothing else depends on it.
+    kind = getattr(jax.typeof(array), "manual_axis_type", None)
+    return frozenset() if kind is None else frozenset(kind.varying)

@@ -1,6 +1,7 @@
 """What a model gives back, and what it must not depend on."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxbert.errors import UserError
+from jaxbert.nn import linear
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
@@ -198,6 +200,32 @@ def test_ids_may_be_stored_in_few_bits(params: Any, kind: Any):
     apply = make_apply(CONFIG, HEAD)
     expected = apply(params, ids.astype(np.int32)).logits
     np.testing.assert_array_equal(apply(params, ids.astype(kind)).logits, expected)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_in_a_shard_map_of_ones_own_are_those_of_all_rows(
+    params: Any, monkeypatch: pytest.MonkeyPatch, platform: str, dtype: str
+):
+    monkeypatch.setattr(linear, "current_platform", lambda: platform)
+    apply = make_apply(CONFIG, HEAD, dtype)
+
+    def gradient(params: Any, ids: jax.Array, axes: tuple[str, ...] = ()) -> Any:
+        def loss(params: Any) -> jax.Array:
+            return jax.lax.pmean(apply(params, ids).logits.mean(), axes)
+
+        return jax.grad(loss)(params)["encoder"]["layers"]["0"]
+
+    mesh = jax.make_mesh((4,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole, rows = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("rows")
+    split = jax.shard_map(
+        partial(gradient, axes=("rows",)), mesh=mesh, in_specs=(whole, rows), out_specs=whole
+    )
+    found, expected = jax.jit(split)(params, IDS), jax.jit(gradient)(params, IDS)
+    limit = 1e-5 if dtype == "float32" else 1e-2
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        scale = max(float(jnp.abs(other).max()), 1e-3)
+        np.testing.assert_allclose(one, other, rtol=0, atol=limit * scale)
 
 
 def test_a_misspelt_capture_is_refused():
