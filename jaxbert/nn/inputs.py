@@ -78,7 +78,9 @@ def tokens(
     if (input_ids is None) == (inputs_embeds is None):
         raise UserError("expected input_ids or inputs_embeds, one of them")
     if inputs_embeds is None:
-        return integers("input_ids", input_ids, config.vocab_size), None
+        ids = integers("input_ids", input_ids, config.vocab_size)
+        _check_split("input_ids", ids)
+        return ids, None
     words, width = jnp.asarray(as_array("inputs_embeds", inputs_embeds)), config.embedding_width
     is_floating = jnp.issubdtype(words.dtype, jnp.floating)
     if not is_floating or words.ndim < 3 or words.shape[-1] != width or 0 in words.shape:
@@ -86,6 +88,7 @@ def tokens(
             f"inputs_embeds is {words.dtype} {list(words.shape)}: expected floats "
             f"[batch, seq, {width}]"
         )
+    _check_split("inputs_embeds", words)
     # Any id but that of padding: transformers counts the positions of all of them.
     return jnp.full(words.shape[:-1], config.pad_token_id + 1), words
 
@@ -127,4 +130,18 @@ def check_key(key: Any) -> None:
         raise UserError(
             f"key is {type(key).__name__}: expected a key such as jax.random.key(0), or None for "
             "no dropout"
+        )
+
+
+def _check_split(name: str, x: ArrayOrNumpy) -> None:
+    """Raises UserError for an array that is split over axes which are part of JAX's types.
+
+    JAX then asks of every gather how its output is split, which no module here says.
+    """
+    axes = [axis for axis in jax.typeof(x).sharding.spec if axis is not None]
+    if axes:
+        raise UserError(
+            f"{name} is split over the explicit axes {axes} of a mesh: make the mesh with "
+            "axis_types=(jax.sharding.AxisType.Auto,) * its number of axes, so that XLA splits "
+            "what is computed"
         )

@@ -135,7 +135,8 @@ class Model(nnx.Module):
         Raises UserError for inputs of other shapes, that are no integers, or that contradict each
         other; of NumPy arrays and lists also where an id is none of the model's. Under `jax.jit`,
         and of arrays on a device, ids are not looked at: one that is out of range reads some other
-        row of a table.
+        row of a table. Inputs may be split over a mesh with axes of `jax.sharding.AxisType.Auto`,
+        which are not what `jax.make_mesh` makes unasked.
         """
         _check_capture(capture)
         check_key(key)

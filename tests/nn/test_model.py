@@ -228,6 +228,23 @@ def test_gradients_in_a_shard_map_of_ones_own_are_those_of_all_rows(
         np.testing.assert_allclose(one, other, rtol=0, atol=limit * scale)
 
 
+def test_rows_that_are_split_over_explicit_axes_are_refused(params: Any):
+    rows = jax.sharding.PartitionSpec("rows")
+    kinds = jax.sharding.AxisType
+    apply = make_apply(CONFIG, HEAD)
+    automatic, explicit = (
+        jax.make_mesh((4,), ("rows",), axis_types=(kind,)) for kind in (kinds.Auto, kinds.Explicit)
+    )
+    ids = jax.device_put(IDS, jax.sharding.NamedSharding(explicit, rows))
+    for call in (apply, jax.jit(apply)):
+        with pytest.raises(
+            UserError, match=r"input_ids is split over the explicit axes \['rows'\]"
+        ):
+            call(params, ids)
+    ids = jax.device_put(IDS, jax.sharding.NamedSharding(automatic, rows))
+    assert jax.jit(apply)(params, ids).logits.shape == (4, 12, 131)
+
+
 def test_a_misspelt_capture_is_refused():
     # In these tests beartype comes before the check of the call itself.
     _check_capture(("hidden_states", "attentions"))
