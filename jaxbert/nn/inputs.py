@@ -121,6 +121,17 @@ def predicted(given: Any, head: Head, shape: tuple[int, ...]) -> ArrayOrNumpy:
     return x
 
 
+def check_architecture(config: Any, head: Any) -> None:
+    """Raises UserError for the name of a preset or of a kind of head, where a value is wanted."""
+    if not isinstance(config, EncoderConfig):
+        raise UserError(
+            f"config is {config!r}: expected an EncoderConfig, such as "
+            "jaxbert.preset('bert-base-uncased')"
+        )
+    if not isinstance(head, Head):
+        raise UserError(f"head is {head!r}: expected a Head, such as jaxbert.Head('masked_lm')")
+
+
 def check_key(key: Any) -> None:
     """Raises UserError for what is no key of JAX, such as a seed or `nnx.Rngs`."""
     if key is None:

@@ -16,6 +16,7 @@ from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
 from jaxbert.nn.heads import Classifier, MaskedLM, Projection
 from jaxbert.nn.inputs import (
+    check_architecture,
     check_key,
     check_rank,
     check_shape,
@@ -74,6 +75,7 @@ class Model(nnx.Module):
         rngs: nnx.Rngs,
     ):
         head = Head() if head is None else head
+        check_architecture(config, head)
         self.config, self.head = config, head
         self.encoder = Encoder(config, dtype=dtype, execution=execution, rngs=rngs)
         features, style = _features(config, head), head_style(config, head)

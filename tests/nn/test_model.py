@@ -16,7 +16,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.heads import Classifier
-from jaxbert.nn.inputs import check_key, positions
+from jaxbert.nn.inputs import check_architecture, check_key, positions
 from jaxbert.nn.model import Model, _check_capture
 from jaxbert.nn.parts import RelativeAttention
 
@@ -343,3 +343,16 @@ def test_what_is_no_key_is_refused(key: Any):
         check_key(right)
     with pytest.raises(UserError, match=rf"key is {type(key).__name__}: expected a key such as"):
         check_key(key)
+
+
+@pytest.mark.parametrize(
+    ("config", "head", "message"),
+    [
+        (CONFIG, "masked_lm", r"head is 'masked_lm': expected a Head, such as jaxbert.Head\("),
+        ("bert-base", HEAD, "config is 'bert-base': expected an EncoderConfig"),
+    ],
+)
+def test_names_in_place_of_values_are_refused(config: Any, head: Any, message: str):
+    # In these tests beartype comes before the check of the model itself.
+    with pytest.raises(UserError, match=message):
+        check_architecture(config, head)
