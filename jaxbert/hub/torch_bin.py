@@ -51,7 +51,8 @@ def _load(file: Path) -> Any:
         mmap = zipfile.is_zipfile(file)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except _SPOILT as error:
-        reason = " ".join(str(error).split(". ")[0].split())
+        # An empty file's EOFError says nothing.
+        reason = " ".join(str(error).split(". ")[0].split()) or type(error).__name__
         raise UserError(f"{file} is not a whole file of tensors alone ({reason})") from None
 
 

@@ -72,6 +72,7 @@ def test_a_truncated_torch_bin_is_refused(saved: Save, copy_of: CopyOf, left: in
     with pytest.raises(UserError, match=r"pytorch_model\.bin is not a whole file of") as raised:
         load_params(file.parent)
     assert "\n" not in str(raised.value)
+    assert "()" not in str(raised.value)
 
 
 def test_a_training_checkpoint_in_a_torch_bin_is_refused(copy_of: CopyOf):
