@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -249,4 +250,6 @@ def _with_length(
 def _num_steps(config: Finetune, num_rows: int) -> int:
     if config.num_steps is not None:
         return config.num_steps
-    return math.ceil(config.num_epochs * num_rows / config.batch_size)
+    # 1.1 epochs of 10 rows are 11 of them, where a product of floats is a little more.
+    rows = Fraction(str(config.num_epochs)) * num_rows
+    return math.ceil(rows / config.batch_size)

@@ -23,7 +23,7 @@ class TrainingProgress:
     """
 
     def __init__(self, num_steps: int, first_step: int, *, quiet: bool = False):
-        self._num_steps, self._first_step = num_steps, first_step
+        self._num_steps, self._timed_from = num_steps, first_step
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
             TextColumn("step"),
@@ -55,6 +55,9 @@ class TrainingProgress:
 
     def advance(self, step: int) -> None:
         """The loop has dispatched `step`."""
+        if self._bar.tasks[0].fields["shown"] == STARTING:
+            # What is left is as long as the steps are without the first one's compilation.
+            self._timed_from, self._started = step, time.monotonic()
         self._bar.update(self._task, completed=step)
         if self._bar.tasks[0].fields["shown"] in (STARTING, EVALUATING):
             # Until the next logged row there is nothing true to show.
@@ -67,13 +70,11 @@ class TrainingProgress:
         last = row["step"] == self._num_steps
         if not self._console.is_terminal and (last or now - self._last_plain >= PLAIN_SECONDS):
             self._last_plain = now
-            done = max(row["step"] - self._first_step, 1)
-            left = (now - self._started) / done * (self._num_steps - row["step"])
-            self._console.print(
-                f"step {row['step']}/{self._num_steps}  {describe(row)}  {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
+            text = f"step {row['step']}/{self._num_steps}  {describe(row)}"
+            if done := row["step"] - self._timed_from:
+                left = (now - self._started) / done * (self._num_steps - row["step"])
+                text += f"  {left:.0f} s left"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def evaluating(self, step: int) -> None:
         """The loop evaluates, and no step is done meanwhile."""

@@ -77,3 +77,12 @@ def test_dropout_of_the_run_goes_before_the_models(model, tmp_path, monkeypatch)
     assert (encoder.hidden_dropout_prob, encoder.attention_probs_dropout_prob) == (0.25, 0.0)
     with pytest.raises(UserError, match="less than 1"):
         parse_config(Finetune, {"model": "m", "train": "t", "dropout": {"hidden": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "rows", "batch_size", "steps"),
+    [(1.1, 10, 1, 11), (0.3, 10, 1, 3), (2, 7, 2, 7), (0.25, 10, 2, 2), (3, 10, 32, 1)],
+)
+def test_the_steps_of_epochs_are_rounded_up_once(num_epochs, rows, batch_size, steps):
+    values = {"model": "m", "train": "t.csv", "num_epochs": num_epochs, "batch_size": batch_size}
+    assert module._num_steps(parse_config(Finetune, values), rows) == steps

@@ -18,15 +18,17 @@ def test_where_there_is_no_terminal_a_line_comes_now_and_then_and_at_the_end(cap
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     with TrainingProgress(40, 0) as progress:
-        for step, seconds in ((1, 1.0), (10, 16.0), (11, 17.0), (40, 20.0)):
+        # The first step was compiled, which the others will not be.
+        for step, seconds in ((1, 300.0), (10, 318.0), (11, 319.0), (40, 320.0)):
             now[0] = seconds
             progress.advance(step)
             progress.show(ROW | {"step": step})
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert [line.split()[1] for line in lines] == ["10/40", "40/40"]
-    assert lines[0].endswith("48 s left")
+    assert [line.split()[1] for line in lines] == ["1/40", "10/40", "40/40"]
+    assert "left" not in lines[0]
+    assert lines[1].endswith("60 s left")
 
 
 def test_a_narrow_terminal_shows_step_and_time_in_full():

@@ -17,7 +17,7 @@ JobSet controller and one node pool of that TYPE and topology for each slice.
   --slices N            default: 1
   --chips N             of a node (default: 4, of one-node v5e and v6e slices up to 8)
   --max-restarts N      after crashes; preemptions are not counted (default: 3)
-  --service-account S   of Kubernetes, that may use the bucket (default: default)
+  --service-account S   of Kubernetes (default: default); the bucket is the node pool's to use
   --namespace N         default: kubectl's
   --follow, --yes       logs: go on; delete: do not ask
   --dry-run             print the manifest or the command
