@@ -32,9 +32,17 @@ def integers(name: str, given: Any, below: int | None = None) -> ArrayOrNumpy:
 
 
 def mask_of(name: str, given: Any, shape: tuple[int, ...]) -> ArrayOrNumpy:
-    """An array of `shape`, that of NumPy arrays and lists of 0 and 1 alone; UserError else."""
+    """An array of `shape`, that of NumPy arrays and lists of 0 and 1 alone; UserError else.
+
+    Floats are refused where their values cannot be looked at: those that other code adds to the
+    scores, 0 where to attend, would be read the wrong way round.
+    """
     x = as_array(name, given)
     check_shape(name, x, shape)
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):
+        raise UserError(
+            f"{name} is {x.dtype}: expected integers or booleans, 1 where to attend and 0 elsewhere"
+        )
     if isinstance(x, np.ndarray) and not ((x == 0) | (x == 1)).all():
         worst = x[(x != 0) & (x != 1)][0]
         raise UserError(f"{name} holds {worst}: expected 1 where to attend and 0 elsewhere")

@@ -267,6 +267,7 @@ def filled(rows: int, columns: int, value: Any = 0) -> Any:
         ({"attention_mask": MASK.T}, r"attention_mask is \[12, 4\]: expected \[4, 12\]"),
         ({"attention_mask": MASK[:, None, None]}, r"attention_mask is \[4, 1, 1, 12\]"),
         ({"attention_mask": filled(4, 12, -1e4)}, "attention_mask holds -10000.0: expected 1"),
+        ({"attention_mask": jnp.zeros((4, 12))}, "attention_mask is float32: expected integers"),
         ({"token_type_ids": TYPES.T}, r"token_type_ids is \[12, 4\]: expected \[4, 12\]"),
         ({"token_type_ids": TYPES[:1]}, r"token_type_ids is \[1, 12\]: expected \[4, 12\]"),
         ({"token_type_ids": TYPES + 7}, "token_type_ids holds 8: expected 0 to 1"),
