@@ -28,10 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxbert.demo.report import show, write
     from jaxbert.demo.run import run_demo
+    from jaxbert.text.remote import check_is_here
 
     # That every fine-tuning starts with a new classifier is the point, not news.
     logging.getLogger("jaxbert.hub.load").setLevel(logging.ERROR)
     console, started = Console(), time.monotonic()
+    check_is_here(arguments.out)
     out = Path(arguments.out)
 
     def say(text: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.text.remote import check_is_here
 
 STANDARD_OUTPUT = "-"
 
@@ -12,10 +13,11 @@ STANDARD_OUTPUT = "-"
 def out_file(out: str | None, data: str) -> Path | None:
     """The file that --out names; None where that is standard output, under whatever name.
 
-    Raises UserError where it is the file that --data reads.
+    Raises UserError where it is the file that --data reads, or a URL.
     """
     if out is None or out == STANDARD_OUTPUT:
         return None
+    check_is_here(out)
     path = Path(out)
     check_is_not_read(path, data)
     return None if _is_standard_output(path) else path

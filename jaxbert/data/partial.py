@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxbert.data.store import METADATA
 from jaxbert.errors import UserError
+from jaxbert.text.remote import check_is_here
 
 NOTES = "unfinished"
 _JOURNAL = "journal.json"
@@ -131,6 +132,7 @@ def check_destination(path: Path, overwrite: bool) -> None:
 
     `overwrite` allows to replace a store, never a directory that holds something else.
     """
+    check_is_here(path)
     if path.is_mount():
         raise UserError(
             f"{path}: a mount point, whose place no other directory can take; choose an --out in"

@@ -14,6 +14,7 @@ import yaml
 from jaxbert.config import to_values, to_yaml
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first, is_first, of_all
+from jaxbert.text.remote import check_is_here
 from jaxbert.text.vocabulary import read_object
 
 
@@ -92,6 +93,7 @@ _DATA = ("store", "train", "validation")
 
 def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -> None:
     """Raises UserError where `open_run` would; writes nothing."""
+    check_is_here(path)
     run = RunDirectory(Path(path))
     if run.config.exists():
         if steps_taken(path):

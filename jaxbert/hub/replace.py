@@ -14,6 +14,7 @@ from jaxbert.hub.sentence_modules import WRITTEN
 from jaxbert.hub.sentence_prompts import PROMPTS
 from jaxbert.manifest import MANIFEST
 from jaxbert.text.files import TOKENIZER_FILES
+from jaxbert.text.remote import check_is_here
 
 MODEL_FILES = (
     "config.json",
@@ -37,6 +38,7 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
     only with `overwrite`, and never a directory that holds anything but a model's files. Of a link
     it is the directory behind it. What a killed process has left is cleared first.
     """
+    check_is_here(directory)
     directory = Path(directory).expanduser()
     try:
         directory = directory.resolve()

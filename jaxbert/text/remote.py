@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,19 @@ def reached(url: str, to_be: str = "read") -> Iterator[tuple[Any, str]]:
         advice = f"; if it is private, sign in first ({sign_in})" if sign_in else ""
         reason = " ".join(str(error).split())
         raise UserError(f"{url} cannot be {to_be}: {reason}{advice}") from None
+
+
+def check_is_here(path: str | Path) -> None:
+    """Raises UserError for a URL in the place of a path to write to.
+
+    As a path it would be a directory `gs:` below the current one, and look like success.
+    """
+    # A Path keeps one of the two slashes.
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise UserError(
+            f"{path}: a URL, where only a path of this machine can be written: give a path, and "
+            "copy what is there then"
+        )
 
 
 def cache_directory() -> Path:

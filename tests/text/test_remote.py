@@ -8,7 +8,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from jaxbert.cli.output import out_file
+from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.errors import UserError
+from jaxbert.experiment.run_directory import check_run
+from jaxbert.hub.replace import whole_directory
 from jaxbert.text import remote
 from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
@@ -117,3 +121,23 @@ def test_refusals_that_are_no_os_errors_are_one_line(
     monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
     with pytest.raises(UserError, match=r"access, 401; if it is private.*gcloud auth"):
         remote.fetch("gs://bucket/x", ["config.json"])
+
+
+def test_a_url_is_no_place_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("A sentence. Another one.\n")
+    for out in ("gs://bucket/store", Path("gs://bucket/store")):
+        with pytest.raises(UserError, match=r"^gs:/+bucket/store: a URL, where only a path"):
+            prepare(["a.txt"], out, PrepareOptions(vocab_size=50))
+        with (
+            pytest.raises(UserError, match=r"^gs:/+bucket/store: a URL, where only a path"),
+            whole_directory(out),
+        ):
+            pass
+        with pytest.raises(UserError, match=r"^gs:/+bucket/store: a URL, where only a path"):
+            check_run(out, {})
+    with pytest.raises(UserError, match=r"^s3://results\.jsonl: a URL, where only a path"):
+        out_file("s3://results.jsonl", "-")
+    remote.check_is_here(tmp_path / "store")
+    remote.check_is_here("c:/store")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
