@@ -172,6 +172,8 @@ def test_a_mesh_that_does_not_divide_the_chips_is_one_line(configuration, capsys
         ("v5e", "v5e is v5e:{1x1,2x2,2x4,"),
         ("v5p:2x4", "v5p is v5p:{2x2x1,"),
         ("2xv5e:8", "v5e is v5e:{1x1,2x2,2x4,"),
+        ("v5e:3x3", "v5e is v5e:{1x1,2x2,2x4,"),
+        ("2xv6e:32x32", "v6e is v6e:{1x1,2x2,2x4,"),
         ("0xv5e:2x4", "no such TPU"),
     ],
 )
@@ -182,8 +184,8 @@ def test_an_unknown_topology_is_answered_with_the_known_ones(configuration, topo
 
 @needs_libtpu
 def test_a_shape_that_the_compiler_refuses_is_answered_with_others(configuration, capsys):
-    assert main(["plan", str(configuration), "--topology", "v5e:3x3"]) == 2
-    assert "v5e:{1x1,2x2,2x4," in capsys.readouterr().err
+    assert main(["plan", str(configuration), "--topology", "v5p:3x3x3"]) == 2
+    assert "v5p:{2x2x1,2x2x2," in capsys.readouterr().err
 
 
 def test_several_slices_are_written_in_front():
