@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
-from jaxbert.experiment.checks import check_checkpoints, check_length
+from jaxbert.experiment.checks import check_checkpoints, check_is_metric, check_length
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import (
@@ -29,17 +31,21 @@ from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, enc
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import Column
+from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.training.step import make_evaluation_step
 from jaxbert.typing import HostBatch
 
 _TOKENS_PER_EXAMPLE = 16
 _STEPS = 1000
+_Pretraining = MaskedLanguageModelling | ReplacedTokenDetection
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,22 @@ def _pretraining(config: Pretrain) -> Subject:
         trainee = trainee_of(pair, drawn(ReplacedTokenPair.init, pair, seed=config.seed))
         # Which ids are special changes no shape.
         special_ids = (encoder.pad_token_id, 1, 2)
-        task: Task = ReplacedTokenDetection(special_ids, config.objective.discriminator_weight)
+        weight = config.objective.discriminator_weight
+        task: _Pretraining = ReplacedTokenDetection(special_ids, weight)
     else:
         task = masked_lm_of(encoder, config.data.sentence_pairs)
         trainee = _trainee(encoder, task.head, config.seed)
     check_encoders(trainee.encoders, [data for _, _, data in described])
+    if (metric := config.checkpoint.metric) is not None:
+        check_is_metric(metric, _metric_names(trainee, task, phases[-1].make_batch(1)))
     return Subject(config, trainee, task, phases, config.num_steps, tuple(assumptions))
+
+
+def _metric_names(trainee: Trainee, task: _Pretraining, batch: HostBatch) -> list[str]:
+    """What evaluation gives, by shapes alone."""
+    step = make_evaluation_step(trainee.make_apply(jnp.dtype(jnp.float32), Execution()), task)
+    sums, _ = jax.eval_shape(step, trainee.shapes, batch)
+    return [*task.metrics(dict.fromkeys(sums, 1.0), {})]
 
 
 def _fine_tuning(config: Finetune) -> Subject:

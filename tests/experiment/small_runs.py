@@ -51,6 +51,7 @@ UNTRAINABLE = [
         "objective.generator=generators/small: goes on beside its discriminator",
     ),
     (("checkpoint.metric=masked_lm_loss", WITHOUT_VALIDATION), "needs validation data"),
+    (("checkpoint.metric=masked_lm_los",), "is no metric of this task: did you mean 'masked_lm_l"),
     (("loop.early_stopping_patience=2",), "early_stopping_patience needs checkpoint.metric"),
     (
         ("checkpoint.keep_every=10",),
