@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what was found so far, --json has it after every trial",
     )
     parser.add_argument(
-        "--price-per-chip-hour", type=float, metavar="X", help="in any currency, for the cost"
+        "--price-per-chip-hour", type=_price, metavar="X", help="in any currency, for the cost"
     )
     parser.add_argument("--texts", metavar="DIR", help="also write the compiled programs")
 
@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             "--texts: each trial of --search would replace the last: plan the best alone"
         )
     config = _config(arguments)
+    _check_places(arguments)
     texts = None if arguments.texts is None else Path(arguments.texts)
     if texts is not None:
         texts.mkdir(parents=True, exist_ok=True)
@@ -75,6 +76,32 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write(Path(arguments.json), found, [])
     return 0 if found.fits else 1
+
+
+def _price(text: str) -> float:
+    """As argparse reads it."""
+    import math
+
+    price = float(text)
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a price of 0 or more, found {text!r}")
+    return price
+
+
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Raises UserError where nothing can be written, minutes before there is something to write."""
+    from pathlib import Path
+
+    from jaxbert.text.remote import check_is_here
+
+    for path in filter(None, (arguments.json, arguments.texts)):
+        check_is_here(path)
+    if arguments.json and not (directory := Path(arguments.json).absolute().parent).is_dir():
+        raise UserError(f"--json {arguments.json}: there is no directory {directory}: make it")
+    if arguments.json and Path(arguments.json).is_dir():
+        raise UserError(f"--json {arguments.json}: is a directory: name a file in it")
+    if arguments.texts and Path(arguments.texts).exists() and not Path(arguments.texts).is_dir():
+        raise UserError(f"--texts {arguments.texts}: is no directory: name another")
 
 
 def _search(

@@ -55,3 +55,29 @@ def test_an_unknown_kind_is_one_line(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(json.dumps(TUNING | {"kind": "fine-tune"}))
     assert main(["plan", str(tmp_path / "config.yaml"), "--topology", "v5e:2x4"]) == 2
     assert "'kind': no 'fine-tune': did you mean 'finetune'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--json", "nowhere/plan.json"), "--json nowhere/plan.json: there is no directory"),
+        (("--json", "."), "--json .: is a directory: name a file in it"),
+        (("--json", "gs://bucket/plan.json"), "gs://bucket/plan.json: a URL"),
+        (("--texts", "config.yaml"), "--texts config.yaml: is no directory"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_compiler_starts(
+    monkeypatch, tmp_path, words, said, capsys
+):
+    monkeypatch.setattr(planning, "plan", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(json.dumps(PRETRAINING))
+    assert main(["plan", "config.yaml", "--topology", "v5e:2x4", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_price_is_a_number(capsys):
+    for price in ("nan", "-1"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["plan", "x.yaml", "--topology", "v5e:2x4", "--price-per-chip-hour", price])
+        assert f"expected a price of 0 or more, found '{price}'" in capsys.readouterr().err
