@@ -1,6 +1,7 @@
 """The record of a run: metrics.jsonl (the truth) and TensorBoard events (a view of it)."""
 
 import json
+import logging
 import math
 import os
 import sys
@@ -84,6 +85,9 @@ def _summary_writer() -> Any:
     finally:
         if not is_loaded:
             del sys.modules["torch"]
+    # It would warn of every nan, "found in input tensor": a share of nothing is one, and of a loss
+    # the recorder says more.
+    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
     return SummaryWriter
 
 

@@ -94,13 +94,14 @@ def test_a_series_has_the_value_of_every_step_that_has_one(tmp_path):
     log.close()
 
 
-def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
+def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path, caplog):
     write(tmp_path, [{"step": 1, "loss": math.nan, "grad_norm": -math.inf}])
     path = tmp_path / "metrics.jsonl"
     assert json.loads(path.read_text()) == {"step": 1, "loss": None, "grad_norm": None}
     (row,) = read_metrics(path)
     assert math.isnan(row["loss"])
     assert math.isnan(row["grad_norm"])
+    assert not caplog.records
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
