@@ -133,7 +133,10 @@ def _print_phase(console: Console, phase: PhaseReport, how: dict[str, str]) -> N
             table.add_row(each.kind, " + ".join(each.axes), f"{each.count:g}", *sizes)
         console.print(table)
     if phase.most_expensive:
-        table = Table("most estimated cycles", "called by", "pass", "times", "share", "operation")
+        table = Table()
+        for name in ("most estimated cycles", "called by", "pass", "times", "share", "operation"):
+            # Cut short, a place would have no line number.
+            table.add_column(name, overflow="fold")
         table.caption = how["most_expensive"]
         names = ("estimated_cycles", "kernel_cycles")
         total = sum(phase.figures[name].value for name in names if name in phase.figures)

@@ -1,11 +1,13 @@
 """The search, with a compiler that answers at once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from jaxbert.cli import main
+from jaxbert.cli.plan_tables import print_plan
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import Finetune
@@ -13,6 +15,7 @@ from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan import planning
 from jaxbert.plan.report import Figure, PhaseReport, Plan
 from jaxbert.plan.search import Trial, best_first, search
+from jaxbert.plan.sources import Operation
 
 VALUES = {"store": "nowhere", "model": {"preset": "bert-tiny"}, "num_steps": 10}
 CONFIG = parse_config(Pretrain, VALUES)
@@ -216,3 +219,19 @@ def test_texts_of_a_search_are_refused(capsys):
     words = ["plan", "none.yaml", "--topology", "v5e:2x4", "--search", "--texts", "texts"]
     assert main(words) == 2
     assert "each trial of --search would replace the last" in capsys.readouterr().err
+
+
+def test_the_lines_of_source_code_are_whole_where_the_terminal_is_narrow(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    place = "jaxbert/optim/a_long_name_of_a_file.py:1234"
+    operation = Operation(place, place, "backward", "jit/dot_general", 3.0, 2.0)
+    plan = answer(1.0)
+    figures = {"estimated_cycles": Figure(4.0, "cycles", "")}
+    [phase] = plan.phases
+    phase = replace(phase, figures=figures, most_expensive=[operation])
+    print_plan(replace(plan, phases=[phase]))
+    rows = [
+        line.split("\N{BOX DRAWINGS LIGHT VERTICAL}")
+        for line in capsys.readouterr().out.split("\n")
+    ]
+    assert place in "".join(row[1].strip() for row in rows if len(row) == 8)
