@@ -205,7 +205,8 @@ def _fit(
         closing(MetricLog(job.run.path, first_step)) as log,
         TrainingProgress(job.num_steps, first_step, quiet=quiet or not is_first()) as progress,
     ):
-        for line in (_opening(job, state), *_described(phases), *job.data.notes):
+        missed = profile.missed(first_step, job.num_steps)
+        for line in (_opening(job, state), *_described(phases), *job.data.notes, *missed):
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")

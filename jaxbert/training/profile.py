@@ -17,6 +17,16 @@ class Profile:
     directory: Path
     _is_tracing: bool = False
 
+    def missed(self, first_step: int, num_steps: int) -> list[str]:
+        """What to tell the one who asked where none of the steps ahead is traced."""
+        asked, ahead = self.steps, range(first_step, num_steps)
+        if not asked or range(max(asked.start, ahead.start), min(asked.stop, ahead.stop)):
+            return []
+        return [
+            f"profile: nothing is traced: steps {asked.start}:{asked.stop} are not among those "
+            f"ahead, {ahead.start}:{ahead.stop}"
+        ]
+
     def before(self, step: int) -> None:
         """A step is about to begin."""
         if step in self.steps and not self._is_tracing:

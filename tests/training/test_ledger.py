@@ -9,7 +9,7 @@ import pytest
 from jaxbert.errors import UserError
 from jaxbert.training import ledger as module
 from jaxbert.training.ledger import Ledger, goodput, read_sessions
-from jaxbert.training.profile import Profile
+from jaxbert.training.profile import NO_STEPS, Profile
 
 
 class Clock:
@@ -166,3 +166,13 @@ def test_a_trace_is_closed_with_the_run(tmp_path):
     profile.close()
     profile.close()
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_steps_that_a_run_does_not_come_to_are_said_not_to_be_traced(tmp_path):
+    profile = Profile(range(10, 13), tmp_path)
+    for first_step, num_steps in ((0, 11), (12, 500)):
+        assert profile.missed(first_step, num_steps) == []
+    for first_step, num_steps in ((0, 10), (13, 500), (500, 500)):
+        [said] = profile.missed(first_step, num_steps)
+        assert f"steps 10:13 are not among those ahead, {first_step}:{num_steps}" in said
+    assert Profile(NO_STEPS, tmp_path).missed(0, 10) == []
