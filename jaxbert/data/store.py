@@ -239,7 +239,8 @@ def parse_metadata(text: bytes, file: str | Path) -> dict[str, Any]:
         metadata = json.loads(text)
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error}); prepare the store again") from None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+    is_ours = isinstance(metadata, dict) and metadata.get("format") == FORMAT
+    if not is_ours or not isinstance(metadata.get("version"), int):
         raise UserError(f"{file}: not the description of a token store; give a store's directory")
     if metadata["version"] != VERSION:
         remedy = "prepare the store again" if metadata["version"] < VERSION else "update jaxbert"

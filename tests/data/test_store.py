@@ -179,6 +179,8 @@ def test_a_missing_file_is_named(tmp_path):
         ({"version": 99}, "store version 99, this jaxbert reads version 3; update jaxbert"),
         ({"version": 2}, "store version 2, .* prepare the store again"),
         ({"format": "something else"}, "not the description of a token store"),
+        ({"version": None}, "not the description of a token store"),
+        ({"version": "3"}, "not the description of a token store"),
     ],
 )
 def test_a_foreign_or_newer_store_is_refused(tmp_path, change, message):
