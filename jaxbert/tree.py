@@ -31,7 +31,12 @@ def flat(tree: Any) -> dict[str, Any]:
 
 def matches(patterns: Iterable[str], path: str) -> bool:
     """Whether any regular expression fits whole names of `path`: `layers/1` is not layer 10."""
-    return any(re.search(rf"(?:^|/)(?:{pattern})(?:/|$)", path) for pattern in patterns)
+    return any(re.search(of_whole_names(pattern), path) for pattern in patterns)
+
+
+def of_whole_names(pattern: str) -> str:
+    """A regular expression of names as one that is searched for in a path."""
+    return rf"(?:^|/)(?:{pattern})(?:/|$)"
 
 
 def num_elements(tree: Any) -> int:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
-from jaxbert.tree import map_with_path, matches, paths
+from jaxbert.tree import map_with_path, matches, of_whole_names, paths
 
 FROZEN, TRAINED = "frozen", "trained"
 
@@ -141,8 +141,11 @@ def check_pattern(name: str, pattern: str, params: Any) -> None:
     """Raises UserError where a pattern is no regular expression or matches no parameter."""
     try:
         re.compile(pattern)
+        re.compile(of_whole_names(pattern))
     except re.error as error:
-        raise UserError(f"{name}: {pattern!r} is not a regular expression: {error}") from None
+        # Flags of the whole, (?i)bias, have no place within the expression that is searched for.
+        hint = "; write flags as (?i:bias)" if "global flags" in error.msg else ""
+        raise UserError(f"{name}: {pattern!r} is not a regular expression: {error}{hint}") from None
     names = paths(params)
     if not any(matches([pattern], path) for path in names):
         # The names at all depths: `encoder/layer/3` is near to `encoder/layers/3`.

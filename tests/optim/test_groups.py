@@ -152,6 +152,12 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(params: Any):
         group_labels(params, ("encoder/(",))
 
 
+def test_flags_of_a_whole_pattern_are_refused_with_those_of_a_part_which_serve(params: Any):
+    with pytest.raises(UserError, match=r"'\(\?i\)BIAS' is not .* write flags as \(\?i:bias\)"):
+        group_labels(params, ("(?i)BIAS",))
+    assert frozen_paths(params, "(?i:BIAS)") == frozen_paths(params, "bias")
+
+
 @pytest.mark.parametrize(
     ("layers", "count"), [(None, 0), (0, 5), (1, 5 + 16), (12, 5 + 12 * 16), ("all", 5 + 12 * 16)]
 )
