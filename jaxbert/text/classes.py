@@ -193,7 +193,11 @@ def assemble(
     stated = {key: value for key, value in config.items() if value is not None}
     whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": kind.name}
     settings = {key: whole[key] for key in kind.settings}
-    backend = kind.build(vocabulary, content(whole["unk_token"]), **settings)
+    unknown = content(whole["unk_token"])
+    if kind.model == "Unigram" and unknown not in dict(vocabulary.pieces):
+        # Beside a tokenizer.json, transformers' class of DeBERTa takes number 1 where none is said.
+        whole["unk_id"] = vocabulary.unk_id
+    backend = kind.build(vocabulary, unknown, **settings)
     add_special_tokens(backend, [*vocabulary.symbols, *declared], whole)
     kind.frame(backend, content(whole["cls_token"]), content(whole["sep_token"]))
     return backend, whole

@@ -126,3 +126,14 @@ def test_a_vocabulary_beside_a_model_without_class_of_its_own_is_no_other_family
     (tmp_path / "config.json").write_text('{"model_type": "eurobert"}')
     with pytest.raises(UserError, match="name the right class as"):
         load_tokenizer(tmp_path)
+
+
+def test_an_unknown_piece_of_another_name_stays_the_same_piece(sentencepiece_models, tmp_path):
+    # SentencePiece's own special pieces: number 0 is <unk>, and there is no [UNK].
+    shutil.copy(sentencepiece_models["xlm-roberta"], tmp_path / "spm.model")
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    ours = load_tokenizer(tmp_path)
+    assert_same_ids(ours, reference(tmp_path))
+    save_tokenizer(ours, tmp_path / "saved")
+    assert_same_ids(ours, reference(tmp_path / "saved"))
+    assert_same_ids(load_tokenizer(tmp_path / "saved"), reference(tmp_path))
