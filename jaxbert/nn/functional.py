@@ -64,11 +64,13 @@ def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.fl
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int | Array) -> Params:
-    """Fresh float32 parameters, compiled as one program.
+    """Fresh float32 parameters, compiled as one program; `seed` may be a key of JAX.
 
     Encoders are drawn as the BERT paper's code draws them, from a normal cut at two deviations, the
     dense layers of heads as transformers draws them, from one that only ModernBERT's cuts.
     """
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        return _init(config, head, seed)
     return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
 
 

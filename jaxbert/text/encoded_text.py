@@ -17,7 +17,9 @@ class EncodedText(NamedTuple):
     offsets: NDArray[np.int32]
     """[tokens, 2]: first character in the original text or pair, and the one after the last.
 
-    As transformers' `offset_mapping`: (0, 0) for special tokens.
+    As transformers' `offset_mapping`: (0, 0) for special tokens. White space before a word is
+    never among its characters, whatever `trim_offsets` of a tokenizer's files says: answers are
+    cut out by them.
     """
 
     @classmethod

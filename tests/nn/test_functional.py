@@ -50,6 +50,12 @@ def equal(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_a_key_draws_what_its_seed_draws():
+    config = dataclasses.replace(CONFIG, num_hidden_layers=1)
+    key = jax.random.key(3, impl="threefry2x32")
+    equal(init_params(config, HEAD, key), init_params(config, HEAD, 3))
+
+
 def test_params_are_plain_dicts_of_float32_arrays_named_as_agreed(params: Any):
     assert type(params) is type(params["encoder"]["layers"]) is dict
     assert set(params["encoder"]["layers"]) == {str(layer) for layer in range(12)}
