@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def given_values(
 ) -> dict[str, Any]:
     """What the user says, without any default: a copy of `values` with the overrides in it."""
     if not isinstance(values, dict):
-        raise UserError(f"{origin}: expected keys and values, found {type(values).__name__}")
+        raise UserError(f"{origin}: expected keys and values, found {kind_of(values)}")
     values = copy.deepcopy(values)
     _check_keys(cls, values, origin, "")
     for override in overrides:

@@ -3,3 +3,8 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def kind_of(value: object) -> str:
+    """What a message calls the kind of a value from a file; null as JSON, YAML and Parquet do."""
+    return "null" if value is None else type(value).__name__

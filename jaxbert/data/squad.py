@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbert.data.tables import Row, existing_file, file_kind, is_table, whole_rows
 from jaxbert.data.whole_lines import whole_lines
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -227,9 +227,7 @@ def _identity(value: Any, where: str) -> str:
 
 def _text(value: Any, name: str, place: str) -> str:
     if not isinstance(value, str):
-        raise UserError(
-            f"{place}: {name} is {type(value).__name__}, expected text; correct or remove it"
-        )
+        raise UserError(f"{place}: {name} is {kind_of(value)}, expected text; correct or remove it")
     if _SURROGATE.search(value):
         raise UserError(f"{place}: {name} holds half of a surrogate pair; correct or remove it")
     return value
@@ -238,14 +236,15 @@ def _text(value: Any, name: str, place: str) -> str:
 def _list(values: dict[str, Any], name: str, where: str) -> list[Any]:
     found = values.get(name)
     if not isinstance(found, list):
-        raise UserError(f"{where}: {name} is {type(found).__name__}, expected a list")
+        there = kind_of(found) if name in values else "missing"
+        raise UserError(f"{where}: {name} is {there}, expected a list")
     return found
 
 
 def _object(value: Any, where: str, key: str) -> dict[str, Any]:
     """A JSON object that has this key."""
     if not isinstance(value, dict) or key not in value:
-        shown = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+        shown = ", ".join(value) if isinstance(value, dict) else kind_of(value)
         raise UserError(
             f"{where}: expected an object with {key!r}, found: {shown or 'an empty one'}"
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxbert.data.lines import Advance, carriage_returns, name_of, read_lines
 from jaxbert.data.problems import LEFT_OUT, Problems
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 Record = tuple[int, list[str]]
@@ -149,7 +149,7 @@ def _json_object(line: str, file: Path, number: int, problems: Problems) -> dict
     if isinstance(values, list) and number == 1:
         raise UserError(_ARRAY.format(file=name_of(file)))
     if not isinstance(values, dict):
-        kind = type(values).__name__
+        kind = kind_of(values)
         problems.add("invalid JSON", name_of(file), number, f"a {kind}, not an object{LEFT_OUT}")
         return None
     if "\\ud" in line or "\\uD" in line:

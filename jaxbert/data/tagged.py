@@ -19,7 +19,7 @@ from jaxbert.data.tables import (
 )
 from jaxbert.data.whole_lines import whole_lines
 from jaxbert.data.words import Place, split_words
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 
 Format = Literal["auto", "conll", "conllu", "table", "text"]
 
@@ -155,7 +155,7 @@ def _list(row: Row, column: str, what: str) -> list[Any]:
 
 
 def _not_a(row: Row, column: str, expected: str) -> str:
-    found = type(row.values[column]).__name__
+    found = kind_of(row.values[column])
     return (
         f"{row.file}:{row.line}: {column!r} is {found}, expected {expected}; correct or remove the "
         "row, or name another column"

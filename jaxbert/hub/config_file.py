@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
 from jaxbert.families.head_fields import MIXTURE, NORMALIZED, POOLING, THRESHOLDS, head_from_hf
@@ -93,7 +93,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(fields).__name__}")
+        raise UserError(f"{file}: expected a JSON object, found {kind_of(fields)}")
     return fields
 
 

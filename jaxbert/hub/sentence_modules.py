@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.nn.head import Head, Pooling
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -138,5 +138,5 @@ def _read(file: Path, kind: type) -> Any:
         raise UserError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, kind):
         expected = "array" if kind is list else "object"
-        raise UserError(f"{file}: expected a JSON {expected}, found {type(values).__name__}")
+        raise UserError(f"{file}: expected a JSON {expected}, found {kind_of(values)}")
     return values

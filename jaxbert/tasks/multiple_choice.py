@@ -11,7 +11,7 @@ import scipy.special
 from jaxbert.config import nearest
 from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row, whole_rows
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.metrics.classification import accuracy
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
@@ -247,7 +247,7 @@ def _question(row: Row, columns: ChoiceColumns) -> Question:
     if isinstance(columns.choices, str):
         values = row.values[columns.choices]
         if not isinstance(values, list | tuple | np.ndarray):
-            found = type(values).__name__
+            found = kind_of(values)
             raise UserError(
                 f"{row.file}:{row.line}: {columns.choices!r} is {found}, expected a list of texts; "
                 "name a column for each choice in task.columns.choices"

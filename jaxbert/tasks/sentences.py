@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxbert.data.tables import Row, whole_rows
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ def text_of(row: Row, column: str) -> str:
     """A value that must be text; UserError where it is not."""
     value = row.values[column]
     if not isinstance(value, str):
-        found = type(value).__name__
         raise UserError(
-            f"{row.file}:{row.line}: {column!r} is {found}, expected text; correct or remove"
-            " the row, or name another column"
+            f"{row.file}:{row.line}: {column!r} is {kind_of(value)}, expected text; correct or "
+            "remove the row, or name another column"
         )
     return value
 

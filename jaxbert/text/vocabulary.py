@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.text.sentencepiece_model import (
     CONTROL,
     USER_DEFINED,
@@ -132,7 +132,7 @@ def read_object(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(value).__name__}")
+        raise UserError(f"{file}: expected a JSON object, found {kind_of(value)}")
     return value
 
 

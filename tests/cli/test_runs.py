@@ -182,7 +182,7 @@ def test_a_row_without_a_text_to_fill_masks_in_is_named(pretrained, tmp_path, ca
     write(tmp_path / "texts.jsonl", '{"text": "The [MASK]."}', '{"text": null}')
     assert main(["predict", str(pretrained), "--data", str(tmp_path / "texts.jsonl")]) == 2
     message = capsys.readouterr().err
-    assert f"{tmp_path / 'texts.jsonl'}:2: 'text' is NoneType, expected text" in message
+    assert f"{tmp_path / 'texts.jsonl'}:2: 'text' is null, expected text" in message
 
 
 def test_every_line_of_a_tsv_file_is_a_row_whatever_its_quotation_marks(classifier, files, capsys):

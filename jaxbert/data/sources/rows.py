@@ -9,13 +9,14 @@ from jaxbert.data.lines import Advance
 from jaxbert.data.problems import LEFT_OUT, Problems
 from jaxbert.data.sources.document import Document
 from jaxbert.data.tables import DATA_SETS, read_rows
+from jaxbert.errors import kind_of
 
 
 def is_text(value: Any, column: str, file: str, line: int, problems: Problems) -> TypeGuard[str]:
     """Whether the value of a column is a string; another is reported."""
     if isinstance(value, str):
         return True
-    detail = f"{column}: a {type(value).__name__}, not a string{LEFT_OUT}"
+    detail = f"{column}: a {kind_of(value)}, not a string{LEFT_OUT}"
     problems.add("not a string", file, line, detail)
     return False
 
