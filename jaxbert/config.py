@@ -231,7 +231,7 @@ def _check_keys(
     for key, value in values.items():
         if key not in hints:
             inner = [path for path in _dotted(hints) if path.endswith(f".{key}")]
-            hint = f"did you mean {inner[0]!r}?" if inner else nearest(str(key), [*hints])
+            hint = f"did you mean '{prefix}{inner[0]}'?" if inner else nearest(str(key), [*hints])
             raise UserError(f"{origin}: unknown key '{prefix}{key}': {hint}")
         _check_keys(hints[key], value, origin, f"{prefix}{key}.", _default(members[0], key))
 

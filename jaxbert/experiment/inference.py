@@ -1,7 +1,7 @@
 """Evaluation and prediction with a finished model, from nothing but its directory or run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +115,32 @@ def section_of(
     settings = dict(model.run_config.get("task", {}))
     if settings.get("kind") != TASKS[kind].kind:
         settings = {"kind": TASKS[kind].kind}
+        if model.loaded.head.problem_type == "multi_label_classification":
+            settings["multi_label"] = True
         if model.loaded.head.thresholds is not None:
             # The model's own hold until others are asked for.
-            settings |= {"multi_label": True, "threshold": "tuned"}
+            settings["threshold"] = "tuned"
+    trained = parse_config(TASKS[kind], settings, origin="task")
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)
-    return parse_config(
-        TASKS[kind], settings, [word.removeprefix("task.") for word in overrides], origin="task"
-    )
+    # In a section of its own, so that messages call keys as they were given.
+    whole: type[Any] = make_dataclass("Options", [("task", TASKS[kind])], frozen=True)
+    section: TaskSection = parse_config(
+        whole, {"task": settings}, overrides, origin="command line"
+    ).task
+    _check_takes_effect(section, trained)
+    return section
+
+
+def _check_takes_effect(section: TaskSection, trained: TaskSection) -> None:
+    """UserError for an option that says how to train, where it is not what the model has."""
+    for name in section.of_training:
+        if getattr(section, name) != getattr(trained, name):
+            used = {one.name for one in fields(section)} - {"kind", *section.of_training}
+            raise UserError(
+                f"task.{name}: says how a model is trained, and this one has been: drop it; what "
+                f"can be changed now: {', '.join(f'task.{one}' for one in sorted(used))}"
+            )
 
 
 def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) -> Reading:

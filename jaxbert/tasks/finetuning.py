@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -93,6 +93,9 @@ class TaskConfig(Protocol):
     A kind is that of the head, so that a model alone says which task it is for; embeddings have
     none.
     """
+
+    of_training: ClassVar[tuple[str, ...]]
+    """Keys that act in training alone: a model that has been trained has what they say."""
 
     @property
     def kind(self) -> str:

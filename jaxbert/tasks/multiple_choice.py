@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +61,8 @@ class ChoiceColumns:
 @dataclass(frozen=True)
 class MultipleChoiceConfig:
     """One right text among several."""
+
+    of_training: ClassVar[tuple[str, ...]] = ("classifier_dropout",)
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     columns: ChoiceColumns = field(default_factory=ChoiceColumns)

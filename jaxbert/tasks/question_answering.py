@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +35,8 @@ _AT_ONCE = 1024
 @dataclass(frozen=True)
 class QuestionAnsweringConfig:
     """Answers as spans of a context, as SQuAD has them."""
+
+    of_training: ClassVar[tuple[str, ...]] = ("mixture",)
 
     kind: Literal["question_answering"] = "question_answering"
     columns: QuestionColumns = field(default_factory=QuestionColumns)

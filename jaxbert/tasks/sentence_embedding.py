@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +58,8 @@ class EmbeddingColumns:
 @dataclass(frozen=True)
 class SentenceEmbeddingConfig:
     """With `columns.label` the squared difference of cosine and score, else in-batch negatives."""
+
+    of_training: ClassVar[tuple[str, ...]] = ("pooling",)
 
     kind: Literal["sentence_embedding"] = "sentence_embedding"
     columns: EmbeddingColumns = field(default_factory=EmbeddingColumns)

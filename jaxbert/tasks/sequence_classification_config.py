@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -25,6 +25,11 @@ from jaxbert.tasks.target import Target
 @dataclass(frozen=True)
 class SequenceClassificationConfig:
     """A class, several labels or a number for every sentence or sentence pair."""
+
+    of_training: ClassVar[tuple[str, ...]] = (
+        *("labels", "regression", "multi_label", "prior_bias", "label_smoothing"),
+        *("class_weights", "classifier_dropout", "pooling", "mixture"),
+    )
 
     kind: Literal["sequence_classification"] = "sequence_classification"
     glue: GlueName | None = None

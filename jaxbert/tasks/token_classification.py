@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,8 @@ LabelPieces = Literal["first", "all"]
 @dataclass(frozen=True)
 class TokenClassificationConfig:
     """A tag for every word: entities, or classes such as parts of speech."""
+
+    of_training: ClassVar[tuple[str, ...]] = ("train_as", "labels", "classifier_dropout", "mixture")
 
     kind: Literal["token_classification"] = "token_classification"
     format: Format = "auto"

@@ -133,3 +133,21 @@ def test_an_encoder_saved_without_a_pooler_gives_embeddings(model_with):
     )
     expected = model(tokenizer.encode(TEXTS[:1])["input_ids"]).pooled[0]
     np.testing.assert_allclose(found["embedding"], expected, rtol=1e-4)
+
+
+def test_options_that_only_train_are_refused_for_a_model_that_has_been_trained(model_with):
+    model = ready(model_with(Head("sequence_classification", ("a", "b"))))
+    for option in ("pooling=mean", "label_smoothing=0.3", "labels=[c, d]", "multi_label=true"):
+        name, _, _ = option.partition("=")
+        with pytest.raises(UserError, match=rf"task\.{name}: says how .* now: task\.columns, "):
+            section_of(model, overrides=[f"task.{option}"])
+    assert section_of(model, overrides=["task.top_k=1", "task.pooling=null"]).top_k == 1
+    with pytest.raises(UserError, match=r"key 'task\.text': did you mean 'task\.columns\.text'"):
+        section_of(model, overrides=["task.text=a"])
+
+
+def test_a_threshold_can_be_asked_for_where_no_run_says_that_there_are_several_labels(model_with):
+    kind = "multi_label_classification"
+    model = ready(model_with(Head("sequence_classification", ("a", "b"), problem_type=kind)))
+    section = section_of(model, overrides=["task.threshold=0.3"])
+    assert section.task_of(model.loaded.head).target.thresholds == (0.3, 0.3)

@@ -122,7 +122,7 @@ def test_evaluation_and_predictions_agree_with_the_run(run: Path, files: tuple[P
     assert all(p["prediction_text"] == p["n_best"][0]["text"] for p in found)
     with pytest.raises(UserError, match=r"n_best=1: expected task.KEY=VALUE"):
         section_of(model, overrides=["n_best=1"])
-    with pytest.raises(UserError, match=r"unknown key 'n_bst': did you mean 'n_best'"):
+    with pytest.raises(UserError, match=r"unknown key 'task.n_bst': did you mean 'n_best'"):
         section_of(model, overrides=["task.n_bst=1"])
     asked = predictor([("Which?", e["context"]) for e in wanted[:3]])
     assert [p["prediction_text"] for p in asked] == texts[:3]
