@@ -1,5 +1,6 @@
 """Labels of rows: one class, several labels, or a number."""
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,9 @@ from jaxbert.config import nearest
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
+
+log = logging.getLogger(__name__)
+_SHOWN = 3
 
 
 def label_names(sentences: Sentences) -> tuple[str, ...]:
@@ -70,10 +74,26 @@ def _column(sentences: Sentences) -> str:
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     found = set(names)
+    _warn_of_twins(found)
     if all(_is_whole(name) for name in found):
         # The spelling decides between 1 and 01: the order of a set is another in every process.
         return tuple(sorted(found, key=lambda name: (int(name), name)))
     return tuple(sorted(found))
+
+
+def _warn_of_twins(names: Iterable[str]) -> None:
+    """One warning where names look like one and the same, which a model would tell apart."""
+    twins: dict[str, list[str]] = {}
+    for name in sorted(names):
+        twins.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    doubled = [", ".join(map(repr, found)) for found in twins.values() if len(found) > 1]
+    if doubled:
+        log.warning(
+            "labels that differ in nothing but white space or capitals are different classes: %s%s;"
+            " make them equal if they mean the same",
+            "; ".join(doubled[:_SHOWN]),
+            f" and {len(doubled) - _SHOWN:,} more" if doubled[_SHOWN:] else "",
+        )
 
 
 def _is_whole(name: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.tasks.labels import class_indices, label_matrix, label_set_names
+from jaxbert.tasks.labels import class_indices, label_matrix, label_names, label_set_names
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
 
 FLAGS = SentenceColumns(label=("joy", "anger"))
@@ -74,3 +74,12 @@ def test_numbers_stand_for_named_classes_but_never_for_classes_that_are_numbers(
     assert class_indices(rows("2", "1"), ("1", "2", "3")).tolist() == [1, 0]
     with pytest.raises(UserError, match="label '0' is none of the model's"):
         class_indices(rows("0"), ("1", "2", "3"))
+
+
+def test_labels_that_differ_in_white_space_or_capitals_alone_are_warned_of(caplog: Any):
+    assert label_names(rows("yes ", "no", "Yes", "yes")) == ("Yes", "no", "yes", "yes ")
+    [message] = caplog.messages
+    assert "different classes: 'Yes', 'yes', 'yes '; make them equal" in message
+    caplog.clear()
+    assert label_names(rows("yes", "no")) == ("no", "yes")
+    assert not caplog.messages
