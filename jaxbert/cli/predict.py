@@ -21,7 +21,9 @@ from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbert.data.reading import Reading
+    from jaxbert.experiment.finetune_config import TaskSection
     from jaxbert.experiment.inference import Ready
+    from jaxbert.experiment.predictor import Predictor
 
 HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
 EXAMPLE = """
@@ -99,7 +101,21 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     found = by_turns(records, model.rows_at_once, predictor.records)
     if arguments.glue_submission:
         return _submission(arguments, getattr(section, "glue", None), found)
-    return out, lines_of((most_probable(each, arguments.top_k) for each in found), out)
+    cut = (most_probable(each, arguments.top_k) for each in found)
+
+    def example() -> dict[str, Any]:
+        return most_probable(_example(predictor, section), arguments.top_k)
+
+    return out, lines_of(cut, out, example)
+
+
+def _example(predictor: "Predictor", section: "TaskSection") -> dict[str, Any]:
+    """What predictions have, shown by one for made-up texts."""
+    columns = section.columns
+    texts: dict[str, Any] = dict.fromkeys(columns.inputs, "a")
+    if isinstance(choices := getattr(columns, "choices", None), str):
+        texts[choices] = ["a", "b"]
+    return predictor([texts])[0]
 
 
 def _filled(
@@ -112,7 +128,7 @@ def _filled(
     from jaxbert.tasks.sentences import text_of
 
     column = arguments.text_column or "text"
-    rows = whole_rows(arguments.data, columns=(column,), labelled=False, may_be_empty=True)
+    rows = whole_rows(arguments.data, columns=(column,), labelled=False)
     texts = (text_of(row, column) for row in rows)
     fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
     return by_turns(texts, model.rows_at_once, fill)

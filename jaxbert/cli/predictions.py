@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +35,28 @@ def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str,
     return cut
 
 
-def lines_of(predictions: Iterable[Mapping[str, Any]], out: Path | None) -> Iterator[str]:
+def lines_of(
+    predictions: Iterable[Mapping[str, Any]],
+    out: Path | None,
+    example: Callable[[], Mapping[str, Any]] | None = None,
+) -> Iterator[str]:
     """CSV or TSV where `out` is called so, else JSON lines.
 
-    A table has the columns of the first prediction, `probability` of a label among them; what is
-    not a number or a text is JSON in its cell. TSV is written as it is read, without quoting: tabs
-    and line breaks in a text are blanks.
+    A table has the columns of the first prediction, or of the `example` where there is none,
+    `probability` of a label among them; what is not a number or a text is JSON in its cell. TSV is
+    written as it is read, without quoting: tabs and line breaks in a text are blanks.
     """
     delimiter = None if out is None else DELIMITERS.get(out.suffix.lower())
     if delimiter is None:
         return (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
-    return _table(predictions, delimiter)
+    return _table(predictions, delimiter, example)
 
 
-def _table(predictions: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator[str]:
+def _table(
+    predictions: Iterable[Mapping[str, Any]],
+    delimiter: str,
+    example: Callable[[], Mapping[str, Any]] | None,
+) -> Iterator[str]:
     columns: list[str] = []
     for prediction in predictions:
         row = _flat(prediction)
@@ -56,6 +64,8 @@ def _table(predictions: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator
             columns = list(row)
             yield _line(columns, delimiter)
         yield _line([row.get(column, "") for column in columns], delimiter)
+    if not columns and example is not None:
+        yield _line([*_flat(example())], delimiter)
 
 
 def _flat(prediction: Mapping[str, Any]) -> dict[str, Any]:

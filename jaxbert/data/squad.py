@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.data.tables import Row, existing_file, file_kind, is_table, whole_rows
-from jaxbert.data.whole_lines import whole_lines
+from jaxbert.data.whole_lines import check_is_not_empty, whole_lines
 from jaxbert.errors import UserError, kind_of
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -76,8 +76,8 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
             )
         seen.add(question.id)
         yield question
-    if not seen:
-        raise UserError(f"{spec}: no questions")
+    if document is not None:
+        check_is_not_empty(len(seen), "questions", spec, labelled=labelled)
 
 
 def _of_table(spec: str, columns: QuestionColumns, labelled: bool) -> Iterator[Question]:

@@ -20,7 +20,12 @@ from jaxbert.data.table_files import (
 )
 from jaxbert.data.table_hf import is_saved_dataset, read_hf
 from jaxbert.data.table_tfds import read_tfds
-from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_kept
+from jaxbert.data.whole_lines import (
+    HARMLESS,
+    check_is_not_empty,
+    check_is_utf8,
+    warn_of_kept,
+)
 from jaxbert.errors import UserError
 
 DATA_SETS = ("hf:", "hub:", "tfds:")
@@ -72,11 +77,11 @@ def whole_rows(
     columns: Sequence[str],
     names: Sequence[str] | None = None,
     labelled: bool,
-    may_be_empty: bool = False,
 ) -> Iterator[Row]:
-    """`read_rows` where every row counts: a malformed one is a UserError, as is an empty table.
+    """`read_rows` where every row counts: a malformed one is a UserError.
 
-    `labelled`: so is one that is not UTF-8, which is warned of without labels.
+    `labelled`: so are a table without rows and a row that is not UTF-8, which are warned of without
+    labels: there may be nothing to predict.
     """
     problems, count = Problems(), 0
     for row in read_rows(spec, columns=columns, names=names, problems=problems):
@@ -85,8 +90,7 @@ def whole_rows(
         yield row
     _check_all_are_there(problems, labelled=labelled)
     warn_of_kept(problems)
-    if not count and not may_be_empty:
-        raise UserError(f"{_name(str(spec))}: no rows")
+    check_is_not_empty(count, "rows", _name(str(spec)), labelled=labelled)
 
 
 def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:

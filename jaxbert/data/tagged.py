@@ -17,7 +17,7 @@ from jaxbert.data.tables import (
     is_table,
     whole_rows,
 )
-from jaxbert.data.whole_lines import whole_lines
+from jaxbert.data.whole_lines import check_is_not_empty, whole_lines
 from jaxbert.data.words import Place, split_words
 from jaxbert.errors import UserError, kind_of
 
@@ -110,14 +110,13 @@ def _format(spec: str, *, labelled: bool) -> Format:
 
 
 def _sentences(lines: Lines, file: str, *, labelled: bool) -> Iterator[TaggedSentence]:
-    is_empty = True
+    count = 0
     for is_word, group in groupby(lines, key=lambda line: line is not None):
         if is_word:
-            is_empty = False
+            count += 1
             words, tags, numbers = zip(*filter(None, group), strict=True)
             yield TaggedSentence(words, tags if labelled else None, file, numbers)
-    if is_empty:
-        raise UserError(f"{file}: no sentences")
+    check_is_not_empty(count, "sentences", file, labelled=labelled)
 
 
 def _from_table(spec: str, columns: TagColumns, *, labelled: bool) -> Iterator[TaggedSentence]:

@@ -44,6 +44,15 @@ def check_is_utf8(problems: Problems) -> None:
         )
 
 
+def check_is_not_empty(count: int, what: str, place: str, *, labelled: bool) -> None:
+    """Of none of these: a UserError with labels; without, a warning, as a pipeline goes on."""
+    if count:
+        return
+    if labelled:
+        raise UserError(f"{place}: no {what}")
+    log.warning("%s: no %s: nothing is predicted", place, what)
+
+
 def warn_of_kept(problems: Problems) -> None:
     """One warning for each kind of problem after which a text may not be what was meant."""
     for kind, outcome in _WARNED_OF.items():

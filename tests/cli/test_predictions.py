@@ -53,6 +53,10 @@ def test_a_table_of_numbers_or_of_nothing():
         '""',
     ]
     assert list(lines_of([], Path("p.csv"))) == []
+    assert list(lines_of([], Path("p.csv"), lambda: PREDICTIONS[0])) == [
+        "label,probability,probabilities"
+    ]
+    assert list(lines_of([], None, lambda: PREDICTIONS[0])) == []
 
 
 def test_the_most_probable_come_first():
@@ -113,7 +117,7 @@ except UserError as error:
         ("Send the picture,text,or mail\n", ["text"], "['standard input']"),
         ('{"text": "a"}\n[]\n', ["text"], "standard input:2: a list, not an object; correct or"),
         ('{"a": "a"}\n', ["text"], "standard input: no row has the column text; the first row"),
-        ("", ["text"], "standard input: no rows"),
+        ("", ["text"], "[]"),
         ("one\n", ["a", "b"], "standard input: plain text has one column, expected a, b"),
         ('id,"text"\n1,one\n', ["text"], "standard input looks like CSV or TSV: its first line"),
         ("text\tid\none\t1\n", ["text"], "standard input looks like CSV or TSV: its first line"),

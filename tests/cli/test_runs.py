@@ -236,6 +236,16 @@ def test_an_empty_text_and_no_label_column_are_predicted(classifier, tmp_path, c
         np.testing.assert_allclose(sum(row["probabilities"].values()), 1)
 
 
+def test_a_table_without_rows_gives_one_without_rows(classifier, tmp_path, capsys, caplog):
+    write(tmp_path / "none.tsv", "sentence")
+    out = tmp_path / "out.csv"
+    words = ["predict", str(classifier), "--data", str(tmp_path / "none.tsv"), "--out", str(out)]
+    assert main(words) == 0
+    assert out.read_text() == "label,probability,probabilities\n"
+    assert f"{tmp_path / 'none.tsv'}: no rows: nothing is predicted" in caplog.messages
+    assert predictions(capsys, *words[1:4]) == []
+
+
 def test_sentence_pairs_with_whole_numbers_for_labels(fine_tuned, files, capsys, tmp_path):
     columns = ("text=a", "text_pair=b", "label=same")
     run = fine_tuned("jsonl", *(f"task.columns.{column}" for column in columns))
