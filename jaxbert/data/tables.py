@@ -144,6 +144,19 @@ def existing_file(path: Path) -> Path:
     raise UserError(f"{path}: no such file{hint}")
 
 
+def table_file(spec: str) -> Path:
+    """The one file of a name, or a UserError that says what names a table may have."""
+    path = Path(spec).expanduser()
+    if "://" in spec:
+        raise UserError(f"{spec}: tables are files on this machine, hf:NAME or tfds:NAME: copy it")
+    if any(c in spec for c in "*?[") and not path.exists():
+        raise UserError(
+            f"{spec}: no such file, and patterns are for `prepare`: expected one table; put the "
+            "files into one, or name hf:DIRECTORY of what save_to_disk wrote"
+        )
+    return existing_file(path)
+
+
 def _open(spec: str, reading: Reading) -> Rows:
     if spec.startswith("hub:"):
         raise UserError(f"{spec}: written hf:{spec.removeprefix('hub:')} now")
@@ -153,7 +166,7 @@ def _open(spec: str, reading: Reading) -> Rows:
         return read_tfds(spec.removeprefix("tfds:"), reading)
     if spec == STANDARD_INPUT:
         return read_standard_input(STANDARD_INPUT_FILE, reading)
-    path = existing_file(Path(spec).expanduser())
+    path = table_file(spec)
     if is_saved_dataset(path):
         return read_hf(str(path), reading)
     if file_kind(path) == ".txt":

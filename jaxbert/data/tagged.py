@@ -12,9 +12,9 @@ from jaxbert.data.tables import (
     STANDARD_INPUT,
     Row,
     column_names,
-    existing_file,
     file_kind,
     is_table,
+    table_file,
     whole_rows,
 )
 from jaxbert.data.whole_lines import check_is_not_empty, whole_lines
@@ -89,7 +89,7 @@ def read_tagged(
         raise UserError(f"{spec}: task.format=text has no tags; expected conll, conllu or table")
     if form == "table":
         return _from_table(spec, columns, labelled=labelled)
-    file = existing_file(Path(spec).expanduser())
+    file = table_file(spec)
     if form == "text":
         return (_split(line, spec, number) for number, line in whole_lines(file, labelled=False))
     read = read_conllu if form == "conllu" else read_columns
@@ -104,7 +104,7 @@ def _format(spec: str, *, labelled: bool) -> Format:
     if kind == ".conllu":
         return "conllu"
     if kind == ".txt" and not labelled:
-        return "conll" if has_columns(existing_file(Path(spec).expanduser())) else "text"
+        return "conll" if has_columns(table_file(spec)) else "text"
     # Words and tags between tabs are a common form of CoNLL's columns.
     return "table" if is_table(spec) and kind != ".tsv" else "conll"
 

@@ -295,3 +295,15 @@ def test_where_every_row_counts_none_is_called_left_out(tmp_path, name, text, li
     with pytest.raises(UserError, match=f"{name}:{line}: .*; correct or remove the row") as error:
         list(whole_rows(write(tmp_path / name, text), columns=["text"], labelled=True))
     assert "left out" not in str(error.value)
+
+
+def test_a_url_or_a_pattern_is_no_table(tmp_path: Path):
+    write(tmp_path / "a.csv", "text\na\n")
+    for spec, message in (
+        ("gs://bucket/a.csv", r"^gs://bucket/a\.csv: tables are files on this machine, .* copy it"),
+        (str(tmp_path / "*.csv"), r"\*\.csv: no such file, and patterns are for `prepare`: .* one"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list(whole_rows(spec, columns=["text"], labelled=True))
+    named = write(tmp_path / "[1].csv", "text\na\n")
+    assert len(list(whole_rows(named, columns=["text"], labelled=True))) == 1
