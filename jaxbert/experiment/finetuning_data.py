@@ -53,7 +53,13 @@ def training_data(
         else:
             held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
         notes.append(f"{name or 'evaluation'}: {_described(held_out)}")
-        fingerprints[f"the validation data {name}".rstrip()] = _fingerprint(judged.features)
+        own = fingerprints[f"the validation data {name}".rstrip()] = _fingerprint(judged.features)
+        if own == fingerprints["the training data"]:
+            # Such as a directory of save_to_disk for both, of which the split is train.
+            notes.append(
+                f"{name or 'evaluation'}: these are the training examples themselves: figures say "
+                "nothing of others"
+            )
         examples[name] = judged
         sets[name] = Evaluation(held_out, judged.metrics, is_reported=True)
     return Data(stream, sets, fingerprints, tuple(notes)), examples

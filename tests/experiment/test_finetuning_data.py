@@ -17,9 +17,11 @@ from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
+from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.experiment import predictor
 from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetuning_data import training_data
 from jaxbert.experiment.inference import (
     evaluate_labelled,
     reading_of,
@@ -36,6 +38,7 @@ from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.text.training import train_wordpiece
 from jaxbert.training.evaluation import evaluate
 from jaxbert.training.log import read_metrics
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
@@ -231,3 +234,23 @@ def test_what_is_asked_for_goes_before_what_the_run_had(windowed_run):
 def test_options_that_make_no_sense_are_refused(pretrained, tables, overrides, message):
     with pytest.raises(UserError, match=message):
         fine_tuning(pretrained, *tables, *overrides)
+
+
+def test_validation_data_that_are_the_training_data_are_told():
+    texts = ["the old cat", "a green tree", "the cat"]
+    rows = [Row({"sentence": t, "label": "aba"[i]}, "a.csv", i) for i, t in enumerate(texts)]
+    data, _ = training_data(
+        SequenceClassification(SingleLabel(("a", "b"))),
+        rows,
+        {"same": rows, "other": rows[1:]},
+        train_wordpiece(texts, 60, min_frequency=1),
+        Reading(16),
+        packing=False,
+        batch_size=2,
+        evaluation_batch_size=2,
+        seed=0,
+    )
+    told = [note for note in data.notes if "the training examples themselves" in note]
+    assert told == [
+        "same: these are the training examples themselves: figures say nothing of others"
+    ]
