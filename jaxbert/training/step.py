@@ -11,6 +11,7 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jaxbert.errors import UserError
 from jaxbert.nn.placement import placed
 from jaxbert.optim.optimizer import updates_done
 from jaxbert.parallel.rules import (
@@ -77,8 +78,8 @@ def make_train_step(
 
     Without `mesh` there is one device. `compute_dtype` is that of `apply`.
 
-    Batch leaves are [accumulation_steps, rows, ...]. `labels` says which are FROZEN:
-    gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
+    Batch leaves are [accumulation_steps, rows, ...]; UserError where not. `labels` says which are
+    FROZEN: gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
     `grad_norm` (global, before clipping), `learning_rate` (of the head). An update that is not
     finite leaves params and optimiser as they were, whatever the policy: a checkpoint never holds
     a NaN.
@@ -89,6 +90,7 @@ def make_train_step(
     chosen = _branched if platform == "cpu" else _selected
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        _check_microbatches(batch, config.accumulation_steps)
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
         losses, grads = gradients(state.params, batch, jax.random.fold_in(base, state.step))
         return _updated(state, grads, losses)
@@ -97,9 +99,8 @@ def make_train_step(
         state: TrainState, grads: Params, losses: dict[str, Array]
     ) -> tuple[TrainState, Metrics]:
         old = state.params
-        if config.shard_optimizer:
+        if config.shard_optimizer and mesh is not None:
             # What a device needs of the sum of the gradients is the part that it updates.
-            assert mesh is not None
             split = update_shardings(old, mesh)
             old, grads = (jax.lax.with_sharding_constraint(x, split) for x in (old, grads))
         loss, norm = total(losses, task), optax.tree.norm(grads)
@@ -116,6 +117,15 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step
+
+
+def _check_microbatches(batch: Batch, accumulation_steps: int) -> None:
+    for name, leaf in batch.items():
+        if leaf.shape[:1] != (accumulation_steps,):
+            raise UserError(
+                f"batch[{name!r}] is {list(leaf.shape)}: expected [accumulation_steps="
+                f"{accumulation_steps}, rows, ...], the rows of an update as so many microbatches"
+            )
 
 
 def _selected(wanted: Array, update: Callable[..., Any], *old: Any) -> Any:

@@ -21,6 +21,7 @@ from small_bert import (
     pretraining_batch,
 )
 
+from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.nn.model import ModelOutput
@@ -148,6 +149,13 @@ def test_microbatches_add_up_to_the_mean_over_all_rows():
     _, parts = run_toy(linear, [[[1.0, 2.0], [3.0, 6.0]]])
     assert parts[0] == pytest.approx(whole[0])
     assert whole[0]["loss"] == pytest.approx((500 + 6 + 4) * 12 / 4)
+
+
+def test_a_batch_without_the_axis_of_microbatches_is_refused():
+    with pytest.raises(
+        UserError, match=r"batch\['x'\] is \[1, 2, 1\]: .*accumulation_steps=2, row"
+    ):
+        run_toy(linear, [[[[1.0], [2.0]]]], config=StepConfig(accumulation_steps=2))
 
 
 def test_every_step_microbatch_and_seed_has_its_own_dropout_key():
