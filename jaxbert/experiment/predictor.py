@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
 from jaxbert.data.buckets import BucketedRows, standard_lengths
@@ -66,7 +65,8 @@ class Predictor:
         largest = self._model.batch_size
         # The largest first: it is taken where another one does not cost less.
         self._batch_sizes = (largest, *sorted({n for n in sizes if n < largest}, reverse=True))
-        self._call = _CALL if jax.default_backend() == "cpu" else _ACCELERATOR_CALL
+        is_cpu = mesh.devices.flat[0].platform == "cpu"
+        self._call = _CALL if is_cpu else _ACCELERATOR_CALL
 
     def __call__(self, inputs: Sequence[Input]) -> list[dict[str, Any]]:
         """A prediction for every input: a text, a pair of texts, or values by column."""
