@@ -1,7 +1,6 @@
 """Checkpoints of a run: the state with what is needed to continue it, through Orbax."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +84,8 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until every save is on disk; raises UserError where there is no room for one."""
-        with self._having_room():
-            self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits and ends the threads."""
-        self.wait()
-        self._manager.close()
-
-    @contextmanager
-    def _having_room(self) -> Iterator[None]:
         try:
-            yield
+            self._manager.wait_until_finished()
         except ValueError as error:
             # TensorStore's word for a full disk, or one on which no more may be written.
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -106,6 +95,11 @@ class Checkpoints:
                 "make room, and the same command continues from the one before "
                 "(checkpoint.keep_last says how many stay)"
             ) from None
+
+    def close(self) -> None:
+        """Waits and ends the threads."""
+        self.wait()
+        self._manager.close()
 
     def _list_files(self) -> None:
         # Called by Orbax, in the first process, when all is written and before the folder gets its
