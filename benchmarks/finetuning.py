@@ -164,10 +164,13 @@ def _jaxbert(
     seed: int,
     directory: Path,
 ) -> dict[str, Any]:
+    from jaxbert.cli.cpu_memory import keep_memory
     from jaxbert.config import parse_config
     from jaxbert.experiment.finetune import finetune
     from jaxbert.experiment.finetune_config import Finetune
 
+    # As the command does.
+    keep_memory()
     values: dict[str, Any] = {
         "model": str(arguments.model),
         "task": _section(problem, paths[0]),

@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from jaxbert.cli.cpu_memory import keep_memory
     from jaxbert.demo.report import show, write
     from jaxbert.demo.run import run_demo
     from jaxbert.text.remote import check_is_here
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("jaxbert.hub.load").setLevel(logging.ERROR)
     console, started = Console(), time.monotonic()
     check_is_here(arguments.out)
+    keep_memory()
     out = Path(arguments.out)
 
     def say(text: str) -> None:

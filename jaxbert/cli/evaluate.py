@@ -2,6 +2,7 @@
 
 import argparse
 
+from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
     check_not_given,
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with Processes(arguments) as processes:
         out = out_file(arguments.out, arguments.data)
+        keep_memory()
         title, metrics = _metrics(arguments)
         figures = to_json(dict(sorted(metrics.items())), indent=4)
         if processes.is_first and out is not None:

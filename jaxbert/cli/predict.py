@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.arguments import positive
+from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
     check_not_given,
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Processes(arguments) as processes:
         if arguments.data == "-" and not processes.is_alone:
             raise UserError("--data -: several processes each read the data: give a file")
+        keep_memory()
         file, lines = _file_and_lines(arguments)
         if processes.is_first:
             _write(arguments, file, lines)

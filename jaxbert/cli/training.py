@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.arguments import positive
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
+from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.processes import Processes, add_process_arguments
 from jaxbert.errors import UserError
 
@@ -88,6 +89,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
         with _directory(arguments.run, processes) as run:
             keep_programs(arguments, run)
+            keep_memory()
             if arguments.seeds is not None:
                 from jaxbert.experiment.seeds import train_seeds
 

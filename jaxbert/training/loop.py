@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
 from jaxbert.parallel.rows import RowPlacement
-from jaxbert.training.ledger import Ledger
+from jaxbert.training.ledger import Activity, Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.phases import TrainingPhase, entered, phase_at, phase_of_state
 from jaxbert.training.profile import Profile
@@ -76,6 +76,9 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
         return state, "stopped_early"
     loop.ledger.begin(step)
     phase = phase_of_state(loop.phases, step)
+    # A CPU works on the steps themselves while they are handed to it.
+    is_cpu = loop.mesh.devices.flat[0].platform == "cpu"
+    dispatching: Activity = "train" if is_cpu else "dispatch"
     for batch in loop.ledger.waiting(loop.batches(step, loop.num_steps)):
         if loop.interrupted():
             break
@@ -83,7 +86,7 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
             loop.recorder.compiling()
             state, phase = entered(due, state), due
         loop.profile.before(step)
-        with loop.ledger.spent("dispatch"):
+        with loop.ledger.spent(dispatching):
             state, metrics = phase.step(state, placement.put(batch))
         step += 1
         loop.recorder.add(step, metrics, batch, phase.flops_share)
