@@ -28,7 +28,9 @@ class Reading(NamedTuple):
     columns: Sequence[str] | None
     problems: Problems
     advance: Advance
-    streaming: bool = False
+    streaming: bool
+    classes: dict[str, tuple[str, ...]]
+    """For the reader to fill: names of the classes that stand as 0, 1, ... in a column."""
 
 
 def read_tsv(file: Path, reading: Reading) -> Rows:

@@ -46,7 +46,9 @@ def read_hf(name: str, reading: Reading) -> Rows:
     if found and reading.columns is not None:
         check_columns(reading.columns, found, f"hf:{name}")
         dataset = dataset.select_columns(list(reading.columns))
-    lists = _lists_of_classes(dataset.features)
+    features = dataset.features or {}
+    reading.classes.update(classes_of(features))
+    lists = classes_of({name: getattr(kind, "feature", None) for name, kind in features.items()})
     try:
         for batch in dataset.iter(batch_size=_ROWS_AT_ONCE):
             batch |= {name: _named(batch[name], names) for name, names in lists.items()}
@@ -57,13 +59,13 @@ def read_hf(name: str, reading: Reading) -> Rows:
         raise _broken(name, number, error) from None
 
 
-def _lists_of_classes(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """Names of the classes in every column that has lists of them, such as a tag a word."""
-    classes = {name: getattr(kind, "feature", None) for name, kind in (features or {}).items()}
-    return {name: kind.names for name, kind in classes.items() if kind and hasattr(kind, "names")}
+def classes_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The names that each feature gives to its classes, of those that are classes (ClassLabel)."""
+    named = {name: getattr(kind, "names", None) for name, kind in features.items()}
+    return {name: tuple(found) for name, found in named.items() if found}
 
 
-def _named(rows: Sequence[Any], names: list[str]) -> list[Any]:
+def _named(rows: Sequence[Any], names: Sequence[str]) -> list[Any]:
     # -1 is a class that is not known; anything but a list of classes is left to whoever reads it.
     return [
         row if row is None else [names[n] if n is not None and n >= 0 else n for n in row]

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxbert.data.problems import Problems
 from jaxbert.data.table_files import Reading, Rows, check_columns
+from jaxbert.data.table_hf import classes_of
 from jaxbert.errors import UserError
 
 
@@ -22,6 +23,7 @@ def read_tfds(name: str, reading: Reading) -> Rows:
         source = tensorflow_datasets.data_source(builder, split=split)
     except (OSError, ImportError, ValueError, NotImplementedError) as error:
         raise UserError(f"tfds:{name}: {_reason(error, builder)}") from None
+    reading.classes.update(classes_of(source.dataset_info.features))
     place = f"tfds:{name}"
     for number in range(1, len(source) + 1):
         row = source[number - 1]

@@ -1,7 +1,7 @@
 """Rows of tables, whatever they are stored in, for `prepare` and for fine-tuning alike."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Row:
     values: dict[str, Any]
     file: str
     line: int
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of data sets that name them, by column: the classes whose values are 0, 1, ..."""
 
 
 def read_rows(
@@ -64,11 +66,11 @@ def read_rows(
     single malformed row is a problem, and is left out. `streaming` reads a data set of the hub as
     it comes, instead of downloading it first.
     """
-    reading = Reading(names, columns, problems, advance, streaming)
+    reading = Reading(names, columns, problems, advance, streaming, {})
     text = str(spec)
     name = _name(text)
     for number, values in _open(text, reading):
-        yield Row(values, name, number)
+        yield Row(values, name, number, reading.classes)
 
 
 def whole_rows(

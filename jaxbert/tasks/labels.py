@@ -17,8 +17,16 @@ _SHOWN = 3
 
 
 def label_names(sentences: Sentences) -> tuple[str, ...]:
-    """The classes that occur: by value where all are whole numbers, else by name."""
-    return _sorted(_label_name(row, _column(sentences)) for row in sentences.rows)
+    """As a data set names the numbers that its rows have, all of them and in its order.
+
+    Else the classes that occur: by value where all are whole numbers, else by name.
+    """
+    column = _column(sentences)
+    found = _sorted(_label_name(row, column) for row in sentences.rows)
+    named = sentences.rows[0].classes.get(column, ()) if sentences.rows else ()
+    # Names that are numbers themselves ("1" to "5") would be taken for the values of rows.
+    is_named = all(map(_is_whole, found)) and not any(map(_is_whole, named))
+    return named if named and is_named else found
 
 
 def label_set_names(sentences: Sentences) -> tuple[str, ...]:

@@ -36,8 +36,9 @@ class SequenceClassificationConfig:
     """A task of the GLUE benchmark: its columns and labels, for its files or hf:glue/NAME."""
     columns: SentenceColumns = field(default_factory=SentenceColumns)
     labels: Annotated[tuple[str, ...], MinLen(1)] | None = None
-    """Names in order, for which data may have the numbers 0, 1, ...; null: as training has them,
-    sorted. Of two the second is the positive class, whose F1 the metric `f1` is."""
+    """Names in order, for which data may have the numbers 0, 1, ...; null: as a data set of the hub
+    or of TFDS names them, else as training has them, sorted. Of two the second is the positive
+    class, whose F1 the metric `f1` is."""
     regression: bool = False
     """Labels are numbers; the loss is the squared error."""
     multi_label: bool = False

@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,8 +251,13 @@ def tfds(monkeypatch):
     module = ModuleType("tensorflow_datasets")
     module.asked = []
 
+    module.info = SimpleNamespace(features={"sentence1": object()})
+
     class DatasetNotFoundError(ValueError):
         pass
+
+    class Rows(list):
+        dataset_info = module.info
 
     def data_source(name, split):
         module.asked.append((name, split))
@@ -260,12 +265,12 @@ def tfds(monkeypatch):
             raise DatasetNotFoundError(f"Dataset {name} not found.\nAvailable datasets:\n- a")
         if split == "dev":
             raise ValueError("Unknown split 'dev'. Should be one of ['train'].")
-        return [
+        return Rows(
             {"sentence1": one.encode(), "sentence2": other.encode(), "label": np.int64(label)}
             for one, other, label in PAIRS
-        ]
+        )
 
-    module.data_source = data_source
+    module.data_source, module.rows = data_source, Rows
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
     return module
 
@@ -279,7 +284,7 @@ def test_tfds_values_become_plain_ones(tfds):
 
 
 def test_tfds_text_that_is_not_utf8_is_replaced_and_counted(tfds, monkeypatch):
-    monkeypatch.setattr(tfds, "data_source", lambda name, split: [{"text": b"\xff"}])
+    monkeypatch.setattr(tfds, "data_source", lambda name, split: tfds.rows([{"text": b"\xff"}]))
     rows, problems = read("tfds:any")
     assert rows == [{"text": "\ufffd"}]
     assert problems.counts == {"invalid UTF-8": 1}
@@ -362,5 +367,30 @@ def test_one_task_reads_the_same_rows_from_the_hub_from_tfds_and_from_a_file(
     ]
     for table in found:
         assert (table.texts, table.pairs) == ([p[0] for p in PAIRS], [p[1] for p in PAIRS])
-        assert label_names(table) == ("0", "1")
         assert class_indices(table, ("0", "1")).tolist() == [1, 0, 1]
+    named = ("not_equivalent", "equivalent")
+    assert [label_names(table) for table in found] == [named, ("0", "1"), ("0", "1")]
+    # A model of either kind is evaluated on all three.
+    for table in found:
+        assert class_indices(table, named).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["sad", "glad", "calm"], ("sad", "glad", "calm")),
+        # Their numbers are other ones than the rows': 1 is the first.
+        (["1", "2", "3"], ("0", "1")),
+    ],
+)
+def test_classes_are_named_as_the_data_set_names_them(tfds, datasets, tmp_path, names, expected):
+    columns = SentenceColumns("sentence1", "sentence2", "label")
+    tfds.info.features["label"] = SimpleNamespace(names=names)
+    rows = [dict(zip(("sentence1", "sentence2", "label"), pair, strict=True)) for pair in PAIRS]
+    saved = datasets.Dataset.from_list(rows)
+    saved = saved.cast_column("label", datasets.ClassLabel(names=names))
+    saved.save_to_disk(str(tmp_path / "saved"))
+    for spec in ("tfds:glue/mrpc", f"hf:{tmp_path / 'saved'}"):
+        table = Sentences(tuple(read_sentences(spec, columns, labelled=True)), columns)
+        assert label_names(table) == expected
+        assert class_indices(table, expected).tolist() == [1, 0, 1]

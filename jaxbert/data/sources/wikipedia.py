@@ -153,7 +153,7 @@ class WikiExtract:
                 problems.add("empty document", str(self.path), number, "the article has no text")
 
     def _objects(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
-        reading = Reading(None, [_TEXT], problems, advance)
+        reading = Reading(None, [_TEXT], problems, advance, False, {})
         for number, row in read_jsonl(self.path, reading):
             if is_text(row[_TEXT], _TEXT, str(self.path), number, problems):
                 yield number, row[_TEXT]
