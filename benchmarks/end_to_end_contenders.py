@@ -28,6 +28,7 @@ def jaxbert(scratch: Path, rows: int, is_packed: bool) -> Training:
 
     import jax
 
+    from jaxbert.cli.cpu_memory import keep_memory
     from jaxbert.data.loader import iterate
     from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
     from jaxbert.data.store import TokenStore
@@ -42,6 +43,8 @@ def jaxbert(scratch: Path, rows: int, is_packed: bool) -> Training:
     from jaxbert.tasks.task import real_tokens
     from jaxbert.training.state import new_state
 
+    # As the command does.
+    keep_memory()
     store = TokenStore.open(scratch / "store")
     config = PretrainingDataConfig(max_seq_length=LENGTH, sentence_pairs="none", packing=is_packed)
     stream = Stream([Phase(PretrainingData(store, config, seed=0), rows)])

@@ -60,6 +60,9 @@ def batch_of(size: Size) -> dict[str, np.ndarray]:
 
 def jaxbert(size: Size, dtype: str, generator: str) -> Step:
     """What `jaxbert pretrain` runs, without the reading of data."""
+    from jaxbert.cli.cpu_memory import keep_memory
+
+    keep_memory()
     update, state, batch, put = jaxbert_update(size, dtype, generator)
     placed = put(batch)
 

@@ -11,9 +11,9 @@ def keep_memory() -> None:
     """Has a process that computes on CPUs keep the memory that it frees; elsewhere does nothing.
 
     What a step needs beside its arguments is one block of hundreds of megabytes. glibc gives such
-    a block back when the step ends, and Linux clears its pages again for the next one: 13 % of
-    the CPU time of fine-tuning MiniLM-L6. Kept is what the main thread frees, so steps run in it;
-    a CPU works on one at a time in any case.
+    a block back when the step ends, and Linux clears its pages again for the next one, a sixth of
+    the CPU time of a step. Kept is what the main thread frees, so steps run in it; a CPU works on
+    one at a time in any case. To be called before JAX makes its first array.
     """
     import jax
 
