@@ -13,7 +13,7 @@ STANDARD_OUTPUT = "-"
 def out_file(out: str | None, data: str) -> Path | None:
     """The file that --out names; None where that is standard output, under whatever name.
 
-    Raises UserError where it is the file that --data reads, or a URL.
+    Raises UserError where it is a file that --data reads, or a URL.
     """
     if out is None or out == STANDARD_OUTPUT:
         return None
@@ -24,10 +24,14 @@ def out_file(out: str | None, data: str) -> Path | None:
 
 
 def check_is_not_read(path: Path, data: str) -> None:
-    """Raises UserError where a file to be written is the one that --data reads."""
-    source = Path("/dev/stdin" if data == "-" else data).expanduser()
-    if path.is_file() and source.exists() and path.samefile(source):
-        raise UserError(f"--out {path}: is the file that --data reads: choose another")
+    """Raises UserError where a file to be written is one that --data reads."""
+    from jaxbert.data.tables import is_pattern, matching
+
+    read = [Path("/dev/stdin" if data == "-" else data).expanduser()]
+    if is_pattern(data):
+        read = matching(data)
+    if path.is_file() and any(source.exists() and path.samefile(source) for source in read):
+        raise UserError(f"--out {path}: is a file that --data reads: choose another")
 
 
 def write_whole(path: Path, lines: Iterable[str]) -> None:

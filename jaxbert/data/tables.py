@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def read_rows(
 ) -> Iterator[Row]:
     """Rows of a CSV, TSV, JSON-lines (also compressed) or Parquet file, of `hf:` or `tfds:`.
 
+    Of a pattern those of its files, one after another in sorted order, as if they were one table.
     Also of a text file, a row a line, where one column is asked for; and of standard input (`-`),
     which holds either JSON lines or such texts.
 
@@ -66,11 +68,11 @@ def read_rows(
     single malformed row is a problem, and is left out. `streaming` reads a data set of the hub as
     it comes, instead of downloading it first.
     """
-    reading = Reading(names, columns, problems, advance, streaming, {})
     text = str(spec)
-    name = _name(text)
-    for number, values in _open(text, reading):
-        yield Row(values, name, number, reading.classes)
+    for part in map(str, matching(text)) if is_pattern(text) else [text]:
+        reading, name = Reading(names, columns, problems, advance, streaming, {}), _name(part)
+        for number, values in _open(part, reading):
+            yield Row(values, name, number, reading.classes)
 
 
 def whole_rows(
@@ -151,12 +153,35 @@ def table_file(spec: str) -> Path:
     path = Path(spec).expanduser()
     if "://" in spec:
         raise UserError(f"{spec}: tables are files on this machine, hf:NAME or tfds:NAME: copy it")
-    if any(c in spec for c in "*?[") and not path.exists():
+    if is_pattern(spec):
         raise UserError(
-            f"{spec}: no such file, and patterns are for `prepare`: expected one table; put the "
-            "files into one, or name hf:DIRECTORY of what save_to_disk wrote"
+            f"{spec}: no such file, and patterns are for CSV, TSV, JSON lines and Parquet: put the "
+            "files into one"
         )
     return existing_file(path)
+
+
+def is_pattern(spec: str) -> bool:
+    """Whether a name may stand for several files: it has a * or its like, and is no file itself."""
+    if spec.startswith(DATA_SETS) or "://" in spec:
+        return False
+    return any(c in spec for c in "*?[") and not Path(spec).expanduser().exists()
+
+
+def matching(pattern: str) -> list[Path]:
+    """Files and saved data sets that match, in sorted order, without other directories.
+
+    Raises UserError where there is none.
+    """
+    # `**` gives directories too, and of several one path may come several times.
+    paths = sorted(set(map(Path, glob(str(Path(pattern).expanduser()), recursive=True))), key=str)
+    saved = {path for path in paths if is_saved_dataset(path)}
+    # A saved data set is one source; its files and splits are none.
+    outer = [path for path in paths if saved.isdisjoint(path.parents)]
+    found = [path for path in outer if path in saved or not path.is_dir()]
+    if not found:
+        raise UserError(f"{pattern}: no file matches this pattern")
+    return found
 
 
 def _open(spec: str, reading: Reading) -> Rows:

@@ -50,7 +50,8 @@ class Finetune(TrainingSettings):
     train: str
     """CSV, TSV, JSON lines, Parquet, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT].
 
-    For question answering also SQuAD's JSON, for tagging CoNLL's columns and CoNLL-U."""
+    A pattern ('parts/*.parquet') is the files in sorted order. For question answering also SQuAD's
+    JSON, for tagging CoNLL's columns and CoNLL-U."""
     validation: str | dict[str, str] | None = None
     """Evaluated during training; several by name, which goes before the metrics of each."""
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128

@@ -185,7 +185,9 @@ def test_the_file_that_is_read_is_not_written_over(tmp_path, monkeypatch):
     link.symlink_to(data)
     monkeypatch.chdir(tmp_path)
     for out in ("a.csv", str(data), str(link)):
-        with pytest.raises(UserError, match="is the file that --data reads: choose another"):
-            out_file(out, "a.csv")
+        for read in ("a.csv", "*.csv"):
+            with pytest.raises(UserError, match="is a file that --data reads: choose another"):
+                out_file(out, read)
+    assert out_file("c.csv", "*.csv") == Path("c.csv")
     with pytest.raises(UserError, match="--data reads"):
         check_is_not_read(data, str(link))

@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 
 from jaxbert.data.problems import Problems
-from jaxbert.data.tables import read_rows, whole_rows
+from jaxbert.data.tables import column_names, is_table, read_rows, whole_rows
 from jaxbert.errors import UserError
 
 DATA = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -297,13 +297,27 @@ def test_where_every_row_counts_none_is_called_left_out(tmp_path, name, text, li
     assert "left out" not in str(error.value)
 
 
-def test_a_url_or_a_pattern_is_no_table(tmp_path: Path):
-    write(tmp_path / "a.csv", "text\na\n")
-    for spec, message in (
-        ("gs://bucket/a.csv", r"^gs://bucket/a\.csv: tables are files on this machine, .* copy it"),
-        (str(tmp_path / "*.csv"), r"\*\.csv: no such file, and patterns are for `prepare`: .* one"),
-    ):
-        with pytest.raises(UserError, match=message):
-            list(whole_rows(spec, columns=["text"], labelled=True))
+def test_the_files_of_a_pattern_are_one_table(tmp_path: Path):
+    write(tmp_path / "b.csv", "text,label\nc,1\n")
+    write(tmp_path / "a.csv", "label,text\n0,a\n1,b\n")
+    pattern = str(tmp_path / "*.csv")
+    found = list(whole_rows(pattern, columns=["text"], labelled=True))
+    assert [row.values["text"] for row in found] == ["a", "b", "c"]
+    places = [(Path(row.file).name, row.line) for row in found]
+    assert places == [("a.csv", 2), ("a.csv", 3), ("b.csv", 2)]
+    assert column_names(pattern) == ("label", "text")
+    assert is_table(pattern)
+    write(tmp_path / "c.csv", "words,label\nd,0\n")
+    with pytest.raises(UserError, match=r"c\.csv: no column text; the columns are: words, label"):
+        list(whole_rows(pattern, columns=["text"], labelled=True))
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(UserError, match=r"\*\.json: no file matches this pattern"):
+        list(whole_rows(str(tmp_path / "*.json"), columns=["text"], labelled=True))
+
+
+def test_a_url_is_no_table_and_a_name_with_brackets_no_pattern(tmp_path: Path):
+    message = r"^gs://bucket/\*\.csv: tables are files on this machine, .* copy it"
+    with pytest.raises(UserError, match=message):
+        list(whole_rows("gs://bucket/*.csv", columns=["text"], labelled=True))
     named = write(tmp_path / "[1].csv", "text\na\n")
     assert len(list(whole_rows(named, columns=["text"], labelled=True))) == 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +11,15 @@ from jaxbert.data.sources.document import Source
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.sources.text import TextFile
 from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract, is_extracted
-from jaxbert.data.table_hf import is_saved_dataset
-from jaxbert.data.tables import DATA_SETS, existing_file, file_kind, holds_objects, is_table
+from jaxbert.data.tables import (
+    DATA_SETS,
+    existing_file,
+    file_kind,
+    holds_objects,
+    is_pattern,
+    is_table,
+    matching,
+)
 from jaxbert.errors import UserError
 
 Sentences = Literal["split", "lines"]
@@ -78,26 +84,13 @@ def _resolve(spec: str, options: SourceOptions) -> Iterator[Source]:
 
 
 def _paths(spec: str) -> list[Path]:
+    if is_pattern(spec):
+        return matching(spec)
     path = Path(spec).expanduser()
-    if path.exists() or not any(c in spec for c in "*?["):
-        scheme = spec.partition(":")[0]
-        if ":" in spec and scheme.isidentifier() and not path.exists():
-            raise UserError(f"{spec}: unknown kind of source {scheme}:; expected {_KINDS}")
-        return [existing_file(path)]
-    found = _readable(map(Path, glob(str(path), recursive=True)))
-    if not found:
-        raise UserError(f"{spec}: no file matches this pattern")
-    return found
-
-
-def _readable(matches: Iterable[Path]) -> list[Path]:
-    """Files and saved data sets in sorted order, without other directories: `**` gives them too."""
-    # Of several ** one path may come several times.
-    paths = sorted(set(matches), key=str)
-    saved = {path for path in paths if is_saved_dataset(path)}
-    # A saved data set is one source; its files and splits are none.
-    outer = [path for path in paths if saved.isdisjoint(path.parents)]
-    return [path for path in outer if path in saved or not path.is_dir()]
+    scheme = spec.partition(":")[0]
+    if ":" in spec and scheme.isidentifier() and not path.exists():
+        raise UserError(f"{spec}: unknown kind of source {scheme}:; expected {_KINDS}")
+    return [existing_file(path)]
 
 
 def _file(path: Path, options: SourceOptions) -> Source:
