@@ -8,6 +8,7 @@ import argparse
 import numpy as np
 
 import jaxbert
+from jaxbert.cli.reporting import run_script
 
 
 def main() -> None:
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from jaxbert.checkpoint.checkpoints import CheckpointConfig
+from jaxbert.cli.reporting import run_script
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

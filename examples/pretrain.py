@@ -7,6 +7,7 @@ python examples/pretrain.py docs: --limit-mb 2 --steps 20 --out runs/smoke    # 
 import argparse
 from pathlib import Path
 
+from jaxbert.cli.reporting import run_script
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.experiment.pretrain import Pretrain, pretrain
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import jaxbert
+from jaxbert.cli.reporting import run_script
 
 
 def main() -> None:
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -29,10 +29,14 @@ WORDS = [
 ]
 
 
-def run_example(name, *arguments):
+def started(name, *arguments):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     environment = os.environ | quick_programs.ENVIRONMENT
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def run_example(name, *arguments):
+    done = started(name, *arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -117,3 +121,31 @@ def test_the_research_loop_learns_something(pretrained, tmp_path):
     )
     assert before.shape == after.shape
     assert not (before == after).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("convert.py", ("nowhere/at", "out"), "nowhere/at"),
+        ("pretrain.py", ("nowhere.txt", "--out", "out"), "nowhere.txt"),
+        ("research_loop.py", ("MODEL", "nowhere.txt"), "nowhere.txt: No such file or directory"),
+        (
+            "finetune_classifier.py",
+            ("--model", "MODEL", "--train", "TABLE", "--validation", "WRONG", "--out", "out"),
+            "wrong.csv: no column text; the columns are: sentence, label",
+        ),
+    ],
+)
+def test_a_mistake_ends_an_example_as_it_ends_a_command(
+    pretrained, tmp_path, name, arguments, said
+):
+    table, wrong = tmp_path / "table.csv", tmp_path / "wrong.csv"
+    for file, column in ((table, "text"), (wrong, "sentence")):
+        file.write_text(f"{column},label\nA sentence.,even\nAnother one.,odd\n")
+    places = {"MODEL": pretrained, "TABLE": table, "WRONG": wrong, "out": tmp_path / "out"}
+    done = started(name, *(places.get(word, word) for word in arguments))
+    assert done.returncode == 2
+    *warnings, line = done.stderr.splitlines()
+    assert all(warning.startswith("jaxbert: ") for warning in warnings)
+    assert line.startswith(f"{name}: ")
+    assert said in line

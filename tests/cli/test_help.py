@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert import cli
-from jaxbert.cli import VERBS, main
+from jaxbert.cli import VERBS, main, reporting
 from jaxbert.cli.figures import shown
 
 
@@ -95,7 +94,7 @@ def test_an_interruption_from_the_keyboard_is_one_line(monkeypatch, capsys):
     def interrupted(*_words: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.import_module("jaxbert.cli.info"), "run", interrupted)
+    monkeypatch.setattr("jaxbert.cli.info.run", interrupted)
     assert main(["info"]) == 130
     assert capsys.readouterr().err == "jaxbert info: interrupted\n"
 
@@ -122,12 +121,11 @@ def test_info_names_versions_and_devices(capsys):
 )
 def test_a_disk_that_takes_no_more_is_said_in_one_line(number, file, message, monkeypatch, capsys):
     def run(arguments: argparse.Namespace) -> int:
-        arguments.run = "runs/a"
         raise OSError(number, os.strerror(number), file)
 
-    monkeypatch.setattr("jaxbert.cli.info.run", run)
-    assert main(["info"]) == 2
-    assert capsys.readouterr().err.startswith(f"jaxbert info: {message}")
+    monkeypatch.setattr("jaxbert.cli.finetune.run", run)
+    assert main(["finetune", "config.yaml", "--run", "runs/a"]) == 2
+    assert capsys.readouterr().err.startswith(f"jaxbert finetune: {message}")
 
 
 def test_other_errors_of_the_machine_keep_their_trace(monkeypatch):
@@ -142,7 +140,7 @@ def test_other_errors_of_the_machine_keep_their_trace(monkeypatch):
 def test_what_orbax_logs_before_it_raises_is_not_printed_as_well(monkeypatch):
     given: list[logging.Handler] = []
     monkeypatch.setattr(logging, "basicConfig", lambda **options: given.extend(options["handlers"]))
-    cli._show_warnings()
+    reporting.show_warnings()
     [handler] = given
 
     def shown(name: str, error: BaseException | None) -> bool:
