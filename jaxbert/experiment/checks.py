@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from jaxbert.config import nearest, to_yaml
 from jaxbert.errors import UserError
@@ -29,9 +29,27 @@ def check_training(
     batch_sizes: Collection[int],
 ) -> None:
     """Raises UserError naming the keys that do not go together on these devices."""
-    _check_batch_sizes(settings, batch_sizes, row_shards(mesh))
+    check_batch_sizes(settings, batch_sizes, mesh)
     _check_heads(encoder, mesh.shape["tensor"])
     _check_kernel(settings, encoder, mesh)
+
+
+def check_batch_sizes(
+    settings: TrainingSettings, batch_sizes: Collection[int], mesh: Mesh | AbstractMesh
+) -> None:
+    """Raises UserError where devices and microbatches do not divide a batch."""
+    shards, accumulation = row_shards(mesh), settings.step.accumulation_steps
+    for batch_size in batch_sizes:
+        if batch_size % (accumulation * shards):
+            raise UserError(
+                f"batch_size={batch_size} is not a multiple of step.accumulation_steps="
+                f"{accumulation} times the number of devices that split the batch, {shards}"
+            )
+    if settings.rows_per_evaluation() % shards:
+        raise UserError(
+            f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
+            f"number of devices that split the batch, {shards}"
+        )
 
 
 def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> None:
@@ -98,23 +116,6 @@ def _check_keeping(settings: TrainingSettings) -> None:
             f"checkpoint.keep_every={every}: there is a checkpoint after so many steps where it is "
             f"a multiple of loop.checkpoint_every={loop.checkpoint_every} or "
             f"loop.evaluate_every={loop.evaluate_every}; change one of them"
-        )
-
-
-def _check_batch_sizes(
-    settings: TrainingSettings, batch_sizes: Collection[int], shards: int
-) -> None:
-    accumulation = settings.step.accumulation_steps
-    for batch_size in batch_sizes:
-        if batch_size % (accumulation * shards):
-            raise UserError(
-                f"batch_size={batch_size} is not a multiple of step.accumulation_steps="
-                f"{accumulation} times the number of devices that split the batch, {shards}"
-            )
-    if settings.rows_per_evaluation() % shards:
-        raise UserError(
-            f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
-            f"number of devices that split the batch, {shards}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from jaxbert.errors import UserError
 
@@ -38,23 +38,29 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     Devices of a slice stand side by side: `replica` alone leads from one slice to another.
     """
     devices = jax.devices() if devices is None else devices
-    replicas, *shape = _shape(_sizes(config, len(devices)), len(devices))
     num_slices = _num_slices(devices)
+    replicas, *shape = abstract_mesh(config, len(devices), num_slices).axis_sizes
     # Not jax.make_mesh: it takes one slice only, and on most TPUs no axis that is part of a ring.
     if num_slices == 1:
         placed = mesh_utils.create_device_mesh(
             (replicas, *shape), devices, allow_split_physical_axes=True
         )
-    elif replicas == num_slices:
+    else:
         placed = mesh_utils.create_hybrid_device_mesh(
             (1, *shape), (num_slices, 1, 1, 1), devices, allow_split_physical_axes=True
         )
-    else:
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def abstract_mesh(config: MeshConfig, num_devices: int, num_slices: int = 1) -> AbstractMesh:
+    """The sizes of the axes alone; UserError when the counts do not multiply."""
+    sizes = _shape(_sizes(config, num_devices), num_devices)
+    if num_slices not in (1, sizes[0]):
         raise UserError(
-            f"mesh.replica={replicas}: there are {num_slices} slices, and replica is the axis "
+            f"mesh.replica={sizes[0]}: there are {num_slices} slices, and replica is the axis "
             f"across them: set mesh.replica={num_slices}"
         )
-    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return AbstractMesh(sizes, AXES)
 
 
 def _num_slices(devices: Sequence[jax.Device]) -> int:

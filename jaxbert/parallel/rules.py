@@ -141,7 +141,7 @@ def batch_sharding(mesh: Mesh, *, microbatches: bool) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, ROWS) if microbatches else PartitionSpec(ROWS))
 
 
-def row_shards(mesh: Mesh) -> int:
+def row_shards(mesh: Mesh | AbstractMesh) -> int:
     """Into how many parts the rows of a batch are split."""
     count = 1
     for axis in ROWS:

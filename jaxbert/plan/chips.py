@@ -1,5 +1,6 @@
 """What is known of every TPU generation, and the names of its topologies."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -86,6 +87,17 @@ class Topology:
     slice_name: str
     """One slice, as the compiler calls it."""
 
+    @property
+    def num_chips(self) -> int:
+        """Of all slices."""
+        shape = self.slice_name.partition(":")[2]
+        return self.num_slices * math.prod(map(int, shape.split("x")))
+
+    @property
+    def num_devices(self) -> int:
+        """What JAX shows of them."""
+        return self.num_chips * self.chip.devices_per_chip
+
 
 def topology_of(text: str) -> Topology:
     """Reads a topology; raises UserError naming those that are known."""
@@ -98,7 +110,9 @@ def topology_of(text: str) -> Topology:
         # These are all; the compiler would also plan for 64x64, which nobody can have.
         is_known = shape in chip.examples
     else:
-        is_known = re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2}", shape) is not None
+        # A host has 2x2x1 chips, and the compiler takes whole ones, or one row of them.
+        sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x[1-9]\d*", shape)
+        is_known = sides is not None and all(n == "1" or int(n) % 2 == 0 for n in sides.groups())
     if not is_known:
         raise UserError(f"--topology {text}: {chip.name} is {_listed(chip)}")
     return Topology(text, int(number or 1), chip, f"{name}:{shape}")

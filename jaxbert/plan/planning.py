@@ -12,9 +12,12 @@ from pathlib import Path
 
 from jaxbert.config import to_values
 from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_batch_sizes
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
-from jaxbert.plan.chips import topology_of
+from jaxbert.experiment.pretraining_data import data_phases
+from jaxbert.parallel.mesh import abstract_mesh
+from jaxbert.plan.chips import Topology, topology_of
 from jaxbert.plan.compilation import ENVIRONMENT, STEP_NAME, check_libtpu
 from jaxbert.plan.estimate import totals
 from jaxbert.plan.report import Plan
@@ -37,7 +40,7 @@ def plan(
     `texts` is a directory for the compiled programs. Raises UserError where the compiler is not
     installed, and where configuration and topology do not go together.
     """
-    topology_of(topology)
+    _check_batches(config, topology_of(topology))
     check_libtpu()
     number = 1 + len(config.phases) if isinstance(config, Pretrain) else 1
     plans = []
@@ -47,6 +50,16 @@ def plan(
     phases = [phase for each in plans for phase in each.phases]
     found = totals(phases, plans[0].num_chips, price_per_chip_hour)
     return dataclasses.replace(plans[0], phases=phases, totals=found)
+
+
+def _check_batches(config: Pretrain | Finetune, topology: Topology) -> None:
+    """What the worker would refuse too, many seconds later."""
+    sizes = [config.batch_size]
+    if isinstance(config, Pretrain):
+        phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
+        sizes = [batch_size for _, batch_size, _ in phases]
+    mesh = abstract_mesh(config.mesh, topology.num_devices, topology.num_slices)
+    check_batch_sizes(config, sizes, mesh)
 
 
 def _compiled(config: Pretrain | Finetune, topology: str, phase: int, texts: Path | None) -> Plan:

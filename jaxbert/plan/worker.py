@@ -63,9 +63,10 @@ def _answer(request: Request, path: Path) -> None:
     chip, mesh = topology.chip, tpu_mesh(subject, topology)
 
     def write(report: PhaseReport) -> None:
-        chips = mesh.devices.size // chip.devices_per_chip
         versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu")}
-        plan = Plan(request.topology, chips, versions, list(subject.assumptions), [report])
+        plan = Plan(
+            request.topology, topology.num_chips, versions, list(subject.assumptions), [report]
+        )
         path.write_text(json.dumps(dataclasses.asdict(plan)), encoding="utf-8")
 
     report = _described(subject, request.phase, mesh)

@@ -4,18 +4,22 @@ import importlib.util
 import json
 import math
 
+import jax
 import pytest
 import yaml
 
 from jaxbert.cli import main
 from jaxbert.config import parse_config
+from jaxbert.errors import UserError
 from jaxbert.experiment.pretrain import Pretrain
+from jaxbert.plan import compilation
 from jaxbert.plan.chips import topology_of
 from jaxbert.plan.collectives import Collective
-from jaxbert.plan.compilation import DoesNotFit
+from jaxbert.plan.compilation import DoesNotFit, tpu_mesh
 from jaxbert.plan.estimate import time_figures
 from jaxbert.plan.planning import plan
 from jaxbert.plan.report import Figure
+from jaxbert.plan.subject import subject_of
 
 HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
 needs_libtpu = pytest.mark.skipif(
@@ -158,19 +162,13 @@ def test_slices_exchange_what_a_chip_of_each_has_summed():
     assert phase.figures["network_bound"].value == pytest.approx(between.sent_bytes / 3.125e9)
 
 
-@needs_libtpu
-def test_a_mesh_that_does_not_divide_the_chips_is_one_line(configuration, capsys):
-    assert main(["plan", str(configuration), "mesh.fsdp=3", "--topology", "v5e:2x4"]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("jaxbert plan: mesh: replica=1, data=-1, fsdp=3, tensor=1 needs")
-
-
 @pytest.mark.parametrize(
     ("topology", "said"),
     [
         ("v9:2x2", "no such TPU: v4:{2x2x1,"),
         ("v5e", "v5e is v5e:{1x1,2x2,2x4,"),
         ("v5p:2x4", "v5p is v5p:{2x2x1,"),
+        ("v5p:3x3x3", "v5p is v5p:{2x2x1,"),
         ("2xv5e:8", "v5e is v5e:{1x1,2x2,2x4,"),
         ("v5e:3x3", "v5e is v5e:{1x1,2x2,2x4,"),
         ("2xv6e:32x32", "v6e is v6e:{1x1,2x2,2x4,"),
@@ -182,16 +180,21 @@ def test_an_unknown_topology_is_answered_with_the_known_ones(configuration, topo
     assert said in capsys.readouterr().err
 
 
-@needs_libtpu
-def test_a_shape_that_the_compiler_refuses_is_answered_with_others(configuration, capsys):
-    assert main(["plan", str(configuration), "--topology", "v5p:3x3x3"]) == 2
-    assert "v5p:{2x2x1,2x2x2," in capsys.readouterr().err
+def test_a_shape_that_the_compiler_refuses_is_answered_with_others(monkeypatch):
+    def refuse(**_):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: no such layout")
+
+    monkeypatch.setattr(compilation.topologies, "get_topology_desc", refuse)
+    subject = subject_of(parse_config(Pretrain, VALUES))
+    with pytest.raises(UserError, match=r"v5p:2x2x9: no such layout; v5p:\{2x2x1,"):
+        tpu_mesh(subject, topology_of("v5p:2x2x9"))
 
 
 def test_several_slices_are_written_in_front():
     topology = topology_of("4xv5p:2x2x2")
     assert (topology.num_slices, topology.chip.name) == (4, "v5p")
     assert topology.slice_name == "v5p:2x2x2"
+    assert topology.num_chips == topology.num_devices == 32
     assert topology_of("v5e:16x16").num_slices == 1
 
 

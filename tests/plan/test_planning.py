@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_plan_search import CONFIG, answer
+from test_plan_search import CONFIG, VALUES, answer
 
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError
+from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.plan import planning
 from jaxbert.plan.chips import CHIPS
 
@@ -47,6 +49,26 @@ def test_an_end_before_any_report_is_one_line(ends):
 def test_the_mistake_of_a_user_comes_through(ends):
     with pytest.raises(UserError, match=r"^mesh: no$"):
         ends({"error": "mesh: no"}, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "topology", "said"),
+    [
+        (["mesh.fsdp=3"], "v5e:2x4", "fsdp=3, tensor=1 needs a multiple of 3 devices, there are 8"),
+        (["mesh.data=4"], "tpu7x:2x2x1", "needs 4 devices, there are 8"),
+        ([], "2xv5e:2x4", "set mesh.replica=2"),
+        (["batch_size=12"], "v5e:2x4", "batch_size=12 is not a multiple of step.accum"),
+        (["evaluation_batch_size=12"], "v5e:2x4", "evaluation_batch_size=12 is not a"),
+        (["phases=[{first_step: 4, batch_size: 12}]"], "v5e:2x4", "batch_size=12 is not a"),
+    ],
+)
+def test_what_devices_do_not_divide_is_said_before_a_process_starts(
+    monkeypatch, overrides, topology, said
+):
+    monkeypatch.setattr(planning.subprocess, "run", None)
+    with pytest.raises(UserError) as caught:
+        planning.plan(parse_config(Pretrain, VALUES, overrides), topology)
+    assert said in str(caught.value)
 
 
 def test_every_chip_has_the_peak_that_training_knows():
