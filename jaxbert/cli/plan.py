@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search",
         action="store_true",
-        help="try other ways to run the same updates: rows of a chip at a time, rematerialisation, "
-        "mesh, attention kernel; mostly 6 to 12 programs, each as long as a plan; Ctrl-C shows "
-        "what was found so far, --json has it after every trial",
+        help="try other ways to run the same updates: rows of a device at a time, "
+        "rematerialisation, mesh, attention kernel; mostly 6 to 12 programs, each as long as a "
+        "plan; Ctrl-C shows what was found so far, --json has it after every trial",
     )
     parser.add_argument(
-        "--price-per-chip-hour", type=_price, metavar="X", help="in any currency, for the cost"
+        "--price-per-chip-hour", type=_price, metavar="X", help="of a whole chip, in any currency"
     )
     parser.add_argument("--texts", metavar="DIR", help="also write the compiled programs")
 

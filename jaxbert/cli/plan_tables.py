@@ -22,7 +22,7 @@ def print_plan(plan: Plan) -> None:
     """Every phase, then hours and cost."""
     console = Console()
     versions = ", ".join(f"{name} {version}" for name, version in plan.versions.items())
-    console.print(f"{plan.topology}, {plan.num_chips} chips; {versions}", highlight=False)
+    console.print(f"{plan.topology}, {_chips(plan)}; {versions}", highlight=False)
     for assumption in plan.assumptions:
         console.print(f"assumed: {assumption}", highlight=False)
     for phase in plan.phases:
@@ -103,6 +103,11 @@ def value(figure: Figure) -> str:
     return f"{figure.value:,.{places}f} {figure.unit}"
 
 
+def _chips(plan: Plan) -> str:
+    each = plan.num_devices // plan.num_chips
+    return f"{plan.num_chips:,} chips" + (f" of {each} devices each" if each > 1 else "")
+
+
 def _verdict(phase: PhaseReport) -> str:
     words = "fits" if phase.fits else "does not fit"
     if "peak_memory" in phase.figures:
@@ -118,7 +123,7 @@ def _print_phase(console: Console, phase: PhaseReport, how: dict[str, str]) -> N
     steps = "" if phase.num_steps is None else f", {phase.num_steps:,} steps"
     console.print(
         f"\nfrom step {phase.first_step:,}{steps}: {phase.batch_size:,} rows of {phase.tokens} "
-        f"tokens, {phase.rows} a chip and microbatch; {mesh}; "
+        f"tokens, {phase.rows} a device and microbatch; {mesh}; "
         f"{_verdict(phase)}",
         highlight=False,
     )
@@ -126,7 +131,7 @@ def _print_phase(console: Console, phase: PhaseReport, how: dict[str, str]) -> N
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     _print_figures(console, phase.figures)
     if phase.collectives:
-        table = Table("exchange", "along", "times", "bytes", "sent by a chip")
+        table = Table("exchange", "along", "times", "bytes", "sent by a device")
         table.caption = how["collectives"]
         for each in phase.collectives:
             sizes = (value(Figure(size, "bytes", "")) for size in (each.num_bytes, each.sent_bytes))

@@ -10,7 +10,7 @@ from jaxbert.training.flops import TENSORCORES_PER_CHIP, peak_flops
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip; of a generation whose chips JAX shows as two devices, half of one."""
+    """What JAX shows as one device: a chip, or half of one where it shows two."""
 
     name: str
     device_kind: str
@@ -41,6 +41,11 @@ class Chip:
     def devices_per_chip(self) -> int:
         """How many JAX shows."""
         return TENSORCORES_PER_CHIP.get(self.device_kind, 1)
+
+    @property
+    def device(self) -> str:
+        """What all these figures are of, in words."""
+        return f"a {self.name}" if self.devices_per_chip == 1 else f"half a {self.name}"
 
 
 _GIB = 2.0**30

@@ -1,4 +1,4 @@
-"""What the chips exchange in a step: kind, bytes and mesh axis."""
+"""What the devices exchange in a step: kind, bytes and mesh axis."""
 
 import math
 import re
@@ -26,7 +26,7 @@ class Collective:
     num_bytes: float
     """Of the arrays before they are split or after they are put together, on one chip."""
     sent_bytes: float
-    """What a chip sends at least."""
+    """What a device sends at least."""
 
 
 def collectives_of(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
@@ -85,7 +85,7 @@ def _payload(kind: str, computation: Computation, instruction: Instruction, size
 
 
 def _share(kind: str, size: int) -> float:
-    """Of the payload, what a chip must send (a ring; no algorithm sends less)."""
+    """Of the payload, what a device must send (a ring; no algorithm sends less)."""
     if kind == "all-reduce":
         return 2 * (size - 1) / size
     return 1.0 if kind.startswith("collective") else (size - 1) / size

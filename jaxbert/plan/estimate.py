@@ -44,7 +44,7 @@ def time_figures(
         "link_bound": Figure(
             links,
             "seconds",
-            f"bytes that a chip must send at {chip.link_bandwidth / 1e9:,.0f} GB/s",
+            f"bytes that a device must send at {chip.link_bandwidth / 1e9:,.0f} GB/s",
         ),
         **({"network_bound": _network_bound(network, chip)} if is_sliced else {}),
         "step_time": Figure(
@@ -74,7 +74,9 @@ def _schedule_estimate(figures: dict[str, Figure], chip: Chip) -> dict[str, Figu
 
 
 def _network_bound(seconds: float, chip: Chip) -> Figure:
-    how = f"bytes between slices at a chip's part of the network, {chip.network_bandwidth / 1e9:g}"
+    how = (
+        f"bytes between slices at a device's part of the network, {chip.network_bandwidth / 1e9:g}"
+    )
     return Figure(seconds, "seconds", f"{how} GB/s; with a ring over the slices")
 
 

@@ -30,7 +30,7 @@ def memory_figures(step: Step, chip: Chip) -> dict[str, Figure]:
     # Its own peak also counts buffers in vector memory.
     results = found.output_size_in_bytes - found.alias_size_in_bytes
     held = found.argument_size_in_bytes + results + found.temp_size_in_bytes
-    available = f"what the compiler may use of a {chip.name}'s HBM"
+    available = f"what the compiler may use of {chip.device}'s HBM"
     return {
         **state_figures(step.state),
         "temporaries": Figure(found.temp_size_in_bytes, "bytes", f"{how}: activations, mostly"),
@@ -55,14 +55,14 @@ def state_figures(state: Any) -> dict[str, Figure]:
     """What a checkpoint holds, from shapes and shardings."""
     how = "shapes and shardings, without the padding of tiles"
     return {
-        "parameters": Figure(_bytes_on_a_chip(state.params), "bytes", how),
-        "optimizer_state": Figure(_bytes_on_a_chip(state.opt_state), "bytes", how),
+        "parameters": Figure(_bytes_on_a_device(state.params), "bytes", how),
+        "optimizer_state": Figure(_bytes_on_a_device(state.opt_state), "bytes", how),
     }
 
 
-def model_figures(subject: Subject, phase: Phase, num_chips: int) -> dict[str, Figure]:
+def model_figures(subject: Subject, phase: Phase, num_devices: int) -> dict[str, Figure]:
     """What the model needs, whatever the program does."""
-    flops = subject.trainee.flops(phase.make_batch(phase.batch_size)) / num_chips
+    flops = subject.trainee.flops(phase.make_batch(phase.batch_size)) / num_devices
     how = "analytic (Chowdhery et al. 2022, appendix B), all rows full, one example a row"
     return {"model_flops": Figure(flops, "flops", how)}
 
@@ -127,7 +127,7 @@ def notes(program: Program, schedule: Schedule) -> list[str]:
     return found
 
 
-def _bytes_on_a_chip(tree: Any) -> float:
+def _bytes_on_a_device(tree: Any) -> float:
     return float(
         sum(
             math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

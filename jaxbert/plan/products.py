@@ -12,7 +12,7 @@ PRODUCTS = ("convolution", "dot")
 
 
 def product_flops(program: Program) -> float:
-    """Of one chip and one execution; what runs in a loop counts as often as it runs.
+    """Of one device and one execution; what runs in a loop counts as often as it runs.
 
     Two for every multiplication. The compiler writes products as convolutions, also batched ones,
     whose padding and dilation are left out here as XLA's own cost analysis does it. What a Pallas

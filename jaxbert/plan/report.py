@@ -1,5 +1,6 @@
 """What `jaxbert plan` says: figures that each know how they were obtained."""
 
+import math
 from dataclasses import dataclass, field
 
 from jaxbert.plan.collectives import Collective
@@ -7,7 +8,7 @@ from jaxbert.plan.sources import Operation
 
 HOW = {
     "collectives": "the compiled text, loops as often as they run; bytes of the whole arrays, and "
-    "what a chip sends of them at least",
+    "what a device sends of them at least",
     "most_expensive": "estimated_cycles, of Pallas kernels kernel_cycles, by the line of source "
     "code; without collectives and random bits",
 }
@@ -26,14 +27,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """The compiled step of one phase; figures are of one chip and one step unless they say more."""
+    """The compiled step of one phase; figures are of a device and a step unless they say more."""
 
     first_step: int
     num_steps: int | None
     batch_size: int
     """Rows per update, over all chips."""
     rows: int
-    """Of one chip and microbatch."""
+    """Of one device and microbatch."""
     tokens: int
     """Places of a row."""
     mesh: dict[str, int]
@@ -60,6 +61,11 @@ class Plan:
     """Of all phases and chips."""
     how: dict[str, str] = field(default_factory=lambda: dict(HOW))
     """Where the entries of `collectives` and `most_expensive` come from."""
+
+    @property
+    def num_devices(self) -> int:
+        """As many as there are chips, or twice as many."""
+        return math.prod(self.phases[0].mesh.values())
 
     @property
     def fits(self) -> bool:

@@ -20,18 +20,18 @@ _RUNGS = (
 LADDER: tuple[Overrides, ...] = tuple(
     (f"step.accumulation_steps={n}", f"execution.remat={remat}") for n, remat in _RUNGS
 )
-"""Rows that a chip has at a time, and what it computes again: ever less memory."""
+"""Rows that a device has at a time, and what it computes again: ever less memory."""
 
 MESHES: tuple[tuple[Overrides, ...], ...] = (
     (
         ("mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"),
         ("mesh.data=-1", "mesh.fsdp=auto", "mesh.tensor=1"),
     ),
-    # For fewer rows than chips.
+    # For fewer rows than devices.
     tuple(("mesh.data=-1", "mesh.fsdp=1", f"mesh.tensor={n}") for n in (2, 4, 8)),
     (("step.shard_optimizer=false",), ("step.shard_optimizer=true",)),
 )
-"""How state and work are split over several chips."""
+"""How state and work are split over several devices."""
 
 KERNELS = {name: (f"execution.attention={name}",) for name in ("fused", "splash", "xla")}
 """A kernel is refused where it cannot do what the model does."""
@@ -77,7 +77,7 @@ def search(
     yield from tries.choice(LADDER)
     for mesh in MESHES:
         # Known by now, unless all was refused.
-        if tries.best.plan is None or tries.best.plan.num_chips > 1:
+        if tries.best.plan is None or tries.best.plan.num_devices > 1:
             yield from tries.choice(mesh, is_eased=True)
     auto = _kernel_of_auto(config, tries.best)
     for name, values in KERNELS.items():

@@ -1,4 +1,4 @@
-"""Bytes that a compiled program moves between the chip's memory (HBM) and its cores."""
+"""Bytes that a compiled program moves between a device's memory (HBM) and its cores."""
 
 from jaxbert.plan.hlo import Computation, Instruction, Program
 
@@ -13,7 +13,7 @@ _COPIES = {"copy-start", "slice-start", "dynamic-slice-start"}
 
 
 def hbm_bytes(program: Program) -> float:
-    """Read and written by one chip in one execution, loops as often as they run.
+    """Read and written by one device in one execution, loops as often as they run.
 
     Operands and results of everything that runs by itself, where they lie in HBM. Of a table that
     rows are looked up in, and of an array that a slice is put into, those rows and that slice.

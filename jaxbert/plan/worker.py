@@ -106,7 +106,7 @@ def _refused(report: PhaseReport, error: DoesNotFit, chip: Chip) -> PhaseReport:
     figures = dict(report.figures)
     if error.needed is not None:
         figures["temporaries"] = Figure(error.needed, "bytes", "the compiler's refusal")
-    figures["memory"] = Figure(chip.memory, "bytes", f"what it may use of a {chip.name}'s HBM")
+    figures["memory"] = Figure(chip.memory, "bytes", f"what it may use of {chip.device}'s HBM")
     return replace(report, fits=False, figures=figures, notes=[f"does not fit: {error}"])
 
 

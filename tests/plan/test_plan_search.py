@@ -21,8 +21,8 @@ VALUES = {"store": "nowhere", "model": {"preset": "bert-tiny"}, "num_steps": 10}
 CONFIG = parse_config(Pretrain, VALUES)
 
 
-def answer(hours, *, fits=True, num_chips=8):
-    phase = PhaseReport(0, 10, 32, 4, 128, {"data": num_chips}, fits)
+def answer(hours, *, fits=True, num_chips=8, num_devices=None):
+    phase = PhaseReport(0, 10, 32, 4, 128, {"data": num_devices or num_chips}, fits)
     totals = {} if hours is None else {"hours": Figure(hours, "hours", "")}
     return Plan("v5e:2x4", num_chips, {}, [], [phase], totals)
 
@@ -119,6 +119,17 @@ def test_one_chip_is_not_split():
 
     searched(CONFIG, compiled)
     assert len(set(asked)) == 1
+
+
+def test_a_chip_of_two_devices_may_be_split():
+    asked = []
+
+    def compiled(config):
+        asked.append(config.mesh.fsdp)
+        return answer(1.0, num_chips=1, num_devices=2)
+
+    searched(CONFIG, compiled)
+    assert set(asked) == {1, "auto"}
 
 
 def test_what_has_no_time_is_not_the_fastest():
