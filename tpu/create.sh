@@ -36,6 +36,31 @@ version_of() {
   esac
 }
 
+# The sizes that there are; above 64 cores, v4 and v5p come in cubes of 4x4x4 chips.
+sizes_of() {
+  case "$1" in
+    v2) echo 8 32 128 256 512 ;;
+    v3) echo 8 32 64 128 256 512 1024 2048 ;;
+    v4) echo 8 16 32 64 && seq 128 128 8192 ;;
+    v5p) echo 8 16 32 64 && seq 128 128 12288 ;;
+    v5litepod | v6e) echo 1 4 8 16 32 64 128 256 ;;
+  esac
+}
+
+# Fails where there is no such size, and names the nearest.
+check_size() {
+  local kind="${1%-*}" wanted="${1##*-}" size below="" above=""
+  for size in $(sizes_of "$kind"); do
+    if ((size > wanted)); then
+      above="$size"
+      break
+    fi
+    below="$size"
+  done
+  [[ "$below" == "$wanted" ]] ||
+    fail "--type is $1: there is no such size; nearest:${below:+ $kind-$below}${above:+ $kind-$above}"
+}
+
 type="" spot="" slices=1 within="" version="" more=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
@@ -49,8 +74,9 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 need_name
-[[ "$type" =~ ^(v2|v3|v4|v5litepod|v5p|v6e)-[0-9]+$ ]] ||
+[[ "$type" =~ ^(v2|v3|v4|v5litepod|v5p|v6e)-[1-9][0-9]*$ ]] ||
   fail "--type is ${type:-missing}: expected e.g. v5litepod-8, v6e-8, v5p-8 or v4-8"
+check_size "$type"
 [[ "$slices" =~ ^[1-9][0-9]*$ ]] || fail "--slices is $slices: expected a whole number"
 [[ -z "$direct" || ("$slices" == 1 && -z "$within") ]] ||
   fail "--direct has no queue: leave out --slices and --within, or leave out --direct"

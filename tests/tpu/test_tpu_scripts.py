@@ -6,6 +6,8 @@ import tarfile
 import pytest
 from fake_cloud import IN_PLACE, PLACE, TPU
 
+from jaxbert.plan.chips import CHIPS, topology_of
+
 QUEUED = ["gcloud", "compute", "tpus", "queued-resources"]
 DIRECT = ["gcloud", "compute", "tpus", "tpu-vm"]
 SCRIPTS = sorted(
@@ -85,6 +87,18 @@ def test_creation_asks_for_the_software_of_the_type(cloud, words, call):
     assert cloud.calls == [[*QUEUED, "create", "bert", *IN_PLACE, *call, "--node-id=bert", *spot]]
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "cores"), [("v5litepod", "v5e", 1), ("v6e", "v6e", 1), ("v5p", "v5p", 2)]
+)
+def test_every_slice_that_can_be_planned_can_be_asked_for(cloud, kind, name, cores):
+    sizes = [topology_of(f"{name}:{shape}").num_chips * cores for shape in CHIPS[name].examples]
+    for size in sizes:
+        words = ["--type", f"{kind}-{size}", *PLACE, "--dry-run"]
+        assert cloud.run("create.sh", "bert", *words).returncode == 0
+    done = cloud.run("create.sh", "bert", "--type", f"{kind}-{sizes[-1] + 1}", *PLACE)
+    assert f"nearest: {kind}-{sizes[-1]}" in done.stderr
+
+
 def test_several_slices_share_a_request(cloud):
     words = ["--type", "v6e-16", "--slices", "2", "--within", "6h", "--", "--labels=team=nlp"]
     assert cloud.run("create.sh", "bert", *PLACE, *words).returncode == 0
@@ -107,6 +121,14 @@ def test_a_vm_is_made_without_the_queue(cloud):
     [
         (["bert"], "--type is missing"),
         (["bert", "--type", "v5e-8"], "--type is v5e-8: expected e.g. v5litepod-8"),
+        (["bert", "--type", "v6e-08"], "--type is v6e-08: expected e.g. v5litepod-8"),
+        (["bert", "--type", "v5litepod-3"], "nearest: v5litepod-1 v5litepod-4"),
+        (
+            ["bert", "--type", "v6e-512"],
+            "--type is v6e-512: there is no such size; nearest: v6e-256\n",
+        ),
+        (["bert", "--type", "v4-4"], "nearest: v4-8\n"),
+        (["bert", "--type", "v5p-400"], "nearest: v5p-384 v5p-512"),
         (["bert", "--type"], "--type needs a value"),
         (["--type", "v4-8"], "expected the NAME"),
         (["Bert", "--type", "v4-8"], "NAME is Bert"),
