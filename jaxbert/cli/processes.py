@@ -186,4 +186,5 @@ def _give_up(arguments: argparse.Namespace) -> None:
         file=sys.stderr,
         flush=True,
     )
-    os._exit(2)
+    # No 2, after which nobody tries again: the others may only be late.
+    os._exit(1)
