@@ -1,5 +1,7 @@
 """The JobSet manifest and the scripts for GKE, against fake kubectl and xpk."""
 
+import re
+
 import pytest
 import yaml
 from fake_cloud import IN_PLACE, PLACE
@@ -55,21 +57,35 @@ def test_the_words_of_the_command_arrive_unchanged(cloud):
     assert container["args"] == list(COMMAND[1:])
 
 
-def test_preemption_restarts_without_limit_and_crashes_with_one(cloud):
+def test_preemption_restarts_without_limit_crashes_with_one_and_mistakes_never(cloud):
     jobset = manifest(cloud, "v5e", "--topology", "2x4", "--max-restarts", "5")
     policy = jobset["spec"]["failurePolicy"]
     assert policy["maxRestarts"] == 5
-    assert policy["rules"] == [
+    message = (
+        "Container jaxbert for pod nlp/bert-slice-0-1-x failed with exit code {} matching FailJob"
+    )
+    mistaken, *others = policy["rules"]
+    [pattern] = mistaken.pop("onJobFailureMessagePatterns")
+    assert [bool(re.fullmatch(pattern, message.format(code))) for code in (2, 75, 12, 22)] == [
+        *(True, False, False, False)
+    ]
+    assert mistaken == {
+        "name": "mistaken",
+        "action": "FailJobSet",
+        "onJobFailureReasons": ["PodFailurePolicy"],
+    }
+    assert others == [
         {
             "name": "preempted",
             "action": "RestartJobSetAndIgnoreMaxRestarts",
             "onJobFailureReasons": ["PodFailurePolicy"],
         }
     ]
-    disrupted, saved = job(jobset)["podFailurePolicy"]["rules"]
+    disrupted, saved, refused = job(jobset)["podFailurePolicy"]["rules"]
     assert disrupted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert saved["onExitCodes"]["values"] == [75]
-    assert {disrupted["action"], saved["action"]} == {"FailJob"}
+    assert refused["onExitCodes"] == saved["onExitCodes"] | {"values": [2]}
+    assert {disrupted["action"], saved["action"], refused["action"]} == {"FailJob"}
     assert job(jobset)["backoffLimit"] == 0
     pod = job(jobset)["template"]["spec"]
     # podFailurePolicy is only allowed with Never.

@@ -9,14 +9,15 @@ usage: jobset.sh apply NAME --image IMAGE --tpu TYPE --topology T [flags] -- COM
        jobset.sh status | logs | delete NAME [flags]
 
 kubectl must point to the cluster (gcloud container clusters get-credentials), which needs the
-JobSet controller and one node pool of that TYPE and topology for each slice.
+JobSet controller (0.10.1 or newer) and a node pool of that TYPE and topology for each slice.
 
   --image IMAGE         made with tpu/gke/Dockerfile
   --tpu TYPE            v4, v5e, v5p or v6e
   --topology T          of a slice, as of its node pool: 2x4, 4x4, 2x2x2, ...
   --slices N            default: 1
   --chips N             of a node (default: 4, of one-node v5e and v6e slices up to 8)
-  --max-restarts N      after crashes; preemptions are not counted (default: 3)
+  --max-restarts N      after crashes (default: 3); after preemptions always, after mistakes
+                        (status 2) never
   --service-account S   of Kubernetes (default: default); the bucket is the node pool's to use
   --namespace N         default: kubectl's
   --follow, --yes       logs: go on; delete: do not ask
