@@ -9,7 +9,7 @@ jaxbert goodput runs/base
 
 MEANINGS = {
     "train": "the devices at work on steps that count",
-    "dispatch": "handing steps to the devices",
+    "dispatch": "handing steps to accelerators; a CPU works on them meanwhile: train",
     "data": "waiting for batches",
     "evaluate": "evaluation",
     "save": "checkpoints, as far as training waits for them",

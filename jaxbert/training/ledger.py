@@ -19,7 +19,8 @@ from jaxbert.parallel.processes import is_first
 
 Activity = Literal["start", "restore", "compile", "data", "dispatch", "train", "evaluate", "save"]
 """start: from the configuration to the first batch; data: waiting for a batch; dispatch: handing
-steps to an accelerator; train: the device at work on them, and whatever has no other name."""
+steps to an accelerator; train: the device at work on them, a CPU also while they are handed to it,
+and whatever has no other name."""
 
 FILE = "goodput.json"
 # Tracing is left out: an inner function's is part of the outer one's, and would count twice.

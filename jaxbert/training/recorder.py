@@ -23,9 +23,9 @@ class Recorder:
     """Takes the metrics of every step, one step late, so that the device never waits for it.
 
     In every process: what it logs is of the rows of all. Of the time that steps take, `data_share`
-    is spent waiting for batches and `dispatch_share` handing them to the device; where both are
-    small the device sets the pace. `flops` counts those that a batch needs,
-    for the utilisation; `copies`: in how many processes each row is.
+    is spent waiting for batches and `dispatch_share` handing steps to an accelerator (0 on a CPU,
+    which works on them meanwhile); where both are small the device sets the pace. `flops` counts
+    those that a batch needs, for the utilisation; `copies`: in how many processes each row is.
     """
 
     def __init__(

@@ -266,3 +266,12 @@ def test_a_killed_process_loses_what_came_after_its_last_checkpoint_and_nothing_
             killed.start(Killing(limit))
         assert killed.start(Polls()) == expected
         assert killed.rows() == whole.rows()
+
+
+def test_a_cpu_works_on_steps_while_they_are_handed_to_it(session):
+    made = session("a")
+    loop = made.loop(MetricLog(made.directory, 0), Polls())
+    train(loop, TrainState(0, 1.0, None))
+    loop.log.close()
+    assert loop.ledger.seconds["train"] > 0
+    assert loop.ledger.seconds["dispatch"] == 0
