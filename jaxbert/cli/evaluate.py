@@ -20,7 +20,7 @@ jaxbert evaluate runs/base --data stores/wiki
 
 _OF_TABLES = (
     *("overrides", "text_column", "text_pair_column", "label_column"),
-    *("max_seq_length", "truncation", "stride", "combine"),
+    *("max_seq_length", "truncation", "head_share", "stride", "combine"),
 )
 
 

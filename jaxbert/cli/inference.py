@@ -32,6 +32,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
         "--truncation", choices=["head", "tail", "head_tail"], help="what is read of longer inputs"
     )
     parser.add_argument(
+        "--head-share", type=float, metavar="SHARE", help="of what head_tail keeps, from the head"
+    )
+    parser.add_argument(
         "--stride", type=int, help="read longer inputs in windows that share STRIDE tokens"
     )
     parser.add_argument(
@@ -82,6 +85,7 @@ def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":
         model,
         arguments.max_seq_length,
         truncation=arguments.truncation,
+        head_share=arguments.head_share,
         stride=arguments.stride,
         combine=arguments.combine,
     )

@@ -35,7 +35,8 @@ jaxbert predict runs/base --data sentences_with_masks.txt
 """
 
 _OF_TASKS = (
-    *("overrides", "text_pair_column", "truncation", "stride", "combine", "glue_submission"),
+    *("overrides", "text_pair_column", "truncation", "head_share", "stride", "combine"),
+    "glue_submission",
 )
 
 

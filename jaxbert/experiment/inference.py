@@ -166,7 +166,13 @@ def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) ->
     elif "truncation" in given:
         settings.pop("windows", None)
     settings |= given | {"max_seq_length": max_seq_length}
-    return parse_config(Reading, settings, origin="options")
+    reading = parse_config(Reading, settings, origin="options")
+    if "head_share" in given and reading.truncation != "head_tail":
+        raise UserError(
+            f"head_share={given['head_share']}: of truncation=head_tail, and here it is "
+            f"{'none' if reading.windows else reading.truncation}: ask for that too, or drop it"
+        )
+    return reading
 
 
 def evaluate_labelled(

@@ -12,7 +12,7 @@ from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.text.training import train_wordpiece
 
-TEXTS = ["the cat sees the tree and the cat sees the house", "the house", "a tree sees a house"]
+TEXTS = ["a house sees the cat and the tree sees a house", "the house", "a tree sees a house"]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,12 @@ def predicted(capsys, files: tuple[str, str], *flags: str) -> list[float]:
 def test_only_longer_texts_depend_on_what_is_read_of_them(files, capsys):
     head = predicted(capsys, files)
     tail = predicted(capsys, files, "--truncation", "tail")
+    both = predicted(capsys, files, "--truncation", "head_tail")
+    shared = predicted(capsys, files, "--truncation", "head_tail", "--head-share", "0.6")
     windows = predicted(capsys, files, "--stride", "2")
     largest = predicted(capsys, files, "--stride", "2", "--combine", "max")
-    assert len({row[0] for row in (head, tail, windows, largest)}) == 4
-    for row in (tail, windows, largest):
+    assert len({row[0] for row in (head, tail, both, shared, windows, largest)}) == 6
+    for row in (tail, both, shared, windows, largest):
         assert row[1:] == pytest.approx(head[1:], rel=1e-5)
 
 
@@ -71,6 +73,9 @@ def test_evaluation_counts_texts_and_not_windows(files, capsys, tmp_path: Path):
         (["--stride", "5"], "stride=5 are to overlap: take a smaller stride"),
         (["--stride", "-1"], "windows.stride=-1: must be at least 0"),
         (["--stride", "1", "--truncation", "tail"], "truncation=tail a part: drop one"),
+        (["--head-share", "2", "--truncation", "head_tail"], "head_share=2.0: must be between"),
+        (["--head-share", "0.3"], "head_share=0.3: of truncation=head_tail, and here it is head"),
+        (["--head-share", "0.3", "--stride", "1"], "truncation=head_tail, and here it is none"),
     ],
 )
 def test_mistakes_are_one_line(files, capsys, flags: list[str], message: str):
