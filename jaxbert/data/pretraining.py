@@ -25,7 +25,7 @@ from jaxbert.data.pairs import (
 )
 from jaxbert.data.phrases import Phrases
 from jaxbert.data.segments import Segments, cut_into_segments
-from jaxbert.data.spans import Indices, cut_into_spans, held_out
+from jaxbert.data.spans import Indices, cut_into_spans, held_out, in_blocks
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.errors import UserError
@@ -41,7 +41,6 @@ _SHORTEST_REST = {True: 16, False: 4}
 of its own a short one would be mostly padding."""
 _PARTS = 2
 """A pair has a token in each."""
-_BLOCK = 1 << 20
 _TOKENS_PER_EXAMPLE = 8
 # Numbers of predictions are rounded for every example, in a row of short ones always upwards.
 _MORE_PREDICTIONS = 1.1
@@ -263,8 +262,7 @@ class PretrainingData:
         if isinstance(self._cut, Segments):
             return self._cut.sizes
         sizes = np.zeros(len(self._cut), np.int32)
-        for start in range(0, len(sizes), _BLOCK):
-            indices = np.arange(start, min(start + _BLOCK, len(sizes)))
+        for indices in in_blocks(np.arange(len(sizes))):
             first, stop = self._cut.spans.sentences(indices)
             drawn = self._drawn_lengths(_FIXED_SEED, np.zeros_like(indices), indices)
             offsets = self._cut.sentence_offsets
@@ -319,8 +317,8 @@ def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segm
     shortest_rest = config.max_tokens // _SHORTEST_REST[config.packing]
     if config.sentence_pairs == "none":
         return cut_into_segments(
-            sentence_offsets[document_offsets[documents]],
-            sentence_offsets[document_offsets[documents + 1]],
+            sentence_offsets,
+            document_offsets,
             documents,
             longest=config.max_tokens,
             short_probability=config.short_sequence_probability,

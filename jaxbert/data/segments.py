@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from jaxbert.data.draws import below, uniforms
 from jaxbert.data.masking import IGNORED
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.pairs import Pairs, drawn_lengths
-from jaxbert.data.spans import Indices
+from jaxbert.data.spans import Indices, in_blocks
 
 # Which lengths there are is decided before any seed is looked at, so that rows can be planned.
 _SEED = 0
@@ -50,28 +51,52 @@ class Segments:
 
 
 def cut_into_segments(
-    begin: Indices,
-    end: Indices,
+    sentence_offsets: Offsets,
+    document_offsets: Offsets,
     documents: Indices,
     *,
     longest: int,
     short_probability: float,
     min_rest: int,
 ) -> Segments:
-    """Cuts the tokens `begin` to `end` of every one of `documents`, which are in corpus order.
+    """Cuts the tokens of every one of `documents`, which are in corpus order.
 
     A segment has `longest` tokens, or with `short_probability` a random number of them; the last
     one what is left. Where that is less than `min_rest` it is joined to the one before, and
     both are halved where that is more than `longest`.
     """
+    starts: list[Indices] = [np.zeros(0, np.int64)]
+    sizes: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    counts: list[NDArray[np.uint32]] = [np.zeros(1, np.uint32)]
+    for block in in_blocks(documents):
+        begin = sentence_offsets[document_offsets[block]]
+        end = sentence_offsets[document_offsets[block + 1]]
+        owners, start, size = _cut(begin, end, block, longest, short_probability, min_rest)
+        order = np.argsort(start)
+        starts.append(start[order])
+        sizes.append(size[order])
+        counts.append(np.bincount(owners, minlength=len(block)).astype(np.uint32))
+    first = np.cumsum(np.concatenate(counts), dtype=np.int64)
+    return Segments(np.concatenate(starts), np.concatenate(sizes), first)
+
+
+def _cut(
+    begin: Indices,
+    end: Indices,
+    documents: Indices,
+    longest: int,
+    short_probability: float,
+    min_rest: int,
+) -> tuple[Indices, Indices, NDArray[np.int32]]:
+    """Of every segment its document's place, start and size, in no order."""
     owners = np.flatnonzero(begin < end)
     start = begin[owners]
-    rounds: list[tuple[Indices, Indices, NDArray[np.int32]]] = []
+    rounds = [(owners[:0], start[:0], np.zeros(0, np.int32))]
     # One round cuts the next segment of every document that has tokens left.
     while len(owners):
         left = end[owners] - start
         wanted = drawn_lengths(
-            np.full_like(start, len(rounds)),
+            np.full_like(start, len(rounds) - 1),
             documents[owners],
             seed=_SEED,
             shortest=1,
@@ -82,10 +107,5 @@ def cut_into_segments(
         size = np.where(is_short_rest, np.where(left > longest, -(-left // 2), left), wanted)
         rounds.append((owners, start, size.astype(np.int32)))
         owners, start = owners[size < left], (start + size)[size < left]
-    if not rounds:
-        return Segments(begin[:0], np.zeros(0, np.int32), np.zeros(len(begin) + 1, np.int64))
     all_owners, starts, sizes = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
-    order = np.argsort(starts)
-    counts = np.bincount(all_owners, minlength=len(begin))
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return Segments(starts[order], sizes[order], first)
+    return all_owners, starts, sizes

@@ -1,5 +1,6 @@
 """The corpus cut once into spans: runs of sentences of one document that fill one example each."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ Indices = NDArray[np.int64]
 # The split is a property of documents alone: a run with another seed, or on a corpus that has
 # grown, must not train on those that a first run held out.
 _SPLIT_SEED = 0
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
+"""What is computed for millions of documents or spans is computed for so many at a time: the arrays
+on the way are several times as large as what stays."""
 _SENTENCES = 2
 
 
@@ -56,6 +59,11 @@ def held_out(digests: NDArray[np.uint32], fraction: float) -> NDArray[np.bool_]:
     return marks
 
 
+def in_blocks(indices: Indices) -> Iterator[Indices]:
+    """Some at a time, in order."""
+    return (indices[start : start + _BLOCK] for start in range(0, len(indices), _BLOCK))
+
+
 def cut_into_spans(
     sentence_offsets: Offsets,
     document_offsets: Offsets,
@@ -70,9 +78,22 @@ def cut_into_spans(
     that a pair can be made of it. What is left of a document after its last such span is one of its
     own where it has `min_rest` tokens and two sentences, and belongs to that last span otherwise.
     """
-    first = document_offsets[documents]
-    end = document_offsets[documents + 1]
-    rounds: list[tuple[Indices, NDArray[np.uint32]]] = [(first[:0], first[:0].astype(np.uint32))]
+    firsts: list[Indices] = [np.zeros(0, np.int64)]
+    counts: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
+    for block in in_blocks(documents):
+        first, end = document_offsets[block], document_offsets[block + 1]
+        start, stop = _cut(sentence_offsets, first, end, min_tokens, min_rest)
+        order = np.argsort(start)
+        firsts.append(start[order])
+        counts.append((stop - start)[order].astype(np.uint32))
+    return Spans(np.concatenate(firsts), np.concatenate(counts), documents)
+
+
+def _cut(
+    sentence_offsets: Offsets, first: Indices, end: Indices, min_tokens: int, min_rest: int
+) -> tuple[Indices, Indices]:
+    """The first sentence of every span and that after its last one, in no order."""
+    rounds = [(first[:0], first[:0])]
     # One round cuts the next span of every document that has sentences left.
     while len(first):
         total = sentence_offsets[end]
@@ -82,8 +103,7 @@ def cut_into_spans(
         tokens_left = total - sentence_offsets[stop]
         is_last = (tokens_left < min_rest) | (end - stop < _SENTENCES)
         stop = np.where(is_last, end, stop)
-        rounds.append((first, (stop - first).astype(np.uint32)))
+        rounds.append((first, stop))
         first, end = stop[~is_last], end[~is_last]
-    firsts, counts = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
-    order = np.argsort(firsts)
-    return Spans(firsts[order], counts[order], documents)
+    starts, stops = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+    return starts, stops

@@ -1,8 +1,12 @@
 """Documents in segments: every token once an epoch, whatever the cuts."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from jaxbert.data import spans
+from jaxbert.data.offsets import Offsets
 from jaxbert.data.segments import cut_into_segments
 
 
@@ -10,10 +14,13 @@ def cut(lengths, longest, *, short_probability=0.0, min_rest=1, gap=0):
     """Documents of these lengths in a store, `gap` tokens of others between them."""
     end = np.cumsum(np.asarray(lengths, np.int64) + gap)
     begin = end - lengths
+    # A sentence each, every second document of the others.
+    tokens = np.stack([np.full(len(end), gap), lengths], axis=1).reshape(-1)
+    sentences = np.arange(len(tokens) + 1)
     segments = cut_into_segments(
-        begin,
-        end,
-        np.arange(len(end)) * 3,
+        Offsets([np.concatenate([np.zeros(1, np.int64), np.cumsum(tokens)])]),
+        Offsets([sentences]),
+        sentences[1::2],
         longest=longest,
         short_probability=short_probability,
         min_rest=min_rest,
@@ -88,3 +95,30 @@ def test_a_segment_alone_is_where_it_is_among_all():
     assert (drawn(segments, 7, seed=4).a_start != together.a_start).any()
     # Lengths are those of the corpus.
     assert (drawn(segments, 7, seed=4).a_length == together.a_length).all()
+
+
+def test_segments_are_the_same_however_many_documents_are_cut_at_a_time(monkeypatch):
+    lengths = np.random.default_rng(0).integers(0, 300, 80)
+    whole = cut(lengths, 29, short_probability=0.3, min_rest=7, gap=5)[0]
+    monkeypatch.setattr(spans, "_BLOCK", 7)
+    found = cut(lengths, 29, short_probability=0.3, min_rest=7, gap=5)[0]
+    for name in ("starts", "sizes", "first"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        assert getattr(found, name).dtype == getattr(whole, name).dtype
+
+
+def test_cutting_many_documents_takes_little_more_memory_than_stays():
+    number = 500_000
+    offsets = Offsets([np.arange(number + 1) * 20]), Offsets([np.arange(number + 1)])
+    documents = np.arange(number)
+    tracemalloc.start()
+    try:
+        segments = cut_into_segments(
+            *offsets, documents, longest=126, short_probability=0.1, min_rest=7
+        )
+        stays, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(segments) >= number
+    # All documents at a time take eight times as much.
+    assert peak < 4 * stays

@@ -87,3 +87,10 @@ def test_held_out_documents_stay_so_wherever_they_stand_and_when_the_fraction_gr
     np.testing.assert_array_equal(held_out(digests[order], 0.1), marks[order])
     np.testing.assert_array_equal(held_out(digests[7:], 0.1), marks[7:])
     assert held_out(digests, 0.2)[marks].all()
+
+
+def test_spans_are_the_same_however_many_documents_are_cut_at_a_time(monkeypatch):
+    documents = random_lengths(3, 60, 30, 20)
+    whole = cut(documents, 40)
+    monkeypatch.setattr("jaxbert.data.spans._BLOCK", 7)
+    assert cut(documents, 40) == whole
