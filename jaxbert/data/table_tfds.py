@@ -55,6 +55,7 @@ def split_tfds_name(name: str) -> tuple[str, str]:
 
 
 def _plain(value: Any, place: str, number: int, problems: Problems) -> Any:
+    """Python's own values and text, also within a sequence or a feature of several."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
@@ -62,4 +63,8 @@ def _plain(value: Any, place: str, number: int, problems: Problems) -> Any:
             detail = f"byte {error.start}: {error.reason}; kept with U+FFFD in its place"
             problems.add("invalid UTF-8", place, number, detail)
             return value.decode("utf-8", errors="replace")
-    return value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {name: _plain(part, place, number, problems) for name, part in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    # An array of objects: its texts are bytes still.
+    return [_plain(p, place, number, problems) for p in value] if isinstance(value, list) else value

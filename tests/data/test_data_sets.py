@@ -290,6 +290,26 @@ def test_tfds_text_that_is_not_utf8_is_replaced_and_counted(tfds, monkeypatch):
     assert problems.counts == {"invalid UTF-8": 1}
 
 
+def test_tfds_sequences_and_features_of_several_are_plain_too(tfds, monkeypatch):
+    """As SQuAD has its answers, a tagged sentence its words, and a text its labels."""
+    words = np.array(["Café".encode(), b"."], object)
+    answers = {"text": np.array([b"Paris"], object), "answer_start": np.array([11], np.int32)}
+    row = {"tokens": words, "tags": np.array([3, 0]), "answers": answers, "none": np.zeros(0)}
+    nested = {"choices": np.array([[b"a", b"\xff"]], object)}
+    monkeypatch.setattr(tfds, "data_source", lambda name, split: [row | nested])
+    rows, problems = read("tfds:any")
+    assert rows == [
+        {
+            "tokens": ["Café", "."],
+            "tags": [3, 0],
+            "answers": {"text": ["Paris"], "answer_start": [11]},
+            "none": [],
+            "choices": [["a", "\ufffd"]],
+        }
+    ]
+    assert problems.counts == {"invalid UTF-8": 1}
+
+
 def test_tfds_that_is_not_prepared_says_how_to(tfds):
     with pytest.raises(UserError) as caught:
         read("tfds:glue/cola:test")
