@@ -14,6 +14,7 @@ from jaxbert.tasks.sentences import SentenceColumns, Sentences
 
 log = logging.getLogger(__name__)
 _SHOWN = 3
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def label_names(sentences: Sentences) -> tuple[str, ...]:
@@ -57,17 +58,19 @@ def label_matrix(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
 
 
 def label_values(sentences: Sentences) -> np.ndarray:
-    """float32 [rows]: labels as finite numbers."""
+    """float32 [rows]: labels as finite numbers; UserError for one that float32 does not hold."""
     column, found = _column(sentences), []
     for row in sentences.rows:
         try:
             value = float(row.values[column])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
-        if not math.isfinite(value):
+        # What float32 cannot hold would be infinite in a batch, and stop the run at its first loss.
+        if not abs(value) <= _LARGEST:
+            limit = " that float32 holds" if math.isfinite(value) else ""
             raise UserError(
-                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number; "
-                "correct or remove the row (for classes set task.regression=false)"
+                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number"
+                f"{limit}; correct or remove the row (for classes set task.regression=false)"
             )
         found.append(value)
     return np.array(found, np.float32)

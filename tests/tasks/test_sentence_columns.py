@@ -171,12 +171,17 @@ def test_numbers_are_read_as_float32():
     np.testing.assert_array_equal(found, np.array([0.1, 3, -1000, 2], np.float32))
 
 
-@pytest.mark.parametrize("label", ["much", "", None, "nan", "inf", [1.0]])
+@pytest.mark.parametrize("label", ["much", "", None, "nan", "inf", 10**400, [1.0]])
 def test_what_is_no_finite_number_is_named(label: Any):
     with pytest.raises(
         UserError, match=r"t.jsonl:2: 'label' is .*, expected a number; correct or remove"
     ):
         label_values(labelled(1.0, label))
+
+
+def test_a_number_that_would_be_infinite_in_a_batch_is_named():
+    with pytest.raises(UserError, match=r"t.jsonl:2: 'label' is -1e\+39, expected a number that f"):
+        label_values(labelled(3.4e38, -1e39))
 
 
 def test_features_are_cut_to_length_and_tell_the_two_sentences_apart(tmp_path: Path):
