@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -142,9 +143,15 @@ class _OneKey(nnx.Rngs):
 
 def _apply(graph: nnx.GraphDef, state: nnx.State) -> Apply:
     def apply(params: Params, *args: Any, **kwargs: Any) -> ModelOutput:
+        params = jax.tree.map(_of_jax, params)
         return nnx.merge(graph, _filled(state, params))(*args, **kwargs)
 
     return apply
+
+
+def _of_jax(leaf: Any) -> Any:
+    """NumPy's arrays, as `load_params` gives them, cannot be indexed by ids that are traced."""
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _filled(state: nnx.State, params: Params) -> nnx.State:

@@ -119,6 +119,25 @@ def test_the_compute_dtype_is_a_property_of_the_function_and_not_of_the_params(p
     assert jax.eval_shape(model, IDS).last_hidden_state.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("positions", ["absolute", "after_padding"])
+def test_numpy_parameters_may_be_constants_of_a_program(positions: Any):
+    """As `load_params` gives them: only the ids are traced."""
+    config = dataclasses.replace(CONFIG, num_hidden_layers=1, position_embedding_type=positions)
+    head, draws = Head(), np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), abstract_params(config, head)
+    )
+    apply = make_apply(config, head)
+    numbers = np.array([[1, 1, 1, 2, 2, 0], [1] * 6], np.int32)
+    starts = np.array([[0, 3], [0, 0]], np.int32)
+    for rows in ({}, {"sequence_ids": numbers, "sequence_starts": starts}):
+        found = jax.jit(lambda ids, rows=rows: apply(params, ids, **rows).pooled)(IDS)
+        expected = jax.jit(lambda params, ids, rows=rows: apply(params, ids, **rows).pooled)(
+            params, IDS
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
