@@ -296,7 +296,7 @@ def test_tfds_sequences_and_features_of_several_are_plain_too(tfds, monkeypatch)
     answers = {"text": np.array([b"Paris"], object), "answer_start": np.array([11], np.int32)}
     row = {"tokens": words, "tags": np.array([3, 0]), "answers": answers, "none": np.zeros(0)}
     nested = {"choices": np.array([[b"a", b"\xff"]], object)}
-    monkeypatch.setattr(tfds, "data_source", lambda name, split: [row | nested])
+    monkeypatch.setattr(tfds, "data_source", lambda name, split: tfds.rows([row | nested]))
     rows, problems = read("tfds:any")
     assert rows == [
         {
