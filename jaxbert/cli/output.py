@@ -27,9 +27,8 @@ def check_is_not_read(path: Path, data: str) -> None:
     """Raises UserError where a file to be written is one that --data reads."""
     from jaxbert.data.tables import is_pattern, matching
 
-    read = [Path("/dev/stdin" if data == "-" else data).expanduser()]
-    if is_pattern(data):
-        read = matching(data)
+    one = Path("/dev/stdin" if data == "-" else data).expanduser()
+    read = matching(data) if is_pattern(data) else [one]
     if path.is_file() and any(source.exists() and path.samefile(source) for source in read):
         raise UserError(f"--out {path}: is a file that --data reads: choose another")
 

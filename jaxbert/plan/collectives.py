@@ -24,7 +24,7 @@ class Collective:
     axes: tuple[str, ...]
     count: float
     num_bytes: float
-    """Of the arrays before they are split or after they are put together, on one chip."""
+    """Of the arrays before they are split or after they are put together, on one device."""
     sent_bytes: float
     """What a device sends at least."""
 
