@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,13 +94,17 @@ def _emotions(folder: Path) -> Split:
     return Split(rows("train.tsv"), rows("test.tsv"))
 
 
-def _products(column: int) -> Callable[[Path], Split]:
-    """Titles and their category (6) or cluster (4); clusters are judged where training has them."""
+def _products(column: int, at_least: int = 1) -> Callable[[Path], Split]:
+    """Titles and their category (6) or cluster (4), of those that have `at_least` titles.
+
+    Clusters are judged where training has them.
+    """
 
     def read(folder: Path) -> Split:
         with open(folder / "pricerunner_aggregate.csv", encoding="utf-8", newline="") as file:
             found = [{"text": row[1], "label": row[column]} for row in csv.reader(file)]
-        train, test = _tenth(found)
+        titles = Counter(row["label"] for row in found)
+        train, test = _tenth([row for row in found if titles[row["label"]] >= at_least])
         train = list(train)
         known = {row["label"] for row in train}
         return Split(train, [row for row in test if row["label"] in known])
@@ -189,7 +194,7 @@ PROBLEMS = [
     Problem("banking77", _banking, "classes", "accuracy", 64, 2, 32, 4e-4, is_padded=True),
     Problem("emotions", _emotions, "labels", "f1_micro", 64, 0.25, 16, 2e-4, is_padded=True),
     Problem("categories", _products(6), "classes", "accuracy", 64, 0.25, is_padded=True),
-    Problem("clusters", _products(4), "classes", "accuracy", 64, 1, 64, 1e-3, is_padded=True),
+    Problem("clusters", _products(4, 8), "classes", "accuracy", 64, 4, 16, 5e-4, is_padded=True),
     Problem("wnut17", _entities, "tags", "f1", 128, 2, 32, 2e-4, schemes=True, is_padded=True),
     Problem("parts_of_speech", _parts_of_speech, "tags", "accuracy", 128, 0.5, is_padded=True),
     Problem("squad", _answers, "answers", "f1", 384, 0.5, 16, 4e-4),
