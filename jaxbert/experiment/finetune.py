@@ -169,10 +169,9 @@ def _written(
     examples: Mapping[str, Examples],
     notes: Sequence[str],
 ) -> Fitted:
-    """Exports the model and reports on it; with the figures of what validation data fix."""
+    """Exports the model and reports on it."""
     config = start.config
-    head, figures = _tuned(start.task.head, examples, fitted.outputs)
-    fitted = replace(fitted, results=fitted.results | figures)
+    head = _tuned(start.task.head, examples, fitted.outputs)
     models = {"model": TrainedModel(params, start.loaded.config, head)}
     described = f"{config.train}: {len(start.train)} rows"
     write_artifacts(run, fitted.results, models, start.tokenizer, config, described)
@@ -218,15 +217,12 @@ def _first_params(
     return make
 
 
-def _tuned(
-    head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, Any]
-) -> tuple[Head, dict[str, float]]:
-    """The head as validation data fix it, and `eval_tuned_...`: its metrics."""
+def _tuned(head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, Any]) -> Head:
+    """The head as validation data fix it."""
     for name, found in examples.items():
         if isinstance(found, TuningExamples) and found.tunes:
-            task, metrics = found.tuned(outputs[name])
-            return task.head, {f"eval_tuned_{key}": value for key, value in metrics.items()}
-    return head, {}
+            return found.tuned(outputs[name]).head
+    return head
 
 
 def _with_length(

@@ -10,6 +10,7 @@ from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
@@ -93,6 +94,12 @@ class Finetune(TrainingSettings):
             number = len(self.validation_sets) or "none"
             raise UserError(
                 f"task.threshold=tuned needs validation data of one set, there is {number}"
+            )
+        if is_tuned and (metric := self.checkpoint.metric) in OF_PREDICTIONS:
+            raise UserError(
+                f"checkpoint.metric={metric} is that of thresholds of 0.5, which "
+                f"task.threshold=tuned does not keep: take tuned_{metric}, or average_precision, "
+                "which needs no threshold"
             )
         check_recipe(self.recipe)
 

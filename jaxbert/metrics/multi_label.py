@@ -8,6 +8,9 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r
 
 Flags = NDArray[np.bool_]
 
+OF_PREDICTIONS = ("f1_micro", "f1_macro", "accuracy")
+"""The metrics that depend on which labels are predicted, not on the probabilities alone."""
+
 
 def multi_label_metrics(
     labels: Flags, probabilities: NDArray[np.floating], predictions: Flags
@@ -19,7 +22,7 @@ def multi_label_metrics(
     An F1 without any true or predicted label is 0.0. All are 0.0 for no rows.
     """
     if not len(labels):
-        return {"f1_micro": 0.0, "f1_macro": 0.0, "accuracy": 0.0}
+        return dict.fromkeys(OF_PREDICTIONS, 0.0)
     found = {
         "f1_micro": _f1(labels, predictions, "micro"),
         "f1_macro": _f1(labels, predictions, "macro"),

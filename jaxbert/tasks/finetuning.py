@@ -66,8 +66,8 @@ class TuningExamples(Protocol):
     def tunes(self) -> bool:
         """Whether they do."""
 
-    def tuned(self, rows: Rows) -> "tuple[LabelledTask, dict[str, float]]":
-        """The task to export and its metrics, from the rows of all with the final parameters."""
+    def tuned(self, rows: Rows) -> "LabelledTask":
+        """The task to export, from the rows of all with the final parameters."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ import numpy as np
 from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
+from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
@@ -128,13 +129,16 @@ class ClassifiedSentences:
         return self.task.target.notes(self.labels)
 
     def metrics(self, means: dict[str, float], rows: Rows) -> dict[str, float]:
-        """The loss of texts, and the target's."""
+        """The loss of texts, and the target's; `tuned_...`: with thresholds of these texts."""
         assert self.labels is not None
         texts, outputs = self._of_texts(rows)
         labels, target = self.labels[texts], self.task.target
         if self.reading.windows is not None:
             means = means | {"loss": target.loss(outputs["logits"], labels)}
         found = means | target.metrics(labels, outputs)
+        if self.tunes:
+            tuned = self._tuned_target(labels, outputs).metrics(labels, outputs)
+            found |= {f"tuned_{name}": tuned[name] for name in OF_PREDICTIONS}
         if self.task.scored:
             found["glue_score"] = float(np.mean([found[name] for name in self.task.scored]))
         return found
@@ -149,8 +153,7 @@ class ClassifiedSentences:
         texts, outputs = self._of_texts(rows)
         labels, target = self.labels[texts], self.task.target
         if self.tunes:
-            assert isinstance(target, MultiLabel)
-            target = target.tuned(labels, outputs)
+            target = self._tuned_target(labels, outputs)
         wrong = (
             (*self._shown(int(texts[place])), *mistake)
             for place, *mistake in target.mistakes(labels, outputs)
@@ -168,13 +171,15 @@ class ClassifiedSentences:
         """Whether outputs for these examples fix something of the task."""
         return self.task.tunes_thresholds
 
-    def tuned(self, rows: Rows) -> tuple[SequenceClassification, dict[str, float]]:
-        """The task with the thresholds that are best for these examples, and its metrics."""
+    def tuned(self, rows: Rows) -> SequenceClassification:
+        """The task with the thresholds that are best for these examples."""
         assert self.labels is not None
-        assert isinstance(self.task.target, MultiLabel)
         texts, outputs = self._of_texts(rows)
-        target = self.task.target.tuned(self.labels[texts], outputs)
-        return replace(self.task, target=target), target.metrics(self.labels[texts], outputs)
+        return replace(self.task, target=self._tuned_target(self.labels[texts], outputs))
+
+    def _tuned_target(self, labels: np.ndarray, outputs: Rows) -> MultiLabel:
+        assert isinstance(self.task.target, MultiLabel)
+        return self.task.target.tuned(labels, outputs)
 
     def _of_texts(self, rows: Rows) -> tuple[np.ndarray, Rows]:
         """Numbers of the texts that have rows, and their outputs."""

@@ -20,6 +20,7 @@ from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.training.log import read_metrics
 
 
 def labels(text: str) -> list[str]:
@@ -47,8 +48,8 @@ def run(pretrained: Path, tables: tuple[Path, Path], tmp_path_factory) -> Path:
         "task.multi_label=true",
         "task.threshold=tuned",
         "task.columns.label_separator=+",
-        "checkpoint.metric=f1_macro",
-        "loop.evaluate_every=null",
+        "checkpoint.metric=tuned_f1_macro",
+        "loop.evaluate_every=epoch",
         "task.pooling=mean",
         "optimizer.learning_rate=1e-2",
         "num_epochs=9",
@@ -70,6 +71,23 @@ def test_it_learns_and_keeps_its_thresholds_in_the_model(run: Path):
     for label, threshold in zip(head.labels, head.thresholds, strict=True):
         [line] = [line for line in report.splitlines() if line.startswith(f"| {label} |")]
         assert line.endswith(f"| {threshold:.6g} |")
+
+
+def test_checkpoints_are_ranked_by_the_metrics_of_tuned_thresholds(run: Path):
+    evaluated = [row for row in read_metrics(run / "metrics.jsonl") if "eval/loss" in row]
+    scores = {row["step"]: row["eval/tuned_f1_macro"] for row in evaluated}
+    results = json.loads((run / "all_results.json").read_text())
+    assert results["eval_tuned_f1_macro"] == scores[results["step"]] == max(scores.values())
+    assert all(row["eval/tuned_f1_macro"] >= row["eval/f1_macro"] for row in evaluated)
+
+
+def test_a_metric_of_thresholds_that_are_not_kept_is_refused():
+    task = {"multi_label": True, "threshold": "tuned"}
+    values = {"model": "m", "train": "t.tsv", "validation": "v.tsv", "task": task}
+    for metric in ("f1_micro", "f1_macro", "accuracy"):
+        with pytest.raises(UserError, match=f"take tuned_{metric}, or average_precision"):
+            parse_config(Finetune, values | {"checkpoint": {"metric": metric}})
+        parse_config(Finetune, values | {"checkpoint": {"metric": f"tuned_{metric}"}})
 
 
 def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]):
