@@ -48,8 +48,8 @@ class SequenceClassificationConfig:
     with the best F1 on the validation data, kept in the model's config.json."""
     prior_bias: bool = False
     """A new classifier of several labels begins with the labels' log-odds in training as its bias
-    (Lin et al. 2017, section 3.3): a bias of 0, as transformers has it, gives every row half of
-    all labels, and unlearning that can cost most of an epoch."""
+    (Lin et al. 2017, section 3.3), one of regression with their mean. A bias of 0, as transformers
+    has it, gives every row half of all labels, and unlearning that can cost most of an epoch."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of one class a row; evaluation's loss is without it."""
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Ge(0)]] | None = None
@@ -75,6 +75,8 @@ class SequenceClassificationConfig:
             _check_no_option_of_several_labels(self)
         if self.multi_label or self._is_regression:
             _check_no_option_of_one_class(self)
+        else:
+            _check_no_option_of_many_values(self)
 
     @property
     def _is_regression(self) -> bool:
@@ -106,10 +108,13 @@ class SequenceClassificationConfig:
         return self._task(SingleLabel(labels, weights, self.label_smoothing, self.top_k))
 
     def first_bias(self, task: SequenceClassification, records: Sequence[Row]) -> np.ndarray | None:
-        """float32 [classes] of a new classifier; None: zeros."""
+        """float32 [outputs] of a new classifier; None: zeros."""
         if not self.prior_bias:
             return None
-        return label_log_odds(task.target.values(Sentences(records, self.columns)))
+        values = task.target.values(Sentences(records, self.columns))
+        if self._is_regression:
+            return np.mean(values, keepdims=True, dtype=np.float64).astype(np.float32)
+        return label_log_odds(values)
 
     def task_of(self, head: Head) -> SequenceClassification:
         """As the model's config.json says it, but for a threshold that is another now."""
@@ -191,12 +196,15 @@ def _check_alone(config: SequenceClassificationConfig) -> None:
 
 
 def _check_no_option_of_several_labels(config: SequenceClassificationConfig) -> None:
-    if config.prior_bias:
-        raise UserError("prior_bias is for several labels: set multi_label=true, or drop it")
     if config.threshold != 0.5:
         raise UserError(f"threshold={config.threshold} is for several labels: set multi_label=true")
     if not isinstance(config.columns.label, str):
         raise UserError("columns.label: several columns are for multi_label=true; name one")
+
+
+def _check_no_option_of_many_values(config: SequenceClassificationConfig) -> None:
+    if config.prior_bias:
+        raise UserError("prior_bias is for multi_label=true or regression=true: drop it")
 
 
 def _check_no_option_of_one_class(config: SequenceClassificationConfig) -> None:

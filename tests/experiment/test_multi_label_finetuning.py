@@ -119,9 +119,13 @@ def test_another_threshold_can_be_asked_for(run: Path, part: str):
 
 
 def first_bias(
-    model: Path, tables: tuple[Path, Path], directory: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    tables: tuple[Path, Path],
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *options: str,
 ) -> np.ndarray:
-    """What the bias of the classifier is when training begins."""
+    """What the bias of the classifier is when training begins, with `task.prior_bias`."""
     found = []
 
     def fit(run: Any, settings: Any, trainee: Any, *given: Any, **options: Any) -> None:
@@ -130,8 +134,8 @@ def first_bias(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "fit", fit)
-    words = ("multi_label=true", "columns.label_separator=+", "pooling=mean", "prior_bias=true")
-    config = fine_tuning(model, *tables, *(f"task.{word}" for word in words))
+    words = options or ("multi_label=true", "columns.label_separator=+", "pooling=mean")
+    config = fine_tuning(model, *tables, *(f"task.{word}" for word in (*words, "prior_bias=true")))
     with pytest.raises(KeyboardInterrupt):
         finetune(config, directory / "begun", quiet=True)
     return found[0]
@@ -146,6 +150,17 @@ def test_a_new_classifier_may_begin_with_how_often_a_label_occurs(
         share = (sum(name in row for row in rows) + 0.5) / (len(rows) + 1)
         assert value == pytest.approx(math.log(share / (1 - share)), abs=1e-6)
         assert abs(value) > 0.01
+
+
+def test_a_new_regression_may_begin_with_the_mean_of_the_labels(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    values = [980.5, 1001.25, 1003.0, 1040.0]
+    rows = (f"{text}\t{value}\n" for text, value in zip(sentences(4, 1), values, strict=True))
+    table = tmp_path / "numbers.tsv"
+    table.write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
+    bias = first_bias(pretrained, (table, table), tmp_path, monkeypatch, "regression=true")
+    np.testing.assert_allclose(bias, [sum(values) / 4], rtol=1e-7)
 
 
 def test_a_classifier_that_has_learnt_keeps_its_bias(
@@ -164,7 +179,7 @@ def test_a_classifier_that_has_learnt_keeps_its_bias(
             "threshold=tuned needs validation data of one",
         ),
         ({"threshold": 0.3}, "is for several labels: set multi_label=true"),
-        ({"prior_bias": True}, "prior_bias is for several labels: set multi_label=true"),
+        ({"prior_bias": True}, "prior_bias is for multi_label=true or regression=true"),
         ({"multi_label": True, "label_smoothing": 0.1}, "label_smoothing is for one class a row"),
         ({"columns": {"label": ["a", "b"]}}, "several columns are for multi_label=true"),
         ({"multi_label": True, "regression": True}, "a row has a number or labels; drop one"),

@@ -31,6 +31,7 @@ from jaxbert.nn.head import Head
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.losses import IGNORED
 from jaxbert.tasks.multi_label import MultiLabel
+from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import FEW_CLASSES, SingleLabel
 from jaxbert.text.training import train_wordpiece
@@ -97,6 +98,17 @@ def test_tuned_thresholds_have_the_best_f1_that_any_threshold_has():
         scores = [f1_score(truth, column >= value) for value in column]
         assert f1_score(truth, column >= task.thresholds[place]) == pytest.approx(max(scores))
     assert task.thresholds[2] == 0.5
+
+
+def test_labels_of_regression_far_from_where_a_model_begins_are_told_of():
+    near = Regression().notes(np.array([0.0, 2.5, 5.0], np.float32))
+    assert near == ("labels: 2.5 on average, 0 to 5, deviation 2.04124",)
+    for width, remedy in ((9, "task.prior_bias=true"), (20, "(label - average) / deviation")):
+        for mean in (1000, -1000):
+            labels = np.array([mean - width, mean + width], np.float32)
+            [note] = Regression().notes(labels)
+            assert note.startswith(f"labels: {mean} on average, ")
+            assert note.endswith(remedy)
 
 
 def test_many_classes_bring_the_most_probable_alone_to_the_host():
