@@ -15,7 +15,7 @@ VERBS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb and returns the exit status: 0, 2 for what the user can put right, ..."""
+    """Runs one verb and returns the exit status: 0, 2 for what the user must put right, ..."""
     show_warnings()
     arguments = parse(argv)
     place = getattr(arguments, "run", None) or getattr(arguments, "out", None)

@@ -103,7 +103,7 @@ class Processes:
         else:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             traceback.print_exception(error)
-        watch.end_all(text, 2 if isinstance(error, UserError) else 1)
+        watch.end_all(text, error.status if isinstance(error, UserError) else 1)
 
 
 def _join(arguments: argparse.Namespace) -> bool:

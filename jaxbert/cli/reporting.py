@@ -41,7 +41,7 @@ def status_of(
     *,
     remedies: Mapping[int, str] = _REMEDIES,
 ) -> int:
-    """The exit status of `run`: its own, or 2 after a line about what the user can put right, ...
+    """The exit status of `run`: its own, or an error's after a line about what can be put right.
 
     `place` is where it writes, for errors of the machine that do not say.
     """
@@ -49,7 +49,7 @@ def status_of(
         return run()
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; nothing more may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

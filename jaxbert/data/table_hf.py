@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from jaxbert.data.table_files import Reading, Rows, check_columns
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 
 _ROWS_AT_ONCE = 1000
 _SPELLING = "expected hf:NAME[/CONFIG][:SPLIT] or hf:NAME:CONFIG[:SPLIT]"
@@ -160,7 +160,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserError:
     if any(isinstance(error, ConnectionError) for error in failures):
-        return UserError(_what_to_download(name, streaming))
+        return UnreachableError(_what_to_download(name, streaming))
     # That there is no such data set says less than what one that exists lacks.
     specific = [error for error in failures if not isinstance(error, OSError)]
     reason = _first_line((specific or failures)[0]) if failures else "not a name"

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.manifest import MANIFEST
 from jaxbert.text.remote import cache_directory, reached
@@ -122,13 +122,13 @@ class RunCopy:
             said = reason
 
     def send_last(self) -> None:
-        """Sends, with patience; UserError where the bucket cannot be written."""
+        """Sends, with patience; UnreachableError where the bucket cannot be written."""
         for pause in _PAUSES:
             if not self._send_if_possible():
                 return
             time.sleep(pause)
         if reason := self._send_if_possible():
-            raise UserError(
+            raise UnreachableError(
                 f"{reason}; what the bucket lacks is in {self._directory}, which the same command "
                 "replaces: copy it there first"
             )

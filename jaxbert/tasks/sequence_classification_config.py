@@ -113,7 +113,7 @@ class SequenceClassificationConfig:
             return None
         values = task.target.values(Sentences(records, self.columns))
         if self._is_regression:
-            return np.mean(values, keepdims=True, dtype=np.float64).astype(np.float32)
+            return np.array([np.mean(values, dtype=np.float64)], np.float32)
         return label_log_odds(values)
 
     def task_of(self, head: Head) -> SequenceClassification:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 from jaxbert.text.remote import fetch
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,12 @@ def download(
                 *(hub_id, at, ", ".join(optional)),
             )
             return found
-        fault = (
+        raise UnreachableError(
             f"{hub_id!r}{at} is no directory here, is not (as a whole) in the Hugging Face cache, "
             "and the Hub cannot be reached (or HF_HUB_OFFLINE is set): give a directory, or run "
             "this once with a network"
-        )
+        ) from None
     except HfHubHTTPError as error:
-        fault = f"{hub_id}{at}: the Hub answered {' '.join(str(error).split())}"
+        answer = " ".join(str(error).split())
+        raise UnreachableError(f"{hub_id}{at}: the Hub answered {answer}") from None
     raise UserError(fault)

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "abfs": "adlfs", "az": "adlfs"}
 SIGN_IN = {"gs": "gcloud auth application-default login", "s3": "aws configure"}
@@ -66,7 +66,9 @@ def reached(url: str, to_be: str = "read") -> Iterator[tuple[Any, str]]:
         sign_in = SIGN_IN.get(url.partition("://")[0])
         advice = f"; if it is private, sign in first ({sign_in})" if sign_in else ""
         reason = " ".join(str(error).split())
-        raise UserError(f"{url} cannot be {to_be}: {reason}{advice}") from None
+        is_mistake = isinstance(error, ValueError | PermissionError)
+        kind = UserError if is_mistake else UnreachableError
+        raise kind(f"{url} cannot be {to_be}: {reason}{advice}") from None
 
 
 def check_is_here(path: str | Path) -> None:

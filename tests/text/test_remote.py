@@ -8,6 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from jaxbert.cli import main
 from jaxbert.cli.output import out_file
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.errors import UserError
@@ -93,6 +94,33 @@ def test_a_url_that_cannot_be_read_is_one_line(
     with pytest.raises(UserError, match=message) as raised:
         remote.fetch(url, ["config.json"])
     assert "\n" not in str(raised.value)
+    assert raised.value.status == 2
+
+
+def test_a_bucket_that_does_not_answer_may_do_so_later(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+):
+    def find(*_: object) -> None:
+        raise error
+
+    for error, status in ((OSError("timed out"), 1), (PermissionError("not yours"), 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(bucket), "find", find)
+            with pytest.raises(UserError, match=f"{URL} cannot be read: {error}") as raised:
+                remote.fetch(URL, ["config.json"])
+        assert raised.value.status == status
+
+
+def test_a_hub_that_does_not_answer_may_do_so_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    # What the cache lacks, offline: huggingface_hub then says the same as without a network.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["inspect-tokenizer", "nobody/no-such-model", "a.txt"]) == 1
+    assert main(["inspect-tokenizer", "no such/model", "a.txt"]) == 2
+    missing, impossible = capsys.readouterr().err.splitlines()
+    assert "the Hub cannot be reached" in missing
+    assert "nor a valid hub id" in impossible
 
 
 def test_a_bucket_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch):
