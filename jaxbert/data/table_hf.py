@@ -154,11 +154,16 @@ def _choices(name: str) -> Iterator[_Choice]:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    httpx = sys.modules.get("httpx")
-    return (OSError, ValueError) if httpx is None else (OSError, ValueError, httpx.HTTPError)
+    # RuntimeError: what datasets raises of a data set that is a script.
+    own = {"httpx": "HTTPError", "datasets.exceptions": "DatasetsError"}
+    of_packages = [getattr(sys.modules[n], e) for n, e in own.items() if n in sys.modules]
+    return (OSError, ValueError, RuntimeError, *of_packages)
 
 
 def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserError:
+    for choice, error in zip(_choices(name), failures, strict=False):
+        if isinstance(error, RuntimeError) and "scripts are no longer" in str(error):
+            return UserError(f"hf:{name}: {_first_line(error)}; {_how_to_get_parquet(choice)}")
     if any(isinstance(error, ConnectionError) for error in failures):
         return UnreachableError(_what_to_download(name, streaming))
     # That there is no such data set says less than what one that exists lacks.
@@ -190,5 +195,17 @@ def _what_to_download(name: str, streaming: bool) -> str:
     )
 
 
-def _first_line(error: Exception) -> str:
+def _how_to_get_parquet(choice: _Choice) -> str:
+    """The hub has converted most of the data sets that are scripts, on a branch of their own."""
+    folder = choice.path.replace("/", "-")
+    return (
+        "the hub may have it in Parquet: run `hf download --repo-type dataset --revision"
+        f" refs/convert/parquet {choice.path} --local-dir {folder}`, and name what is in there, as"
+        f" hf:{folder}/{choice.config or 'default'}:{choice.split}"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__  # It says itself only that there was one.
     return (str(error).strip() or type(error).__name__).splitlines()[0]

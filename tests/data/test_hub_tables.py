@@ -95,6 +95,28 @@ def test_a_stream_of_unknown_columns_is_asked_for_them(datasets, tmp_path):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
+def test_a_data_set_that_is_a_script_is_one_line_that_says_where_its_rows_are(
+    datasets, tmp_path, monkeypatch, streaming
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conll2003").mkdir()
+    (tmp_path / "conll2003" / "conll2003.py").write_text("import datasets")
+    with pytest.raises(UserError) as caught:
+        read("hf:conll2003:validation", streaming=streaming)
+    message = str(caught.value)
+    assert "no longer supported, but found conll2003.py" in message
+    assert "--revision refs/convert/parquet conll2003 --local-dir conll2003`" in message
+    assert message.endswith("as hf:conll2003/default:validation")
+
+
+def test_a_data_set_that_cannot_be_made_names_what_is_wrong_in_it(datasets, tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text('{"text": 1')
+    with pytest.raises(UserError, match="JSON parse error"):
+        read(f"hf:{tmp_path / 'rows'}")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(
     "name", ["glue/mrpc", "glue:mrpc", "glue/mrpc:train", "glue/mrpc::train", "glue:mrpc:train"]
 )
