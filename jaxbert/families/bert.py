@@ -192,7 +192,8 @@ def tied_vocabulary(config: EncoderConfig, key: str, embedding: str) -> Mapping[
 
 
 def todays_name(key: str) -> str:
-    """TensorFlow's gamma and beta of a layer norm in the names of today."""
+    """TensorFlow's gamma and beta of a layer norm, NVIDIA's dense_act, in the names of today."""
+    key = key.replace(".dense_act.", ".dense.")
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         if key.endswith(old):
             return key.removesuffix(old) + new

@@ -26,6 +26,10 @@ _AT_A_TIME = 2
 """Parameters read at once: one is fetched while another is turned; more hold more memory."""
 
 
+WORDS = "encoder/embeddings/word/embedding"
+"""The path of the vocabulary's embeddings."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """One parameter as a file may hold it."""
@@ -133,7 +137,12 @@ def _faults(entries: Iterable[Stored]) -> Iterable[str]:
 def _advice(
     stored: Mapping[str, Stored], fresh: Collection[str], *, may_be_fresh: bool, may_mismatch: bool
 ) -> str:
-    """How to get a new head, where one would help."""
+    """How to read a padded vocabulary, or to get a new head, where that would help."""
+    words = stored.get(WORDS)
+    if words is not None and words.found is not None and words.found != words.expected:
+        rows, *width = words.found
+        if rows > words.expected[0] and tuple(width) == words.expected[1:]:
+            return f"; a vocabulary that was padded is read with vocab_size={rows} in config.json"
     for paths in _head_modules(stored).values():
         if set(paths) <= set(fresh):
             continue

@@ -13,6 +13,11 @@ from jaxbert.hub.tensors import Tensors
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import parameter_shapes
 
+COMPILED = "_orig_mod."
+"""What torch.compile puts before the names of whatever module it was given."""
+WRAPPERS = ("module.", "model.")
+"""DistributedDataParallel's attribute, and that of trainers such as Composer's HuggingFaceModel."""
+
 
 def stored_params(
     tensors: Tensors, described: Description, directory: Path, without: Collection[str] = ()
@@ -20,7 +25,8 @@ def stored_params(
     """What the tensors of `directory` hold of each parameter, the modules `without` left out.
 
     Accepts gamma and beta for a norm's weight and bias, an encoder without its prefix, position
-    ids, and copies of tied tensors; raises UserError where such a copy differs.
+    ids, names that a wrapper was put before, and copies of tied tensors; raises UserError where
+    such a copy differs.
     """
     family, config, head = described.family, described.config, described.head
     names = _canonical_names(family, tensors.shapes, directory)
@@ -58,17 +64,32 @@ def _stored(
     return Stored(key or weight.key, weight.file_shape(shape, config), found, read)
 
 
-def _canonical_names(family: Family, keys: Iterable[str], directory: Path) -> dict[str, str]:
+def _canonical_names(family: Family, keys: Collection[str], directory: Path) -> dict[str, str]:
     """The file's key of every canonical one, without buffers."""
     names: dict[str, str] = {}
-    for key in keys:
-        name = family.canonical_key(key)
+    for key, inner in zip(keys, _unwrapped(keys), strict=True):
+        name = family.canonical_key(inner)
         if name in names:
             raise UserError(
                 f"{directory} holds {key} and {names[name]}, which are two names of one"
             )
         names[name] = key
     return {name: key for name, key in names.items() if name not in family.buffers}
+
+
+def _unwrapped(keys: Iterable[str]) -> list[str]:
+    """The names without what wrappers of the saved module put before them.
+
+    A family's own `model.` before every name goes too: its canonical names have it again.
+    """
+    inner = [key.replace(COMPILED, "") for key in keys]
+    while inner and (wrapper := next((w for w in WRAPPERS if _is_before_all(w, inner)), None)):
+        inner = [key.removeprefix(wrapper) for key in inner]
+    return inner
+
+
+def _is_before_all(prefix: str, keys: Iterable[str]) -> bool:
+    return all(key.startswith(prefix) for key in keys)
 
 
 def _settle_tied(

@@ -70,8 +70,35 @@ def bias_under_its_copy(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return {**tensors, "cls.predictions.decoder.bias": bias}
 
 
+def of_nvidia(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = ("intermediate", "pooler", "transform")
+    for name in names:
+        old, new = f"{name}.dense.", f"{name}.dense_act."
+        tensors = {key.replace(old, new): value for key, value in tensors.items()}
+    return tensors
+
+
+def distributed_and_compiled(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"module._orig_mod.{key}": value for key, value in tensors.items()}
+
+
+def with_a_compiled_encoder_in_a_trainer(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    compiled = {key.replace("bert.", "bert._orig_mod."): value for key, value in tensors.items()}
+    return {f"model.{key}": value for key, value in compiled.items()}
+
+
 @pytest.mark.parametrize(
-    "spelling", [legacy_norms, without_prefix, with_buffers, with_copies, bias_under_its_copy]
+    "spelling",
+    [
+        legacy_norms,
+        without_prefix,
+        with_buffers,
+        with_copies,
+        bias_under_its_copy,
+        of_nvidia,
+        distributed_and_compiled,
+        with_a_compiled_encoder_in_a_trainer,
+    ],
 )
 def test_every_spelling_of_a_checkpoint_gives_the_same_parameters(
     saved: Save, copy_of: CopyOf, spelling: Callable[..., Any]
@@ -123,6 +150,25 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(copy_of: CopyOf):
     )
     assert "unexpected bert.encoder.layer.2.output.dense.bias [24]" in message
     assert "\n" not in message
+
+
+def test_a_vocabulary_that_was_padded_is_told_from_another_architecture(copy_of: CopyOf):
+    directory = copy_of("BertForMaskedLM")
+    vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
+
+    def pad(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        bias = "cls.predictions.bias"
+        padded = {
+            WORDS: np.pad(tensors[WORDS], ((0, 6), (0, 0))),
+            bias: np.pad(tensors[bias], (0, 6)),
+        }
+        return tensors | padded
+
+    rewrite(directory, pad)
+    with pytest.raises(UserError, match=rf"padded is read with vocab_size={vocab_size + 6} in con"):
+        load_params(directory)
+    reconfigure(directory, vocab_size=vocab_size + 6)
+    assert load_params(directory).config.vocab_size == vocab_size + 6
 
 
 def test_half_a_head_is_an_error_even_where_a_new_one_is_allowed(copy_of: CopyOf):
