@@ -87,7 +87,8 @@ def _no_weights(directory: Path) -> str:
     if (directory / "tf_model.h5").is_file():
         return (
             f"{directory / 'tf_model.h5'} cannot be read: expected "
-            f"{', '.join(form.single for form in FORMATS)} or a TensorFlow 1 checkpoint"
+            f"{', '.join(form.single for form in FORMATS)} or a TensorFlow 1 checkpoint: "
+            "transformers 4 with TensorFlow opens it with from_tf=True, and saves it as one of them"
         )
     return (
         f"{directory} holds no {FORMATS[0].single}: save the model with transformers' "

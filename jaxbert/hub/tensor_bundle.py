@@ -50,7 +50,9 @@ def open_bundle(prefix: Path) -> Tensors:
     if OBJECT_GRAPH in table:
         raise UserError(
             f"{prefix} was saved by TensorFlow 2 as an object graph, whose names depend on the "
-            f"program: expected one of TensorFlow 1, such as Google's bert_model.ckpt"
+            f"program: expected one of TensorFlow 1, such as Google's bert_model.ckpt; for "
+            "BERT of the Model Garden transformers 4 has a script, "
+            "convert_bert_original_tf2_checkpoint_to_pytorch.py"
         )
     try:
         header = _fields(table.pop("", b""))

@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import ml_dtypes
@@ -31,7 +32,11 @@ def open_torch(file: Path) -> Tensors:
     """
     state = _load(file)
     if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
-        raise UserError(f"{file}: expected tensors by name, as `torch.save(model.state_dict())`")
+        found = f"a dict of {', '.join(map(str, state))}" if isinstance(state, dict) else "no dict"
+        raise UserError(
+            f"{file}: expected tensors by name, as `torch.save(model.state_dict())`, found "
+            f"{shorten(found, 200)}: of a training checkpoint save the model's tensors alone"
+        )
     for key, tensor in state.items():
         _check(file, str(key), tensor)
     shapes = {str(key): tuple(tensor.shape) for key, tensor in state.items()}
