@@ -173,6 +173,23 @@ def test_a_step_saved_again_after_damage_counts_again(two, tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.parametrize("caller", ["save", "close"])
+def test_a_save_that_fails_in_the_background_is_heard_of_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caller: str
+):
+    def fail(*_: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("jaxbert.checkpoint.checkpoints.write_manifest", fail)
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig())
+    checkpoints.save(3, state(3), RUN, {})
+    calls = {"save": lambda: checkpoints.save(7, state(7), RUN, {}), "close": checkpoints.close}
+    with pytest.raises(PermissionError, match="read-only"):
+        calls[caller]()
+    checkpoints.close()
+    assert Checkpoints(tmp_path, CheckpointConfig()).latest_step() is None
+
+
 def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail() -> None:
         raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
