@@ -22,6 +22,32 @@ T = TypeVar("T")
 _NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+TRANSFORMERS: dict[str, tuple[str, ...]] = {
+    "per_device_train_batch_size": ("batch_size",),
+    "per_device_eval_batch_size": ("evaluation_batch_size",),
+    "gradient_accumulation_steps": ("step.accumulation_steps",),
+    "num_train_epochs": ("num_epochs", "num_steps"),
+    "max_steps": ("num_steps",),
+    "warmup_ratio": ("schedule.warmup_steps",),
+    "lr_scheduler_type": ("schedule.kind",),
+    "optim": ("optimizer.kind",),
+    "adam_beta1": ("optimizer.b1",),
+    "adam_beta2": ("optimizer.b2",),
+    "adam_epsilon": ("optimizer.eps",),
+    "label_smoothing_factor": ("task.label_smoothing",),
+    "logging_steps": ("loop.log_every",),
+    "eval_steps": ("loop.evaluate_every",),
+    "save_steps": ("loop.checkpoint_every",),
+    "save_total_limit": ("checkpoint.keep_last",),
+    "metric_for_best_model": ("checkpoint.metric",),
+    "bf16": ("dtype",),
+    "gradient_checkpointing": ("execution.remat",),
+    "model_name_or_path": ("model.from_pretrained", "model"),
+    "train_file": ("train", "store"),
+    "validation_file": ("validation", "data.validation_fraction"),
+    "mlm_probability": ("data.masking.probability",),
+}
+"""What options of transformers' scripts are called here: the first of these that there is."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -230,10 +256,19 @@ def _check_keys(
     hints = _fields(members[0])
     for key, value in values.items():
         if key not in hints:
-            inner = [path for path in _dotted(hints) if path.endswith(f".{key}")]
-            hint = f"did you mean '{prefix}{inner[0]}'?" if inner else nearest(str(key), [*hints])
-            raise UserError(f"{origin}: unknown key '{prefix}{key}': {hint}")
+            raise UserError(f"{origin}: unknown key '{prefix}{key}': {_meant(key, hints, prefix)}")
         _check_keys(hints[key], value, origin, f"{prefix}{key}.", _default(members[0], key))
+
+
+def _meant(key: Any, hints: dict[str, Any], prefix: str) -> str:
+    """A hint at the key that somebody had in mind."""
+    paths = _dotted(hints)
+    theirs = [path for path in TRANSFORMERS.get(key, ()) if path in paths]
+    if theirs and not prefix:
+        of_all = ", and is of all devices together" if key.startswith("per_device") else ""
+        return f"that of transformers is called '{theirs[0]}' here{of_all}"
+    inner = [path for path in paths if path.endswith(f".{key}")]
+    return f"did you mean '{prefix}{inner[0]}'?" if inner else nearest(str(key), [*hints])
 
 
 def _check_numbers(given: Any, made: Any, origin: str, key: str) -> None:

@@ -7,7 +7,8 @@ import jax
 import pytest
 import yaml
 
-from jaxbert.config import load_config, parse_config, to_yaml
+from jaxbert.config import TRANSFORMERS, load_config, parse_config, to_yaml
+from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
@@ -45,6 +46,27 @@ def test_a_configuration_is_short_and_its_header_names_paper_command_and_hardwar
     header = [line for line in text.splitlines() if line.startswith("#")]
     for word in ("Paper:", "Command:", "Hardware:", "Time and score:"):
         assert any(word in line for line in header), word
+
+
+@pytest.mark.parametrize("theirs", TRANSFORMERS)
+def test_an_option_of_transformers_is_told_by_its_name_here(theirs):
+    values = {
+        Pretrain: {"store": "s", "model": {"preset": "bert-tiny"}, "num_steps": 1},
+        Finetune: {"model": "m", "train": "t.csv"},
+    }
+    told = []
+    for kind, required in values.items():
+        with pytest.raises(UserError) as caught:
+            parse_config(kind, required, [f"{theirs}=1"])
+        told += [
+            name for name in TRANSFORMERS[theirs] if f"called '{name}' here" in str(caught.value)
+        ]
+    assert set(told) == set(TRANSFORMERS[theirs])
+
+
+def test_a_batch_per_device_is_told_that_it_is_of_all_devices_here():
+    with pytest.raises(UserError, match="'batch_size' here, and is of all devices together"):
+        parse_config(Finetune, {"per_device_train_batch_size": 8})
 
 
 def test_the_trial_that_the_tpu_readme_names_is_a_run():
