@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 from jaxbert.data.store import METADATA
 from jaxbert.errors import UserError
 from jaxbert.text.remote import check_is_here
+
+log = logging.getLogger(__name__)
 
 NOTES = "unfinished"
 _JOURNAL = "journal.json"
@@ -173,6 +176,8 @@ def _lock_directory(directory: Path) -> int:
             raise UserError(
                 f"{directory}: another prepare is writing there; wait or choose another --out"
             ) from None
+        except OSError:
+            log.warning("%s: its file system has no locks: prepare there only once", directory)
         if _is_still(handle, directory):
             return handle
         # Its previous owner moved or removed it between our open and our lock.

@@ -1,6 +1,7 @@
 """One command at a time may train in a run directory."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -34,3 +37,6 @@ def _lock(handle: int, run: str) -> None:
             f"{run}: another process is training in this run: wait for it, or give another "
             "--run directory"
         ) from None
+    except OSError:
+        # A file system without locks, such as Lustre where it is mounted so: nobody can have one.
+        log.warning("%s: its file system has no locks: train in it with one command only", run)

@@ -277,6 +277,8 @@ def _fused(ours: tuple[str, ...], theirs: str, *, bias: bool) -> Iterator[Weight
 
 
 def _canonical_key(key: str) -> str:
+    # In the authors' own training code the encoder is `bert`, and its layers lie in `encoder`.
+    key = key.removeprefix("bert.").removeprefix("encoder.")
     return PREFIX + key if key.startswith(("embeddings.", "layers.", "final_norm.")) else key
 
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -140,6 +142,17 @@ def test_two_writers_do_not_share_a_path(tmp_path):
             write(tmp_path / "s")
     finally:
         end(child)
+
+
+def test_where_a_file_system_has_no_locks_a_store_is_written_and_it_is_said(
+    tmp_path, monkeypatch, caplog
+):
+    def without(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    assert write(tmp_path / "s").num_documents == 3
+    assert "its file system has no locks" in caplog.text
 
 
 def test_an_existing_store_is_replaced_only_on_request(tmp_path):

@@ -66,6 +66,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
 }
 FULL, LOCAL = "full_attention", "sliding_attention"
+SMALL = replace(preset("modernbert-base"), num_hidden_layers=2)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -186,3 +187,12 @@ def test_padding_lies_in_the_vocabulary():
     assert config_from_hf({"vocab_size": 9, "pad_token_id": None}).pad_token_id == 0
     with pytest.raises(UserError, match="pad_token_id=50283: must be below vocab_size=9"):
         config_from_hf({"vocab_size": 9})
+
+
+def test_names_of_the_authors_own_training_code_are_the_same_tensors():
+    """`bert.` for `model.` and `bert.encoder.layers.` for `model.layers.`, heads as they are."""
+    keys = [weight.key for weight in MODERNBERT.weights(SMALL, Head("masked_lm"))]
+    theirs = [key.replace("model.layers.", "bert.encoder.layers.") for key in keys]
+    theirs = [key.replace("model.", "bert.") for key in theirs]
+    assert set(theirs) & set(keys) == {key for key in keys if not key.startswith("model.")}
+    assert [MODERNBERT.canonical_key(key) for key in theirs] == keys
