@@ -8,6 +8,9 @@ from jaxbert.cli.training import Experiment, add_training_arguments, run_trainin
 HELP = "pretrain an encoder on a token store; the same command again resumes"
 EXAMPLE = """
 jaxbert pretrain configs/pretrain/bert_base.yaml store=stores/wiki --run runs/base
+jaxbert pretrain configs/pretrain/roberta_base.yaml model='{from_pretrained: roberta-base}' \\
+    store=stores/law num_steps=12500 batch_size=2048 optimizer.learning_rate=5e-4 \\
+    schedule.warmup_steps=0.06 --run runs/law
 """
 
 

@@ -17,7 +17,8 @@ from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.placement import placed
 from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
-from jaxbert.text.files import TOKENIZER_FILES
+from jaxbert.text.classes import OF_FILE
+from jaxbert.text.files import TOKENIZER
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.gradients import placement_on
 
@@ -81,12 +82,20 @@ def check_is_metric(name: str, metrics: Collection[str]) -> None:
         raise UserError(f"checkpoint.metric: {name!r} is no metric of this task: {hint}")
 
 
-def check_vocabulary(store: Path, made_with: Tokenizer, model: Path) -> None:
+def check_vocabulary(store: Path, made_with: Tokenizer, model: Path, vocab_size: int) -> None:
     """Raises UserError where the ids of a store do not mean what a model learnt of them.
 
-    A directory without a tokenizer is taken at the user's word.
+    The model may have more embeddings, `vocab_size`, than its tokenizer has tokens, as DeBERTa-v3
+    has. A directory without a tokenizer is taken at the user's word where the numbers are equal.
     """
-    if not any((model / name).is_file() for name in TOKENIZER_FILES):
+    has_tokenizer = any((model / name).is_file() for name in (TOKENIZER, *OF_FILE))
+    tokens = made_with.vocab_size
+    if tokens > vocab_size or (tokens < vocab_size and not has_tokenizer):
+        raise UserError(
+            f"{store} has a vocabulary of {tokens}, the model one of {vocab_size}: prepare the "
+            "store with the model's tokenizer"
+        )
+    if not has_tokenizer:
         return
     theirs = load_tokenizer(model).vocab()
     for number, (made, known) in enumerate(zip_longest(made_with.vocab(), theirs)):

@@ -53,13 +53,11 @@ def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
     if not head.has_masked_lm:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
     store = TokenStore.open(store_path)
-    if store.vocab_size != model.loaded.config.vocab_size:
-        raise UserError(
-            f"{store_path} has a vocabulary of {store.vocab_size}, the model one of "
-            f"{model.loaded.config.vocab_size}: prepare the store with the model's tokenizer"
-        )
-    made_with = load_tokenizer(store.tokenizer_directory)
-    check_vocabulary(store.path, made_with, model.loaded.directory)
+    made_with, vocab_size = (
+        load_tokenizer(store.tokenizer_directory),
+        model.loaded.config.vocab_size,
+    )
+    check_vocabulary(store.path, made_with, model.loaded.directory, vocab_size)
     config = _data_config(model)
     if not head.has_next_sentence:
         config = replace(config, sentence_pairs="none")

@@ -195,5 +195,6 @@ def _encoder(config: Pretrain, loaded: Opened | None, vocabulary: Vocabulary) ->
     if loaded is None:
         return encoder_of(config.model, None, vocabulary)
     encoder = encoder_of(config.model, loaded.config, vocabulary)
-    check_vocabulary(vocabulary.store.path, vocabulary.tokenizer, loaded.directory)
+    store, tokenizer = vocabulary.store.path, vocabulary.tokenizer
+    check_vocabulary(store, tokenizer, loaded.directory, encoder.vocab_size)
     return encoder

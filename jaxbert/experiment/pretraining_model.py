@@ -53,11 +53,13 @@ def encoder_of(
     """That of model.from_pretrained, which is `given`, or the preset with its overrides.
 
     The preset takes the store's vocabulary where the store is here (None: it is not). Raises
-    UserError for a model of another vocabulary.
+    UserError for another number of tokens, of `given` for more than it has embeddings: whether its
+    tokens are the store's, `check_vocabulary` tells.
     """
     origin = model.from_pretrained if given is not None else "model.overrides"
     encoder = _of_preset(model, vocabulary) if given is None else given
-    if vocabulary is not None and encoder.vocab_size != vocabulary.store.vocab_size:
+    spare = 0 if vocabulary is None else encoder.vocab_size - vocabulary.store.vocab_size
+    if vocabulary is not None and (spare < 0 or (spare and given is None)):
         raise UserError(
             f"{origin}: a vocabulary of {encoder.vocab_size}, {vocabulary.store.path} was made "
             f"with one of {vocabulary.store.vocab_size}: prepare the store with the model's "

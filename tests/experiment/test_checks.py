@@ -8,11 +8,12 @@ import pytest
 from small_runs import pretraining
 
 from jaxbert.errors import UserError
-from jaxbert.experiment.checks import check_training
+from jaxbert.experiment.checks import check_training, check_vocabulary
 from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.text.tokenizer import load_tokenizer
 
 WITHOUT_DROPOUT = {"attention_probs_dropout_prob": 0.0}
 
@@ -44,3 +45,14 @@ def test_a_kernel_that_cannot_compute_the_attention(
 def test_a_kernel_that_can_is_not_refused():
     check(replace(preset("bert-tiny"), **WITHOUT_DROPOUT), "splash")
     check(preset("bert-tiny"), "fused")
+
+
+def test_a_model_without_a_tokenizer_is_taken_at_the_users_word_where_the_numbers_are_equal(
+    store: Path, tmp_path: Path
+):
+    (tmp_path / "config.json").write_text("{}")
+    tokenizer = load_tokenizer(store)
+    check_vocabulary(store, tokenizer, tmp_path, tokenizer.vocab_size)
+    for other in (tokenizer.vocab_size - 1, tokenizer.vocab_size + 1):
+        with pytest.raises(UserError, match=f"the model one of {other}: prepare the store with"):
+            check_vocabulary(store, tokenizer, tmp_path, other)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,7 +13,12 @@ from experiment.small_runs import UNTRAINABLE, pretraining, trajectory, write_co
 from jaxbert.config import parse_config
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.errors import UserError
+from jaxbert.experiment.inference import ready
+from jaxbert.experiment.masked_lm import masked_lm_data
 from jaxbert.experiment.pretrain import Pretrain, pretrain
+from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
+from jaxbert.text.tokenizer import load_tokenizer
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -88,8 +94,28 @@ def test_a_model_is_not_trained_on_a_store_of_another_vocabulary(pretrained, tmp
         "model": {"from_pretrained": str(pretrained)},
         "num_steps": 2,
     }
-    with pytest.raises(UserError, match="prepare the store with the model's tokenizer"):
+    with pytest.raises(UserError, match=r"prepare the store with --tokenizer .*run/model"):
         pretrain(parse_config(Pretrain, values), tmp_path / "run", quiet=True)
+
+
+def test_a_model_with_more_embeddings_than_tokens_is_trained_on(store, pretrained, tmp_path):
+    found = load_params(pretrained)
+    config, padded = (
+        replace(found.config, vocab_size=found.config.vocab_size + 7),
+        tmp_path / "padded",
+    )
+    save_params(found.params, config, found.head, load_tokenizer(pretrained), padded)
+    values = {
+        "store": str(store),
+        "num_steps": 1,
+        "batch_size": 8,
+        "model": {"from_pretrained": str(padded)},
+        "data": {"max_seq_length": 32},
+    }
+    run = tmp_path / "run"
+    pretrain(parse_config(Pretrain, values), run, quiet=True)
+    assert load_params(run).config == config
+    assert masked_lm_data(ready(run), str(store)).num_examples
 
 
 def test_a_pretrained_model_is_trained_on(store, pretrained, tmp_path):
