@@ -53,11 +53,8 @@ def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
     if not head.has_masked_lm:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
     store = TokenStore.open(store_path)
-    made_with, vocab_size = (
-        load_tokenizer(store.tokenizer_directory),
-        model.loaded.config.vocab_size,
-    )
-    check_vocabulary(store.path, made_with, model.loaded.directory, vocab_size)
+    made_with, loaded = load_tokenizer(store.tokenizer_directory), model.loaded
+    check_vocabulary(store.path, made_with, loaded.directory, loaded.config.vocab_size)
     config = _data_config(model)
     if not head.has_next_sentence:
         config = replace(config, sentence_pairs="none")
