@@ -85,6 +85,19 @@ def test_labels_are_predicted_from_their_own_thresholds_on():
     assert half == [["joy", "anger"], ["anger"], []]
 
 
+def test_a_probability_at_its_threshold_is_enough():
+    probabilities = np.array([0.5, 0.73, 0.25])
+    logits = scipy.special.logit(probabilities)[None]
+    reached = tuple(scipy.special.expit(logits[0]).tolist())
+    beyond = tuple(np.nextafter(reached, 1.0).tolist())
+    for thresholds, labels in ((reached, ["joy", "anger", "fear"]), (beyond, [])):
+        task = replace(SOME, thresholds=thresholds)
+        assert next(task.predictions({"logits": logits}))["labels"] == labels
+        metrics = task.metrics(np.ones((1, 3)), {"logits": logits})
+        assert metrics["accuracy"] == float(bool(labels))
+    assert next(SOME.predictions({"logits": np.zeros((1, 3))}))["labels"] == [*SOME.labels]
+
+
 def test_tuned_thresholds_have_the_best_f1_that_any_threshold_has():
     generator = np.random.default_rng(2)
     labels = generator.random((60, 3)) < [0.1, 0.5, 0.0]
