@@ -7,13 +7,14 @@ import pytest
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
-from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.head import Head, HeadKind, LayerMixture
 from jaxbert.optim.groups import (
     FROZEN,
     TRAINED,
     GroupConfig,
     check_groups,
     decay_of,
+    depth,
     depth_group,
     group_labels,
     is_decayed,
@@ -58,6 +59,13 @@ def params() -> Any:
         ("encoder/layers/11/attention/query/kernel", "layer_11"),
         ("pooler/dense/kernel", "head"),
         ("masked_lm/bias", "head"),
+        ("encoder/final_norm/scale", "head"),
+        ("mixture/weights", "head"),
+        # What all layers of DeBERTa share.
+        ("encoder/relative/embedding", "embeddings"),
+        ("encoder/relative/norm/scale", "embeddings"),
+        ("encoder/convolution/kernel", "embeddings"),
+        ("generator/encoder/layers/3/mlp/up/kernel", "layer_3"),
     ],
 )
 def test_a_parameter_belongs_to_its_depth(path: str, group: str):
@@ -112,6 +120,19 @@ def test_decay_leaves_out_biases_and_norms_and_nothing_else():
         "next_sentence/dense/bias",
         "pooler/dense/bias",
     }
+
+
+def test_the_mixture_of_layers_is_not_decayed():
+    shapes = abstract_params(CONFIG, Head(mixture=LayerMixture(3)))
+    mixture = [path for path in paths(shapes) if path.startswith("mixture/")]
+    assert mixture
+    assert not any(map(is_decayed, mixture))
+
+
+def test_a_pair_of_encoders_is_as_deep_as_the_deeper_one():
+    low, high = (abstract_params(replace(CONFIG, num_hidden_layers=n), Head()) for n in (2, 3))
+    for pair in ((low, high), (high, low)):
+        assert depth(dict(zip(("discriminator", "generator"), pair, strict=True))) == 3
 
 
 def frozen_paths(params: Any, *freeze: str) -> set[str]:

@@ -73,19 +73,24 @@ def decays(params: Any) -> Any:
     return map_with_path(lambda path, _: is_decayed(path), params)
 
 
-def muon(**options: Any) -> optax.GradientTransformation:
+def muon(adam: dict[str, float], **options: Any) -> optax.GradientTransformation:
     """Muon for the matrices of the layers, Adam for the rest."""
 
     def label(path: str, _: Any) -> str:
         is_matrix = path.startswith("encoder/layers/") and path.endswith("kernel")
         return "muon" if is_matrix else "adam"
 
-    kinds = {"muon": optax.contrib.muon(schedule, **options), "adam": optax.adam(schedule)}
+    kinds = {"muon": optax.contrib.muon(schedule, **options), "adam": optax.adam(schedule, **adam)}
     return optax.partition(kinds, lambda params: map_with_path(label, params))
 
 
+# No option as it is by default, there or here: what reads none of them would take the same steps.
+ADAM = {"b1": 0.7, "b2": 0.8, "eps": 1e-2}
 PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
-    (Adafactor(min_dim_size_to_factor=3), optax.adafactor(schedule, min_dim_size_to_factor=3)),
+    (
+        Adafactor(min_dim_size_to_factor=3, clipping_threshold=1.1),
+        optax.adafactor(schedule, min_dim_size_to_factor=3, clipping_threshold=1.1),
+    ),
     (
         Adafactor(
             min_dim_size_to_factor=5,
@@ -101,14 +106,17 @@ PAIRS: list[tuple[OptimizerConfig, optax.GradientTransformation]] = [
             multiply_by_parameter_scale=False,
         ),
     ),
-    (Lion(weight_decay=0.3, b1=0.7), optax.lion(schedule, 0.7, weight_decay=0.3, mask=decays)),
     (
-        Muon(weight_decay=0.0, eps=1e-8, ns_steps=2),
-        muon(consistent_rms=0.2, ns_steps=2),
+        Lion(weight_decay=0.3, b1=0.7, b2=0.8),
+        optax.lion(schedule, 0.7, 0.8, weight_decay=0.3, mask=decays),
     ),
     (
-        Muon(weight_decay=0.0, eps=1e-8, momentum=0.8, ns_steps=1, consistent_rms=None),
-        muon(beta=0.8, ns_steps=1),
+        Muon(weight_decay=0.0, ns_steps=2, consistent_rms=0.3, **ADAM),
+        muon(ADAM, consistent_rms=0.3, ns_steps=2),
+    ),
+    (
+        Muon(weight_decay=0.0, momentum=0.8, ns_steps=1, consistent_rms=None, **ADAM),
+        muon(ADAM, beta=0.8, ns_steps=1),
     ),
 ]
 
@@ -143,7 +151,9 @@ def by_hand(step_of: Reference) -> Any:
 
 def test_without_bias_correction_adam_is_that_of_berts_code():
     """`AdamWeightDecayOptimizer.apply_gradients` of Devlin et al. 2018, in float64."""
-    config = AdamW(bias_correction=False, weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
+    config = AdamW(
+        bias_correction=False, weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9, eps=1e-2
+    )
     found, _ = run(made(config))
     expected = by_hand(
         lambda path, value, m, v, _: m / (np.sqrt(v) + config.eps) + 0.3 * is_decayed(path) * value
@@ -155,7 +165,7 @@ def test_without_bias_correction_adam_is_that_of_berts_code():
 
 def test_lamb_is_that_of_googles_code_with_corrected_moments():
     """`LAMBOptimizer.apply_gradients` of Lan et al. 2020, in float64: no ratio where no decay."""
-    config = Lamb(weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9)
+    config = Lamb(weight_decay=0.3, max_grad_norm=None, b1=0.8, b2=0.9, eps=1e-2)
     found, _ = run(made(config))
 
     def step_of(path: str, value: Any, m: Any, v: Any, number: int) -> Any:

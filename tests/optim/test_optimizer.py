@@ -67,7 +67,9 @@ def adamw(config: AdamW, path: str, value: Any, gradients: list[Any]) -> np.ndar
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_every_group_takes_the_steps_of_adamw(layer_decay: float):
-    config = AdamW(b1=0.8, b2=0.9, weight_decay=0.3, max_grad_norm=None, layer_decay=layer_decay)
+    config = AdamW(
+        b1=0.8, b2=0.9, eps=1e-2, weight_decay=0.3, max_grad_norm=None, layer_decay=layer_decay
+    )
     params = make_params()
     gradients = [make_gradients(params, seed) for seed in range(4)]
     found, _ = run(config, params, gradients)
