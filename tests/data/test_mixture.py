@@ -53,6 +53,25 @@ def test_shares_are_whole_and_near_the_weights(weights):
         assert np.abs(found - exact).max() <= len(weights)
 
 
+def test_what_rounding_leaves_over_goes_to_the_largest_remainders():
+    draws = np.random.default_rng(0)
+    for _ in range(200):
+        total = int(draws.integers(20, 1000))
+        exact = draws.uniform(0.1, 1, draws.integers(1, 8))
+        exact *= total / exact.sum()
+        found, remainders = shares(exact, total), exact % 1
+        more = found - np.floor(exact)
+        assert set(more) <= {0, 1}
+        assert remainders[more == 1].min(initial=1) >= remainders[more == 0].max(initial=0)
+
+
+def test_seeds_mix_otherwise_and_the_step_is_that_of_every_source():
+    positions = np.arange(500)
+    names = [mixture((1, 1), seed).rows(positions, 0)["name"] for seed in (0, 1)]
+    assert 0.4 < (names[0] == names[1]).mean() < 0.6
+    assert (mixture((1, 1)).rows(positions, 7)["step"] == 7).all()
+
+
 def test_an_epoch_holds_as_many_rows_of_every_source_as_it_has():
     for weights, sizes, expected in [
         ((1, 1), (1000, 300), 2000),
