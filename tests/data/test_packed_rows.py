@@ -116,6 +116,21 @@ def test_hosts_that_make_only_their_rows_make_the_same_batch():
         np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), whole[name])
 
 
+def test_another_seed_brings_other_examples_together_and_visits_rows_in_another_order():
+    ids = [[number] * 8 for number in range(200)]
+    examples = EncodedExamples({"input_ids": ids}, pad_id=PAD_ID)
+    mates, orders = [], []
+    for seed in (0, 1):
+        rows = packed(examples, seed)
+        numbers = np.arange(rows.num_rows)
+        by_number = rows.evaluation_rows(numbers)["row_ids"].tolist()
+        visited = rows.rows(numbers, 0)["row_ids"].tolist()
+        mates.append({frozenset(ids) for ids in by_number})
+        orders.append([by_number.index(ids) for ids in visited])
+    assert len(mates[0] & mates[1]) < 5
+    assert np.mean(np.equal(*orders)) < 0.2
+
+
 def test_examples_as_long_as_a_row_have_it_to_themselves():
     examples = EncodedExamples({"input_ids": [[1] * LENGTH, [2], [3] * LENGTH]}, pad_id=PAD_ID)
     rows = packed(examples)
