@@ -82,6 +82,18 @@ def test_an_epoch_ends_where_its_last_row_is_seen(num_rows, batch_size):
         assert stream.ends_epoch(step) == (seen // num_rows > before)
 
 
+def test_an_epoch_ends_likewise_where_a_phase_does():
+    """Of the same rows in larger batches, and of others from their beginning."""
+    phases = [Phase(Numbered(10), 2), Phase(Numbered(10), 8, 3, 6), Phase(Numbered(7, 1), 3, 7)]
+    stream, batch_sizes = Stream(phases), [2] * 3 + [8] * 4 + [3] * 9
+    seen, num_rows = 0, 10
+    for step, batch_size in enumerate(batch_sizes, 1):
+        if step == 8:
+            seen, num_rows = 0, 7
+        before, seen = seen // num_rows, seen + batch_size
+        assert stream.ends_epoch(step) == (seen // num_rows > before), step
+
+
 def test_epochs_of_phases_add_up():
     stream = Stream([Phase(Numbered(10), 5), Phase(Numbered(20), 4, 6)])
     assert stream.epochs(4) == 2.0
