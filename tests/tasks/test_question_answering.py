@@ -127,6 +127,21 @@ def test_every_window_is_labelled_with_the_answer_that_it_has(tokenizer: Tokeniz
     assert answered == {0, 1, 3}
 
 
+def test_windows_know_their_question_however_many_are_tokenised_together(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    def windows() -> list[Any]:
+        return [
+            (w.question, w.input_ids.tolist(), w.context.offsets.tolist(), w.answer)
+            for w in asked(tokenizer).windows
+        ]
+
+    together = windows()
+    for number in (1, 3):
+        monkeypatch.setattr("jaxbert.tasks.question_answering._AT_ONCE", number)
+        assert windows() == together
+
+
 def test_a_question_has_the_best_answer_of_all_its_windows(tokenizer: Tokenizer):
     examples = asked(tokenizer)
     found = list(examples.predictions(certain(examples)))
