@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxbert.data.reading import Reading, WindowConfig
+from jaxbert.data.tables import Row
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sentences import Sentences
@@ -115,3 +116,19 @@ def test_metrics_of_some_windows_are_those_of_their_texts():
     )
     rows = {"row_ids": np.array([3]), "logits": LOGITS[3:]}
     assert examples.metrics({"loss": 99.0}, rows)["accuracy"] == 1.0
+
+
+def test_mistakes_show_the_text_of_their_windows():
+    texts = tuple(Row({"sentence": text}, "a.tsv", i) for i, text in enumerate(("one", "two"), 2))
+    examples = ClassifiedSentences(
+        CLASSES,
+        Sentences(texts, CLASSES.columns_read),
+        {"document_ids": DOCUMENTS},
+        np.array([1, 0]),
+        Reading(8, windows=WindowConfig()),
+    )
+    for first, expected in ((0, {"one", "two"}), (3, {"two"})):
+        rows = {"row_ids": np.arange(first, 4), "logits": LOGITS[first:]}
+        wrong = examples.tables(rows)[-1].rows
+        assert {row[1] for row in wrong} == expected
+        assert all(row[0] == f"a.tsv:{2 + (row[1] == 'two')}" for row in wrong)
