@@ -50,15 +50,22 @@ def test_multiple_choice_has_the_loss_and_the_gradient_of_transformers():
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
 
 
-def ranking_loss(vectors: torch.Tensor, known: Any, *, symmetric: bool) -> torch.Tensor:
-    """sentence-transformers' MultipleNegatives(Symmetric)RankingLoss; `known` are no negatives."""
+SCALE = 7.0
+
+
+def ranking_loss(
+    vectors: torch.Tensor, known: Any, known_anchors: Any, *, symmetric: bool
+) -> torch.Tensor:
+    """sentence-transformers' MultipleNegatives(Symmetric)RankingLoss; `known` are no negatives of
+    an anchor, `known_anchors` none of a positive."""
     anchors, *others = (F.normalize(vectors[:, text]) for text in range(vectors.shape[1]))
-    scores = 20.0 * anchors @ torch.cat(others).T
+    scores = SCALE * anchors @ torch.cat(others).T
     right = torch.arange(len(anchors))
     loss = F.cross_entropy(scores.masked_fill(known, -torch.inf), right)
     if not symmetric:
         return loss
-    return (loss + F.cross_entropy(scores[:, : len(anchors)].T, right)) / 2
+    backward = scores[:, : len(anchors)].T.masked_fill(known_anchors, -torch.inf)
+    return (loss + F.cross_entropy(backward, right)) / 2
 
 
 def of_vectors(
@@ -78,21 +85,38 @@ def of_vectors(
 
 @pytest.mark.parametrize(
     ("texts", "symmetric", "duplicates"),
-    [(2, True, False), (4, False, False), (3, False, True)],
+    [
+        (2, True, "none"),
+        (4, False, "none"),
+        (3, False, "spared"),
+        (3, True, "spared"),
+        (3, True, "counted"),
+    ],
 )
 def test_in_batch_negatives_have_sentence_transformers_loss(
-    texts: int, symmetric: bool, duplicates: bool
+    texts: int, symmetric: bool, duplicates: str
 ):
     draws = np.random.default_rng(texts)
     vectors, ids = draws.normal(size=(6, texts, 5)), np.arange(6 * texts).reshape(6, texts)
-    known = np.zeros((6, 6 * (texts - 1)), bool)
-    if duplicates:
+    known, known_anchors = np.zeros((6, 6 * (texts - 1)), bool), np.zeros((6, 6), bool)
+    if duplicates != "none":
         ids[4, 1], ids[5, 0], ids[3, 2], ids[1, 2] = ids[0, 1], ids[2, 0], ids[0, 0], -1
-        # Equal positives; the positives of equal anchors; the anchor; a negative that is not there.
-        pairs = [(0, 4), (4, 0), (2, 5), (5, 2), (0, 6 + 3), *((row, 6 + 1) for row in range(6))]
-        known[tuple(np.transpose(pairs))] = True
+        ids[1, 1] = ids[3, 0]
+        # A negative that is not there.
+        known[:, 6 + 1] = True
+    if duplicates == "spared":
+        # Equal positives, and equal anchors.
+        pairs = [(0, 4), (4, 0), (2, 5), (5, 2)]
+        # The anchor itself, as the negative of one row and the positive of another.
+        known[tuple(np.transpose([*pairs, (0, 6 + 3), (3, 1)]))] = True
+        known_anchors[tuple(np.transpose([*pairs, (1, 3)]))] = True
     columns = EmbeddingColumns(negatives=tuple("abcd"[: texts - 2]))
-    config = SentenceEmbeddingConfig(columns=columns, symmetric=symmetric)
+    config = SentenceEmbeddingConfig(
+        columns=columns,
+        scale=SCALE,
+        symmetric=symmetric,
+        spare_duplicates=duplicates != "counted",
+    )
     # A row that only fills the batch.
     padded = np.concatenate([vectors, draws.normal(size=(1, texts, 5))])
     found, gradient = of_vectors(
@@ -102,7 +126,8 @@ def test_in_batch_negatives_have_sentence_transformers_loss(
         row_ids=np.array([*range(6), -1]),
     )
     given = torch.tensor(vectors, requires_grad=True)
-    expected = ranking_loss(given, torch.from_numpy(known), symmetric=symmetric)
+    masks = torch.from_numpy(known), torch.from_numpy(known_anchors)
+    expected = ranking_loss(given, *masks, symmetric=symmetric)
     expected.backward()
     assert float(found) == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose(gradient[:6], given.grad.numpy(), rtol=1e-4, atol=1e-5)
