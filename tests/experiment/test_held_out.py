@@ -59,3 +59,24 @@ def test_a_batch_that_tells_the_metrics_names_leaves_no_outputs(evaluated):
     assert evaluator.metric_names(3) == ["all_loss", "other_loss"]
     assert passes == [2, 2]
     assert evaluator.outputs(3, known=True)["all"]["row_ids"].tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("polls", range(10))
+def test_an_evaluation_that_is_cut_short_gives_nothing(monkeypatch: pytest.MonkeyPatch, polls: int):
+    """Two sets of four batches: asked after each of them, and after a set."""
+    asked = []
+
+    def interrupted() -> bool:
+        asked.append(True)
+        return len(asked) > polls
+
+    def collect(step: Any, params: Any, batches: Any, mesh: Any) -> tuple[dict, dict]:
+        return {"batches": len([*batches])}, {}
+
+    monkeypatch.setattr(held_out, "collect", collect)
+    sets = {name: Evaluation(Rows(), lambda means, rows: means) for name in ("one", "other")}
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    evaluator = HeldOut(sets, lambda *_: None, 2, mesh, interrupted)
+    assert evaluator(3) is None
+    # Whoever is asked to end does not go through the rest first.
+    assert len(asked) <= polls + 2
