@@ -92,6 +92,7 @@ def run_toy(
     config: StepConfig | None = None,
     seed: int = 0,
     freeze: tuple[str, ...] = (),
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[TrainState, list[dict[str, float]]]:
     """One step per entry of `xs`, each [microbatches][rows]; every row weighs one."""
     optimizer_config = AdamW(0.1, freeze=freeze)
@@ -100,7 +101,11 @@ def run_toy(
     config = StepConfig(accumulation_steps=len(xs[0])) if config is None else config
     labels = group_labels(PARAMS, freeze)
     step = jax.jit(
-        make_train_step(apply, ToyTask(loss), optimizer, schedule, labels, config, seed)  # type: ignore[arg-type]
+        make_train_step(
+            apply,
+            ToyTask(loss, loss_factors=factors),  # type: ignore[arg-type]
+            *(optimizer, schedule, labels, config, seed),
+        )
     )
     state, rows = TrainState(jnp.zeros((), jnp.int32), PARAMS, optimizer.init(PARAMS)), []
     for x in np.array(xs, np.float32):
@@ -142,6 +147,13 @@ def test_the_norm_counts_trained_parameters_only():
     assert [row["grad_norm"] for row in metrics] == pytest.approx([5.0, 5.0, 5.0])
     assert same(state.params["encoder"], PARAMS["encoder"])
     assert not same(state.params["pooler"], PARAMS["pooler"])
+
+
+def test_the_factor_of_a_loss_multiplies_the_total_and_its_gradient():
+    _, plain = run_toy(linear, [[[1.0]]])
+    _, metrics = run_toy(linear, [[[1.0]]], factors={"loss": 50.0, "another": 2.0})
+    for name in ("loss", "grad_norm"):
+        assert metrics[0][name] == pytest.approx(50 * plain[0][name])
 
 
 def test_microbatches_add_up_to_the_mean_over_all_rows():
