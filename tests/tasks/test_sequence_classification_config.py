@@ -10,7 +10,10 @@ from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head
 from jaxbert.tasks.multi_label import MultiLabel
+from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
+from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.token_classification import TokenClassificationConfig
@@ -51,6 +54,29 @@ def test_weights_are_given_by_name_or_balanced_by_the_data():
     assert target("a", "b", "b", "b", class_weights="balanced").class_weights == (2.0, 2 / 3)
     with pytest.raises(UserError, match=r"task\.class_weights: no class 'negativ': did"):
         target("negative", "positive", class_weights={"negativ": 2.0})
+
+
+def test_how_one_class_is_trained_and_told_is_as_the_section_says():
+    options: dict[str, Any] = {"label_smoothing": 0.3, "top_k": 2}
+    assert target("a", "b", **options) == SingleLabel(("a", "b"), **options)
+
+
+KINDS = (
+    (SequenceClassificationConfig, {"classifier_dropout": 0.3, "pooling": "max"}),
+    (SequenceClassificationConfig, {"mixture": {"num_layers": 3}, "regression": True}),
+    (TokenClassificationConfig, {"classifier_dropout": 0.3, "mixture": {"num_layers": 3}}),
+    (MultipleChoiceConfig, {"classifier_dropout": 0.3}),
+    (QuestionAnsweringConfig, {"mixture": {"num_layers": 3}}),
+    (SentenceEmbeddingConfig, {"pooling": "max"}),
+)
+
+
+@pytest.mark.parametrize(("kind", "values"), KINDS)
+def test_the_head_of_every_kind_is_as_the_section_says(kind: Any, values: dict[str, Any]):
+    section = parse_config(kind, values)
+    head = section.assumed()[0].head
+    for name in ("classifier_dropout", "pooling", "mixture"):
+        assert getattr(head, name) == getattr(section, name, None)
 
 
 def test_a_threshold_is_that_of_every_label_and_tuned_begins_with_a_half():
