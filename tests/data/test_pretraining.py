@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from corpora import (
     CLS,
+    PAD,
     document_offsets,
     examples_of,
     numbered_store,
@@ -18,6 +19,7 @@ from corpora import (
 )
 
 from jaxbert.data.masking_config import MaskingConfig, SpanUnits, WordUnits
+from jaxbert.data.masking_rates import RatePoint
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
@@ -215,6 +217,21 @@ def test_the_sentence_order_label_is_true_in_the_store(store, packing):
     assert set(labels) == {0, 1, -100}
 
 
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("sentence_pairs", ["next_sentence", "sentence_order", "none"])
+def test_as_many_examples_are_short_as_are_asked_for(tmp_path, sentence_pairs, packing):
+    """Of documents of 900 tokens in sentences of three, in which nothing else ends an example."""
+    store = numbered_store(tmp_path / "store", [[3] * 300] * 3)
+    for probability in (0.0, 0.5):
+        options = {"sentence_pairs": sentence_pairs, "packing": packing, "max_seq_length": 23}
+        data = make(store, short_sequence_probability=probability, **options)
+        rows = data.rows(np.arange(5 * data.num_rows), 0)
+        lengths = np.array([len(example.ids) for example in examples_of(rows)])
+        # What is left of a document is short as well, a few of a hundred.
+        share = (lengths < lengths.max() - 3).mean()
+        assert (share < 0.1) if probability == 0.0 else (0.25 < share < 0.6)
+
+
 def test_half_of_the_pairs_of_an_epoch_are_swapped(store):
     data = make(store, sentence_pairs="sentence_order")
     batches = [data.batch(step) for step in range(200)]
@@ -311,6 +328,23 @@ def test_evaluation_is_the_same_every_time_and_for_every_seed(store):
     assert [digest(batch) for batch in data.evaluation_batches()] == first
     other = make(store, seed=7, **options)
     assert [digest(batch) for batch in other.evaluation_batches()] == first
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_evaluation_masks_as_no_schedule_says(store, packing):
+    schedule = (RatePoint(0, probability=0.4, random_replace_prob=0.0),)
+    plain, scheduled = (
+        make(store, packing=packing, masking=MaskingConfig(max_predictions=26, schedule=points))
+        for points in ((), schedule)
+    )
+    numbers = np.arange(6)
+    for data, count in ((plain, 0), (scheduled, 1)):
+        # What is cut and packed is for the most predictions that there ever are.
+        rows = data.evaluation_rows(numbers), data.rows(numbers, 0)
+        shares = [
+            (batch["labels"] != -100).sum() / (batch["input_ids"] != PAD).sum() for batch in rows
+        ]
+        assert shares == pytest.approx([0.15, (0.15, 0.4)[count]], abs=0.03)
 
 
 def documents_of(store, batches):
