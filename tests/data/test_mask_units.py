@@ -185,6 +185,18 @@ def test_ngram_lengths_fall_as_their_inverse():
     assert stats.chisquare(counts, len(lengths) * np.array([6, 3, 2]) / 11).pvalue > 0.001
 
 
+@pytest.mark.parametrize(
+    ("units", "shares"),
+    [
+        (SpanUnits(geometric_p=0.5, max_words=4), [8 / 15, 4 / 15, 2 / 15, 1 / 15]),
+        (NgramUnits(max_words=2), [2 / 3, 1 / 3]),
+        (WordUnits(), [1.0]),
+    ],
+)
+def test_how_long_runs_may_be_is_as_the_units_say(units, shares):
+    np.testing.assert_allclose(run_length_shares(units), shares, rtol=1e-12)
+
+
 def lengths_of_runs(chosen):
     """How many unbroken runs there are of each number of tokens, from one to eighteen or more."""
     padded = np.pad(chosen, ((0, 0), (1, 1))).astype(int)
