@@ -64,6 +64,21 @@ def test_the_digest_is_of_the_first_rows_and_nothing_else():
     assert digest(Phase(Numbered(90), 8)) == digest(Phase(Numbered(90), 16))
 
 
+class Measured(Numbered):
+    """With a column of numbers that are others on every device."""
+
+    noise = 0.0
+
+    def rows(self, positions, step):
+        return super().rows(positions, step) | {"features": np.full(len(positions), self.noise)}
+
+
+def test_the_digest_is_of_whole_numbers_alone(monkeypatch):
+    found = Stream([Phase(Measured(10), 4)]).digest()
+    monkeypatch.setattr(Measured, "noise", 1e-7)
+    assert Stream([Phase(Measured(10), 4)]).digest() == found
+
+
 @pytest.mark.parametrize("step", [0, 3, 7])
 def test_parts_make_the_batch(step):
     stream = Stream([Phase(Numbered(10), 6), Phase(Numbered(10, 1), 4, 5)])
