@@ -11,9 +11,11 @@ import pytest
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import parameter_shapes
+from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.replaced_token_pair import (
     DISCRIMINATOR,
     GENERATOR,
+    PairApply,
     ReplacedTokenOutput,
     ReplacedTokenPair,
 )
@@ -132,9 +134,14 @@ def test_losses_are_those_of_the_paper_and_special_tokens_are_not_judged():
     expected = -np.log(right)[IS_TEXT].sum()
     np.testing.assert_allclose(sums["replaced_token_loss"], expected, rtol=1e-6)
     assert TASK.loss_factors == {"replaced_token_loss": 50.0}
+    assert replace(TASK, discriminator_weight=7.0).loss_factors == {"replaced_token_loss": 7.0}
+    assert TASK.metrics({"masked_lm_loss": 2.0}, {})["perplexity"] == pytest.approx(np.exp(2))
     metrics = TASK.metric_sums(output, batch)
     found, replaced = np.asarray(output.logits) > 0, np.asarray(output.is_replaced)
+    first = np.asarray(output.generator_logits).argmax(axis=-1)
+    masked = BATCH["labels"] >= 0
     literal = {
+        "masked_lm_accuracy": (first == BATCH["labels"], masked),
         "replaced_token_accuracy": ((found == replaced) & IS_TEXT, IS_TEXT),
         "replaced_share": (replaced & IS_TEXT, IS_TEXT),
         "replaced_precision": (found & replaced & IS_TEXT, found & IS_TEXT),
@@ -236,6 +243,32 @@ def test_packed_rows_are_filled_and_judged_as_rows_of_their_own(shared: Any):
     found, expected = jax.jit(sums)(packed), jax.jit(sums)(BATCH)
     assert float(expected["replaced_share"][0]) > 0
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+
+
+def test_both_models_and_the_samples_have_keys_of_their_own(
+    shared: Any, monkeypatch: pytest.MonkeyPatch
+):
+    pair, found = shared[0], []
+
+    def model(logits: jax.Array) -> Any:
+        def apply(*_: Any, key: jax.Array | None, **__: Any) -> ModelOutput:
+            found.append(key)
+            return ModelOutput(jnp.zeros((3, 12, 4)), logits=logits)
+
+        return apply
+
+    def drawn(draw: Any, key: jax.Array, logits: jax.Array) -> jax.Array:
+        found.append(key)
+        return jnp.zeros(logits.shape[:-1], jnp.int32)
+
+    monkeypatch.setattr("jaxbert.tasks.replaced_token_pair.by_row", drawn)
+    apply = PairApply(pair, model(jnp.zeros((3, 4, 61))), model(jnp.zeros((3, 12))))
+    key, batch = jax.random.key(3), {name: jnp.asarray(value) for name, value in BATCH.items()}
+    run_model(apply, shared[1], batch, key, inputs=TASK.model_inputs)
+    assert len({tuple(jax.random.key_data(each).tolist()) for each in [key, *found]}) == 4
+    found.clear()
+    run_model(apply, shared[1], batch, None, inputs=TASK.model_inputs)
+    assert (found[0], found[2]) == (None, None)
 
 
 def test_without_a_key_the_samples_are_a_function_of_the_batch(shared: Any):
