@@ -75,7 +75,7 @@ class Measured(Numbered):
 
 def test_the_digest_is_of_whole_numbers_alone(monkeypatch):
     found = Stream([Phase(Measured(10), 4)]).digest()
-    monkeypatch.setattr(Measured, "noise", 1e-7)
+    monkeypatch.setattr(Measured, "noise", 3.0)
     assert Stream([Phase(Measured(10), 4)]).digest() == found
 
 
