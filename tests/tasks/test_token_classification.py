@@ -103,6 +103,26 @@ def test_metrics_are_those_of_words_and_entities(tokenizer, share):
     assert surest == sorted(surest, reverse=True)
 
 
+def test_a_mistake_is_shown_with_its_word_and_where_it_stands(tokenizer):
+    sentences = [
+        tagged("the cat", "O B-x", line=1),
+        TaggedSentence((), (), "a.conll", range(4, 4)),
+        tagged("dogs x the y", "B-y I-y O O", line=4),
+    ]
+    examples = TASK.examples(sentences, tokenizer, Reading(12), labelled=True)
+    rows = outputs(examples, 0)
+    for tags, scores in zip(rows["tags"], rows["probabilities"], strict=True):
+        tags[:], scores[:] = 4, np.arange(len(scores)) / 10
+    wrong = examples.tables(rows)[1].rows
+    assert {row[:4] for row in wrong} == {
+        ("a.conll:1", "the", "O", "I-y"),
+        ("a.conll:2", "cat", "B-x", "I-y"),
+        ("a.conll:4", "dogs", "B-y", "I-y"),
+        ("a.conll:6", "the", "O", "I-y"),
+        ("a.conll:7", "y", "O", "I-y"),
+    }
+
+
 def test_classes_that_are_no_entities_have_accuracy_alone(tokenizer):
     task = TokenClassification(("DET", "NOUN"))
     examples = task.examples([tagged("the cat", "DET NOUN")], tokenizer, Reading(12), labelled=True)
@@ -203,6 +223,19 @@ def test_predictions_of_a_text_have_places_in_words_and_characters(tokenizer, tm
         },
     ]
     assert empty == {"words": [], "tags": [], "entities": []}
+
+
+def test_an_entity_of_a_scheme_with_ends_is_one_that_has_its_end(tokenizer):
+    labels = ("O", "B-x", "I-x", "E-x", "S-x")
+    examples = TokenClassification(labels).examples(
+        [tagged("the cat the dogs x", "O O O O O")], tokenizer, Reading(12), labelled=False
+    )
+    names = ["B-x", "E-x", "B-x", "I-x", "S-x"]
+    tags = np.zeros(len(examples.features["input_ids"][0]), np.int32)
+    tags[examples.windows.places[:, 1]] = [labels.index(name) for name in names]
+    rows = {"row_ids": np.arange(1), "tags": [tags], "probabilities": [np.ones(len(tags))]}
+    [found] = examples.predictions(rows)
+    assert [(each["start"], each["end"]) for each in found["entities"]] == [(0, 2), (4, 5)]
 
 
 IOB1 = [tagged("a b c", "I-x B-x O"), tagged("d", "I-y", line=5)]
