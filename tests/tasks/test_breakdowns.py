@@ -77,6 +77,18 @@ def test_scores_of_labels_are_scikit_learns_at_their_thresholds(size: int):
         assert row[5] == thresholds[place]
 
 
+def test_of_many_labels_those_with_the_most_mistakes_are_shown():
+    names = tuple(map(str, range(50)))
+    wrong = DRAWS.permutation(50)
+    # Label i is predicted rightly for all but wrong[i] of the texts.
+    labels = (DRAWS.random((60, 50)) < 0.5).astype(np.float32)
+    is_wrong = np.arange(60)[:, None] < wrong
+    logits = np.where((labels > 0) != is_wrong, 1.0, -1.0)
+    [table] = MultiLabel(names).tables(labels, {"logits": logits})
+    assert [row[0] for row in table.rows] == [names[i] for i in np.argsort(-wrong)[:MANY]]
+    assert table.title == "The 20 labels of 50 with most mistakes"
+
+
 def test_texts_with_most_wrong_labels_come_first():
     target = MultiLabel(("x", "y"))
     labels = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
