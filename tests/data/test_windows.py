@@ -66,6 +66,15 @@ def test_the_head_of_a_pair_is_what_the_tokenizer_keeps(tokenizer: Tokenizer, le
             assert found.token_type_ids.tolist() == expected["token_type_ids"][row].tolist()
 
 
+def test_a_reading_cuts_as_it_says(tokenizer: Tokenizer):
+    texts = [" ".join(WORDS * 3), "the cat"]
+    for how, share in (("tail", 0.25), ("head_tail", 0.25), ("head_tail", 0.6)):
+        found = encode(tokenizer, texts, None, Reading(12, how, share))["input_ids"]
+        whole = tokenizer.encode_whole(texts, None)
+        expected = [truncated(text, 12, how, share).input_ids.tolist() for text in whole]
+        assert [ids.tolist() for ids in found] == expected
+
+
 @pytest.mark.parametrize(("room", "stride"), [(1, 0), (4, 0), (4, 1), (4, 3), (7, 2)])
 def test_windows_walk_over_the_text(room: int, stride: int):
     for size in range(30):
