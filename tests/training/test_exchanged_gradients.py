@@ -9,19 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_bert import ROWS, SIZES, pretraining_batch
+from small_bert import ROWS, SIZES, make_training, pretraining_batch
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params, init_params, make_apply
 from jaxbert.nn.placement import all_rows, first_row
 from jaxbert.optim.groups import FROZEN, group_labels
+from jaxbert.optim.kinds import AdamW
+from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rules import batch_sharding, shardings
 from jaxbert.plan.collectives import collectives_of
 from jaxbert.plan.hlo import Program
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.training.gradients import make_gradients
-from jaxbert.training.step import gathering
+from jaxbert.training.step import StepConfig, gathering
 from jaxbert.tree import flat
 
 ENCODER, TASK = EncoderConfig(**SIZES | {"num_hidden_layers": 1}), MaskedLanguageModelling()
@@ -86,6 +88,22 @@ def test_gradients_are_exchanged_in_the_chosen_precision_and_frozen_ones_not_at_
     trained = sum(leaf.size for path, leaf in leaves.items() if labels[path] != FROZEN)
     program = lowered("bfloat16", (frozen,), data=8)
     assert exchanged(program) == {"bf16": trained, "f32": 0}
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("bfloat16", "bf16")])
+def test_a_step_exchanges_gradients_in_the_precision_that_its_section_says(dtype: Any, name: str):
+    shapes = abstract_params(ENCODER, TASK.head)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    made = make_training(
+        *(ENCODER, TASK, params, 10),
+        optimizer=AdamW(),
+        schedule=ScheduleConfig(),
+        step=StepConfig(gradient_dtype=dtype),
+        mesh=make_mesh(MeshConfig(data=8)),
+    )
+    batch = made.put(pretraining_batch(0))
+    program = made.step.lower(made.state, batch)  # type: ignore[attr-defined]
+    assert exchanged(program)[name] == BYTES // 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
