@@ -83,3 +83,23 @@ def test_labels_that_differ_in_white_space_or_capitals_alone_are_warned_of(caplo
     caplog.clear()
     assert label_names(rows("yes", "no")) == ("no", "yes")
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "expected"),
+    [
+        # In the order of the data set, and those that do not occur.
+        (("neg", "pos", "neutral"), (1, 0), ("neg", "pos", "neutral")),
+        (("neg", "pos"), ("pos", "neg", "mixed"), ("mixed", "neg", "pos")),
+        # Stars from 1 to 3, of which rows have the numbers 0 to 2 or the stars themselves.
+        (("1", "2", "3"), (0, 2), ("0", "2")),
+        ((), (1, 0), ("0", "1")),
+    ],
+)
+def test_classes_are_called_as_their_data_set_names_the_numbers(given, labels, expected):
+    classes = {"label": given} if given else {}
+    table = tuple(Row({"label": x}, "hf:set", i, classes) for i, x in enumerate(labels, 1))
+    sentences = Sentences(table, SentenceColumns())
+    assert label_names(sentences) == expected
+    if expected == given:
+        assert class_indices(sentences, expected).tolist() == [*labels]
