@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,15 @@ def test_nothing_to_find_is_zero():
 def test_the_cosine_of_nothing_is_zero():
     a, b = np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([[6.0, 8.0], [1.0, 0.0]])
     np.testing.assert_allclose(cosines(a, b), [1.0, 0.0])
+
+
+def test_cosines_of_float32_vectors_are_computed_in_float64():
+    def dot(x: list[float], y: list[float]) -> float:
+        return math.fsum(i * j for i, j in zip(x, y, strict=True))
+
+    a, b = np.random.default_rng(0).normal(size=(2, 50, 768)).astype(np.float32)
+    exact = [
+        dot(x, y) / math.sqrt(dot(x, x) * dot(y, y))
+        for x, y in zip(a.tolist(), b.tolist(), strict=True)
+    ]
+    np.testing.assert_allclose(cosines(a, b), exact, rtol=0, atol=1e-14)
