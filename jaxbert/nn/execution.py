@@ -64,7 +64,6 @@ def for_several_products(x: Array) -> Array:
 
     XLA:TPU computes the norm in front of queries, keys and values again in each of the products
     that give the kernels' gradients, and the matrix unit waits for it: 56 us for one that takes 31.
-    So it does with the dropout behind a product, in both that read the product's slope.
     """
     return _written(x) if current_platform() == "tpu" else x
 

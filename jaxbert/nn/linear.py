@@ -9,7 +9,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from jaxbert.nn.execution import as_product, for_several_products
+from jaxbert.nn.execution import as_product
 from jaxbert.nn.placement import current_platform, varying_alike
 from jaxbert.typing import Array
 
@@ -97,8 +97,6 @@ def _narrow_backward(
     if isinstance(slope, SymbolicZero):
         return None, None
     of_rows = of_kernel = None
-    if kernel is not None and rows is not None:
-        slope = for_several_products(slope.astype(rows.dtype))
     if kernel is not None:
         outputs = (slope.ndim - 1,), (1,)
         of_rows = _narrow_sum(slope.astype(kernel.dtype), kernel, outputs)

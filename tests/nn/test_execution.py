@@ -128,3 +128,17 @@ def test_on_tpus_alone_what_several_products_read_is_written_before_and_no_gradi
     np.testing.assert_allclose(value, expected[0], rtol=1e-6)
     for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected[1]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_written_before_has_derivatives_in_both_directions(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(execution, "current_platform", lambda: "tpu")
+
+    def cubed(x: jax.Array) -> jax.Array:
+        return jnp.sum(execution.for_several_products(x) ** 3)
+
+    x, along = jnp.array([1.0, -2.0, 0.5]), jnp.array([3.0, 1.0, 4.0])
+    _, second = jax.jvp(jax.grad(cubed), (x,), (along,))
+    np.testing.assert_allclose(second, 6 * x * along, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda x: jax.grad(cubed)(x) @ along)(x), second, rtol=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbert.nn import execution, linear
+from jaxbert.nn import linear
 from jaxbert.nn.linear import Linear, product
 
 ROWS, LENGTH, INPUTS, OUTPUTS = 4, 64, 128, 256
@@ -131,35 +131,7 @@ def test_gradients_of_a_narrow_product_are_float64s_as_rounded(shape: tuple[int,
 
 
 @pytest.mark.usefixtures("off_cpu")
-def test_on_a_tpu_the_slope_that_both_gradients_read_is_written_before(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    draws = np.random.default_rng(0)
-    x, kernel = (jnp.asarray(draws.normal(size=s), jnp.bfloat16) for s in ((4, 5), (5, 7)))
-
-    def squared(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jnp.sum(product(x, kernel, is_rounded=True) ** 2)
-
-    def found(arguments: Any) -> tuple[int, Any]:
-        gradient = jax.grad(squared, arguments)
-        barriers = str(jax.make_jaxpr(gradient)(x, kernel)).count("= optimization_barrier")
-        return barriers, jax.tree.map(np.asarray, gradient(x, kernel))
-
-    elsewhere, expected = found((0, 1))
-    monkeypatch.setattr(execution, "current_platform", lambda: "tpu")
-    barriers, gradients = found((0, 1))
-    assert (elsewhere, barriers) == (0, 1)
-    jax.tree.map(np.testing.assert_array_equal, gradients, expected)
-    # What one product reads may be computed in it.
-    assert [found(argument)[0] for argument in (0, 1)] == [0, 0]
-
-
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-@pytest.mark.usefixtures("off_cpu")
-def test_a_narrow_product_has_second_derivatives_and_none_for_what_is_frozen(
-    platform: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(execution, "current_platform", lambda: platform)
+def test_a_narrow_product_has_second_derivatives_and_none_for_what_is_frozen():
     draws = np.random.default_rng(0)
     x, kernel, of_kernel = (
         jnp.asarray(draws.normal(size=shape), jnp.bfloat16) for shape in ((4, 5), (5, 7), (5, 7))
