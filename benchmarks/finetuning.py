@@ -1,4 +1,4 @@
-"""jaxbert against transformers' Trainer on nine published data sets: score and time.
+"""jaxbert against transformers' Trainer on ten published data sets: score and time.
 
 python benchmarks/finetuning.py DATA --out benchmarks/results [--only polarity wnut17]
 
