@@ -126,7 +126,7 @@ def test_the_research_loop_learns_something(pretrained, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("convert.py", ("nowhere/at", "out"), "nowhere/at"),
+        ("convert.py", ("nowhere/at/all", "out"), "nowhere/at/all"),
         ("pretrain.py", ("nowhere.txt", "--out", "out"), "nowhere.txt"),
         ("research_loop.py", ("MODEL", "nowhere.txt"), "nowhere.txt: No such file or directory"),
         (

@@ -165,7 +165,8 @@ def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserEr
         if isinstance(error, RuntimeError) and "scripts are no longer" in str(error):
             return UserError(f"hf:{name}: {_first_line(error)}; {_how_to_get_parquet(choice)}")
     if any(isinstance(error, ConnectionError) for error in failures):
-        return UnreachableError(_what_to_download(name, streaming))
+        kind = UserError if sys.modules["datasets"].config.HF_HUB_OFFLINE else UnreachableError
+        return kind(_what_to_download(name, streaming))
     # That there is no such data set says less than what one that exists lacks.
     specific = [error for error in failures if not isinstance(error, OSError)]
     reason = _first_line((specific or failures)[0]) if failures else "not a name"

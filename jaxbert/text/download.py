@@ -33,7 +33,7 @@ def download(
     """
     if "://" in hub_id:
         return fetch(hub_id, [*wanted, *optional])
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -67,7 +67,9 @@ def download(
                 *(hub_id, at, ", ".join(optional)),
             )
             return found
-        raise UnreachableError(
+        # Asked for, it stays so.
+        kind = UserError if constants.HF_HUB_OFFLINE else UnreachableError
+        raise kind(
             f"{hub_id!r}{at} is no directory here, is not (as a whole) in the Hugging Face cache, "
             "and the Hub cannot be reached (or HF_HUB_OFFLINE is set): give a directory, or run "
             "this once with a network"

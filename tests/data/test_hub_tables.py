@@ -126,8 +126,10 @@ def test_without_a_network_the_cache_is_read(cached, name, streaming):
 
 
 def test_what_the_cache_lacks_is_named_with_what_it_has(cached):
-    with pytest.raises(UserError, match=r"hf:glue/cola: the hub cannot be reached"):
+    with pytest.raises(UserError, match=r"hf:glue/cola: the hub cannot be reached") as raised:
         read("hf:glue/cola")
+    # Offline is what was asked for.
+    assert raised.value.status == 2
     with pytest.raises(UserError, match=r"hf:glue/mrpc:dev: .*dev"):
         read("hf:glue/mrpc:dev")
 
@@ -232,8 +234,9 @@ def test_a_hub_that_has_no_address_is_not_asked(datasets, monkeypatch):
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(UserError, match="hf:glue/mrpc: the hub cannot be reached"):
+    with pytest.raises(UserError, match="hf:glue/mrpc: the hub cannot be reached") as raised:
         read("hf:glue/mrpc")
+    assert raised.value.status == 1
     # The library would ask again and again for half a minute.
     assert len(asked) == 1
     assert not datasets.config.HF_HUB_OFFLINE

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from jaxbert.cli import main
 from jaxbert.cli.output import out_file
@@ -114,13 +115,14 @@ def test_a_bucket_that_does_not_answer_may_do_so_later(
 def test_a_hub_that_does_not_answer_may_do_so_later(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    # What the cache lacks, offline: huggingface_hub then says the same as without a network.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert main(["inspect-tokenizer", "nobody/no-such-model", "a.txt"]) == 1
-    assert main(["inspect-tokenizer", "no such/model", "a.txt"]) == 2
-    missing, impossible = capsys.readouterr().err.splitlines()
-    assert "the Hub cannot be reached" in missing
-    assert "nor a valid hub id" in impossible
+    def snapshot_download(*_: object, **__: object) -> None:
+        raise LocalEntryNotFoundError("no network, and nothing in the cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    for is_offline, status in ((False, 1), (True, 2)):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
+        assert main(["inspect-tokenizer", "nobody/no-such-model", "a.txt"]) == status
+        assert "the Hub cannot be reached" in capsys.readouterr().err
 
 
 def test_a_bucket_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch):
