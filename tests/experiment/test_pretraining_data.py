@@ -167,9 +167,9 @@ def test_a_store_of_another_vocabulary_of_the_same_size_is_refused(store, tmp_pa
     (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
     other = load_tokenizer(tmp_path / "vocab.txt", lowercase=True)
     with pytest.raises(UserError, match=f"token {len(words) - 2} is .* prepare the store with"):
-        check_vocabulary(store, other, store / "tokenizer")
-    check_vocabulary(store, tokenizer, store / "tokenizer")
-    check_vocabulary(store, tokenizer, tmp_path / "nothing")
+        check_vocabulary(store, other, store / "tokenizer", len(words))
+    check_vocabulary(store, tokenizer, store / "tokenizer", len(words))
+    check_vocabulary(store, tokenizer, tmp_path / "nothing", len(words))
 
 
 def test_what_was_left_out_of_a_store_is_in_the_card(store, tmp_path):
