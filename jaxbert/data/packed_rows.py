@@ -1,10 +1,9 @@
 """Rows of fine-tuning that hold several examples each."""
 
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.mixed_packing import mixed_rows
@@ -21,8 +20,7 @@ class PackedLabelledRows:
     `sequence_ids` [batch, length] and `sequence_starts` [batch, examples] take the place of
     `attention_mask`; columns per token stay [batch, length], columns per example become
     [batch, examples, ...], among them `row_ids`, the numbers of the examples. Which examples share
-    a row follows from their lengths and the seed. After every epoch examples of one length change
-    places at random, so that rows have other examples and lengths stay what they were.
+    a row follows from their lengths and the seed and is the same in every epoch.
 
     Of examples of several texts each text is a sequence of its own, all of them in one row:
     `sequence_starts` is [batch, examples, texts], and a text that is not there has no columns.
@@ -32,8 +30,6 @@ class PackedLabelledRows:
         check_fits(examples, length)
         _check_together(examples, length)
         self.examples, self.seed, self.length = examples, seed, length
-        # A batch has rows of two epochs at most.
-        self._in_epoch = lru_cache(maxsize=2)(self._mixed)
 
     @property
     def num_rows(self) -> int:
@@ -57,16 +53,12 @@ class PackedLabelledRows:
 
     def rows(self, positions: Indices, step: int) -> Batch:
         """The rows at some positions of the shuffled stream."""
-        epochs, numbers = visit(self.seed, self.num_rows, positions)
-        return self._rows(numbers, epochs)
+        return self.evaluation_rows(visit(self.seed, self.num_rows, positions)[1])
 
     def evaluation_rows(self, numbers: Indices) -> Batch:
-        """Rows by number, as in the first epoch; -1 gives an empty one."""
-        return self._rows(numbers, np.zeros_like(numbers))
-
-    def _rows(self, numbers: Indices, epochs: Indices) -> Batch:
+        """Rows by number; -1 gives an empty one."""
         wanted = np.flatnonzero(numbers >= 0)
-        found, places = self._examples_of(numbers[wanted], epochs[wanted])
+        found, places = self._plan.of(numbers[wanted])
         lengths, slots = self.examples.text_lengths[found], self.max_examples
         rows, count = wanted[places], lengths.shape[1]
         layout = Layout(lengths.sum(axis=1), rows, len(numbers), self.length, slots)
@@ -88,26 +80,6 @@ class PackedLabelledRows:
             elif name != "attention_mask":
                 packed[name] = layout.examples(values, self.examples.fill(name))
         return packed
-
-    def _examples_of(self, rows: Indices, epochs: Indices) -> tuple[Indices, Indices]:
-        """As `PackedRows.of`, of rows in some epochs."""
-        slots, places = replace(self._plan, examples=np.arange(len(self.examples))).of(rows)
-        found = np.empty_like(slots)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs[places] == epoch
-            found[here] = self._in_epoch(epoch)[slots[here]]
-        return found, places
-
-    def _mixed(self, epoch: int) -> NDArray[np.integer]:
-        """The examples of all rows in an epoch, in the places of the plan."""
-        plan, number = self._plan, len(self.examples)
-        if epoch == 0:
-            return plan.examples
-        order = visit(self.seed, number, epoch * number + np.arange(number))[1]
-        tokens, found = self.examples.num_tokens, np.empty_like(plan.examples)
-        places = np.argsort(tokens[plan.examples], kind="stable")
-        found[places] = order[np.argsort(tokens[order], kind="stable")]
-        return found
 
     @cached_property
     def _plan(self) -> PackedRows:

@@ -131,24 +131,6 @@ def test_another_seed_brings_other_examples_together_and_visits_rows_in_another_
     assert np.mean(np.equal(*orders)) < 0.2
 
 
-def test_every_epoch_brings_other_examples_of_the_same_lengths_together():
-    generator = np.random.default_rng(0)
-    ids = [[number] * generator.integers(6, 9) for number in range(300)]
-    examples = EncodedExamples({"input_ids": ids}, pad_id=PAD_ID)
-    rows = packed(examples)
-    size, mates, lengths = rows.num_rows, [], []
-    for epoch in range(3):
-        batch = rows.rows(epoch * size + np.arange(size), 0)
-        mates.append({frozenset(row[row >= 0].tolist()) for row in batch["row_ids"]})
-        of_rows = ([len(ids[i]) for i in row if i >= 0] for row in batch["row_ids"])
-        lengths.append(sorted(map(tuple, of_rows)))
-    assert lengths[0] == lengths[1] == lengths[2]
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        assert len(mates[first] & mates[second]) < 5
-    evaluated = rows.evaluation_rows(np.arange(size))["row_ids"]
-    assert {frozenset(row[row >= 0].tolist()) for row in evaluated} == mates[0]
-
-
 def test_examples_as_long_as_a_row_have_it_to_themselves():
     examples = EncodedExamples({"input_ids": [[1] * LENGTH, [2], [3] * LENGTH]}, pad_id=PAD_ID)
     rows = packed(examples)
