@@ -83,6 +83,7 @@ def _write(arguments: argparse.Namespace, file: Path | None, lines: Iterator[str
 
 def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterator[str]]:
     """Where to write, None for standard output, and what."""
+    from jaxbert.data.tables import check_split
     from jaxbert.experiment import inference
     from jaxbert.experiment.predictor import Predictor
     from jaxbert.parallel.processes import by_turns
@@ -91,6 +92,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     if arguments.glue_submission:
         check_not_given(arguments, ["out"], "--glue-submission writes a file of its own")
     out = out_file(arguments.out, arguments.data)
+    check_split(arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:

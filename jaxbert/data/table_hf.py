@@ -28,7 +28,19 @@ class _Choice(NamedTuple):
 
 def is_saved_dataset(path: Path) -> bool:
     """Whether a directory was written by `datasets`' save_to_disk."""
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    return (path / "state.json").is_file() or _has_splits(path)
+
+
+def _has_splits(saved: Path) -> bool:
+    return (saved / "dataset_dict.json").is_file()
+
+
+def names_split_of_hf(name: str) -> bool:
+    """Whether `read_hf` is told the split, or the data set was saved as a single one."""
+    directory, _, split = name.partition(":")
+    if is_saved_dataset(Path(directory)):
+        return bool(split) or not _has_splits(Path(directory))
+    return bool(_parts(name)[-1])
 
 
 def read_hf(name: str, reading: Reading) -> Rows:
@@ -131,6 +143,17 @@ def _choices(name: str) -> Iterator[_Choice]:
     """What the name may mean, in the order of trying.
 
     A data set's own name may hold one slash: `a/b` is that data set, or else configuration b of a.
+    """
+    path, config, split = _parts(name)
+    yield _Choice(path, config or None, split or "train")
+    if path.count("/") == 1 and not config and not Path(path).is_dir():
+        owner, _, config = path.partition("/")
+        yield _Choice(owner, config, split or "train")
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Path, configuration and split of a name; empty where it does not say one.
+
     What follows a single colon is a split if it begins like one, or else a configuration.
     """
     path, *rest = name.split(":", 2)
@@ -147,10 +170,7 @@ def _choices(name: str) -> Iterator[_Choice]:
             config = named or config
         case _:
             split = ""
-    yield _Choice(path, config or None, split or "train")
-    if path.count("/") == 1 and not config and not Path(path).is_dir():
-        owner, _, config = path.partition("/")
-        yield _Choice(owner, config, split or "train")
+    return path, config, split
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -19,6 +19,7 @@ def read_tfds(name: str, reading: Reading) -> Rows:
             f"tfds:{name}: needs the package tensorflow_datasets; install jaxbert[tfds]"
         ) from None
     builder, split = split_tfds_name(name)
+    split = split or "train"
     try:
         source = tensorflow_datasets.data_source(builder, split=split)
     except (OSError, ImportError, ValueError, NotImplementedError) as error:
@@ -46,12 +47,12 @@ def _reason(error: Exception, builder: str) -> str:
 
 
 def split_tfds_name(name: str) -> tuple[str, str]:
-    """Builder (with its version, `glue/mrpc:2.0.0`) and split."""
+    """Builder (with its version, `glue/mrpc:2.0.0`) and split, which may be empty."""
     # A version starts with a digit or an asterisk; a split may hold colons (`train[:10%]`).
     match = re.fullmatch(r"([^:]+(?::[\d*][\d.*]*)?)(?::(.+))?", name)
     if match is None:
         raise UserError(f"tfds:{name}: expected tfds:NAME[/CONFIG][:VERSION][:SPLIT]")
-    return match[1], match[2] or "train"
+    return match[1], match[2] or ""
 
 
 def _plain(value: Any, place: str, number: int, problems: Problems) -> Any:

@@ -19,8 +19,8 @@ from jaxbert.data.table_files import (
     read_standard_input,
     read_text,
 )
-from jaxbert.data.table_hf import is_saved_dataset, read_hf
-from jaxbert.data.table_tfds import read_tfds
+from jaxbert.data.table_hf import is_saved_dataset, names_split_of_hf, read_hf
+from jaxbert.data.table_tfds import read_tfds, split_tfds_name
 from jaxbert.data.whole_lines import (
     HARMLESS,
     check_is_not_empty,
@@ -106,6 +106,25 @@ def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:
                 f"{problem.file}:{problem.line}: {problem.detail.removesuffix(LEFT_OUT)}; correct "
                 "or remove the row, so that every row counts"
             )
+
+
+def check_split(spec: str) -> None:
+    """Refuses a data set without its split where it would be a mistake to read train's rows.
+
+    So it is for what a model is evaluated on, or predicts. Raises UserError.
+    """
+    path = Path(spec).expanduser()
+    name = f"hf:{path}" if is_saved_dataset(path) else spec
+    kind, _, rest = name.partition(":")
+    if kind == "hf":
+        is_named = names_split_of_hf(rest)
+    else:
+        is_named = kind != "tfds" or bool(split_tfds_name(rest)[1])
+    if not is_named:
+        raise UserError(
+            f"{spec}: says no split, and without one its rows are those of train; name one, as in "
+            f"{name}:validation"
+        )
 
 
 def column_names(spec: str | Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.data.reading import Reading, usual_length
+from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
@@ -68,6 +69,8 @@ def finetune(
         )
     if config.max_seq_length != "auto":
         check_run(run_path, config)
+    for spec in config.validation_sets.values():
+        check_split(spec)
     start = _start(config)
     data, examples = _data(start)
     if start.config.cache_features:

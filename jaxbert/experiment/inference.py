@@ -12,6 +12,7 @@ from jaxbert.config import parse_config
 from jaxbert.data.buckets import BucketedRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
+from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded
@@ -179,6 +180,7 @@ def evaluate_labelled(
     model: Ready, data: str, section: TaskConfig, reading: Reading
 ) -> dict[str, float]:
     """Metrics over labelled data; every record counts once."""
+    check_split(data)
     task = section.task_of(model.loaded.head)
     records = tuple(section.read(data, labelled=True))
     examples = task.examples(records, model.tokenizer, reading, labelled=True)

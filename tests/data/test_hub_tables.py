@@ -12,7 +12,7 @@ from jaxbert.data.lines import no_advance
 from jaxbert.data.problems import Problems
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.table_hf import _choices
-from jaxbert.data.tables import column_names
+from jaxbert.data.tables import check_split, column_names
 from jaxbert.errors import UserError
 
 
@@ -66,6 +66,20 @@ def test_a_saved_dataset_is_read_by_split(saved):
         read(f"hf:{saved}:dev")
     with pytest.raises(UserError, match="no column body; the columns are: text, label"):
         read(saved, columns=["body"])
+
+
+def test_what_is_evaluated_names_its_split(saved, parquet, datasets, tmp_path):
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "one"))
+    for spec in ("dev.tsv", "C:/dev.tsv", "-", str(tmp_path / "one"), f"hf:{tmp_path / 'one'}"):
+        check_split(spec)
+    for name in (f"hf:{saved}", f"hf:{parquet}", "hf:glue/mrpc", "hf:glue:mrpc", "tfds:glue/mrpc"):
+        check_split(f"{name}:test")
+        with pytest.raises(UserError, match=f"^{name}: says no split.*{name}:validation$"):
+            check_split(name)
+    check_split("tfds:glue/mrpc:2.0.0:train[:10%]")
+    for name in ("tfds:glue/mrpc:2.0.0", "hf:org/set/config", str(saved)):
+        with pytest.raises(UserError, match=f"those of train.*{name}:validation$"):
+            check_split(name)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

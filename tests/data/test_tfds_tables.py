@@ -66,9 +66,9 @@ def test_tfds_without_the_package_names_the_extra(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("imdb_reviews", ("imdb_reviews", "train")),
+        ("imdb_reviews", ("imdb_reviews", "")),
         ("imdb_reviews:test", ("imdb_reviews", "test")),
-        ("glue/mrpc:2.0.0", ("glue/mrpc:2.0.0", "train")),
+        ("glue/mrpc:2.0.0", ("glue/mrpc:2.0.0", "")),
         ("glue/mrpc:2.0.0:train[:10%]", ("glue/mrpc:2.0.0", "train[:10%]")),
     ],
 )

@@ -86,3 +86,9 @@ def test_dropout_of_the_run_goes_before_the_models(model, tmp_path, monkeypatch)
 def test_the_steps_of_epochs_are_rounded_up_once(num_epochs, rows, batch_size, steps):
     values = {"model": "m", "train": "t.csv", "num_epochs": num_epochs, "batch_size": batch_size}
     assert module._num_steps(parse_config(Finetune, values), rows) == steps
+
+
+def test_the_split_to_validate_on_is_asked_for_before_the_training_data_are_read(tmp_path):
+    values = {"model": "m", "train": "no such file.csv", "validation": "hf:glue/mrpc"}
+    with pytest.raises(UserError, match="hf:glue/mrpc: says no split"):
+        finetune(parse_config(Finetune, values), tmp_path / "run")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxbert.cli import main
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment.inference import reading_of, ready, section_of
@@ -151,3 +152,10 @@ def test_a_threshold_can_be_asked_for_where_no_run_says_that_there_are_several_l
     model = ready(model_with(Head("sequence_classification", ("a", "b"), problem_type=kind)))
     section = section_of(model, overrides=["task.threshold=0.3"])
     assert section.task_of(model.loaded.head).target.thresholds == (0.3, 0.3)
+
+
+def test_the_split_to_evaluate_or_predict_is_asked_for(model_with, capsys):
+    directory = model_with(Head("sequence_classification", labels=("a", "b")))
+    for verb in ("evaluate", "predict"):
+        assert main([verb, str(directory), "--data", "hf:glue/mrpc"]) == 2
+        assert "hf:glue/mrpc: says no split" in capsys.readouterr().err
