@@ -163,11 +163,11 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def with_table(page: str, lines: list[str]) -> str:
-    """The page with these lines in the place of its one table."""
+    """The page with these lines in the place of its first table."""
     rows = page.splitlines()
     first = next(number for number, row in enumerate(rows) if row.startswith("|"))
-    rest = [row for row in rows[first:] if not row.startswith("|")]
-    return "\n".join([*rows[:first], *lines, *rest]) + "\n"
+    length = next(number for number, row in enumerate(rows[first:]) if not row.startswith("|"))
+    return "\n".join([*rows[:first], *lines, *rows[first + length :]]) + "\n"
 
 
 if __name__ == "__main__":
