@@ -142,6 +142,26 @@ def test_a_documented_command_is_taken(command: Command):
         resolved(command)
 
 
+def settings_of(page: Path) -> list[str]:
+    """What stands between backticks in the last columns of its tables and sets options."""
+    rows = [line for line in page.read_text(encoding="utf-8").split("\n") if line[:2] == "| "]
+    found = [text for row in rows for text in re.findall(r"`([^`]+)`", row.split(" | ")[-1])]
+    return [text for text in found if re.match(r"[a-z_]+(\.[a-z_]+)*=[^(]+$", text)]
+
+
+@pytest.mark.parametrize("settings", settings_of(ROOT / "docs" / "migrating.md"))
+def test_what_options_of_others_are_called_here_is_taken(settings: str):
+    bases = ("pretrain/bert_base", "finetune/classification", "finetune/mrpc", "finetune/squad")
+    refused = []
+    for base in bases:
+        verb, path = base.split("/")[0], f"configs/{base}.yaml"
+        try:
+            resolved(Command("migrating.md", f"{verb} {path} {settings} --run r"))
+        except UserError as error:
+            refused.append(error)
+    assert len(refused) < len(bases), refused
+
+
 def command_of(config: str) -> Command:
     [command] = [c for c in of_config(ROOT / "configs" / config) if config in c.text]
     return command
