@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError, kind_of
 
 T = TypeVar("T")
@@ -22,32 +23,6 @@ T = TypeVar("T")
 _NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-TRANSFORMERS: dict[str, tuple[str, ...]] = {
-    "per_device_train_batch_size": ("batch_size",),
-    "per_device_eval_batch_size": ("evaluation_batch_size",),
-    "gradient_accumulation_steps": ("step.accumulation_steps",),
-    "num_train_epochs": ("num_epochs", "num_steps"),
-    "max_steps": ("num_steps",),
-    "warmup_ratio": ("schedule.warmup_steps",),
-    "lr_scheduler_type": ("schedule.kind",),
-    "optim": ("optimizer.kind",),
-    "adam_beta1": ("optimizer.b1",),
-    "adam_beta2": ("optimizer.b2",),
-    "adam_epsilon": ("optimizer.eps",),
-    "label_smoothing_factor": ("task.label_smoothing",),
-    "logging_steps": ("loop.log_every",),
-    "eval_steps": ("loop.evaluate_every",),
-    "save_steps": ("loop.checkpoint_every",),
-    "save_total_limit": ("checkpoint.keep_last",),
-    "metric_for_best_model": ("checkpoint.metric",),
-    "bf16": ("dtype",),
-    "gradient_checkpointing": ("execution.remat",),
-    "model_name_or_path": ("model.from_pretrained", "model"),
-    "train_file": ("train", "store"),
-    "validation_file": ("validation", "data.validation_fraction"),
-    "mlm_probability": ("data.masking.probability",),
-}
-"""What options of transformers' scripts are called here: the first of these that there is."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -263,10 +238,10 @@ def _check_keys(
 def _meant(key: Any, hints: dict[str, Any], prefix: str) -> str:
     """A hint at the key that somebody had in mind."""
     paths = _dotted(hints)
-    theirs = [path for path in TRANSFORMERS.get(key, ()) if path in paths]
+    theirs = [path for path in ELSEWHERE.get(key, ()) if path in paths]
     if theirs and not prefix:
         of_all = ", and is of all devices together" if key.startswith("per_device") else ""
-        return f"that of transformers is called '{theirs[0]}' here{of_all}"
+        return f"called '{theirs[0]}' here{of_all} (docs/migrating.md)"
     inner = [path for path in paths if path.endswith(f".{key}")]
     return f"did you mean '{prefix}{inner[0]}'?" if inner else nearest(str(key), [*hints])
 

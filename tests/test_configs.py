@@ -7,7 +7,8 @@ import jax
 import pytest
 import yaml
 
-from jaxbert.config import TRANSFORMERS, load_config, parse_config, to_yaml
+from jaxbert.config import load_config, parse_config, to_yaml
+from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.fit import Trainee
@@ -48,8 +49,8 @@ def test_a_configuration_is_short_and_its_header_names_paper_command_and_hardwar
         assert any(word in line for line in header), word
 
 
-@pytest.mark.parametrize("theirs", TRANSFORMERS)
-def test_an_option_of_transformers_is_told_by_its_name_here(theirs):
+@pytest.mark.parametrize("theirs", ELSEWHERE)
+def test_an_option_of_others_is_told_by_its_name_here(theirs):
     values = {
         Pretrain: {"store": "s", "model": {"preset": "bert-tiny"}, "num_steps": 1},
         Finetune: {"model": "m", "train": "t.csv"},
@@ -58,10 +59,8 @@ def test_an_option_of_transformers_is_told_by_its_name_here(theirs):
     for kind, required in values.items():
         with pytest.raises(UserError) as caught:
             parse_config(kind, required, [f"{theirs}=1"])
-        told += [
-            name for name in TRANSFORMERS[theirs] if f"called '{name}' here" in str(caught.value)
-        ]
-    assert set(told) == set(TRANSFORMERS[theirs])
+        told += [name for name in ELSEWHERE[theirs] if f"called '{name}' here" in str(caught.value)]
+    assert set(told) == set(ELSEWHERE[theirs])
 
 
 def test_a_batch_per_device_is_told_that_it_is_of_all_devices_here():
