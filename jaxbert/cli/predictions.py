@@ -11,6 +11,7 @@ from typing import Any
 from jaxbert.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_END = "\r\n"
 
 
 def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str, Any]:
@@ -85,5 +86,6 @@ def _line(cells: list[Any], delimiter: str) -> str:
     if delimiter == "\t":
         return delimiter.join(re.sub(r"[\t\r\n]", " ", str(cell)) for cell in cells)
     buffer = io.StringIO()
-    csv.writer(buffer, delimiter=delimiter, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+    # Up to Python 3.12 only what may end a line is quoted: line breaks within a text, too.
+    csv.writer(buffer, delimiter=delimiter, lineterminator=_END).writerow(cells)
+    return buffer.getvalue().removesuffix(_END)

@@ -1,5 +1,6 @@
 """What predict reads and writes: standard input, text files, tables out, the best classes."""
 
+import csv
 import json
 import os
 import subprocess
@@ -44,6 +45,15 @@ def test_a_table_has_label_probability_and_the_rest_as_json_and_is_read_as_it_wa
 def test_tabs_and_line_breaks_are_blanks_in_tsv():
     lines = lines_of([{"label": "a\tb\r\nc"}], Path("p.tsv"))
     assert list(lines) == ["label", "a b  c"]
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\r\nb", "\n", 'a "b",\nc'])
+def test_line_breaks_stay_within_their_field_in_csv(tmp_path, text):
+    predictions = [{"text": text, "masks": [1]}, {"text": "b", "masks": [2]}]
+    write_whole(tmp_path / "p.csv", lines_of(predictions, Path("p.csv")))
+    with open(tmp_path / "p.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"text": text, "masks": "[1]"}, {"text": "b", "masks": "[2]"}]
 
 
 def test_a_table_of_numbers_or_of_nothing():
