@@ -159,6 +159,15 @@ def test_half_a_surrogate_pair_is_replaced_and_counted(tmp_path):
     assert problems.counts == {"invalid Unicode": 1}
 
 
+def test_half_a_surrogate_pair_is_replaced_within_lists_and_objects(tmp_path):
+    line = r'{"words": ["a", "\ud800b", "\ud83d\ude00"], "answers": {"text": ["\udc00"]}, "n": NaN}'
+    rows, problems = read(write(tmp_path / "a.jsonl", line + "\n"))
+    (row,) = values(rows)
+    assert row["words"] == ["a", "\ufffdb", "\U0001f600"]
+    assert row["answers"] == {"text": ["\ufffd"]}
+    assert problems.counts == {"invalid Unicode": 2}
+
+
 def test_invalid_utf8_is_replaced_and_counted(tmp_path):
     rows, problems = read(write(tmp_path / "a.tsv", b"x\ncaf\xe9\nok\n"))
     assert values(rows) == [{"x": "caf\ufffd"}, {"x": "ok"}]
