@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge
 
+from jaxbert.data.letters import whole_letters
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.data.squad import Question, QuestionColumns, question_of, read_questions
 from jaxbert.data.tables import Row
@@ -266,7 +267,14 @@ def _windows(
                 places = windows(text, length, stride)
             except UserError as error:
                 raise UserError(f"{question.place}: {error}") from None
-            yield from _cut(number, question, text, places)
+            yield from _cut(number, question, _of_letters(text, question.context), places)
+
+
+def _of_letters(text: EncodedText, context: str) -> EncodedText:
+    """With the offsets of the context's tokens that answers are cut out by."""
+    is_context, offsets = text.members == 1, text.offsets.copy()
+    offsets[is_context] = whole_letters(context, offsets[is_context])
+    return text._replace(offsets=offsets)
 
 
 def _cut(

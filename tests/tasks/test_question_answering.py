@@ -22,7 +22,7 @@ from jaxbert.tasks.question_answering import (
     QuestionAnsweringConfig,
 )
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.text.training import train_wordpiece
+from jaxbert.text.training import train_unigram, train_wordpiece
 
 TASK = QuestionAnswering()
 V2 = QuestionAnswering(QuestionAnsweringConfig(unanswerable=True, n_best=3))
@@ -231,3 +231,21 @@ def test_a_question_without_answers_asks_for_v2(tmp_path: Path):
     (found,) = QuestionAnsweringConfig(unanswerable=True).read(str(file), labelled=True)
     assert found.answers == ()
     assert [q.answers for q in QuestionAnsweringConfig().read(str(file), labelled=False)] == [None]
+
+
+FRENCH = "il va au cafe\u0301 ou a\u0300 l'ho\u0302tel"
+
+
+@pytest.mark.parametrize("answer", ["cafe\u0301", "a\u0300", "au cafe\u0301", "l'ho\u0302tel"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_answers_are_whole_letters_without_a_space_before_them(family: str, answer: str):
+    texts = [FRENCH, "what is it"] * 3
+    if family == "bert":
+        made = train_wordpiece(texts, 90, min_frequency=1)
+    else:
+        made = train_unigram(texts, 60, family="deberta-v2")
+    one = Question("1", "what", FRENCH, (Answer(answer, FRENCH.index(answer)),), "a.json: 1")
+    examples = TASK.examples([one], made, Reading(64), labelled=True)
+    (found,) = examples.predictions(certain(examples))
+    assert found["prediction_text"] == answer
+    assert found["n_best"][0]["start"] == FRENCH.index(answer)
