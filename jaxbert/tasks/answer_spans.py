@@ -56,25 +56,32 @@ def best_spans(
     """
     characters, scores = [np.zeros((0, 2), np.int32)], [np.zeros(0)]
     for (columns, offsets), start, end in zip(windows, start_logits, end_logits, strict=True):
-        first, last, found = _best_of_window(start[columns], end[columns], count, max_tokens)
-        characters.append(np.stack([offsets[first, 0], offsets[last, 1]], axis=1))
-        scores.append(found)
+        # Neither begins nor ends with a token of white space, which has no characters.
+        begins = np.where(offsets[:, 0] < offsets[:, 1], start[columns], -np.inf)
+        ends = np.where(offsets[:, 0] < offsets[:, 1], end[columns], -np.inf)
+        found, values = _best_of_window(offsets, begins, ends, count, max_tokens)
+        characters.append(found)
+        scores.append(values)
     no_answer = min(
         float(start[0]) + float(end[0]) for start, end in zip(start_logits, end_logits, strict=True)
     )
-    spans, values = np.concatenate(characters), np.concatenate(scores)
-    order = np.argsort(-values, kind="stable")
+    spans, totals = np.concatenate(characters), np.concatenate(scores)
+    order = np.argsort(-totals, kind="stable")
     _, firsts = np.unique(spans[order], axis=0, return_index=True)
     kept = order[np.sort(firsts)[:count]]
-    return Spans(spans[kept], values[kept], no_answer)
+    return Spans(spans[kept], totals[kept], no_answer)
 
 
 def _best_of_window(
-    start: NDArray[np.floating], end: NDArray[np.floating], count: int, max_tokens: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """First and last tokens, and scores."""
+    offsets: NDArray[np.int32],
+    start: NDArray[np.floating],
+    end: NDArray[np.floating],
+    count: int,
+    max_tokens: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Spans and scores, `count` different spans among them where there are as many."""
     if not len(start):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        return np.zeros((0, 2), np.int32), np.zeros(0)
     width = min(max_tokens, len(start))
     beyond = np.full(width - 1, -np.inf)
     # [first token, tokens after it]
@@ -83,7 +90,12 @@ def _best_of_window(
     )
     scores = (start.astype(np.float64)[:, None] + ends).ravel()
     kept = min(count, len(scores))
-    best = np.argpartition(scores, -kept)[-kept:]
-    best = best[scores[best] > -np.inf]
-    first, more = np.divmod(best, width)
-    return first, first + more, scores[best]
+    while True:
+        best = np.argpartition(scores, -kept)[-kept:]
+        best = best[scores[best] > -np.inf]
+        first, more = np.divmod(best, width)
+        spans = np.stack([offsets[first, 0], offsets[first + more, 1]], axis=1)
+        # A character may be several tokens, each of which begins and ends the same spans.
+        if kept == len(scores) or len(np.unique(spans, axis=0)) >= count:
+            return spans, scores[best]
+        kept = min(2 * kept, len(scores))

@@ -80,3 +80,14 @@ def test_a_context_without_tokens_has_no_spans():
     assert found.characters.shape == (0, 2)
     assert found.probabilities(with_no_answer=False).tolist() == []
     assert found.probabilities(with_no_answer=True).tolist() == [1.0]
+
+
+def test_pieces_of_one_character_take_no_place_from_other_answers():
+    # Bytes of two letters, three tokens each, and of the space between them, which is no answer.
+    offsets = np.array([[0, 1]] * 3 + [[1, 1]] + [[2, 3]] * 3, np.int32)
+    context = ContextTokens(np.arange(1, 8, dtype=np.int32), offsets)
+    start = np.array([0, 9, 9, 9, 20, 1, 1, 1, 0.0])
+    end = np.array([0, 9, 9, 9, 20, 1, 1, 1, 0.0])
+    found = best_spans([context], [start], [end], count=3, max_tokens=30)
+    assert found.characters.tolist() == [[0, 1], [0, 3], [2, 3]]
+    assert found.scores.tolist() == [18, 10, 2]
