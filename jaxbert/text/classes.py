@@ -133,6 +133,9 @@ DEBERTA_V2 = TokenizerClass(
     settings={"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True},
 )
 
+_WITH_TYPES = ("BertTokenizer", "ElectraTokenizer", "DebertaV2Tokenizer")
+"""Classes whose pairs have token types in transformers 5, whatever their files say."""
+
 GENERIC = "PreTrainedTokenizerFast"
 """The name under which transformers 4 and 5 take a tokenizer.json as it is."""
 
@@ -210,3 +213,17 @@ def has_token_types(config: Mapping[str, Any]) -> bool:
         return "token_type_ids" in inputs
     kind = CLASSES.get(config.get("tokenizer_class", ""))
     return kind is None or kind.has_token_types
+
+
+def with_input_names(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration to write: it says where a pair has token types.
+
+    Otherwise transformers 5, which tells ALBERT's two texts apart no longer, nor those of a class
+    that it does not know, would leave them out where a model was trained with them.
+    """
+    is_known = config.get("tokenizer_class") in _WITH_TYPES
+    if is_known or config.get("model_input_names") is not None or not has_token_types(config):
+        return dict(config)
+    if not any(backend.encode("", "").type_ids):
+        return dict(config)
+    return {**config, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}

@@ -17,6 +17,7 @@ from jaxbert.text.classes import (
     TokenizerClass,
     UnknownClassError,
     assemble,
+    with_input_names,
 )
 from jaxbert.text.download import download, is_here
 from jaxbert.text.settings import (
@@ -63,7 +64,7 @@ def write_tokenizer(
     """
     directory.mkdir(parents=True, exist_ok=True)
     backend.save(str(directory / TOKENIZER))
-    _write_json({"backend": "tokenizers", **config}, directory / CONFIG)
+    _write_json({"backend": "tokenizers", **with_input_names(backend, config)}, directory / CONFIG)
     if isinstance(backend.model, models.WordPiece):
         lines = "".join(token + "\n" for token in vocab)
         (directory / "vocab.txt").write_bytes(lines.encode("utf-8"))

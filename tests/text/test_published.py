@@ -33,6 +33,16 @@ def assert_same_ids(ours, theirs):
     assert all(not types.any() for types in encoded["token_type_ids"])
 
 
+def assert_same_types(ours, theirs):
+    """Of pairs, as transformers gives them unasked; none are zeros."""
+    encoded = ours.encode(STRINGS, PAIRS, max_length=10_000, padding=False)
+    found = theirs(STRINGS, PAIRS)
+    zeros = [[0] * len(row) for row in found["input_ids"]]
+    types = [row.tolist() for row in encoded["token_type_ids"]]
+    assert types == found.get("token_type_ids", zeros)
+    return encoded["token_type_ids"]
+
+
 def test_the_pipeline_is_that_of_transformers(published):
     ours, theirs = load_tokenizer(published), reference(published)
     assert pipeline(ours.backend) == pipeline(theirs.backend_tokenizer)
@@ -78,6 +88,24 @@ def test_transformers_loads_what_was_saved_with_the_same_ids(published, tmp_path
     # As it lies beside a model.
     shutil.copy(published / "config.json", tmp_path)
     assert_same_ids(ours, reference(tmp_path))
+
+
+def test_transformers_gives_pairs_the_types_that_a_model_is_trained_with(published, tmp_path):
+    ours = load_tokenizer(published)
+    save_tokenizer(ours, tmp_path)
+    shutil.copy(published / "config.json", tmp_path)
+    assert_same_types(ours, reference(tmp_path))
+    assert_same_types(load_tokenizer(tmp_path), reference(tmp_path))
+
+
+def test_transformers_gives_types_with_a_class_that_it_does_not_know(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    stated = json.loads(file.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    file.write_text(json.dumps(stated))
+    ours = load_tokenizer(tmp_path)
+    save_tokenizer(ours, tmp_path / "again")
+    assert any(row.any() for row in assert_same_types(ours, reference(tmp_path / "again")))
 
 
 def test_what_transformers_saved_loads_with_the_same_ids(published, tmp_path):
