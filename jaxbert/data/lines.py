@@ -27,10 +27,11 @@ def name_of(file: Path) -> str:
 
 
 def read_lines(
-    file: Path, problems: Problems, advance: Advance = no_advance
+    file: Path, problems: Problems, advance: Advance = no_advance, *, with_returns: bool = False
 ) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and lines without their ends; `advance` gets bytes of the file on disk.
 
+    `with_returns`: they keep the carriage return before their end, which may be part of a text.
     Invalid UTF-8 becomes U+FFFD and is reported, as are lines beyond 1 MiB; a byte-order mark is
     taken off. A file that is UTF-16 or whose compression is damaged is a UserError.
     """
@@ -41,6 +42,8 @@ def read_lines(
             for number, line in enumerate(stream, start=1):
                 if number == 1:
                     line = _without_mark(line, file)
+                line = line.removesuffix(b"\n")
+                line = line if with_returns else line.removesuffix(b"\r")
                 yield number, _decoded(line, file, number, problems)
                 if number % _LINES_PER_REPORT == 0:
                     advance(position(disk) - reported)
@@ -72,7 +75,6 @@ def _without_mark(line: bytes, file: Path) -> bytes:
 
 
 def _decoded(line: bytes, file: Path, number: int, problems: Problems) -> str:
-    line = line.removesuffix(b"\n").removesuffix(b"\r")
     if len(line) > LONG_LINE:
         problems.add("long line", name_of(file), number, f"{len(line)} bytes, kept")
     try:

@@ -40,7 +40,7 @@ def read_tsv(file: Path, reading: Reading) -> Rows:
 
 
 def _tsv_records(file: Path, reading: Reading) -> Iterator[Record]:
-    for number, line in _table_lines(file, reading):
+    for number, line in _table_lines(file, reading, with_returns=False):
         fields = line.split("\t") if line else []
         if '"' in line and any(map(_looks_quoted, fields)):
             detail = "a field looks quoted; kept with its quotes, as .tsv has no quoting"
@@ -62,7 +62,7 @@ def read_csv(file: Path, reading: Reading) -> Rows:
 
 def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
     csv.field_size_limit(_CSV_FIELD_LIMIT)
-    lines = _table_lines(file, reading)
+    lines = _table_lines(file, reading, with_returns=True)
     parser = csv.reader((line + "\n" for _, line in lines), strict=True)
     while True:
         start = parser.line_num + 1
@@ -76,13 +76,17 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
                     f"{file}, line {start}: a quotation mark opens here and never closes;"
                     ' close it, double it ("") or name the file .tsv if it is unquoted'
                 ) from None
-            reading.problems.add("invalid CSV", str(file), start, f"{error}{LEFT_OUT}")
+            # Its own words for this one are advice to who calls Python.
+            is_return = str(error).startswith("new-line character")
+            reason = "a carriage return in a field without quotes" if is_return else error
+            reading.problems.add("invalid CSV", str(file), start, f"{reason}{LEFT_OUT}")
             continue
         yield start, record
 
 
-def _table_lines(file: Path, reading: Reading) -> Iterator[tuple[int, str]]:
-    for number, line in read_lines(file, reading.problems, reading.advance):
+def _table_lines(file: Path, reading: Reading, *, with_returns: bool) -> Iterator[tuple[int, str]]:
+    lines = read_lines(file, reading.problems, reading.advance, with_returns=with_returns)
+    for number, line in lines:
         if number == 1 and "\r" in line.rstrip("\r") and reading.names is None:
             raise carriage_returns(file)
         yield number, line

@@ -1,4 +1,5 @@
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -57,6 +58,25 @@ def test_csv_takes_quotes_commas_and_line_breaks_in_fields(tmp_path):
     assert values(rows) == [{"x": 'a, "b"', "y": "two\nlines"}, {"x": "c", "y": "d"}]
     assert [row.line for row in rows] == [2, 5]
     assert not problems.counts
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("inner", ["two\nlines", "two\r\nlines", "\r\n", "\r", "\n\r\n\r"])
+def test_line_breaks_in_csv_are_those_of_the_file(tmp_path, inner, end):
+    """As csv, pandas and datasets give them: places in a text count them."""
+    file = write(tmp_path / "a.csv", f'x,y{end}a,"{inner}"{end}"{inner}",b{end}'.encode())
+    rows, problems = read(file)
+    with open(file, newline="") as lines:
+        assert values(rows) == list(csv.DictReader(lines))
+    assert values(rows) == [{"x": "a", "y": inner}, {"x": inner, "y": "b"}]
+    assert not problems.counts
+
+
+def test_a_carriage_return_without_quotes_is_called_so(tmp_path):
+    rows, problems = read(write(tmp_path / "a.csv", "x,y\na\rb,c\nd,e\n"))
+    assert values(rows) == [{"x": "d", "y": "e"}]
+    detail = "a carriage return in a field without quotes; row left out"
+    assert (problems.first["invalid CSV"].line, problems.first["invalid CSV"].detail) == (2, detail)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
