@@ -150,7 +150,8 @@ def _without_overlaps(at: Places, length: int, covered: Marks) -> Iterable[Place
 def _lines(path: Path) -> dict[int, str]:
     """The lines that are not blank by their numbers."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Notepad's files begin with a mark, which would be part of the first phrase.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of phrases") from None
     except OSError as error:

@@ -118,6 +118,19 @@ def test_the_phrases_of_a_file_are_masked_whole_wherever_they_stand(file, train)
     assert inside.any(axis=1).tolist() == [True, True, False, False]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_phrase(file):
+    tokenizer = train_byte_level_bpe(TEXTS, 320)
+    plain = Phrases.read(file, tokenizer)
+    file.write_text("\ufeff" + PHRASES, encoding="utf-8")
+    marked = Phrases.read(file, tokenizer)
+    ids = tokenizer.encode(["new york city and a new york"])["input_ids"]
+    maskable = ~Vocabulary.of(tokenizer).is_special[ids]
+    is_start = word_starts(maskable, Vocabulary.of(tokenizer).is_continuation[ids])
+    expected = plain.inside(ids, maskable, is_start)
+    assert expected.any()
+    assert (marked.inside(ids, maskable, is_start) == expected).all()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
