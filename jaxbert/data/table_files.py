@@ -171,21 +171,21 @@ def _replace_surrogates(
     values: dict[str, Any], file: Path, number: int, problems: Problems
 ) -> None:
     for name, value in values.items():
-        whole = _without_halves(value)
+        whole = without_halves(value)
         if whole is not value:
             values[name] = whole
             detail = f"{name}: half of a surrogate pair; kept with U+FFFD in its place"
             problems.add("invalid Unicode", name_of(file), number, detail)
 
 
-def _without_halves(value: Any) -> Any:
+def without_halves(value: Any) -> Any:
     """The value itself, or where a text in it has half of a surrogate pair, one without."""
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if not isinstance(value, list | dict):
         return value
     inner = list(value.values()) if isinstance(value, dict) else value
-    whole = [_without_halves(item) for item in inner]
+    whole = [without_halves(item) for item in inner]
     if all(map(is_, whole, inner)):
         return value
     return dict(zip(value, whole, strict=True)) if isinstance(value, dict) else whole

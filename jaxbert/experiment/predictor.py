@@ -10,6 +10,7 @@ import numpy as np
 from jaxbert.data.buckets import BucketedRows, standard_lengths
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
+from jaxbert.data.table_files import without_halves
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import TaskSection
@@ -118,6 +119,11 @@ class Predictor:
             for name in names:
                 if name not in values:
                     raise UserError(f"input {number} has no {name!r}, which the model reads")
+                if without_halves(values[name]) is not values[name]:
+                    raise UserError(
+                        f"input {number}: {name!r} holds half of a surrogate pair, which is no "
+                        "character: correct or replace it"
+                    )
             yield Row(dict(values), "input", number)
 
 

@@ -120,6 +120,9 @@ def test_inputs_that_cannot_be_read_are_named(predictor):
         predictor("a")
     with pytest.raises(UserError, match=r"found values by column: put it in \[\]"):
         predictor({"sentence": "a"})
+    for given in ("b\ud800", {"sentence": "\udc00"}):
+        with pytest.raises(UserError, match="input 2: 'sentence' holds half of a surrogate pair"):
+            predictor(["a \U0001f600", given])
     for given, kind in ((None, "NoneType"), (3, "int"), (b"a", "bytes")):
         with pytest.raises(UserError, match=f"input 2 is {kind}: expected a text"):
             predictor(["a", given])
