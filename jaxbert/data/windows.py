@@ -51,15 +51,5 @@ def answer_labels(window: Indices, answer: tuple[int, int] | None) -> tuple[int,
     return int(start), int(end)
 
 
-def answer_text(context: str, window: EncodedText, start: int, end: int) -> str:
-    """The characters of `context` from token `start` to token `end` of a window, both with them.
-
-    Empty for what is no answer: tokens of the question, special ones, an end before the start.
-    """
-    if end < start or not _is_context(window)[[start, end]].all():
-        return ""
-    return context[window.offsets[start, 0] : window.offsets[end, 1]]
-
-
 def _is_context(text: EncodedText) -> np.ndarray:
     return text.members == max(0, text.members.max(initial=0))
