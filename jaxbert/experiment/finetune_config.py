@@ -95,13 +95,21 @@ class Finetune(TrainingSettings):
             raise UserError(
                 f"task.threshold=tuned needs validation data of one set, there is {number}"
             )
-        if is_tuned and (metric := self.checkpoint.metric) in OF_PREDICTIONS:
+        if is_tuned:
+            self._check_metric_of_tuned()
+        check_recipe(self.recipe)
+
+    def _check_metric_of_tuned(self) -> None:
+        """Raises UserError where checkpoints would be ranked by thresholds that are not kept."""
+        [name], metric = self.validation_sets, self.checkpoint.metric or ""
+        before = f"{name}_" if name else ""
+        if metric.removeprefix(before) in OF_PREDICTIONS:
             raise UserError(
                 f"checkpoint.metric={metric} is that of thresholds of 0.5, which "
-                f"task.threshold=tuned does not keep: take tuned_{metric}, or average_precision, "
-                "which needs no threshold"
+                f"task.threshold=tuned does not keep: take {before}tuned_"
+                f"{metric.removeprefix(before)}, or {before}average_precision, which needs no "
+                "threshold"
             )
-        check_recipe(self.recipe)
 
     @property
     def validation_sets(self) -> dict[str, str]:

@@ -55,11 +55,11 @@ class HeldOut:
                 self._outputs[name] = outputs
         return found
 
-    def metric_names(self, params: Params) -> list[str]:
-        """What evaluation gives, from a batch of every set."""
+    def metric_names(self, params: Params, num_batches: int | None) -> list[str]:
+        """What evaluation gives, from the first batches of every set; None: from all."""
         found: dict[str, float] = {}
         for name, held_out in self._sets.items():
-            found |= self._evaluate(name, params, islice(self._batches(held_out), 1))[0]
+            found |= self._evaluate(name, params, islice(self._batches(held_out), num_batches))[0]
         return [*found]
 
     def outputs(self, params: Params, *, known: bool) -> dict[str, Any]:

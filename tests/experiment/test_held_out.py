@@ -56,8 +56,10 @@ def test_other_parameters_are_evaluated_again(evaluated):
 
 def test_a_batch_that_tells_the_metrics_names_leaves_no_outputs(evaluated):
     evaluator, passes = evaluated
-    assert evaluator.metric_names(3) == ["all_loss", "other_loss"]
+    assert evaluator.metric_names(3, 1) == ["all_loss", "other_loss"]
     assert passes == [2, 2]
+    assert evaluator.metric_names(3, None) == ["all_loss", "other_loss"]
+    assert passes == [2, 2, 7, 7]
     assert evaluator.outputs(3, known=True)["all"]["row_ids"].tolist() == list(range(7))
 
 

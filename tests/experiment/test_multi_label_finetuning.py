@@ -88,6 +88,22 @@ def test_a_metric_of_thresholds_that_are_not_kept_is_refused():
         with pytest.raises(UserError, match=f"take tuned_{metric}, or average_precision"):
             parse_config(Finetune, values | {"checkpoint": {"metric": metric}})
         parse_config(Finetune, values | {"checkpoint": {"metric": f"tuned_{metric}"}})
+    values |= {"validation": {"dev": "v.tsv"}, "checkpoint": {"metric": "dev_f1_macro"}}
+    with pytest.raises(UserError, match="take dev_tuned_f1_macro, or dev_average_precision"):
+        parse_config(Finetune, values)
+
+
+def test_a_metric_of_rows_that_the_first_batch_has_not_may_rank_checkpoints(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path
+):
+    """The longest rows come first, and here none of them has a label."""
+    dev = tmp_path / "dev.tsv"
+    bare = "The red tree finds the cat. The red tree finds the cat.\t\n" * 8
+    dev.write_text(tables[1].read_text() + bare)
+    options = ("task.multi_label=true", "task.columns.label_separator=+")
+    ranked = "checkpoint.metric=average_precision"
+    config = fine_tuning(pretrained, tables[0], dev, *options, ranked, "num_steps=1")
+    assert "eval_average_precision" in finetune(config, tmp_path / "run", quiet=True).results
 
 
 def test_evaluation_and_prediction_use_them(run: Path, tables: tuple[Path, Path]):
