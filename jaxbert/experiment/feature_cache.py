@@ -19,14 +19,14 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.fit import Data, Trainee
+from jaxbert.experiment.fit import Data, Trainee, checked_mesh
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.features import features_of, layers_read, vector_read
 from jaxbert.nn.functional import abstract_params, make_apply, make_head_apply
 from jaxbert.nn.head import Head
-from jaxbert.parallel.mesh import make_mesh
+from jaxbert.optim.groups import check_groups, group_labels
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.parallel.rules import replicated
 from jaxbert.training.counted import counted
@@ -84,9 +84,14 @@ def frozen_encoder(
 ) -> FrozenEncoder:
     """Computes what `directory` does not hold yet; raises Interrupted where that was cut short.
 
-    Without dropout: what acts in training is the head's.
+    Raises UserError first for settings that the head could not be trained with. The features are
+    without dropout: what acts in training is the head's.
     """
-    mesh = make_mesh(settings.mesh)
+    # Computing takes as long as an epoch may: what training would refuse is refused before.
+    mesh, shapes = checked_mesh(settings, (encoder,), data), abstract_params(encoder, head)
+    del shapes[_ENCODER]
+    group_labels(shapes, settings.optimizer.freeze)
+    check_groups(settings.optimizer.groups, shapes)
     params = make_params(mesh)
     kept = jax.device_get(params[_ENCODER])
     known = _fingerprint(encoder, head, settings, kept)
@@ -104,8 +109,6 @@ def frozen_encoder(
         return table.with_features(np.load(file, mmap_mode="r"))
 
     of_head = {name: values for name, values in params.items() if name != _ENCODER}
-    shapes = abstract_params(encoder, head)
-    del shapes[_ENCODER]
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     trainee = Trainee(
         (encoder,),

@@ -155,15 +155,7 @@ def fit(
     quiet: bool = False,
 ) -> Fitted:
     """Trains, or continues where the last whole checkpoint of `run` stands."""
-    mesh = make_mesh(settings.mesh)
-    for encoder in trainee.encoders:
-        check_training(
-            settings,
-            encoder,
-            mesh,
-            [phase.batch_size for phase in data.train.phases],
-        )
-    check_checkpoints(settings, has_validation=bool(data.held_out))
+    mesh = checked_mesh(settings, trainee.encoders, data)
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     first_rows = data.train.digest()
     check_same_run(settings, f"{data.fingerprint} {first_rows}")
@@ -176,6 +168,15 @@ def fit(
         closing(Profile(profile, run.path)) as trace,
     ):
         return _fit(job, checkpoints, ledger, trace, quiet=quiet)
+
+
+def checked_mesh(settings: TrainingSettings, encoders: Sequence[EncoderConfig], data: Data) -> Mesh:
+    """The mesh; UserError for settings that do not go together on it or with the data."""
+    mesh = make_mesh(settings.mesh)
+    for encoder in encoders:
+        check_training(settings, encoder, mesh, [phase.batch_size for phase in data.train.phases])
+    check_checkpoints(settings, has_validation=bool(data.held_out))
+    return mesh
 
 
 def _fit(

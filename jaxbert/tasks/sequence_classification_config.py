@@ -182,6 +182,8 @@ def _class_weights(
     for name in asked:
         if name not in labels:
             raise UserError(f"task.class_weights: no class {name!r}: {nearest(name, labels)}")
+    if not any(asked.get(name, 1.0) for name in labels):
+        raise UserError("task.class_weights: 0 for every class: nothing to learn; weigh one")
     return tuple(float(asked.get(name, 1.0)) for name in labels)
 
 

@@ -93,6 +93,25 @@ def test_what_cannot_be_cached_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("evaluation_batch_size=9",), "evaluation_batch_size=9 is not a multiple"),
+        (("batch_size=9",), "batch_size=9 is not a multiple of step.accumulation_steps"),
+        (("loop.early_stopping_patience=1", "checkpoint.metric=null"), "needs checkpoint.metric"),
+        (("optimizer.freeze=[encoder/embeddings]",), "'encoder/embeddings' matches no parameter"),
+        (("optimizer.groups=[{params: layers, factor: 2}]",), "'layers' matches no parameter"),
+    ],
+)
+def test_what_could_not_be_trained_is_refused_before_features_are_computed(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path, overrides, message, not_computed
+):
+    not_computed()
+    config = fine_tuning(pretrained, *tables, *CACHED, *overrides)
+    with pytest.raises(UserError, match=message):
+        finetune(config, tmp_path / "run", quiet=True)
+
+
 def test_features_that_do_not_fit_on_the_disk_are_refused_first(tmp_path: Path):
     with pytest.raises(UserError, match=r"the features need 4000000\.0 GB"):
         feature_cache._new_file(tmp_path / "features" / "f.npy", (10**9, 1000, 1000))
