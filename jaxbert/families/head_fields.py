@@ -10,7 +10,7 @@ from jaxbert.families.fields import number
 from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType
 
 POOLING, MIXTURE, THRESHOLDS = "jaxbert_pooling", "jaxbert_mixture", "jaxbert_thresholds"
-NORMALIZED = "jaxbert_normalized"
+NORMALIZED, KIND = "jaxbert_normalized", "jaxbert_head"
 """Fields of ours: what transformers has no word for."""
 
 

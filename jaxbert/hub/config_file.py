@@ -10,7 +10,14 @@ from jaxbert.config import nearest
 from jaxbert.errors import UserError, kind_of
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
-from jaxbert.families.head_fields import MIXTURE, NORMALIZED, POOLING, THRESHOLDS, head_from_hf
+from jaxbert.families.head_fields import (
+    KIND,
+    MIXTURE,
+    NORMALIZED,
+    POOLING,
+    THRESHOLDS,
+    head_from_hf,
+)
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
@@ -107,9 +114,12 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
     names = fields.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"architectures={names!r}: expected a list of class names")
-    return next(
-        (family.architectures[name] for name in names if name in family.architectures), None
-    )
+    implemented = [family.architectures[name] for name in names if name in family.architectures]
+    # In our layout there are heads that transformers has no class for, such as EuroBERT's of spans.
+    own = fields.get(KIND)
+    if own is not None and own not in get_args(HeadKind):
+        raise UserError(f"{KIND}={own!r}: {nearest(str(own), get_args(HeadKind))}")
+    return next(iter(implemented), own)
 
 
 def _as_head(

@@ -148,8 +148,8 @@ def _advice(
             continue
         if not may_mismatch and any(_mismatched(stored[path]) for path in paths):
             return (
-                "; pass ignore_mismatched_heads=True (in Python) to initialise a new head, or"
-                " head='none' (--head none) to leave it out"
+                "; pass ignore_mismatched_heads=True (a key of fine-tuning's configuration) to"
+                " initialise a new head, or head='none' (--head none) to leave it out"
             )
         if not may_be_fresh and all(stored[path].found is None for path in paths):
             return "; pass head= (--head) to initialise the parts of the head that are missing"

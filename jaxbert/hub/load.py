@@ -210,8 +210,8 @@ def _modules_of_another(
     if not accept:
         raise UserError(
             f"{directory}: its classifier was trained for {list(saved.labels)}, not "
-            f"{list(head.labels)}: pass ignore_mismatched_heads=True (in Python) to "
-            "initialise a new one"
+            f"{list(head.labels)}: pass ignore_mismatched_heads=True (a key of fine-tuning's "
+            "configuration) to initialise a new one"
         )
     return ("classifier",)
 

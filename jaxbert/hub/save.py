@@ -12,7 +12,7 @@ import numpy as np
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
-from jaxbert.families.head_fields import head_to_hf
+from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
@@ -158,9 +158,11 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of config.json, without the dtype of the weights."""
     family = family_of(config.model_type)
     architecture = family.architecture(head.kind)
+    named = {KIND: head.kind} if architecture is None else {}
     return {
         "model_type": family.model_type,
         "architectures": [] if architecture is None else [architecture],
+        **named,
         **family.config_to_hf(config, head),
         **head_to_hf(head),
     }

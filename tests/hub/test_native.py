@@ -1,7 +1,9 @@
 """The Orbax layout."""
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,9 +12,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxbert.errors import UserError
+from jaxbert.families import preset
 from jaxbert.hub.load import load_params
-from jaxbert.hub.save import save_params
-from jaxbert.nn.functional import functional
+from jaxbert.hub.save import layout_for, save_params
+from jaxbert.nn.functional import functional, init_params
+from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.model import Model
 
 Open = Callable[..., Model]
@@ -47,6 +51,23 @@ def test_a_native_directory_gives_another_head(opened: Open, tmp_path: Path):
     loaded = load_params(tmp_path / "out", head="sequence_classification", labels=["a", "b", "c"])
     assert sorted(loaded.fresh) == ["classifier/dense/bias", "classifier/dense/kernel"]
     assert "masked_lm/bias" in loaded.unused
+
+
+@pytest.mark.parametrize("kind", ["question_answering", "multiple_choice"])
+def test_a_head_that_transformers_has_no_class_for_is_named(tmp_path: Path, kind: HeadKind):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "vocab_size": 32}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": None}
+    config = replace(preset("eurobert-210m"), pad_token_id=0, **sizes, **heads)
+    out = tmp_path / "out"
+    params = init_params(config, Head(kind), 0)
+    save_params(params, config, Head(kind), None, out, layout=layout_for(config, Head(kind)))
+    loaded = load_params(out)
+    assert (loaded.config, loaded.head, loaded.fresh) == (config, Head(kind), ())
+    assert "classifier" not in load_params(out, head="none").params
+    fields = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(fields | {"jaxbert_head": "multiple_choices"}))
+    with pytest.raises(UserError, match="jaxbert_head='multiple_choices': did you mean 'multiple"):
+        load_params(out)
 
 
 def test_a_native_directory_may_hold_bfloat16(opened: Open, tmp_path: Path):
