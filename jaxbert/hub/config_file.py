@@ -39,7 +39,8 @@ class Description:
     config: EncoderConfig
     head: Head
     saved: Head | None
-    """The head in the weights; None: config.json names none that is implemented."""
+    """The head in the weights; None: config.json names none that is implemented, nor did who
+    asked for a kind of head say that it is the file's own."""
 
 
 def read_description(
@@ -61,6 +62,9 @@ def read_description(
         wanted = saved if head is None else _as_head(fields, head, labels, saved_kind)
         if wanted is None:
             raise UserError(_no_architecture(family, fields))
+        if saved is None and not isinstance(head, Head) and labels is None:
+            # As in transformers, the caller then says what the classifier in the file is.
+            saved = wanted
         if labels is not None:
             wanted = _relabelled(wanted, labels)
         config = family.config_from_hf(fields)

@@ -258,6 +258,20 @@ def test_a_token_classifier_is_not_taken_for_a_sequence_classifier(copy_of: Copy
     assert loaded.unused == ("classifier.bias", "classifier.weight")
 
 
+@pytest.mark.parametrize("architectures", [None, ["BertForJokes"]])
+def test_where_no_class_is_known_the_classifier_is_what_the_caller_says(
+    copy_of: CopyOf, architectures: list[str] | None
+):
+    directory = copy_of("BertForSequenceClassification")
+    expected = load_params(directory)
+    reconfigure(directory, architectures=architectures)
+    loaded = load_params(directory, head="sequence_classification")
+    assert (loaded.fresh, loaded.head) == ((), expected.head)
+    assert_equal(loaded, expected)
+    loaded = load_params(directory, head="sequence_classification", labels=["x", "y", "z"])
+    assert sorted(loaded.fresh) == ["classifier/dense/bias", "classifier/dense/kernel"]
+
+
 def test_a_class_that_is_not_implemented_gives_its_encoder(copy_of: CopyOf):
     directory = copy_of("BertModel")
     reconfigure(directory, architectures=["BertLMHeadModel"])
