@@ -70,14 +70,24 @@ def thresholds_from_hf(hf: Mapping[str, Any]) -> tuple[float, ...] | None:
 
 
 def labels_from_hf(hf: Mapping[str, Any]) -> tuple[str, ...]:
-    """Labels in the order of the outputs; transformers' own two where the file names none."""
+    """Labels in the order of the outputs; transformers' own two where the file names none.
+
+    As in transformers, `num_labels` goes before names that are not as many: its versions 2 wrote
+    two names beside any other number.
+    """
     named = hf.get("id2label")
     if named is None:
-        count = int(number("num_labels", hf.get("num_labels", 2), whole=True))
-        return tuple(f"LABEL_{index}" for index in range(count))
+        return _generic_labels(hf.get("num_labels", 2))
     if not isinstance(named, Mapping) or not all(str(index).isdecimal() for index in named):
         raise UserError(f"id2label={named!r}: expected an object from output index to label")
+    if hf.get("num_labels") not in (None, len(named)):
+        return _generic_labels(hf["num_labels"])
     labels = {int(index): str(label) for index, label in named.items()}
     if sorted(labels) != list(range(len(named))):
         raise UserError(f"id2label has the indices {sorted(labels)}: expected 0, 1, 2, ...")
     return tuple(labels[index] for index in range(len(labels)))
+
+
+def _generic_labels(count: Any) -> tuple[str, ...]:
+    """transformers' own names."""
+    return tuple(f"LABEL_{index}" for index in range(int(number("num_labels", count, whole=True))))

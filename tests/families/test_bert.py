@@ -1,5 +1,7 @@
 """BERT's published sizes, and which configurations are BERT's mathematics."""
 
+from typing import Any
+
 import pytest
 from counting import num_parameters
 from transformers import BertConfig
@@ -88,6 +90,20 @@ def test_labels_stand_in_the_order_of_the_outputs():
     many = {str(index): f"class {index}" for index in (10, 2, 0, 1, 9, 3, 4, 5, 6, 7, 8)}
     assert labels_from_hf({"id2label": many}) == tuple(f"class {index}" for index in range(11))
     assert labels_from_hf({}) == ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_labels": 3},
+        {"num_labels": 3, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
+        {"num_labels": 1, "id2label": {"0": "no", "1": "yes"}},
+        {"num_labels": 2, "id2label": {"1": "yes", "0": "no"}},
+    ],
+)
+def test_a_number_of_labels_goes_before_other_names_as_in_transformers(fields: dict[str, Any]):
+    theirs = BertConfig(**fields).id2label
+    assert labels_from_hf(fields) == tuple(theirs[index] for index in range(len(theirs)))
 
 
 @pytest.mark.parametrize("named", [{"0": "a", "2": "b"}, {"a": 0}, ["a", "b"]])
