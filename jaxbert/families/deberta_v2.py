@@ -158,6 +158,13 @@ def _relative_attention(hf: Mapping[str, Any], longest: int) -> RelativeAttentio
         number("max_relative_positions", hf.get("max_relative_positions", -1), whole=True)
     )
     buckets = int(number("position_buckets", hf.get("position_buckets", -1), whole=True))
+    plain = buckets // 2 + 1
+    if buckets > 0 and 0 < furthest <= plain < longest:
+        # The reference's steps are then of no or of negative width.
+        raise UserError(
+            f"max_relative_positions={furthest} is not implemented with position_buckets={buckets}:"
+            f" expected more than {plain}, so that farther positions fall into buckets"
+        )
     return RelativeAttention(
         position_buckets=max(buckets, 0),
         max_relative_positions=furthest if furthest > 0 else longest,

@@ -3,15 +3,19 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from counting import num_parameters
 from transformers import DebertaV2Config
+from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from jaxbert.errors import UserError
 from jaxbert.families import preset
 from jaxbert.families.deberta_v2 import DEBERTA_V2, config_from_hf
 from jaxbert.nn.head import Head
 from jaxbert.nn.parts import HeadStyle, RelativeAttention
+from jaxbert.nn.relative import table_rows
 
 # Parameters of transformers' DebertaV2Model at these sizes, counted with torch on the meta device.
 # Microsoft's table has them as 900M and 1.5B, and for version 3 without the words: 22M, 44M, 86M,
@@ -148,6 +152,21 @@ def test_relative_positions_may_score_nothing(given: object):
 def test_a_field_that_is_not_implemented_is_refused_by_name(field: str, value: object):
     with pytest.raises(UserError, match=field):
         config_from_hf(RELATIVE | {field: value})
+
+
+def test_buckets_that_transformers_cannot_fill_are_refused():
+    """Its logarithm of (furthest - 1) / (buckets // 2) is what it divides by."""
+    fields = RELATIVE | {"position_buckets": 8, "max_relative_positions": 5}
+    short = config_from_hf(fields | {"max_position_embeddings": 5}).relative_attention
+    rows = torch.zeros(1, 5, 2)
+    expected = build_relative_position(rows, rows, bucket_size=8, max_position=5)[0] + 8
+    assert short is not None
+    np.testing.assert_array_equal(table_rows(5, short), expected)
+    with pytest.raises(
+        UserError, match=r"max_relative_positions=5 .*position_buckets=8: .* than 5"
+    ):
+        config_from_hf(fields | {"max_position_embeddings": 6})
+    config_from_hf(fields | {"max_relative_positions": 6})
 
 
 def test_kinds_of_scores_without_relative_positions_are_refused():
