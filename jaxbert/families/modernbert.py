@@ -138,6 +138,12 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     fields = read_fields(hf, FIELDS)
     fields |= padding_of(hf)
     config = replace(DEFAULTS, **fields)
+    derived = {
+        # In transformers 5 another name of local_attention, of which it is half.
+        "sliding_window": config.local_attention // 2,
+        "head_dim": config.hidden_size // config.num_attention_heads,
+    }
+    refuse_other_mathematics(hf, "modernbert", derived)
     return replace(
         config,
         attention_output_dropout_prob=config.attention_probs_dropout_prob,

@@ -152,11 +152,21 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
         ("local_attention", -1),
         ("local_attention", 1.5),
         ("mlp_dropout", "0.1"),
+        ("head_dim", 32),
+        ("sliding_window", 20),
     ],
 )
 def test_a_field_that_is_not_implemented_is_refused_by_name(field: str, value: object):
     with pytest.raises(UserError, match=field):
         config_from_hf({field: value})
+
+
+def test_half_of_the_window_under_its_own_name_says_the_same():
+    fields = {"local_attention": 40, "sliding_window": 20, "head_dim": 64}
+    assert (
+        config_from_hf(fields).local_attention == ModernBertConfig(**fields).local_attention == 40
+    )
+    assert ModernBertConfig(sliding_window=20).local_attention == 40
 
 
 def test_attention_drops_out_its_weights_and_its_output():
