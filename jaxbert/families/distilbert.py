@@ -45,7 +45,7 @@ FIELDS = {
 }
 
 RENAMED = {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}
-"""Names of other families by which transformers reads DistilBERT's fields too."""
+"""Names of other families by which transformers reads DistilBERT's fields too, and first."""
 
 
 CLASSIFIER_DROPOUT, SPANS_DROPOUT = 0.2, 0.1
@@ -87,7 +87,7 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     Raises UserError for a field that asks for something else than DistilBERT's mathematics.
     """
     refuse_other_mathematics(hf, "distilbert", {})
-    hf = {RENAMED.get(name, name): value for name, value in hf.items()}
+    hf = {**hf, **{own: hf[other] for other, own in RENAMED.items() if other in hf}}
     fields = read_fields(hf, FIELDS)
     if hf.get("pad_token_id") is not None:
         fields |= read_fields(hf, {"pad_token_id": "pad_token_id"})

@@ -81,6 +81,14 @@ def test_names_of_other_families_are_understood_as_transformers_does():
     assert config_from_hf(names) == config_from_hf(theirs.to_dict())
 
 
+def test_names_of_other_families_go_before_its_own_as_in_transformers():
+    for fields in (
+        {"n_heads": 2, "num_attention_heads": 4},
+        {"num_attention_heads": 4, "n_heads": 2},
+    ):
+        assert config_from_hf(fields).num_attention_heads == DistilBertConfig(**fields).n_heads == 4
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
