@@ -60,6 +60,11 @@ def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> No
         raise UserError(f"checkpoint.metric={metric!r} needs validation data, there is none")
     if settings.loop.early_stopping_patience and metric is None:
         raise UserError("loop.early_stopping_patience needs checkpoint.metric")
+    if settings.loop.early_stopping_patience and settings.loop.evaluate_every is None:
+        raise UserError(
+            "loop.early_stopping_patience counts evaluations, and without loop.evaluate_every there "
+            "is one at the end alone: give it steps, or epoch"
+        )
     _check_keeping(settings)
 
 

@@ -54,6 +54,14 @@ UNTRAINABLE = [
     (("checkpoint.metric=masked_lm_los",), "is no metric of this task: did you mean 'masked_lm_l"),
     (("loop.early_stopping_patience=2",), "early_stopping_patience needs checkpoint.metric"),
     (
+        (
+            "loop.early_stopping_patience=2",
+            "loop.evaluate_every=null",
+            "checkpoint.metric=masked_lm_loss",
+        ),
+        "without loop.evaluate_every there is one at the end alone",
+    ),
+    (
         ("checkpoint.keep_every=10",),
         "a multiple of loop.checkpoint_every=3 or loop.evaluate_every=4",
     ),
