@@ -62,8 +62,8 @@ def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> No
         raise UserError("loop.early_stopping_patience needs checkpoint.metric")
     if settings.loop.early_stopping_patience and settings.loop.evaluate_every is None:
         raise UserError(
-            "loop.early_stopping_patience counts evaluations, and without loop.evaluate_every there "
-            "is one at the end alone: give it steps, or epoch"
+            "loop.early_stopping_patience counts evaluations, and without loop.evaluate_every there"
+            " is one at the end alone: give it steps, or epoch"
         )
     _check_keeping(settings)
 
