@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jaxbert.data.masking import IGNORED, Masked
 from jaxbert.data.ragged import filled, left_aligned
+from jaxbert.errors import UserError
 
 Indices = NDArray[np.int64]
 
@@ -66,9 +67,14 @@ def plan_rows(lengths: Indices, limits: Limits, predictions: Indices | None = No
     where it leaves the least room.
 
     `predictions` [limits.tokens + 1] is how many masked tokens an example of each length has.
-    Of examples of one length the first in the corpus come into the first rows.
+    Of examples of one length the first in the corpus come into the first rows. Raises UserError
+    for an example of no tokens, or of more than a row takes.
     """
-    assert lengths.size == 0 or 0 < lengths.min() <= lengths.max() <= limits.tokens, limits
+    if lengths.size and not 0 < lengths.min() <= lengths.max() <= limits.tokens:
+        raise UserError(
+            f"lengths are {lengths.min()} to {lengths.max()}: a row takes examples of 1 to "
+            f"{limits.tokens} tokens; cut or leave out the others"
+        )
     needed = np.zeros(limits.tokens + 1, np.int64) if predictions is None else predictions
     patterns = _patterns(np.bincount(lengths, minlength=limits.tokens + 1), limits, needed)
     by_length = np.argsort(lengths, kind="stable")

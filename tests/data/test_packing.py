@@ -6,6 +6,7 @@ import pytest
 
 from jaxbert.data.masking import Masked
 from jaxbert.data.packing import Layout, Limits, plan_rows
+from jaxbert.errors import UserError
 
 
 def rows_of(plan):
@@ -58,6 +59,12 @@ def test_small_plans():
     assert rows_of(plan_rows(np.full(5, 2), Limits(7, 2))) == [[0, 2], [1, 3], [4]]
     assert len(plan_rows(np.full(1000, 10), Limits(512, 512))) == 20
     assert len(plan_rows(np.zeros(0, np.int64), Limits(5, 5))) == 0
+
+
+def test_examples_that_no_row_takes_are_refused():
+    for lengths in ([3, 20], [0, 3]):
+        with pytest.raises(UserError, match=r"a row takes examples of 1 to 16 tokens"):
+            plan_rows(np.array(lengths), Limits(16, 4))
 
 
 def test_rows_are_looked_up_in_any_order():
