@@ -28,7 +28,9 @@ def make_optimizer(
     `labels`: FROZEN, or the name of those that are trained from the same step on, which share a
     count of updates (bias correction begins anew for what is unfrozen late; the schedule does
     not). Without them `config` says what is frozen. Frozen parameters hold no state, are not
-    updated and do not enter the norm. `params` may be abstract.
+    updated and do not enter the norm. `params` may be abstract. Depth is read from the paths
+    `encoder/layers/{i}` and `encoder/embeddings`, whatever stands in front of them: `layer_decay`
+    and `freeze_layers` know all other parameters as those of the head.
     """
     if labels is None:
         labels = group_labels(params, config.freeze, config.freeze_layers)
@@ -71,8 +73,12 @@ def _clipped(max_norm: float) -> optax.GradientTransformation:
     return optax.stateless(clip)
 
 
-def updates_done(opt_state: Any) -> jax.Array:
-    """The schedule's count of an optimiser that `make_optimizer` made."""
-    trained, _ = opt_state
-    count: jax.Array = trained.inner_state[-1].count
-    return count
+def updates_done(opt_state: Any) -> jax.Array | None:
+    """The count that the learning rate follows; None: an optimiser of one's own has no schedule."""
+
+    def follows_schedule(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    nodes = jax.tree.leaves(opt_state, is_leaf=follows_schedule)
+    counts: list[jax.Array] = [node.count for node in nodes if follows_schedule(node)]
+    return counts[-1] if counts else None

@@ -76,7 +76,8 @@ def make_train_step(
 ) -> TrainStep:
     """One update as a pure function (state, batch) -> (state, metrics).
 
-    Without `mesh` there is one device. `compute_dtype` is that of `apply`.
+    Without `mesh` there is one device. `compute_dtype` is that of `apply`. `optimizer` is any of
+    Optax; `schedule` is only what the metrics say of its rate.
 
     Batch leaves are [accumulation_steps, rows, ...]; UserError where not. `labels` says which are
     FROZEN: gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,
@@ -111,8 +112,9 @@ def make_train_step(
 
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         params, opt_state = chosen(finite, update, old, state.opt_state)
-        # The optimiser's own count: it stands still when an update is left out.
-        rate = jnp.asarray(schedule(updates_done(state.opt_state)), jnp.float32)
+        # The optimiser's own count, where it has one, stands still when an update is left out.
+        done = updates_done(state.opt_state)
+        rate = jnp.asarray(schedule(state.step if done is None else done), jnp.float32)
         metrics = losses | {"loss": loss, "grad_norm": norm, "learning_rate": rate}
         return TrainState(state.step + 1, params, opt_state), metrics
 

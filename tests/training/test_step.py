@@ -134,6 +134,25 @@ def test_the_learning_rate_that_is_logged_is_the_one_that_acts():
     assert [row["learning_rate"] for row in metrics] == pytest.approx([0.1, 0.09, 0.09])
 
 
+@pytest.mark.parametrize(
+    ("rate", "logged"),
+    [(lambda count: 0.1 / (1 + count), [0.1, 0.05, 0.05]), (0.1, [0.1, 0.05, 0.1 / 3])],
+)
+def test_any_optimizer_of_optax_may_make_the_updates(rate: Any, logged: list[float]):
+    """The second update is left out. One without a schedule has no count of what it has done."""
+    optimizer = optax.sgd(rate)
+    step = make_train_step(
+        toy,
+        ToyTask(square_root),  # type: ignore[arg-type]
+        *(optimizer, lambda count: 0.1 / (1 + count), group_labels(PARAMS, ()), StepConfig(), 0),
+    )
+    state, rows = TrainState(jnp.zeros((), jnp.int32), PARAMS, optimizer.init(PARAMS)), []
+    for x in (1.0, 0.0, 4.0):
+        state, metrics = step(state, {"x": jnp.full((1, 1), x)})
+        rows.append(float(metrics["learning_rate"]))
+    assert rows == pytest.approx(logged)
+
+
 def test_a_bad_microbatch_spoils_the_update_and_not_the_state():
     state, metrics = run_toy(square_root, [[[1.0], [math.inf]]])
     assert same(state.params, PARAMS)
