@@ -83,8 +83,8 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: Rules = PARAMETER_AXE
     """Sharding of every leaf of a params or optimiser-state tree; single numbers replicate.
 
     `rules`: the table, to which a tree with parameters of one's own adds rows. Raises UserError
-    for a leaf that none or several of them fit, and where a dimension does not divide by its mesh
-    axis.
+    for a leaf that none or several of them fit, where a dimension does not divide by its mesh
+    axis, and for a mesh without `fsdp` or `tensor`.
     """
     return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh, rules), tree)
 
@@ -175,6 +175,13 @@ def _sharding(
     mesh: Mesh | AbstractMesh,
     rules: Rules = PARAMETER_AXES,
 ) -> NamedSharding:
+    missing = sorted({axis for axis in MESH_AXES.values() if axis} - {*mesh.axis_names})
+    if missing:
+        raise UserError(
+            f"the mesh has the axes {list(mesh.axis_names)} and not {missing}, over which "
+            "parameters are split: jaxbert.parallel.mesh.make_mesh makes one that has them, of "
+            "size 1 where nothing is to be split"
+        )
     fitting = matching_rules(path, rules)
     if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)

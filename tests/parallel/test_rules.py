@@ -142,6 +142,12 @@ def test_a_size_that_does_not_divide_is_named():
         shardings(abstract_params(CONFIG, Head()), mesh)
 
 
+def test_a_mesh_without_the_axes_of_the_table_is_refused():
+    mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
+    with pytest.raises(UserError, match=r"has the axes \['fsdp'\] and not \['tensor'\]"):
+        shardings(abstract_params(CONFIG, Head()), mesh)
+
+
 def test_parameters_of_ones_own_are_named_and_take_rules_of_ones_own(mesh: Mesh):
     params = {"encoder": abstract_params(CONFIG, Head()), "probe": np.zeros((24, 2))}
     with pytest.raises(UserError, match=r"^probe \[24, 2\]: 0 sharding rules match"):
