@@ -135,7 +135,8 @@ def _read_vocabulary(file: Path, settings: Settings, lowercase: bool | None) -> 
         if case is None and lowercase is None:
             raise UserError(
                 f"{file}: a bare vocabulary does not say whether text is lowercased;"
-                " add --lowercase or --cased where there is such an option, else a"
+                " add --lowercase or --cased where there is such an option (load_tokenizer has"
+                " lowercase=True or False), else a"
                 ' tokenizer_config.json beside it with {"do_lower_case": true} or false'
             )
         config = {**config, "do_lower_case": lowercase if case is None else case}
