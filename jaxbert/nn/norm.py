@@ -75,8 +75,8 @@ def _backward(
     along = (scaled * normed).mean(axis=-1, keepdims=True)
     of_x = by * (scaled - scaled.mean(axis=-1, keepdims=True) - normed * along)
     rows = tuple(range(x.ndim - 1))
-    of_bias = None if bias is None else slope.sum(axis=rows)
-    return of_x.astype(x.dtype), (slope * normed).sum(axis=rows), of_bias
+    of_bias = None if bias is None else slope.sum(axis=rows).astype(bias.dtype)
+    return of_x.astype(x.dtype), (slope * normed).sum(axis=rows).astype(scale.dtype), of_bias
 
 
 _normed.defvjp(_forward, _backward)

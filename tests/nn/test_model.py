@@ -172,6 +172,14 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_gradients_in_float32(params: An
     assert not any("xf32>, " in line for line in products)
 
 
+def test_gradients_have_the_dtype_of_their_parameters(params: Any):
+    """Norms gave float32, so that no loop could carry a sum of gradients."""
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    apply = make_apply(CONFIG, HEAD, jnp.bfloat16)
+    found = jax.eval_shape(jax.grad(lambda tree: apply(tree, IDS).logits.sum()), narrow)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
+
+
 def test_capture_gives_what_is_asked_for(params: Any):
     apply = make_apply(CONFIG, HEAD)
     found = jax.eval_shape(lambda p: apply(p, IDS, capture=("hidden_states",)), params)
