@@ -19,6 +19,7 @@ from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import model_from_params
 from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.inputs import floating
 from jaxbert.nn.model import Model
 from jaxbert.typing import Params
 
@@ -81,7 +82,7 @@ def from_pretrained(
     `place(path, array)` puts each parameter onto its devices as soon as it is read (None: the
     default device). The other arguments and the errors are those of `load_params`.
     """
-    compute_dtype = _floating(jnp.float32 if dtype is None else dtype)
+    compute_dtype = floating(jnp.float32 if dtype is None else dtype)
     loaded = load_params(
         path_or_hub_id,
         head=head,
@@ -169,15 +170,6 @@ def _contents(source: Source, described: Description, without: Collection[str]) 
         return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
     return huggingface.stored_params(tensors, described, directory, without)
-
-
-def _floating(dtype: DTypeLike) -> jnp.dtype:
-    try:
-        if jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
-            return jnp.dtype(dtype)
-    except TypeError:  # No dtype at all.
-        pass
-    raise UserError(f"dtype={dtype!r}: expected one to compute in, 'float32' or 'bfloat16'")
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:

@@ -15,6 +15,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
+from jaxbert.nn.inputs import check_key, floating
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
 from jaxbert.typing import Array, Params
@@ -44,7 +45,7 @@ def make_apply(
     execution: Execution = PLAIN,
 ) -> Apply:
     """The pure function of an architecture, without making any parameter."""
-    return _apply(*_structure(config, head, jnp.dtype(dtype), execution))
+    return _apply(*_structure(config, head, floating(dtype), execution))
 
 
 def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
@@ -53,7 +54,7 @@ def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.fl
     Called with a batch's `features` (cast to `dtype`), `attention_mask` and `token_type_ids`; its
     `input_ids` are not read.
     """
-    graph, state = _structure(config, head, jnp.dtype(dtype))
+    graph, state = _structure(config, head, floating(dtype))
     encoder = {"encoder": abstract_params(config, head)["encoder"]}
 
     def apply(params: Params, *, features: Array, input_ids: Any = None, **inputs: Any) -> Any:
@@ -65,14 +66,23 @@ def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.fl
 
 
 def init_params(config: EncoderConfig, head: Head, seed: int | Array) -> Params:
-    """Fresh float32 parameters, compiled as one program; `seed` may be a key of JAX.
+    """Fresh float32 parameters, compiled as one program; `seed`: a number or a key of JAX.
 
     Encoders are drawn as the BERT paper's code draws them, from a normal cut at two deviations, the
     dense layers of heads as transformers draws them, from one that only ModernBERT's cuts.
     """
-    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
-        return _init(config, head, seed)
-    return _init(config, head, jax.random.key(seed, impl="threefry2x32"))
+    return _init(config, head, _key_of(seed))
+
+
+def _key_of(seed: Any) -> Array:
+    is_scalar = isinstance(seed, jax.Array | np.ndarray) and seed.ndim == 0
+    if isinstance(seed, int | np.integer) or (
+        is_scalar and jnp.issubdtype(seed.dtype, jnp.integer)
+    ):
+        return jax.random.key(seed, impl="threefry2x32")
+    check_key(seed, "seed")
+    is_typed = jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)
+    return seed if is_typed else jax.random.wrap_key_data(seed)
 
 
 def init_some(
@@ -110,7 +120,7 @@ def model_from_params(
     params: Params, config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
-    graph, state = _structure(config, head, jnp.dtype(dtype))
+    graph, state = _structure(config, head, floating(dtype))
     return nnx.merge(graph, _filled(state, params))
 
 
@@ -154,8 +164,13 @@ def _of_jax(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _filled(state: nnx.State, params: Params) -> nnx.State:
+def _filled(state: nnx.State, params: Params | nnx.State) -> nnx.State:
     """`state` with the leaves of `params`; the structures are the same but for list indices."""
+    if isinstance(params, nnx.State):
+        raise UserError(
+            "params are an nnx.State: expected plain dicts, jaxbert.functional(model)[1] or "
+            "nnx.to_pure_dict(state)"
+        )
     leaves, variables = flat(params), nnx.to_flat_state(state)
     names = ["/".join(str(key) for key in path) for path, _ in variables]
     _check_same(leaves, {name: old.shape for name, (_, old) in zip(names, variables, strict=True)})

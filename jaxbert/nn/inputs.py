@@ -87,7 +87,7 @@ def tokens(
         raise UserError("expected input_ids or inputs_embeds, one of them")
     if inputs_embeds is None:
         ids = integers("input_ids", input_ids, config.vocab_size)
-        _check_split("input_ids", ids)
+        check_split("input_ids", ids)
         return ids, None
     words, width = jnp.asarray(as_array("inputs_embeds", inputs_embeds)), config.embedding_width
     is_floating = jnp.issubdtype(words.dtype, jnp.floating)
@@ -96,7 +96,7 @@ def tokens(
             f"inputs_embeds is {words.dtype} {list(words.shape)}: expected floats "
             f"[batch, seq, {width}]"
         )
-    _check_split("inputs_embeds", words)
+    check_split("inputs_embeds", words)
     # Any id but that of padding: transformers counts the positions of all of them.
     return jnp.full(words.shape[:-1], config.pad_token_id + 1), words
 
@@ -140,19 +140,30 @@ def check_architecture(config: Any, head: Any) -> None:
         raise UserError(f"head is {head!r}: expected a Head, such as jaxbert.Head('masked_lm')")
 
 
-def check_key(key: Any) -> None:
-    """Raises UserError for what is no key of JAX, such as a seed or `nnx.Rngs`."""
-    if key is None:
-        return
+def floating(dtype: Any) -> jnp.dtype:
+    """A dtype to compute in; UserError for what is none."""
+    try:
+        # NumPy takes None for float64.
+        if dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
+            return jnp.dtype(dtype)
+    except TypeError:  # No dtype at all.
+        pass
+    raise UserError(f"dtype={dtype!r}: expected one to compute in, 'float32' or 'bfloat16'")
+
+
+def check_key(key: Any, name: str = "key") -> None:
+    """Raises UserError for what is no key of JAX, such as a seed or `nnx.Rngs`, and for several."""
     is_typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not (is_typed or (isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32)):
+        other = "None for no dropout" if name == "key" else "a number"
         raise UserError(
-            f"key is {type(key).__name__}: expected a key such as jax.random.key(0), or None for "
-            "no dropout"
+            f"{name} is {type(key).__name__}: expected a key such as jax.random.key(0), or {other}"
         )
+    if key.ndim != (0 if is_typed else 1):
+        raise UserError(f"{name} is keys of shape {list(key.shape)}: expected one; see jax.vmap")
 
 
-def _check_split(name: str, x: ArrayOrNumpy) -> None:
+def check_split(name: str, x: ArrayOrNumpy) -> None:
     """Raises UserError for an array that is split over axes which are part of JAX's types.
 
     JAX then asks of every gather how its output is split, which no module here says.

@@ -20,6 +20,8 @@ from jaxbert.nn.inputs import (
     check_key,
     check_rank,
     check_shape,
+    check_split,
+    floating,
     integers,
     positions,
     predicted,
@@ -76,6 +78,7 @@ class Model(nnx.Module):
     ):
         head = Head() if head is None else head
         check_architecture(config, head)
+        dtype = floating(dtype)
         self.config, self.head = config, head
         self.encoder = Encoder(config, dtype=dtype, execution=execution, rngs=rngs)
         features, style = _features(config, head), head_style(config, head)
@@ -122,9 +125,11 @@ class Model(nnx.Module):
         `attention_mask` and `token_type_ids` have their shape. `attention_mask`: 1 or True =
         attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`
         [batch, predictions]: the vocabulary projection runs on these positions only. `key`:
-        dropout acts with it, and only with it. `inputs_embeds` [..., seq, width of the embeddings]
-        stand in place of `input_ids` and their rows of the word embedding; `position_ids` in place
-        of the columns, and as transformers takes them (RoBERTa's are rows of its table).
+        dropout acts with it, and only with it; in a `jax.shard_map` of one's own, devices draw
+        alike unless the index of the device is folded into it. `inputs_embeds` [..., seq, width of
+        the embeddings] stand in place of `input_ids` and their rows of the word embedding;
+        `position_ids` in place of the columns, and as transformers takes them (RoBERTa's are rows
+        of its table).
 
         Packed rows hold several examples side by side and have `sequence_ids` in place of a mask:
         1, 2, ... in the order of the row, each a run of columns, and 0 at padding. No example
@@ -137,12 +142,19 @@ class Model(nnx.Module):
         Raises UserError for inputs of other shapes, that are no integers, or that contradict each
         other; of NumPy arrays and lists also where an id is none of the model's. Under `jax.jit`,
         and of arrays on a device, ids are not looked at: one that is out of range reads some other
-        row of a table. Inputs may be split over a mesh with axes of `jax.sharding.AxisType.Auto`,
-        which are not what `jax.make_mesh` makes unasked.
+        row of a table. Inputs and parameters may be split over a mesh with axes of
+        `jax.sharding.AxisType.Auto`, which are not what `jax.make_mesh` makes unasked.
+
+        There is no forward-mode derivative (`jax.jvp`, `jax.jacfwd`) of a model; of its gradient
+        there is (`jax.jvp` of `jax.grad`), and gradients of gradients.
         """
         _check_capture(capture)
-        check_key(key)
+        if key is not None:
+            check_key(key)
         ids, words = tokens(input_ids, inputs_embeds, self.config)
+        check_split(
+            "encoder/embeddings/word/embedding", self.encoder.embeddings.word.embedding[...]
+        )
         check_rank(ids, self.head, is_packed=sequence_ids is not None)
         vectors, length = ids.shape[:-1], ids.shape[-1]
         if sequence_starts is not None:

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import (
+    _filled,
+    _key_of,
     abstract_params,
     functional,
     init_params,
@@ -54,6 +57,14 @@ def test_a_key_draws_what_its_seed_draws():
     config = dataclasses.replace(CONFIG, num_hidden_layers=1)
     key = jax.random.key(3, impl="threefry2x32")
     equal(init_params(config, HEAD, key), init_params(config, HEAD, 3))
+
+
+def test_a_seed_is_a_number_or_a_key():
+    for seed in (3, np.int64(3), jnp.int32(3), jax.random.key(3), jax.random.PRNGKey(3)):
+        assert jax.random.key_data(_key_of(seed)).tolist() == [0, 3]
+    for seed in ("a", None, 0.5, nnx.Rngs(0)):
+        with pytest.raises(UserError, match=r"^seed is .*: expected a key such as.*, or a number"):
+            _key_of(seed)
 
 
 def test_params_are_plain_dicts_of_float32_arrays_named_as_agreed(params: Any):
@@ -156,6 +167,14 @@ def test_a_tree_of_other_parameters_is_refused_by_name(params: Any, change: Any,
         make_apply(CONFIG, HEAD)(other, IDS)
     with pytest.raises(UserError, match=fault):
         model_from_params(other, CONFIG, HEAD)
+
+
+def test_a_state_of_nnx_is_no_tree_of_parameters_but_its_dict_is(params: Any):
+    state = nnx.state(model_from_params(params, CONFIG, HEAD))
+    with pytest.raises(UserError, match=r"^params are an nnx.State: expected plain dicts"):
+        _filled(state, state)  # In these tests beartype comes before it in a call.
+    found = jax.eval_shape(make_apply(CONFIG, HEAD), nnx.to_pure_dict(state), IDS)
+    assert found.logits.shape == (2, 6, 131)
 
 
 def test_the_function_of_a_model_does_not_keep_its_parameters(params: Any):

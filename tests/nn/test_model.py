@@ -16,7 +16,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.heads import Classifier
-from jaxbert.nn.inputs import check_architecture, check_key, positions
+from jaxbert.nn.inputs import check_architecture, check_key, floating, positions
 from jaxbert.nn.model import Model, _check_capture
 from jaxbert.nn.parts import RelativeAttention
 
@@ -253,6 +253,17 @@ def test_rows_that_are_split_over_explicit_axes_are_refused(params: Any):
     assert jax.jit(apply)(params, ids).logits.shape == (4, 12, 131)
 
 
+def test_a_table_that_is_split_over_explicit_axes_is_refused(params: Any):
+    mesh = jax.make_mesh((4,), ("fsdp",), axis_types=(jax.sharding.AxisType.Explicit,))
+    word = {"embedding": params["encoder"]["embeddings"]["word"]["embedding"]}
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
+    embeddings = {**params["encoder"]["embeddings"], "word": jax.device_put(word, rows)}
+    split = {**params, "encoder": {**params["encoder"], "embeddings": embeddings}}
+    for call in (make_apply(CONFIG, HEAD), jax.jit(make_apply(CONFIG, HEAD))):
+        with pytest.raises(UserError, match=r"^encoder/embeddings/word/embedding is split over"):
+            call(split, IDS)
+
+
 def test_a_misspelt_capture_is_refused():
     # In these tests beartype comes before the check of the call itself.
     _check_capture(("hidden_states", "attentions"))
@@ -348,10 +359,23 @@ def test_positions_of_a_head_without_vocabulary_are_refused():
 
 @pytest.mark.parametrize("key", [0, nnx.Rngs(0)])
 def test_what_is_no_key_is_refused(key: Any):
-    for right in (None, jax.random.key(0), jax.random.PRNGKey(0)):
+    for right in (jax.random.key(0), jax.random.PRNGKey(0)):
         check_key(right)
+        with pytest.raises(UserError, match=r"key is keys of shape \[2.*\]: expected one"):
+            check_key(jnp.stack([right, right]))
     with pytest.raises(UserError, match=rf"key is {type(key).__name__}: expected a key such as"):
         check_key(key)
+
+
+@pytest.mark.parametrize("dtype", ["int8", jnp.int32, "bf16", None])
+def test_a_dtype_that_nothing_is_computed_in_is_refused(dtype: Any):
+    """int8 rounded every activation to a whole number; None is float64 to NumPy."""
+    assert floating("bfloat16") == jnp.bfloat16
+    with pytest.raises(UserError, match=r"^dtype=.*: expected one to compute in"):
+        floating(dtype)
+    for make in (make_apply, partial(Model, rngs=nnx.Rngs(0))):
+        with pytest.raises(UserError, match=r"^dtype='int8': expected one to compute in"):
+            make(CONFIG, HEAD, dtype="int8")
 
 
 @pytest.mark.parametrize(
