@@ -38,7 +38,8 @@ class PrepareOptions:
     `tokenizer_kind`, `tokenizer_family` and `vocabulary_sample_bytes` are of what is trained
     (`VocabularyConfig`), `lowercase` of that or of a bare vocab.txt; of the text of all
     sources together the first `limit_bytes` are read, of `docs:` as many from all packages alike;
-    `processes=None` means one a core; `part` is what this host does of the whole.
+    `processes=None` means one a core (each of several imports the script that calls `prepare`,
+    which so needs `if __name__ == "__main__":`); `part` is what this host does of the whole.
     """
 
     tokenizer: str | None = None
