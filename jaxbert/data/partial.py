@@ -51,6 +51,9 @@ class PartialStore:
     ):
         self.path = Path(path)
         self.directory = self.path.with_name(self.path.name + ".partial")
+        if key is not None and is_unfinished(self.path, key) and not self.directory.exists():
+            os.close(_lock_directory(self.path))
+            self.path.rename(self.directory)
         check_destination(self.path, overwrite)
         self.notes = self.directory / NOTES
         self._key = key
@@ -104,10 +107,10 @@ class PartialStore:
                 f" whole in {self.directory}: give it a path with mv"
             ) from None
         sync(self.path.parent)
-        # Until here they say that there is nothing more to do, to whoever has to do this again.
-        shutil.rmtree(self.path / NOTES)
         if replaced.exists():
             shutil.rmtree(replaced)
+        # Until here they say that there is nothing more to do, to whoever has to do this again.
+        _remove_notes(self.path / NOTES)
 
     def close(self) -> None:
         """Remove what is neither noted nor whole, and let others have the path."""
@@ -128,6 +131,12 @@ class PartialStore:
             f"{self.directory}: holds an unfinished store with other {', '.join(names)}; go on with"
             " the command that began it, or add --overwrite to begin anew"
         )
+
+
+def is_unfinished(path: Path, key: Mapping[str, Any] | None = None) -> bool:
+    """Whether what lies at `path` holds notes still, of `key` where it is given."""
+    journal = _read_journal(path / NOTES)
+    return journal is not None and (key is None or journal.key == key)
 
 
 def check_destination(path: Path, overwrite: bool) -> None:
@@ -158,6 +167,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _remove_notes(notes: Path) -> None:
+    for entry in notes.iterdir():
+        # Last, so that what is left by a kill is known.
+        if entry.name != _JOURNAL:
+            entry.unlink()
+    shutil.rmtree(notes)
 
 
 def _read_journal(notes: Path) -> Journal | None:

@@ -12,7 +12,7 @@ from typing import Any
 from jaxbert.data.chunks import read_chunks
 from jaxbert.data.encode import DocumentEncoder, encode_chunks
 from jaxbert.data.filters import NO_FILTERS, Examiner, Filters
-from jaxbert.data.partial import PartialStore, check_destination
+from jaxbert.data.partial import PartialStore, check_destination, is_unfinished
 from jaxbert.data.parts import Part, Share, sources_digest
 from jaxbert.data.problems import Problems
 from jaxbert.data.progress import Progress, Summary
@@ -88,7 +88,7 @@ def prepare(
     """
     watch = Unwatched() if watch is None else watch
     _check(specs, options)
-    check_destination(Path(out), options.overwrite)
+    check_destination(Path(out), options.overwrite or is_unfinished(Path(out)))
     reading = SourceOptions(options.text_column, options.sentences, options.limit_bytes)
     named = resolve_sources(specs, reading)
     limit = options.limit_bytes

@@ -256,6 +256,46 @@ def test_a_finished_store_that_does_not_get_its_path_gets_it_next_time(
     assert {path.name for path in tmp_path.iterdir()} == {"s", "expected"}
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("removed", [0, 1])
+def test_a_prepare_killed_while_it_removes_its_notes_goes_on(
+    tmp_path, corpus, tokenizer, monkeypatch, overwrite, removed
+):
+    source, out = f"{corpus}/0.jsonl", tmp_path / "s"
+    chosen = options(tokenizer, overwrite=overwrite)
+    if overwrite:
+        prepare([f"{corpus}/1.jsonl"], out, chosen)
+    prepare([source], tmp_path / "expected", options(tokenizer))
+    unlink, calls = Path.unlink, []
+
+    def killed(self, *given, **named):
+        if self.parent == out / "unfinished":
+            if len(calls) == removed:
+                raise KeyboardInterrupt
+            calls.append(self)
+        unlink(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare([source], out, chosen)
+    TokenStore.open(out)
+    with pytest.raises(UserError, match="a store is there already"):
+        prepare([f"{corpus}/1.jsonl"], out, options(tokenizer))
+    from jaxbert.data.encode import DocumentEncoder
+
+    encoded, encode = [], DocumentEncoder.__call__
+    monkeypatch.setattr(
+        DocumentEncoder,
+        "__call__",
+        lambda self, documents: encoded.extend(documents) or encode(self, documents),
+    )
+    prepare([source], out, chosen)
+    assert not encoded
+    assert contents(out) == contents(tmp_path / "expected")
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "expected"}
+
+
 def test_a_mount_point_is_refused_before_the_work(tmp_path, corpus, tokenizer, monkeypatch):
     (tmp_path / "s").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda self: self == tmp_path / "s")
