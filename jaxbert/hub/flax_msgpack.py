@@ -17,8 +17,18 @@ from jaxbert.hub.tensors import Tensors
 # flax.serialization: arrays beyond 2**30 bytes are maps of their shape and their pieces.
 CHUNKED = "__msgpack_chunked_array__"
 ARRAY, SCALAR = 1, 3
+_DTYPES: dict[str, np.dtype] = {
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    **{name: np.dtype(name) for name in ("float16", "float32", "float64", "bool")},
+    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
+}
+"""By name, and no others: of `object` NumPy would take the bytes of a file for addresses."""
 _SIZE_BYTES = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 _LONGEST_HEADER = 512
+
+# What reading trips over in a file that is not whole.
+_SPOILT = (msgpack.UnpackException, ValueError, TypeError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,9 @@ def open_flax(file: Path) -> Tensors:
         with open(file, "rb") as stream:
             unpacker = msgpack.Unpacker(stream, max_buffer_size=0)
             _collect(_map(unpacker, mapped), (), leaves)
-    except (msgpack.UnpackException, ValueError, TypeError, LookupError) as error:
+            if unpacker.tell() != len(mapped):
+                raise ValueError("something follows its end")
+    except _SPOILT as error:
         if isinstance(error, UserError):
             raise
         reason = str(error) or "it ends too early"
@@ -52,6 +64,8 @@ def _map(unpacker: msgpack.Unpacker, mapped: MappedFile) -> dict[str, Any]:
     children: dict[str, Any] = {}
     for _ in range(unpacker.read_map_header()):
         name, start = unpacker.unpack(), unpacker.tell()
+        if name in children:
+            raise ValueError(f"{name} is there twice")
         kind = mapped.bytes_at(start, 1)[0]
         if kind & 0xF0 == 0x80 or kind in (0xDE, 0xDF):
             children[name] = _map(unpacker, mapped)
@@ -73,7 +87,10 @@ def _array(mapped: MappedFile, start: int, stop: int) -> _Leaf:
     unpacker.feed(head[2 + size_bytes :])
     unpacker.read_array_header()
     shape, name = tuple(unpacker.unpack()), unpacker.unpack()
-    dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    if (dtype := _DTYPES.get(name)) is None:
+        raise ValueError(f"an array is of the data type {name}")
+    if not all(isinstance(size, int) for size in shape):
+        raise ValueError(f"the shape of an array is {list(shape)}")
     # The bytes are last.
     offset = stop - math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or offset < start + 2 + size_bytes + unpacker.tell():
@@ -96,4 +113,8 @@ def _collect(tree: dict[str, Any], path: tuple[str, ...], leaves: dict[str, _Lea
 def _joined(chunked: dict[str, Any]) -> _Leaf:
     shape = tuple(chunked["shape"][str(axis)] for axis in range(len(chunked["shape"])))
     chunks = [chunked["chunks"][str(index)] for index in range(len(chunked["chunks"]))]
+    if not all(isinstance(chunk, _Leaf) for chunk in chunks):
+        raise ValueError("a piece of an array is no array")
+    if sum(math.prod(chunk.shape) for chunk in chunks) != math.prod(shape):
+        raise ValueError(f"the pieces of an array are not those of its shape {list(shape)}")
     return _Leaf(shape, lambda: np.concatenate([c.read() for c in chunks]).reshape(shape))

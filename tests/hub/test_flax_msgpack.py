@@ -130,6 +130,14 @@ def test_a_truncated_flax_checkpoint_is_refused(
         load_params(directory)
 
 
+def leaf(shape: tuple[Any, ...], dtype: str, values: bytes) -> dict[str, Any]:
+    return {"a": msgpack.ExtType(1, msgpack.packb((shape, dtype, values)))}
+
+
+def pieces(shape: dict[str, int], chunk: Any) -> dict[str, Any]:
+    return {"a": {"__msgpack_chunked_array__": True, "shape": shape, "chunks": {"0": chunk}}}
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
@@ -142,6 +150,15 @@ def test_a_truncated_flax_checkpoint_is_refused(
         ),
         ({"a": msgpack.ExtType(1, msgpack.packb(((-1,), "float32", b"")))}, "not those of its"),
         ({"a": msgpack.ExtType(1, msgpack.packb(((1,), "text", b"1")))}, "Flax msgpack file"),
+        # Read as such, the bytes would be taken for the addresses of Python's objects.
+        (leaf((1,), "object", b"12345678"), "an array is of the data type object"),
+        (leaf((1,), "O", b"12345678"), "an array is of the data type O"),
+        (leaf((1,), "S8", b"12345678"), "an array is of the data type S8"),
+        (leaf((1,), "V8", b"12345678"), "an array is of the data type V8"),
+        (leaf((1.0,), "float32", b"1234"), r"the shape of an array is \[1.0\]"),
+        (leaf((10**9, "a"), "float32", b"1234"), "the shape of an array is"),
+        (pieces({"0": 9}, leaf((5,), "int8", b"12345")["a"]), r"not those of its shape \[9\]"),
+        (pieces({"0": 1}, 7), "a piece of an array is no array"),
     ],
 )
 def test_something_else_in_msgpack_is_refused(tmp_path: Path, tree: Any, message: str):
@@ -149,6 +166,20 @@ def test_something_else_in_msgpack_is_refused(tmp_path: Path, tree: Any, message
     with pytest.raises(UserError, match=message) as raised:
         open_flax(tmp_path / "x")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        (b"\x80more", "something follows its end"),
+        (b"\x82\xa1a\x80\xa1a\x80", "a is there twice"),
+        (b"\x81\xa1a" * 5000 + b"\x80", "recursion depth"),
+    ],
+)
+def test_an_odd_map_is_refused(tmp_path: Path, packed: bytes, message: str):
+    (tmp_path / "x").write_bytes(packed)
+    with pytest.raises(UserError, match=f"is not a whole Flax msgpack file .*{message}"):
+        open_flax(tmp_path / "x")
 
 
 def test_an_empty_file_is_refused(tmp_path: Path):
