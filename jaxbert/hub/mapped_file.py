@@ -40,5 +40,5 @@ class MappedFile:
             self._map.madvise(mmap.MADV_DONTNEED)
         try:
             return np.ndarray(shape, dtype, buffer=self._map, offset=offset)
-        except TypeError:
+        except (TypeError, OverflowError):
             raise UserError(f"{self.path} is cut short: fetch it again") from None

@@ -1,5 +1,6 @@
 """TensorFlow's checkpoints (`NAME.index`, `NAME.data-00000-of-00001`) without TensorFlow."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,12 +57,13 @@ def open_bundle(prefix: Path) -> Tensors:
         )
     try:
         header = _fields(table.pop("", b""))
-        entries = {name: _entry(value) for name, value in table.items()}
+        count = _number(header, 1, 1)
+        entries = {name: _entry(value, count) for name, value in table.items()}
     except (IndexError, ValueError, TypeError):
         raise UserError(f"{index} is no index of a TensorFlow checkpoint: fetch it again") from None
     if header.get(2):
         raise UserError(f"{prefix} was written by a big-endian machine, which is not implemented")
-    shards = _shards(prefix, header.get(1, [1])[0])
+    shards = _shards(prefix, count)
 
     def read(name: str) -> np.ndarray:
         entry = entries[name]
@@ -71,10 +73,11 @@ def open_bundle(prefix: Path) -> Tensors:
 
 
 def _shards(prefix: Path, count: int) -> Any:
-    files = [prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{count:05d}") for i in range(count)]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{prefix}.index names {file.name}, which is not there")
+    files = []
+    for i in range(count):
+        files.append(prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{count:05d}"))
+        if not files[-1].is_file():
+            raise UserError(f"{prefix}.index names {files[-1].name}, which is not there")
     return cache(lambda shard: MappedFile(files[shard]))
 
 
@@ -83,25 +86,41 @@ def _read(shard: MappedFile, name: str, entry: _Entry) -> np.ndarray:
     if dtype is None or entry.is_sliced:
         fault = "is cut into slices" if entry.is_sliced else f"has the data type {entry.dtype}"
         raise UserError(f"{shard.path}: {name} {fault}, which is not implemented")
+    if entry.size != math.prod(entry.shape) * dtype.itemsize:
+        raise UserError(
+            f"{shard.path}: {name} has {entry.size} bytes, which are not those of its shape "
+            f"{[*entry.shape]}: fetch the checkpoint again"
+        )
     stored = shard.array(np.uint8, (entry.size,), entry.offset)
     if masked_checksum(stored) != entry.checksum:
         raise UserError(f"{shard.path}: the checksum of {name} is wrong: fetch the file again")
     return stored.view(dtype).reshape(entry.shape)
 
 
-def _entry(data: bytes) -> _Entry:
+def _entry(data: bytes, count: int) -> _Entry:
     fields = _fields(data)
     dimensions = _fields(fields.get(2, [b""])[0]).get(2, [])
+    shard = _number(fields, 3)
+    if shard >= count:
+        raise ValueError(f"shard {shard} of {count}")
     return _Entry(
-        dtype=fields.get(1, [0])[0],
+        dtype=_number(fields, 1),
         # proto3 leaves out a dimension of zero.
-        shape=tuple(_fields(dimension).get(1, [0])[0] for dimension in dimensions),
-        shard=fields.get(3, [0])[0],
-        offset=fields.get(4, [0])[0],
-        size=fields.get(5, [0])[0],
-        checksum=fields.get(6, [0])[0],
+        shape=tuple(_number(_fields(dimension), 1) for dimension in dimensions),
+        shard=shard,
+        offset=_number(fields, 4),
+        size=_number(fields, 5),
+        checksum=_number(fields, 6),
         is_sliced=7 in fields,
     )
+
+
+def _number(fields: dict[int, list[Any]], tag: int, default: int = 0) -> int:
+    """The value of a field that is an integer; raises ValueError for another kind."""
+    value = fields.get(tag, [default])[0]
+    if not isinstance(value, int):
+        raise ValueError(f"field {tag} is no number")
+    return value
 
 
 def _fields(message: bytes) -> dict[int, list[Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tensor_bundles import table, write_bundle
+from tensor_bundles import entry, field, table, write_bundle
 from torch_models import Saved, as_torch, make_batch
 
 from jaxbert.errors import UserError
@@ -289,6 +289,34 @@ def test_a_missing_shard_of_a_checkpoint_is_named(directory: Path):
         UserError, match=r"names bert_model\.ckpt\.data-00002-of-00003, which is not"
     ):
         load_params(directory)
+
+
+_SHAPE = field(2, field(2, field(1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("header", "described", "message"),
+    [
+        (b"", field(2, field(2, field(1, 5))), r"a has 12 bytes, .* not those of its shape \[5\]"),
+        (b"", field(2, field(2, field(1, 2**64 - 1))), "not those of its shape"),
+        (b"", _SHAPE + field(5, 11), "a has 11 bytes"),
+        (b"", _SHAPE + field(4, 2**64 - 1), "is cut short"),
+        (b"", field(2, field(2, field(1, b"text"))), "is no index of a TensorFlow checkpoint"),
+        (b"", _SHAPE + field(3, 7), "is no index of a TensorFlow checkpoint"),
+        (field(1, b"text"), _SHAPE, "is no index of a TensorFlow checkpoint"),
+        (field(1, 10**12), _SHAPE, "data-00000-of-1000000000000, which is not there"),
+    ],
+)
+def test_an_odd_description_of_a_variable_is_refused(
+    tmp_path: Path, header: bytes, described: bytes, message: str
+):
+    tensor = np.arange(3, dtype=np.float32)
+    # Of a field that is there twice the first one counts.
+    variable = described + entry(tensor, tensor.tobytes(), 0, 0)
+    (tmp_path / "x.index").write_bytes(table([(b"", header), (b"a", variable)]))
+    (tmp_path / "x.data-00000-of-00001").write_bytes(tensor.tobytes())
+    with pytest.raises(UserError, match=message):
+        open_bundle(tmp_path / "x").read("a")
 
 
 def test_an_object_graph_of_tensorflow_2_is_refused(directory: Path):
