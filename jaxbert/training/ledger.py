@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -150,8 +150,9 @@ def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
     for session in sessions:
         for name, seconds in session["seconds"].items():
             total[name] += seconds
+    for number, session in enumerate(sessions):
+        total["lost"] += _lost(session, sessions[number + 1 :])
     for session, following in pairwise(sessions):
-        total["lost"] += _lost(session, following)
         if session.get("outcome", "preempted") == "preempted":
             ended = _started(session) + sum(session["seconds"].values())
             total["down"] += max(0.0, _started(following) - ended)
@@ -172,11 +173,13 @@ def _earlier_sessions(directory: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _lost(session: dict[str, Any], following: dict[str, Any]) -> float:
-    if "first_step" not in session or "first_step" not in following:
+def _lost(session: dict[str, Any], later: Sequence[dict[str, Any]]) -> float:
+    begun = [other["first_step"] for other in later if "first_step" in other]
+    if "first_step" not in session or not begun:
         return 0.0
+    # Not by the next one alone: it may have ended before it began to train, or have been over.
     done = session["last_step"] - session["first_step"]
-    again = max(0, session["last_step"] - following["first_step"])
+    again = max(0, session["last_step"] - min(begun))
     return session["seconds"]["train"] * min(again, done) / done if done else 0.0
 
 

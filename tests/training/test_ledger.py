@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import jax
 import pytest
@@ -101,6 +102,27 @@ def test_a_killed_session_costs_what_is_done_again(tmp_path, clock):
     assert figures["train"] == pytest.approx(16 * 9.0)
     assert figures["whole"] == pytest.approx(sum(sum(s["seconds"].values()) for s in sessions))
     assert figures["goodput"] == pytest.approx(144 / figures["whole"])
+
+
+def test_steps_are_lost_however_many_sessions_later_they_are_done_again():
+    def session(seconds: float, **steps: int) -> dict[str, Any]:
+        started = "2026-01-01T00:00:00+00:00"
+        return {"started": started, "seconds": {"train": seconds}, "outcome": "finished", **steps}
+
+    # The second one ended before it began to train, for want of room on the disk.
+    sessions = [
+        session(10.0, first_step=0, last_step=10),
+        session(1.0),
+        session(4.0, first_step=6, last_step=10),
+    ]
+    assert goodput(sessions)["lost"] == 4
+    # The last one began before both others had ended: their later checkpoints were damaged.
+    sessions = [
+        session(10.0, first_step=0, last_step=10),
+        session(5.0, first_step=10, last_step=15),
+        session(7.0, first_step=8, last_step=15),
+    ]
+    assert goodput(sessions)["lost"] == 5 + 2
 
 
 @pytest.mark.parametrize("text", ["", '{"sessions": [{"star', "[]", "{}"])
