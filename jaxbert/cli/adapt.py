@@ -228,7 +228,11 @@ def _read_tokens(file: Path) -> tuple[list[str], dict[str, str]]:
         lines = existing_file(file).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from None
+    except IsADirectoryError:
+        raise UserError(f"{file}: a directory: expected a file with a token a line") from None
     cells = [[cell.strip() for cell in line.split("\t")] for line in lines if line.strip()]
+    if not cells:
+        raise UserError(f"{file}: empty: expected a token a line")
     for row in cells:
         if len(row) > 2:
             raise UserError(f"{file}: {row} on one line: expected a token, or a tab and one more")

@@ -168,6 +168,7 @@ def test_what_cannot_be_done_is_one_line(capsys, model, tmp_path, words, message
         ("dog\n", "'dog' is a token already"),
         ("a\tb\tc\n", "on one line: expected a token, or a tab and one more"),
         ("new\tdgo\n", "'dgo' is no token of the old tokenizer"),
+        ("\n \n", "words.txt: empty: expected a token a line"),
     ],
 )
 def test_a_file_of_wrong_tokens_is_one_line(capsys, model, tmp_path, text, message):
@@ -175,6 +176,11 @@ def test_a_file_of_wrong_tokens_is_one_line(capsys, model, tmp_path, text, messa
     words = ["--add-tokens", str(tmp_path / "words.txt")]
     assert main(["adapt", str(model), str(tmp_path / "out"), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_directory_of_tokens_is_one_line(capsys, model, tmp_path):
+    assert main(["adapt", str(model), str(tmp_path / "out"), "--add-tokens", str(tmp_path)]) == 2
+    assert "a directory: expected a file with a token a line\n" in capsys.readouterr().err
 
 
 def test_a_model_without_a_tokenizer_keeps_its_vocabulary(capsys, tmp_path):
