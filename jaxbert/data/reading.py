@@ -1,6 +1,6 @@
 """How texts of any length become examples that fit a row."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,10 +49,20 @@ def check_reading(truncation: Truncation, head_share: float, windows: WindowConf
         raise UserError(f"windows read all of a text, truncation={truncation} a part: drop one")
 
 
+def _number(text: int) -> str:
+    return f"text {text + 1}"
+
+
 def encode(
-    tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, reading: Reading
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    reading: Reading,
+    place: Callable[[int], str] = _number,
 ) -> dict[str, Any]:
     """Ragged `input_ids` and `token_type_ids`, an array an example of at most max_seq_length.
+
+    Raises UserError for a text that windows have no room for, and calls it by its `place`.
 
     Windows besides have `document_ids` int32 [examples], the number of the text that each is of,
     and `weights` float32 [examples], which add up to the same for every text and are 1 on average.
@@ -70,8 +80,12 @@ def encode(
     if reading.windows is None:
         found = [truncated(text, length, reading.truncation, reading.head_share) for text in whole]
         return _features(found)
-    stride = reading.windows.stride
-    cut = [[text.take(places) for places in windows(text, length, stride)] for text in whole]
+    stride, cut = reading.windows.stride, []
+    for number, text in enumerate(whole):
+        try:
+            cut.append([text.take(places) for places in windows(text, length, stride)])
+        except UserError as error:
+            raise UserError(f"{place(number)}: {error}") from None
     counts = np.array([len(parts) for parts in cut])
     return {
         **_features([part for parts in cut for part in parts]),

@@ -89,7 +89,7 @@ def _of_table(spec: str, columns: QuestionColumns, labelled: bool) -> Iterator[Q
 
 def question_of(row: Row, columns: QuestionColumns, *, labelled: bool) -> Question:
     """What a row of a table asks; UserError where it is malformed."""
-    return _of_values(row.values, f"{row.file}:{row.line}", row.line, columns, labelled)
+    return _of_values(row.values, row.place, row.line, columns, labelled)
 
 
 def _of_values(

@@ -225,7 +225,7 @@ def _headers(line: str) -> list[list[str]]:
 
 
 def _only_column(file: Path, reading: Reading) -> str:
-    columns = reading.columns or ()
+    columns = reading.columns or reading.names or ()
     if len(columns) != 1:
         raise UserError(
             f"{name_of(file)}: plain text has one column, expected {', '.join(columns)}: give a "

@@ -46,6 +46,11 @@ class Row:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of data sets that name them, by column: the classes whose values are 0, 1, ..."""
 
+    @property
+    def place(self) -> str:
+        """File and line, for a message."""
+        return f"{self.file}:{self.line}"
+
 
 def read_rows(
     spec: str | Path,
@@ -64,9 +69,9 @@ def read_rows(
 
     `columns` are the ones that every row must have (Parquet and data sets read no others); without
     them rows have what they have. `names` names the columns of a CSV or TSV file that has no
-    header. Values of CSV and TSV are strings. A column that the table lacks is a UserError; a
-    single malformed row is a problem, and is left out. `streaming` reads a data set of the hub as
-    it comes, instead of downloading it first.
+    header, and without `columns` the one of a text file. Values of CSV and TSV are strings. A
+    column that the table lacks is a UserError; a single malformed row is a problem, and is left
+    out. `streaming` reads a data set of the hub as it comes, instead of downloading it first.
     """
     text = str(spec)
     for part in map(str, matching(text)) if is_pattern(text) else [text]:

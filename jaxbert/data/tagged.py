@@ -1,6 +1,6 @@
 """Sentences whose words have tags: CoNLL columns, CoNLL-U, tables of word and tag lists, texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -52,6 +52,10 @@ class TagColumns:
     def inputs(self) -> tuple[str, ...]:
         """What prediction reads of texts that are no file."""
         return (self.of_text,)
+
+    def has_words(self, values: Container[str]) -> bool:
+        """Whether words are read of a row with these columns, and not its text."""
+        return self.text is None and self.of_words in values
 
 
 @dataclass(frozen=True)
@@ -127,19 +131,27 @@ def _from_table(spec: str, columns: TagColumns, *, labelled: bool) -> Iterator[T
             found = _list(row, words, "words")
             yield _checked(row, found, _list(row, tags, "tags"), tags)
         return
-    # What standard input holds can be read but once.
-    is_given = columns.text is not None or spec == STANDARD_INPUT
-    has_words = not is_given and words in column_names(spec)
-    column = words if has_words else columns.of_text
-    for row in whole_rows(spec, columns=[column], labelled=False):
+    if spec == STANDARD_INPUT:
+        # It can be read but once: each row says whether it has words or a text.
+        rows = whole_rows(spec, columns=(), names=[columns.of_text], labelled=False)
+    else:
+        column = words if columns.has_words(column_names(spec)) else columns.of_text
+        rows = whole_rows(spec, columns=[column], labelled=False)
+    for row in rows:
         yield untagged(row, columns)
 
 
 def untagged(row: Row, columns: TagColumns) -> TaggedSentence:
     """The words of a row, or those of its text where it has no list of words."""
     words, text = columns.of_words, columns.of_text
-    if columns.text is None and words in row.values:
+    if columns.has_words(row.values):
         return _checked(row, _list(row, words, "words"), None, words)
+    if text not in row.values:
+        wanted = f"no {text!r}" if columns.text else f"neither {words!r} nor {text!r}"
+        raise UserError(
+            f"{row.place}: {wanted} among {', '.join(row.values)}; name what to read "
+            "(task.columns.words or task.columns.text)"
+        )
     value = row.values[text]
     if not isinstance(value, str):
         raise UserError(_not_a(row, text, "a text"))
@@ -156,13 +168,13 @@ def _list(row: Row, column: str, what: str) -> list[Any]:
 def _not_a(row: Row, column: str, expected: str) -> str:
     found = kind_of(row.values[column])
     return (
-        f"{row.file}:{row.line}: {column!r} is {found}, expected {expected}; correct or remove the "
+        f"{row.place}: {column!r} is {found}, expected {expected}; correct or remove the "
         "row, or name another column"
     )
 
 
 def _checked(row: Row, words: list[Any], tags: list[Any] | None, column: str) -> TaggedSentence:
-    where = f"{row.file}:{row.line}"
+    where = row.place
     for word in words:
         if not isinstance(word, str):
             raise UserError(f"{where}: a word is {word!r}, expected text; correct the row")

@@ -12,6 +12,7 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.data.table_files import without_halves
 from jaxbert.data.tables import Row
+from jaxbert.data.tagged import TagColumns
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.finetuning_data import encoded
@@ -116,7 +117,7 @@ class Predictor:
                     read = "single texts" if len(names) == 1 else f"{', '.join(names)}"
                     raise UserError(f"input {number} is {found}, and the model reads {read}")
                 values = dict(zip(names, texts, strict=False))
-            for name in names:
+            for name in self._read_of(values):
                 if name not in values:
                     raise UserError(f"input {number} has no {name!r}, which the model reads")
                 if without_halves(values[name]) is not values[name]:
@@ -125,6 +126,13 @@ class Predictor:
                         "character: correct or replace it"
                     )
             yield Row(dict(values), "input", number)
+
+    def _read_of(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns that count: where words are split already, no text is wanted."""
+        columns = self._section.columns
+        if isinstance(columns, TagColumns) and columns.has_words(values):
+            return (columns.of_words,)
+        return columns.inputs
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

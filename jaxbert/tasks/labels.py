@@ -69,7 +69,7 @@ def label_values(sentences: Sentences) -> np.ndarray:
         if not abs(value) <= _LARGEST:
             limit = " that float32 holds" if math.isfinite(value) else ""
             raise UserError(
-                f"{row.file}:{row.line}: {column!r} is {row.values[column]!r}, expected a number"
+                f"{row.place}: {column!r} is {row.values[column]!r}, expected a number"
                 f"{limit}; correct or remove the row (for classes set task.regression=false)"
             )
         found.append(value)
@@ -128,7 +128,7 @@ def _check_known(
     row, name = unknown[0]
     others = f" (and {len(unknown) - 1:,} more such rows)" if unknown[1:] else ""
     raise UserError(
-        f"{row.file}:{row.line}: label {name!r} is none of the model's: "
+        f"{row.place}: label {name!r} is none of the model's: "
         f"{nearest(name, list(labels))}; correct or remove the row{others}, or train with "
         "task.labels that name it"
     )
@@ -138,7 +138,7 @@ def _label_name(row: Row, column: str) -> str:
     value = row.values[column]
     if value is None or value == "" or isinstance(value, float | list | dict):
         raise UserError(
-            f"{row.file}:{row.line}: {column!r} is {value!r}, expected the name or whole number of "
+            f"{row.place}: {column!r} is {value!r}, expected the name or whole number of "
             "a class; correct or remove the row (for numbers to predict set task.regression=true, "
             "for several labels a row task.multi_label=true)"
         )
@@ -154,7 +154,7 @@ def _label_set(row: Row, columns: SentenceColumns) -> list[str]:
     if isinstance(value, str):
         if _PRINTED_LIST.fullmatch(value):
             raise UserError(
-                f"{row.file}:{row.line}: {columns.label!r} is {value!r}, a list as Python prints "
+                f"{row.place}: {columns.label!r} is {value!r}, a list as Python prints "
                 f"it; write the labels with {columns.label_separator!r} between them, or the table "
                 "as JSON lines or Parquet"
             )
@@ -162,7 +162,7 @@ def _label_set(row: Row, columns: SentenceColumns) -> list[str]:
     names = value if isinstance(value, list) else [value]
     if any(name == "" or not isinstance(name, str | int) for name in names):
         raise UserError(
-            f"{row.file}:{row.line}: {columns.label!r} is {row.values[columns.label]!r}, expected "
+            f"{row.place}: {columns.label!r} is {row.values[columns.label]!r}, expected "
             f"names or whole numbers of labels with {columns.label_separator!r} between them, or a "
             "list of them; correct or remove the row"
         )
@@ -173,7 +173,7 @@ def _flag(row: Row, column: str) -> bool:
     value = row.values[column]
     if str(value) not in _FLAGS:
         raise UserError(
-            f"{row.file}:{row.line}: {column!r} is {value!r}, expected 0 or 1, as columns.label "
+            f"{row.place}: {column!r} is {value!r}, expected 0 or 1, as columns.label "
             "names several columns; correct or remove the row"
         )
     return _FLAGS[str(value)]

@@ -173,7 +173,7 @@ class MultipleChoice(LabelledTask):
             return number
         expected = f"0 to {count - 1}" if names is None else nearest(text, list(names[:count]))
         raise UserError(
-            f"{row.file}:{row.line}: {self.columns_read.label!r} is {value!r}, and the row has "
+            f"{row.place}: {self.columns_read.label!r} is {value!r}, and the row has "
             f"{count} choices: {expected}; correct or remove the row"
         )
 
@@ -233,7 +233,7 @@ class EncodedQuestions:
         def shown(row: int) -> tuple[str, str, str, str, float]:
             question = self.questions[int(rows["row_ids"][row])]
             expected, given = (question.choices[int(place[row])] for place in (labels, found))
-            place = f"{question.row.file}:{question.row.line}"
+            place = question.row.place
             return place, question.context, expected, given, float(highest[row])
 
         columns = ("row", "context", "expected", "predicted", "probability")
@@ -251,7 +251,7 @@ def _question(row: Row, columns: ChoiceColumns) -> Question:
         if not isinstance(values, list | tuple | np.ndarray):
             found = kind_of(values)
             raise UserError(
-                f"{row.file}:{row.line}: {columns.choices!r} is {found}, expected a list of texts; "
+                f"{row.place}: {columns.choices!r} is {found}, expected a list of texts; "
                 "name a column for each choice in task.columns.choices"
             )
         named = [(f"{columns.choices}[{place}]", value) for place, value in enumerate(values)]
@@ -262,13 +262,12 @@ def _question(row: Row, columns: ChoiceColumns) -> Question:
     for name, value in named:
         if not isinstance(value, str) or not value:
             raise UserError(
-                f"{row.file}:{row.line}: choice {name!r} is {value!r}, expected text, as in the "
+                f"{row.place}: choice {name!r} is {value!r}, expected text, as in the "
                 "choices after it; correct or remove the row"
             )
     if len(named) < 2:
         raise UserError(
-            f"{row.file}:{row.line}: {len(named)} choices, expected at least two; correct or remove"
-            " the row"
+            f"{row.place}: {len(named)} choices, expected at least two; correct or remove the row"
         )
     begins = "" if columns.question is None else f"{text_of(row, columns.question)} "
     return Question(row, text_of(row, columns.context), [begins + text for _, text in named])

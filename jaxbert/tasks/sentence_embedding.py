@@ -187,7 +187,7 @@ class SentenceEmbedding(LabelledTask):
         if wrong.size:
             row = records[wrong[0]]
             raise UserError(
-                f"{row.file}:{row.line}: {columns.label!r} is {row.values[columns.label]!r}, and a "
+                f"{row.place}: {columns.label!r} is {row.values[columns.label]!r}, and a "
                 f"cosine is at most 1: set task.max_label to the largest score there is (now "
                 f"{self.config.max_label:g})"
             )
@@ -247,7 +247,7 @@ class EncodedTexts:
     def _shown(self, rows: Rows, place: int) -> tuple[str, str, str]:
         record, columns = self.records[int(rows["row_ids"][place])], self.task.config.columns
         texts = text_of(record, columns.text), text_of(record, columns.text_pair)
-        return f"{record.file}:{record.line}", *texts
+        return record.place, *texts
 
     def _cosines(self, rows: Rows) -> np.ndarray:
         """float64 [rows]"""

@@ -52,7 +52,7 @@ def text_of(row: Row, column: str) -> str:
     value = row.values[column]
     if not isinstance(value, str):
         raise UserError(
-            f"{row.file}:{row.line}: {column!r} is {kind_of(value)}, expected text; correct or "
+            f"{row.place}: {column!r} is {kind_of(value)}, expected text; correct or "
             "remove the row, or name another column"
         )
     return value

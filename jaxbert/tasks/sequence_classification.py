@@ -96,7 +96,9 @@ class SequenceClassification(LabelledTask):
             )
         sentences = Sentences(records, self.columns_read)
         labels = self.target.values(sentences) if labelled else None
-        encoded = encode(tokenizer, sentences.texts, sentences.pairs, reading)
+        encoded = encode(
+            tokenizer, sentences.texts, sentences.pairs, reading, lambda row: records[row].place
+        )
         return ClassifiedSentences(self, sentences, encoded, labels, reading)
 
 
@@ -164,7 +166,7 @@ class ClassifiedSentences:
     def _shown(self, number: int) -> tuple[str, str]:
         """Where a text stands, and the text."""
         row, names = self.sentences.rows[number], self.sentences.columns.inputs
-        return f"{row.file}:{row.line}", " / ".join(text_of(row, name) for name in names)
+        return row.place, " / ".join(text_of(row, name) for name in names)
 
     @property
     def tunes(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxbert.data import tables
 from jaxbert.data.tagged import TagColumns, TaggedSentence, read_tagged
 from jaxbert.data.words import split_words
 from jaxbert.errors import UserError
@@ -106,6 +107,27 @@ def test_texts_are_split_as_berts_basic_tokenizer_splits(tmp_path):
     lines = read(spec, form="text", labelled=False)
     assert [sentence.words for sentence in lines] == [tuple(words), ()]
     assert read(spec, labelled=False) == lines
+
+
+def test_standard_input_holds_words_or_texts(tmp_path, monkeypatch):
+    def piped(text: str, columns: TagColumns = USUAL) -> list[TaggedSentence]:
+        file = Path(written(tmp_path / "piped", text))
+        monkeypatch.setattr(tables, "STANDARD_INPUT_FILE", file)
+        return read("-", columns, labelled=False)
+
+    rows: list[dict] = [{"tokens": ["a.b", "c"]}, {"text": "a.b c"}, {"tokens": [], "text": "d"}]
+    found = piped("\n".join(map(json.dumps, rows)))
+    assert [sentence.words for sentence in found] == [("a.b", "c"), ("a", ".", "b", "c"), ()]
+    assert [sentence.text for sentence in found] == [None, "a.b c", None]
+    assert [sentence.text for sentence in piped("a.b c\n\nd")] == ["a.b c", "", "d"]
+    [sentence] = piped(json.dumps(rows[2]), TagColumns(text="text"))
+    assert sentence.words == ("d",)
+    with pytest.raises(UserError, match=r"piped:2: neither 'tokens' nor 'text' among a, b; name"):
+        piped('{"text": "a"}\n{"a": 1, "b": 2}\n')
+    with pytest.raises(UserError, match=r"piped:1: no 'body' among text; name"):
+        piped('{"text": "a"}\n', TagColumns(text="body"))
+    with pytest.raises(UserError, match=r"piped:1: 'tokens' is str, expected a list of words"):
+        piped('{"tokens": "a b"}\n')
 
 
 @pytest.mark.parametrize("text", [CONLL_2003, "a X\nb X\n\nc O\n", "a\tb\nc\td", "a\nb\n\nc\n"])

@@ -105,6 +105,15 @@ def test_a_stride_that_leaves_nothing_new_is_refused():
         windows(made(5), 6, 4)
 
 
+def test_a_text_that_windows_have_no_room_for_is_called_by_its_place(tokenizer: Tokenizer):
+    texts, pairs = ["cat", " ".join(WORDS)], [" ".join(WORDS * 2)] * 2
+    reading = Reading(12, windows=WindowConfig(stride=2))
+    with pytest.raises(UserError, match=r"^text 2: a window of 12 tokens has room for 0"):
+        encode(tokenizer, texts, pairs, reading)
+    with pytest.raises(UserError, match=r"^a.tsv:7: a window of 12 tokens has room for 0"):
+        encode(tokenizer, texts, pairs, reading, ("a.tsv:5", "a.tsv:7").__getitem__)
+
+
 def test_every_text_weighs_the_same_however_many_windows_it_has(tokenizer: Tokenizer):
     texts = [" ".join(WORDS * 3), "", "cat", " ".join(WORDS)]
     found = encode(tokenizer, texts, None, Reading(8, windows=WindowConfig(stride=2)))

@@ -11,6 +11,7 @@ from seqeval.metrics import f1_score
 
 from jaxbert.data.reading import Reading
 from jaxbert.data.tagging import converted
+from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
@@ -82,3 +83,6 @@ def test_a_packed_tagger_learns_and_padded_evaluation_and_prediction_agree_with_
     [raw] = predictor([" ".join(records[0].words)])
     assert raw["tags"] == found[0]["tags"]
     assert [e["text"] for e in raw["entities"]] == [e["text"] for e in found[0]["entities"]]
+    assert predictor([{"tokens": records[0].words}]) == found[:1]
+    with pytest.raises(UserError, match=r"input 1 has no 'text', which the model reads"):
+        predictor([{"words": records[0].words}])
