@@ -61,6 +61,10 @@ def status_of(
         where = error.filename or place or "writing"
         print(f"{name}: {where}: {error.strerror}: {remedy}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        reason = str(error) or "out of memory"
+        print(f"{name}: {reason}: ask for less, or use a machine with more memory", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130

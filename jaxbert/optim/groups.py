@@ -70,6 +70,8 @@ def group_labels(
     """FROZEN for parameters that match a `freeze` pattern or lie in frozen layers, else TRAINED."""
     for pattern in freeze:
         check_pattern("optimizer.freeze", pattern, params)
+    if freeze_layers is not None:
+        check_has_encoder(f"optimizer.freeze_layers={freeze_layers}", params)
     is_low = _lowest(freeze_layers, depth(params))
     return map_with_path(
         lambda path, _: FROZEN if is_low(path) or matches(freeze, path) else TRAINED, params
@@ -135,6 +137,15 @@ def check_groups(groups: tuple[GroupConfig, ...], params: Any) -> None:
                 f"optimizer.groups: {group.params!r} are biases and norms, which have no "
                 "weight_decay"
             )
+
+
+def check_has_encoder(option: str, params: Any) -> None:
+    """Raises UserError for an option that goes by depth where no path says how deep it is."""
+    if all(depth_group(path) == "head" for path in paths(params)):
+        raise UserError(
+            f"{option}: no parameter is called encoder/layers/{{i}}/... or encoder/embeddings/..., "
+            f"so that it would change nothing; the first one is {next(iter(paths(params)), None)!r}"
+        )
 
 
 def check_pattern(name: str, pattern: str, params: Any) -> None:

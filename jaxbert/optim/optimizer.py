@@ -11,6 +11,7 @@ from jaxbert.optim.directions import direction, scaled
 from jaxbert.optim.groups import (
     FROZEN,
     check_groups,
+    check_has_encoder,
     decay_of,
     depth,
     group_labels,
@@ -30,11 +31,14 @@ def make_optimizer(
     not). Without them `config` says what is frozen. Frozen parameters hold no state, are not
     updated and do not enter the norm. `params` may be abstract. Depth is read from the paths
     `encoder/layers/{i}` and `encoder/embeddings`, whatever stands in front of them: `layer_decay`
-    and `freeze_layers` know all other parameters as those of the head.
+    and `freeze_layers` know all other parameters as those of the head, and are a UserError where
+    all are.
     """
     if labels is None:
         labels = group_labels(params, config.freeze, config.freeze_layers)
     check_groups(config.groups, params)
+    if config.layer_decay != 1.0:
+        check_has_encoder(f"optimizer.layer_decay={config.layer_decay}", params)
     label_of = flat(labels)
     decay = decay_of(config.weight_decay, config.groups)
     factor = rate_factor(config.learning_rate, config.layer_decay, config.groups, depth(params))

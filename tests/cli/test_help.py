@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxbert.cli import VERBS, main, reporting
@@ -126,6 +127,18 @@ def test_a_disk_that_takes_no_more_is_said_in_one_line(number, file, message, mo
     monkeypatch.setattr("jaxbert.cli.finetune.run", run)
     assert main(["finetune", "config.yaml", "--run", "runs/a"]) == 2
     assert capsys.readouterr().err.startswith(f"jaxbert finetune: {message}")
+
+
+def test_more_than_memory_holds_is_said_in_one_line(monkeypatch, capsys):
+    def run(arguments: argparse.Namespace) -> int:
+        np.empty(2**57)
+        return 0
+
+    monkeypatch.setattr("jaxbert.cli.adapt.run", run)
+    assert main(["adapt", "a", "b", "--positions", str(2**57)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("jaxbert adapt: Unable to allocate 1.00 EiB")
+    assert err.endswith("ask for less, or use a machine with more memory\n")
 
 
 def test_other_errors_of_the_machine_keep_their_trace(monkeypatch):

@@ -137,3 +137,12 @@ def test_the_gradient_of_a_frozen_parameter_does_not_clip_the_others():
 def test_something_has_to_be_trained():
     with pytest.raises(UserError, match="all parameters are frozen"):
         make_optimizer(AdamW(freeze=(".*",)), optax.constant_schedule(RATE), make_params())
+
+
+@pytest.mark.parametrize("options", [{"layer_decay": 0.9}, {"freeze_layers": "all"}])
+def test_what_goes_by_depth_is_refused_where_no_path_says_how_deep_it_is(options: dict[str, Any]):
+    foreign = {"bert": {"layer_0": {"kernel": jnp.ones((2, 2))}}}
+    [name] = options
+    with pytest.raises(UserError, match=rf"optimizer\.{name}=.* the first one is 'bert/layer_0/k"):
+        make_optimizer(AdamW(**options), optax.constant_schedule(RATE), foreign)
+    make_optimizer(AdamW(**options), optax.constant_schedule(RATE), {"pair": make_params()})
