@@ -197,7 +197,7 @@ PROBLEMS = [
     Problem("clusters", _products(4, 8), "classes", "accuracy", 64, 4, 16, 5e-4, is_padded=True),
     Problem("wnut17", _entities, "tags", "f1", 128, 2, 32, 2e-4, schemes=True, is_padded=True),
     Problem("parts_of_speech", _parts_of_speech, "tags", "accuracy", 128, 0.5, is_padded=True),
-    Problem("squad", _answers, "answers", "f1", 384, 0.5, 16, 4e-4),
+    Problem("squad", _answers, "answers", "f1", 384, 0.5, 16, 4e-4, is_padded=True),
 ]
 
 
