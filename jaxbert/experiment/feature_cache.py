@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -94,7 +94,8 @@ def frozen_encoder(
     check_groups(settings.optimizer.groups, shapes)
     params = make_params(mesh)
     kept = jax.device_get(params[_ENCODER])
-    known = _fingerprint(encoder, head, settings, kept)
+    digest = _digest(kept)
+    known = _fingerprint(encoder, head, settings, digest)
 
     def with_features(table: EncodedExamples, longest: int) -> EncodedExamples:
         file = directory / f"{_key(known, table)}.npy"
@@ -120,7 +121,9 @@ def frozen_encoder(
     is_vector = vector_read(encoder, head) is not None
     cached = _with_features(data, settings, with_features, is_vector=is_vector)
     notes = (*data.notes, f"features of the frozen encoder: {directory}")
-    return FrozenEncoder(trainee, replace(cached, notes=notes), kept)
+    # No checkpoint holds the encoder: a head is not to go on with another one.
+    fingerprints = {**data.fingerprints, "the frozen encoder": digest[:32]}
+    return FrozenEncoder(trainee, replace(cached, notes=notes, fingerprints=fingerprints), kept)
 
 
 def _with_features(
@@ -171,7 +174,10 @@ def _compute(
     is_vector = vector_read(encoder, head) is not None
     lengths = np.ones(len(table), np.int64) if is_vector else table.lengths
     starts = np.cumsum(lengths) - lengths
-    features = _new_file(file, (int(lengths.sum()), layers_read(head), encoder.hidden_size))
+    # Its own in every process: several runs, also of several machines, may fill one directory.
+    temporary = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
+    shape = (int(lengths.sum()), layers_read(head), encoder.hidden_size)
+    features = _new_file(temporary, shape)
     step, placement = jax.jit(compute, out_shardings=replicated(mesh)), RowPlacement(mesh)
     batch_size = settings.rows_per_evaluation()
     rows = BucketedRows(table, batch_size=batch_size, longest=longest)
@@ -185,9 +191,9 @@ def _compute(
                     features[starts[row] : starts[row] + lengths[row]] = values[: lengths[row]]
             yield
         features.flush()
-        _temporary(file).replace(file)
+        temporary.replace(file)
     finally:
-        _temporary(file).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _new_file(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
@@ -198,26 +204,25 @@ def _new_file(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.
             f"{file.parent}: the features need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
             "free: name a larger disk with cache_features=DIRECTORY, or set it to false"
         )
-    return np.lib.format.open_memmap(_temporary(file), mode="w+", dtype=np.float32, shape=shape)
+    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
 
 
-def _temporary(file: Path) -> Path:
-    """Its own in every process: several runs may fill one directory."""
-    return file.with_suffix(f".{os.getpid()}.tmp")
-
-
-def _fingerprint(
-    encoder: EncoderConfig, head: Head, settings: TrainingSettings, params: Params
-) -> str:
-    """Of the model, and of what is read of it."""
-    read = (vector_read(encoder, head), layers_read(head), str(settings.compute_dtype()))
-    # Dropout does not act, and other rates are not another model.
-    options = {k: v for k, v in vars(encoder).items() if not k.endswith("dropout_prob")}
-    digest = hashlib.sha256(repr((options, read)).encode())
+def _digest(params: Params) -> str:
+    digest = hashlib.sha256()
     for path, values in sorted(flat(params).items()):
         digest.update(path.encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def _fingerprint(
+    encoder: EncoderConfig, head: Head, settings: TrainingSettings, params: str
+) -> str:
+    """Of the model, whose parameters have the digest `params`, and of what is read of it."""
+    read = (vector_read(encoder, head), layers_read(head), str(settings.compute_dtype()))
+    # Dropout does not act, and other rates are not another model.
+    options = {k: v for k, v in vars(encoder).items() if not k.endswith("dropout_prob")}
+    return hashlib.sha256(repr((options, read, params)).encode()).hexdigest()
 
 
 def _key(known: str, table: EncodedExamples) -> str:

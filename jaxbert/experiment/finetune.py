@@ -32,6 +32,7 @@ from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningE
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.text.remote import check_is_here
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
@@ -75,6 +76,7 @@ def finetune(
     data, examples = _data(start)
     if start.config.cache_features:
         check_cacheable(start.config, start.task.head, packing=start.config.packing)
+        check_is_here(str(start.config.cache_features))
     run = open_run(run_path, start.config)
     try:
         trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
@@ -155,7 +157,8 @@ def _trainee(
     make_params = _first_params(config, start.task, start.train, start.loaded)
     if not config.cache_features:
         return Trainee.of(encoder, head, make_params), data, {}
-    directory = run.features if config.cache_features is True else Path(config.cache_features)
+    given = config.cache_features
+    directory = run.features if given is True else Path(given).expanduser()
     known = frozen_encoder(
         *(config, encoder, head, make_params, data, directory),
         interrupted=interrupted,

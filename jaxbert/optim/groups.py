@@ -70,8 +70,6 @@ def group_labels(
     """FROZEN for parameters that match a `freeze` pattern or lie in frozen layers, else TRAINED."""
     for pattern in freeze:
         check_pattern("optimizer.freeze", pattern, params)
-    if freeze_layers is not None:
-        check_has_encoder(f"optimizer.freeze_layers={freeze_layers}", params)
     is_low = _lowest(freeze_layers, depth(params))
     return map_with_path(
         lambda path, _: FROZEN if is_low(path) or matches(freeze, path) else TRAINED, params

@@ -35,10 +35,12 @@ def make_optimizer(
     all are.
     """
     if labels is None:
+        if config.layer_decay != 1.0:
+            check_has_encoder(f"optimizer.layer_decay={config.layer_decay}", params)
+        if config.freeze_layers is not None:
+            check_has_encoder(f"optimizer.freeze_layers={config.freeze_layers}", params)
         labels = group_labels(params, config.freeze, config.freeze_layers)
     check_groups(config.groups, params)
-    if config.layer_decay != 1.0:
-        check_has_encoder(f"optimizer.layer_decay={config.layer_decay}", params)
     label_of = flat(labels)
     decay = decay_of(config.weight_decay, config.groups)
     factor = rate_factor(config.learning_rate, config.layer_decay, config.groups, depth(params))

@@ -1,11 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from experiment.small_runs import after_polls, fine_tuning, trajectory
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
@@ -77,12 +78,26 @@ def test_a_cached_run_is_the_frozen_run_and_its_model_is_whole(
         finetune(other, tmp_path / "other", quiet=True)
 
 
+def test_a_head_does_not_go_on_with_another_encoder(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path
+):
+    model = tmp_path / "model"
+    shutil.copytree(pretrained / "model", model)
+    finetune(fine_tuning(model, *tables, *CACHED), tmp_path / "run", quiet=True)
+    values = load_file(model / "model.safetensors")
+    name = next(name for name in values if name.endswith("layer.0.output.dense.weight"))
+    save_file(values | {name: values[name] * 2}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="the frozen encoder is not what the run had"):
+        finetune(fine_tuning(model, *tables, *CACHED), tmp_path / "run", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (("cache_features=true",), "set optimizer.freeze_layers=all"),
         ((*CACHED, "unfreezing={every: epoch}"), "and no unfreezing"),
         ((*CACHED, "packing=true"), "set packing=false"),
+        ((*FROZEN, "cache_features=gs://b/features"), "gs://b/features: a URL, where only a path"),
     ],
 )
 def test_what_cannot_be_cached_is_refused_before_anything_is_written(
