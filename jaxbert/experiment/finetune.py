@@ -77,25 +77,25 @@ def finetune(
     if start.config.cache_features:
         check_cacheable(start.config, start.task.head, packing=start.config.packing)
         check_is_here(str(start.config.cache_features))
-    run = open_run(run_path, start.config)
-    try:
-        trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
-    except Interrupted:
-        return Fitted(None, "preempted", 0, {}, {})
-    fitted = fit(
-        run,
-        start.config,
-        trainee,
-        start.task,
-        data,
-        _num_steps(start.config, data.train.phases[0].rows.num_rows),
-        interrupted=interrupted,
-        profile=profile,
-        quiet=quiet,
-    )
-    if fitted.params is None:
-        return fitted
-    return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
+    with open_run(run_path, start.config) as run:
+        try:
+            trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
+        except Interrupted:
+            return Fitted(None, "preempted", 0, {}, {})
+        fitted = fit(
+            run,
+            start.config,
+            trainee,
+            start.task,
+            data,
+            _num_steps(start.config, data.train.phases[0].rows.num_rows),
+            interrupted=interrupted,
+            profile=profile,
+            quiet=quiet,
+        )
+        if fitted.params is None:
+            return fitted
+        return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
 
 
 def _start(config: Finetune) -> _Start:

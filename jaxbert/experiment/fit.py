@@ -24,7 +24,6 @@ from jaxbert.experiment.checks import (
     check_training,
 )
 from jaxbert.experiment.held_out import Evaluation, HeldOut
-from jaxbert.experiment.lock import sole_trainer
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.restoring import restored
 from jaxbert.experiment.run_directory import RunDirectory, write_data
@@ -162,7 +161,6 @@ def fit(
     interrupted = _latched(Agreement(interrupted))
     job = _Job(run, settings, trainee, task, data, first_rows, num_steps, mesh, apply, interrupted)
     with (
-        sole_trainer(run.path),
         Ledger(run.path) as ledger,
         closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
         closing(Profile(profile, run.path)) as trace,

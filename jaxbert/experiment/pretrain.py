@@ -106,21 +106,21 @@ def pretrain(
         held_out=held_out,
         fingerprints=data_fingerprints(stores, config.data),
     )
-    run = open_run(run_path, config, AHEAD)
-    fitted = fit(
-        run,
-        config,
-        job.trainee,
-        job.task,
-        data,
-        config.num_steps,
-        interrupted=interrupted,
-        profile=profile,
-        quiet=quiet,
-    )
-    if fitted.params is not None:
-        models = job.models(fitted.params)
-        write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
+    with open_run(run_path, config, AHEAD) as run:
+        fitted = fit(
+            run,
+            config,
+            job.trainee,
+            job.task,
+            data,
+            config.num_steps,
+            interrupted=interrupted,
+            profile=profile,
+            quiet=quiet,
+        )
+        if fitted.params is not None:
+            models = job.models(fitted.params)
+            write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
     return fitted
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from jaxbert.config import to_values, to_yaml
 from jaxbert.errors import UserError
+from jaxbert.experiment.lock import sole_trainer
 from jaxbert.parallel.processes import in_first, is_first, of_all
 from jaxbert.text.remote import check_is_here
 from jaxbert.text.vocabulary import read_object
@@ -107,9 +109,9 @@ def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -
 def _foreign(run: RunDirectory) -> Iterator[Path]:
     """What is there besides programs that were compiled before the run began.
 
-    Nor is a configuration foreign that another process is writing, or was when it was killed.
+    Nor is foreign what another process is writing first, or was when it was killed.
     """
-    own = {run.compiled, _unfinished(run)}
+    own = {run.compiled, _unfinished(run), _mark(run.path)}
     return (entry for entry in run.path.iterdir() if entry not in own)
 
 
@@ -117,24 +119,33 @@ def _unfinished(run: RunDirectory) -> Path:
     return run.config.with_suffix(".tmp")
 
 
-def open_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -> RunDirectory:
-    """Makes the directory of a run, or opens it to continue.
+@contextmanager
+def open_run(
+    path: str | Path, config: Any, may_change: Collection[str] = ()
+) -> Iterator[RunDirectory]:
+    """Makes the directory of a run, or opens it to continue, for this command alone.
 
-    Raises UserError where it holds something else, or a run of another configuration that has
-    checkpoints already: the message names the keys that differ, `MAY_CHANGE` and `may_change`
-    apart. Of several processes the first one writes, and all have to see it.
+    Raises UserError where it holds something else, where another command trains in it, or for a run
+    of another configuration that has checkpoints already: the message names the keys that differ,
+    `MAY_CHANGE` and `may_change` apart. Of several processes the first one writes, and all have to
+    see it.
     """
     run = RunDirectory(Path(path))
-    in_first(lambda: _write_config(run, config, may_change))
+
+    def make() -> None:
+        check_run(run.path, config, may_change)
+        run.path.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        # Who trained in it until now may have made checkpoints since.
+        check_run(run.path, config, may_change)
+        _write(run.config, to_yaml(config))
+
+    in_first(make)
     _check_shared(run.path)
-    return run
-
-
-def _write_config(run: RunDirectory, config: Any, may_change: Collection[str]) -> None:
-    check_run(run.path, config, may_change)
-    run.path.mkdir(parents=True, exist_ok=True)
-    # A machine that loses power would otherwise leave an empty file, and a run of no use.
-    _write(run.config, to_yaml(config))
+    with sole_trainer(run.path):
+        in_first(write)
+        yield run
 
 
 def write_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
@@ -148,6 +159,7 @@ def read_data(path: str | Path) -> dict[str, str]:
 
 
 def _write(file: Path, text: str) -> None:
+    """Also where a machine loses power: an empty file would make a run of no use."""
     temporary = file.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as stream:
         stream.write(text)
@@ -160,7 +172,7 @@ def _check_shared(directory: Path) -> None:
     """Raises UserError where processes have different directories of one name."""
     if jax.process_count() == 1:
         return
-    mark = directory / ".processes"
+    mark = _mark(directory)
     text = in_first(lambda: _marked(mark))
     is_seen = of_all(mark.is_file() and mark.read_text() == text)
     if is_first():
@@ -170,6 +182,10 @@ def _check_shared(directory: Path) -> None:
             f"{directory}: process {is_seen.index(False)} does not see what process 0 writes "
             "there: give a --run directory on storage that all processes share"
         )
+
+
+def _mark(directory: Path) -> Path:
+    return directory / ".processes"
 
 
 def _marked(path: Path) -> str:

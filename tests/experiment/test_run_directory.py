@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.experiment.run_directory import MAY_CHANGE, check_run, open_run, read_run_config
+from jaxbert.experiment.run_directory import (
+    MAY_CHANGE,
+    RunDirectory,
+    check_run,
+    open_run,
+    read_run_config,
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,17 @@ class Config:
     step: Inner = field(default_factory=Inner)
 
 
+def opened(path: Path, config: Any) -> RunDirectory:
+    with open_run(path, config) as run:
+        return run
+
+
 def begun(path: Path, config: Config) -> None:
-    (open_run(path, config).checkpoints / "10").mkdir(parents=True)
+    (opened(path, config).checkpoints / "10").mkdir(parents=True)
 
 
 def test_a_run_directory_holds_its_configuration(tmp_path):
-    open_run(tmp_path / "runs" / "a", Config(seed=3))
+    opened(tmp_path / "runs" / "a", Config(seed=3))
     assert read_run_config(tmp_path / "runs" / "a") == {
         "seed": 3,
         "step": {"nonfinite": "stop", "accumulation_steps": 1},
@@ -38,7 +49,7 @@ def test_a_run_directory_holds_its_configuration(tmp_path):
 def test_the_configuration_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
-    run = open_run(tmp_path, Config())
+    run = opened(tmp_path, Config())
     assert sizes == [run.config.stat().st_size]
 
 
@@ -46,18 +57,18 @@ def test_a_changed_key_is_named_with_both_values(tmp_path):
     begun(tmp_path, Config())
     changed = Config(seed=1, step=Inner(accumulation_steps=2))
     with pytest.raises(UserError) as caught:
-        open_run(tmp_path, changed)
+        opened(tmp_path, changed)
     message = str(caught.value)
     assert "seed was 0, is 1; step.accumulation_steps was 1, is 2" in message
     assert "\n" not in message
     assert read_run_config(tmp_path)["seed"] == 0
-    open_run(tmp_path, Config())
+    opened(tmp_path, Config())
 
 
 def test_what_no_update_depends_on_may_change(tmp_path):
     assert "step.nonfinite" in MAY_CHANGE
     begun(tmp_path, Config())
-    open_run(tmp_path, dataclasses.replace(Config(), step=Inner(nonfinite="skip")))
+    opened(tmp_path, dataclasses.replace(Config(), step=Inner(nonfinite="skip")))
     assert read_run_config(tmp_path)["step"]["nonfinite"] == "skip"
 
 
@@ -71,7 +82,7 @@ def test_data_may_move_and_keep_their_names_and_weights(tmp_path):
     stores = [{"path": "a", "weight": 1.0}, {"path": "b", "weight": 2.0}]
     begun(tmp_path, Trained(stores, {"dev": "dev.tsv"}))
     moved = [stores[0] | {"path": "/elsewhere/a"}, stores[1]]
-    open_run(tmp_path, Trained(moved, {"dev": "/elsewhere/dev.tsv"}))
+    opened(tmp_path, Trained(moved, {"dev": "/elsewhere/dev.tsv"}))
     assert read_run_config(tmp_path)["store"] == moved
     for other in (
         Trained(moved[:1], {"dev": "dev.tsv"}),
@@ -81,21 +92,31 @@ def test_data_may_move_and_keep_their_names_and_weights(tmp_path):
         Trained("a", {"dev": "dev.tsv"}),
     ):
         with pytest.raises(UserError, match="a run of another configuration"):
-            open_run(tmp_path, other)
+            opened(tmp_path, other)
 
 
 def test_a_run_without_a_checkpoint_takes_another_configuration(tmp_path):
-    run = open_run(tmp_path, Config())
+    run = opened(tmp_path, Config())
     (run.checkpoints / "10.orbax-checkpoint-tmp").mkdir(parents=True)
-    open_run(tmp_path, Config(seed=5))
+    opened(tmp_path, Config(seed=5))
+    assert read_run_config(tmp_path)["seed"] == 5
+
+
+def test_a_second_command_leaves_the_configuration_of_the_first_alone(tmp_path):
+    with open_run(tmp_path, Config()):
+        with pytest.raises(UserError, match="another process is training in this run"):
+            opened(tmp_path, Config(seed=5))
+        assert read_run_config(tmp_path)["seed"] == 0
+    opened(tmp_path, Config(seed=5))
     assert read_run_config(tmp_path)["seed"] == 5
 
 
 def test_a_configuration_that_was_cut_off_is_no_obstacle(tmp_path):
     (tmp_path / "config.tmp").write_text("see")
+    (tmp_path / ".processes").write_text("12")
     # Another process may be writing it, which is only looked at here.
     check_run(tmp_path, Config())
-    open_run(tmp_path, Config(seed=3))
+    opened(tmp_path, Config(seed=3))
     assert read_run_config(tmp_path)["seed"] == 3
 
 
@@ -103,7 +124,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for path in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(UserError, match="neither empty nor a run"):
-            open_run(path, Config())
+            opened(path, Config())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
