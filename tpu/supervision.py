@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,11 +109,15 @@ class Mirror:
         # An empty directory has no news, and would empty the bucket.
         if not has_files(directory):
             return True
-        exclude = "--exclude=.*orbax-checkpoint-tmp.*"
-        flags = ["--delete-unmatched-destination-objects", exclude]
-        if subprocess.run([*RSYNC, *flags, str(directory), url]).returncode:
-            say(f"could not copy {directory} to {url}; it is tried again")
-            return False
+        # gcloud copies and deletes in any order. Whenever this machine goes, the bucket is to have
+        # a whole checkpoint: the old ones are deleted when the new ones are there, and both times
+        # these are the same, whatever the command has deleted and made meanwhile.
+        with links_to(directory) as links:
+            for flags in ([], ["--delete-unmatched-destination-objects"]):
+                copy = [*RSYNC, *flags, "--exclude=.*orbax-checkpoint-tmp.*", str(links), url]
+                if subprocess.run(copy).returncode:
+                    say(f"could not copy {directory} to {url}; it is tried again")
+                    return False
         return True
 
 
@@ -140,6 +147,26 @@ def download_first(url: str, directory: Path) -> bool:
         return False
     mark.unlink()
     return True
+
+
+@contextmanager
+def links_to(directory: Path) -> Iterator[Path]:
+    """A directory beside another one, with links to the files that this has now."""
+    directory = directory.resolve()
+    links = directory.with_name(f".{directory.name}.mirror")
+    # What a killed process has left.
+    shutil.rmtree(links, ignore_errors=True)
+    for place, _, names in os.walk(directory):
+        there = links / Path(place).relative_to(directory)
+        there.mkdir(parents=True)
+        for name in names:
+            # A file that is deleted just now is of a checkpoint that is no longer kept.
+            with suppress(FileNotFoundError):
+                os.link(Path(place) / name, there / name)
+    try:
+        yield links
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
 
 
 def has_files(directory: Path) -> bool:

@@ -51,8 +51,8 @@ class Chip:
 _GIB = 2.0**30
 
 # Memory: what the compiler of libtpu 0.0.51 says is available when a program does not fit.
-# Bandwidths: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; v4's and v5p's links and
-# all networks from JAX's scaling book (jax-ml.github.io/scaling-book/tpus), all in one direction.
+# Bandwidths: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}; networks from JAX's scaling book
+# (jax-ml.github.io/scaling-book/tpus), which has 270 and 540 GB/s for the links of v4 and v5p.
 # Clocks: the peak over what the matrix units do in a cycle: 4 of 128 x 128 a TensorCore, from v6e
 # on as many as 4 of 256 x 256, which is what the compiler's cycles of an 8192^3 product allow.
 CHIPS = {

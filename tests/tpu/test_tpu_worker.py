@@ -14,7 +14,7 @@ import pytest
 from fake_cloud import TPU
 
 sys.path.insert(0, str(TPU))
-from supervision import Forwarded
+from supervision import Forwarded, links_to
 
 
 def state(cloud):
@@ -158,11 +158,12 @@ def test_directories_come_from_the_bucket_and_go_back(cloud, tmp_path):
     start(cloud, *copies, "--", "sh", "-c", f"mkdir {run}; touch {run}/step")
     wait_until(cloud, "exited 0")
     rsync = ["gcloud", "storage", "rsync", "--recursive"]
-    back = ["--delete-unmatched-destination-objects", "--exclude=.*orbax-checkpoint-tmp.*"]
+    back = ["--exclude=.*orbax-checkpoint-tmp.*", f"{tmp_path}/.run.mirror", "gs://b/run"]
     assert cloud.calls == [
         [*rsync, "gs://b/store", str(store)],
         ["gcloud", "storage", "ls", "gs://b/run"],
-        [*rsync, *back, str(run), "gs://b/run"],
+        [*rsync, *back],
+        [*rsync, "--delete-unmatched-destination-objects", *back],
     ]
 
 
@@ -186,7 +187,7 @@ def test_what_the_machine_has_is_newer_than_the_bucket(cloud, tmp_path):
     (tmp_path / "run/step").touch()
     start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "true")
     wait_until(cloud, "exited 0")
-    assert [call[-1] for call in cloud.calls] == ["gs://b/run"]
+    assert [call[-1] for call in cloud.calls] == ["gs://b/run"] * 2
 
 
 def test_a_directory_that_was_filled_by_half_is_filled_and_not_copied_back(cloud, tmp_path):
@@ -199,22 +200,40 @@ def test_a_directory_that_was_filled_by_half_is_filled_and_not_copied_back(cloud
     assert not any("--delete-unmatched-destination-objects" in call for call in cloud.calls)
     start(cloud, *words)
     wait_until(cloud, "exited 0")
-    into = [f"{tmp_path}/run", f"{tmp_path}/run", "gs://b/run"]
+    into = [f"{tmp_path}/run", f"{tmp_path}/run", "gs://b/run", "gs://b/run"]
     assert [call[-1] for call in cloud.calls if "rsync" in call] == into
 
 
 def test_a_last_copy_that_fails_is_tried_again(cloud, tmp_path):
     run = tmp_path / "run"
-    cloud.answers("rsync", f"{run} gs://b/run", replies=[[1, "ERROR: 503"], ""])
+    cloud.answers("rsync", "mirror gs://b/run", replies=[[1, "ERROR: 503"], ""])
     start(cloud, f"--mirror=gs://b/run={run}", "--", "touch", f"{run}/model")
     wait_until(cloud, "exited 0")
-    assert [call[-1] for call in cloud.calls if "rsync" in call][1:] == ["gs://b/run"] * 2
+    back = [call for call in cloud.calls if call[-1] == "gs://b/run" and "rsync" in call]
+    # Nothing is deleted before all is there.
+    deletes = ["--delete-unmatched-destination-objects" in call for call in back]
+    assert deletes == [False, False, True]
+
+
+def test_the_bucket_gets_what_was_there_when_a_copy_began(tmp_path):
+    run, checkpoints = tmp_path / "run", tmp_path / "run/checkpoints"
+    (checkpoints / "10").mkdir(parents=True)
+    (checkpoints / "10/state").write_text("ten")
+    (tmp_path / ".run.mirror").mkdir()
+    (tmp_path / ".run.mirror/left").touch()
+    with links_to(run) as links:
+        shutil.rmtree(checkpoints / "10")
+        (checkpoints / "20").mkdir()
+        found = {path.relative_to(links).as_posix() for path in links.rglob("*")}
+        assert found == {"checkpoints", "checkpoints/10", "checkpoints/10/state"}
+        assert (links / "checkpoints/10/state").read_text() == "ten"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, 1), (75, 75)])
 def test_a_command_whose_results_are_here_alone_is_not_done(cloud, tmp_path, code, status):
     run = tmp_path / "run"
-    cloud.answers("rsync", f"{run} gs://b/run", replies=[[1, "ERROR: 503"]])
+    cloud.answers("rsync", "mirror gs://b/run", replies=[[1, "ERROR: 503"]])
     words = ["--", "sh", "-c", f"touch {run}/model; exit {code}"]
     start(cloud, f"--mirror=gs://b/run={run}", *words)
     wait_until(cloud, f"exited {status}")
