@@ -64,6 +64,8 @@ def model_figures(subject: Subject, phase: Phase, num_devices: int) -> dict[str,
     """What the model needs, whatever the program does."""
     flops = subject.trainee.flops(phase.make_batch(phase.batch_size)) / num_devices
     how = "analytic (Chowdhery et al. 2022, appendix B), all rows full, one example a row"
+    if (share := subject.flops_share) < 1:
+        flops, how = share * flops, f"{how}, without what is not computed for frozen layers"
     return {"model_flops": Figure(flops, "flops", how)}
 
 

@@ -34,12 +34,15 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
+from jaxbert.optim.groups import group_labels
+from jaxbert.optim.unfreezing import stages
 from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
 from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.training.flops import share_computed
 from jaxbert.training.step import make_evaluation_step
 from jaxbert.typing import HostBatch
 
@@ -71,6 +74,14 @@ class Subject:
     num_steps: int
     assumptions: tuple[str, ...]
     """What the configuration leaves open, and how it was taken."""
+
+    @property
+    def flops_share(self) -> float:
+        """Of the FLOPs that training everything would need those that training needs at last."""
+        options = self.settings.optimizer
+        frozen = group_labels(self.trainee.shapes, options.freeze, options.freeze_layers)
+        last = stages(self.settings.unfreezing, frozen, self.num_steps, lambda step: True)[-1]
+        return share_computed(last.labels)
 
 
 def subject_of(config: Pretrain | Finetune) -> Subject:
@@ -121,6 +132,8 @@ def _fine_tuning(config: Finetune) -> Subject:
     assumptions.append(f"rows of {length} tokens; shorter data make shorter rows")
     if config.packing:
         assumptions.append(f"packed rows of at most {length // _TOKENS_PER_EXAMPLE} examples")
+    if config.cache_features:
+        assumptions.append("cache_features: the frozen encoder as part of every step, as without")
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")
     make_batch = partial(_labelled_batch, config, task.columns, length)

@@ -22,6 +22,7 @@ from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores, training_stream
 from jaxbert.nn.functional import abstract_params
+from jaxbert.plan.measure import model_figures
 from jaxbert.plan.subject import for_tpu, subject_of
 from jaxbert.text.tokenizer import load_tokenizer
 
@@ -137,6 +138,31 @@ def test_what_could_not_be_trained_is_refused_as_training_refuses_it(store, over
 def test_fine_tuning_without_validation_data_has_no_best_checkpoint():
     with pytest.raises(UserError, match="needs validation data"):
         subject_of(fine_tuning("bert-tiny", "train.tsv", "dev.tsv", "validation=null"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "thirds"),
+    [
+        # Of a frozen layer below all that is trained the forward pass alone, of two layers.
+        ((), 6),
+        (("optimizer.freeze_layers=1",), 1 + 3),
+        (("optimizer.freeze_layers=all",), 1 + 1),
+        (("unfreezing={every: epoch}",), 6),
+    ],
+)
+def test_flops_of_what_is_frozen_are_not_needed(overrides, thirds):
+    subject = subject_of(fine_tuning("bert-tiny", "a.tsv", "b.tsv", *overrides))
+    assert subject.flops_share == pytest.approx(thirds / 6)
+    [phase] = subject.phases
+    [figure] = model_figures(subject, phase, 2).values()
+    whole = subject.trainee.flops(phase.make_batch(phase.batch_size)) / 2
+    assert figure.value == pytest.approx(whole * thirds / 6)
+
+
+def test_cached_features_are_planned_as_if_they_were_not_and_that_is_said():
+    cached = ("optimizer.freeze_layers=all", "cache_features=true")
+    subject = subject_of(fine_tuning("bert-tiny", "a.tsv", "b.tsv", *cached))
+    assert any("cache_features" in line for line in subject.assumptions)
 
 
 def test_auto_means_what_it_means_on_a_tpu(store):
