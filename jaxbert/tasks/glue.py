@@ -111,7 +111,8 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
         if labelled:
             check_is_utf8(problems)
         values = {new: row.values[column] for column, new in renamed.items()}
-        yield Row(values, row.file, row.line)
+        classes = {to: row.classes[name] for name, to in renamed.items() if name in row.classes}
+        yield Row(values, row.file, row.line, classes)
     # Empty where `whole_rows` has read them, which sees to its own.
     warn_of_kept(problems)
     for kind, problem in problems.first.items():

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -38,9 +39,27 @@ def label_set_names(sentences: Sentences) -> tuple[str, ...]:
 
 
 def class_indices(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
-    """int32 [rows]: the index in `labels` of every row's class, which is a name or the index."""
+    """int32 [rows]: the index in `labels` of every row's class, which is a name or the index.
+
+    Of a data set that names its numbers, and has names of `labels` among them, it is the name that
+    counts: two sets may number the same classes in other orders.
+    """
     places, column = _places(labels), _column(sentences)
-    names = [_label_name(row, column) for row in sentences.rows]
+    folded = {name.casefold(): name for name in labels}
+
+    @cache
+    def is_of_labels(named: tuple[str, ...]) -> bool:
+        # Names that are numbers themselves would be taken for the values of rows.
+        return not any(map(_is_whole, named)) and any(one.casefold() in folded for one in named)
+
+    def name_of(row: Row) -> str:
+        name, named = _label_name(row, column), row.classes.get(column, ())
+        if not (_is_whole(name) and 0 <= int(name) < len(named) and is_of_labels(named)):
+            return name
+        own = named[int(name)]
+        return own if own in places else folded.get(own.casefold(), own)
+
+    names = [name_of(row) for row in sentences.rows]
     _check_known(zip(sentences.rows, names, strict=True), places, labels)
     return np.array([places[name] for name in names], np.int32)
 

@@ -103,3 +103,25 @@ def test_classes_are_called_as_their_data_set_names_the_numbers(given, labels, e
     assert label_names(sentences) == expected
     if expected == given:
         assert class_indices(sentences, expected).tolist() == [*labels]
+
+
+@pytest.mark.parametrize(
+    ("named", "labels", "expected"),
+    [
+        # Named in another order, or in other capitals: the names count.
+        (("no", "yes"), ("yes", "no"), [1, 0, 0]),
+        (("no", "yes"), ("YES", "maybe", "NO"), [2, 0, 0]),
+        # Names that have nothing in common with the model's, or are numbers: the numbers count.
+        (("no", "yes"), ("LABEL_0", "LABEL_1"), [0, 1, 1]),
+        (("1", "2"), ("0", "1"), [0, 1, 1]),
+    ],
+)
+def test_numbers_that_a_data_set_names_are_its_names(named, labels, expected):
+    table = tuple(Row({"label": n}, "hf:a", i, {"label": named}) for i, n in enumerate((0, 1, 1)))
+    assert class_indices(Sentences(table, SentenceColumns()), labels).tolist() == expected
+
+
+def test_a_number_whose_name_the_model_does_not_know_is_refused():
+    table = (Row({"label": 1}, "hf:a", 3, {"label": ("no", "perhaps", "yes")}),)
+    with pytest.raises(UserError, match="hf:a:3: label 'perhaps' is none of the model's"):
+        class_indices(Sentences(table, SentenceColumns()), ("no", "yes"))
