@@ -1,6 +1,7 @@
 """Fine-tuning: a model and labelled data in, a run directory out."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -62,6 +63,7 @@ def finetune(
     quiet: bool = False,
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
+    began = time.perf_counter()
     config = _with_pooling(config)
     if config.recipe == "auto":
         raise UserError(
@@ -89,6 +91,7 @@ def finetune(
             start.task,
             data,
             _num_steps(start.config, data.train.phases[0].rows.num_rows),
+            began=began,
             interrupted=interrupted,
             profile=profile,
             quiet=quiet,

@@ -149,11 +149,15 @@ def fit(
     data: Data,
     num_steps: int,
     *,
+    began: float | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     profile: range = NO_STEPS,
     quiet: bool = False,
 ) -> Fitted:
-    """Trains, or continues where the last whole checkpoint of `run` stands."""
+    """Trains, or continues where the last whole checkpoint of `run` stands.
+
+    `began`: `time.perf_counter()` when the work on the run began; None: now.
+    """
     mesh = checked_mesh(settings, trainee.encoders, data)
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     first_rows = data.train.digest()
@@ -161,7 +165,7 @@ def fit(
     interrupted = _latched(Agreement(interrupted))
     job = _Job(run, settings, trainee, task, data, first_rows, num_steps, mesh, apply, interrupted)
     with (
-        Ledger(run.path) as ledger,
+        Ledger(run.path, began) as ledger,
         closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
         closing(Profile(profile, run.path)) as trace,
     ):

@@ -1,5 +1,6 @@
 """Pretraining: a token store in, a run directory out."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,7 @@ def pretrain(
     A run may be continued with another `num_steps`, `schedule` or `phases` under which the steps
     that it has taken would have been the same.
     """
+    began = time.perf_counter()
     check_run(run_path, config, AHEAD)
     _check_steps_taken(Path(run_path), config)
     stores = open_stores(config.store)
@@ -114,6 +116,7 @@ def pretrain(
             job.task,
             data,
             config.num_steps,
+            began=began,
             interrupted=interrupted,
             profile=profile,
             quiet=quiet,

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from jaxbert.errors import UserError
 from jaxbert.optim.groups import FROZEN, TRAINED, check_pattern, depth, depth_group
-from jaxbert.tree import flat, map_with_path, matches
+from jaxbert.tree import flat, map_with_path, matches, paths
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ def stages(
             "unfreezing.order what begins, such as the head"
         )
     names = _present(parts, labels)
+    if not names:
+        raise UserError(
+            "unfreezing: nothing is left to be unfrozen, for what optimizer.freeze and "
+            "optimizer.freeze_layers name is frozen to the end: freeze less, or drop unfreezing"
+        )
     begins = _first_steps(config, len(names), num_steps, ends_epoch)
     return tuple(
         Stage(begin, _labels(labels, parts, {TRAINED, *names[:count]}))
@@ -82,10 +87,19 @@ def _parts(config: UnfreezingConfig, labels: Any) -> Callable[[str], str]:
         patterns = config.order
         for pattern in patterns:
             check_pattern("unfreezing.order", pattern, labels)
-        return lambda path: next(
-            (_name(place) for place, pattern in enumerate(patterns) if matches([pattern], path)),
-            TRAINED,
-        )
+
+        def part(path: str) -> str:
+            found = (place for place, pattern in enumerate(patterns) if matches([pattern], path))
+            return next(map(_name, found), TRAINED)
+
+        mine = set(map(part, paths(labels)))
+        for place, pattern in enumerate(patterns):
+            if _name(place) not in mine:
+                raise UserError(
+                    f"unfreezing.order: all that {pattern!r} matches is in parts before it: put "
+                    "the narrower pattern first"
+                )
+        return part
     bottom_up = ["embeddings", *(f"layer_{layer}" for layer in range(depth(labels)))]
     order = bottom_up if config.order == "bottom_up" else bottom_up[::-1]
     return lambda path: (

@@ -32,20 +32,23 @@ T = TypeVar("T")
 
 
 class Ledger:
-    """Gives every second since it was opened to one activity, and keeps the sums in goodput.json.
+    """Gives every second to one activity, and keeps the sums in goodput.json.
 
-    A context manager, of the first process of several. A session is what one process did from
-    its start to its end, however it ended; the file is rewritten at every `note`.
+    They count from `began` (`time.perf_counter()`; None: now), when the work on the run began:
+    data and model are read before there is a directory to write to. A context manager, of the first
+    process of several. A session is what one process did from there to its end, however it ended;
+    the file is rewritten at every `note`.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, began: float | None = None):
         self.seconds: dict[str, float] = dict.fromkeys(get_args(Activity), 0.0)
         self._path = directory / FILE
         self._earlier = _earlier_sessions(directory) if is_first() else []
-        now = datetime.datetime.now(datetime.UTC)
-        self._session: dict[str, Any] = {"started": now.isoformat(timespec="seconds")}
         self._activity: Activity = "start"
-        self._since = time.perf_counter()
+        self._since = time.perf_counter() if began is None else began
+        ago = datetime.timedelta(seconds=time.perf_counter() - self._since)
+        started = datetime.datetime.now(datetime.UTC) - ago
+        self._session: dict[str, Any] = {"started": started.isoformat(timespec="seconds")}
 
     def __enter__(self) -> "Ledger":
         jax.monitoring.register_event_duration_secs_listener(self._compiled)

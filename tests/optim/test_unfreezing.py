@@ -117,6 +117,10 @@ def test_what_joins_together_has_a_name_of_its_own():
         ({"at": [1, 2, 3, 4, 5]}, "5 steps for 4 parts"),
         ({"every": 3, "order": ["encoder/layer/2"]}, "did you mean 'encoder/layers/2'"),
         ({"every": 3, "order": ["encoder", "pooler|classifier"]}, "nothing is trained at the"),
+        (
+            {"every": 3, "order": ["encoder", "encoder/layers/2"]},
+            "'encoder/layers/2' matches is in",
+        ),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused_in_one_line(values: Any, message: str):
@@ -128,3 +132,8 @@ def test_a_schedule_that_makes_no_sense_is_refused_in_one_line(values: Any, mess
 def test_nothing_is_trained_at_the_start_where_the_head_is_frozen_too():
     with pytest.raises(UserError, match="nothing is trained at the start"):
         found(UnfreezingConfig(every=10), *HEAD)
+
+
+def test_unfreezing_what_is_frozen_to_the_end_is_refused():
+    with pytest.raises(UserError, match="nothing is left to be unfrozen"):
+        found(UnfreezingConfig(every=10), "encoder")

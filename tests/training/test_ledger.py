@@ -1,5 +1,6 @@
 """Every second is someone's, and what restarts cost is told."""
 
+import datetime
 import json
 import os
 from typing import Any
@@ -71,6 +72,16 @@ def test_every_second_belongs_to_one_activity(tmp_path, clock):
         "save": 4.0,
     }
     assert sum(used.values()) == clock.now - 100
+
+
+def test_what_was_done_before_there_was_a_directory_counts(tmp_path, clock):
+    now = datetime.datetime.now(datetime.UTC)
+    with Ledger(tmp_path, clock.now - 3600):
+        clock.pass_(5)
+    (session,) = read_sessions(tmp_path)
+    assert session["seconds"]["start"] == 3605.0
+    ago = now - datetime.datetime.fromisoformat(session["started"])
+    assert abs(ago.total_seconds() - 3600) < 60
 
 
 def test_what_was_compiled_is_taken_from_what_it_interrupted(tmp_path, clock):
