@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.arguments import check_not_given
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,11 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--how",
         choices=("interpolate", "copy", "fresh"),
-        default="interpolate",
         help="what more positions are: the learnt ones drawn out evenly, the learnt ones over and"
         " over, or after them random ones (default: interpolate)",
     )
-    add("--seed", type=int, default=0, help="of --how fresh (default: 0)")
+    add("--seed", type=int, help="of --how fresh (default: 0)")
     vocabulary = parser.add_mutually_exclusive_group()
     vocabulary.add_argument(
         "--add-tokens",
@@ -81,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     if all(getattr(arguments, name) is None for name in asked):
         options = ", ".join("--" + name.replace("_", "-") for name in asked)
         raise UserError(f"nothing to change: give at least one of {options}")
+    if arguments.positions is None:
+        check_not_given(arguments, ["how"], "says what more --positions are: give these too")
+    if arguments.how != "fresh":
+        check_not_given(arguments, ["seed"], "is of --how fresh: leave it out")
     from jaxbert.hub.convert import save_made_of, tokenizer_of
     from jaxbert.hub.load import load_params
     from jaxbert.hub.save import layout_for
@@ -123,20 +127,21 @@ def _with_layers(model: _Model, arguments: argparse.Namespace) -> _Model:
 
 
 def _with_positions(model: _Model, arguments: argparse.Namespace) -> _Model:
-    from jaxbert.adapt.positions import TABLE, resize_positions
+    from jaxbert.adapt.positions import TABLE, Resize, resize_positions
     from jaxbert.nn.embeddings import longest_input
     from jaxbert.text.tokenizer import Tokenizer
 
     if arguments.positions is None:
         return model
+    how: Resize = arguments.how or "interpolate"
     params, config = resize_positions(
-        model.params, model.config, arguments.positions, arguments.how, arguments.seed
+        model.params, model.config, arguments.positions, how, arguments.seed or 0
     )
     before, after, tokenizer = longest_input(model.config), longest_input(config), model.tokenizer
     if tokenizer is not None:
         limited = {**tokenizer.config, "model_max_length": after}
         tokenizer = Tokenizer(tokenizer.backend, limited)
-    rows = _tables(model.params, params, [TABLE], _how(before, after, arguments.how))
+    rows = _tables(model.params, params, [TABLE], _how(before, after, how))
     limit = ("tokens of a row", f"{before:,}", f"{after:,}", "" if rows else "there is no table")
     return _Model(params, config, tokenizer, (*model.rows, limit, *rows))
 

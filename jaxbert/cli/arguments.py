@@ -1,6 +1,10 @@
 """Arguments that several verbs have, and their types."""
 
 import argparse
+import math
+from collections.abc import Sequence
+
+from jaxbert.errors import UserError
 
 
 def positive(text: str) -> int:
@@ -8,6 +12,23 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return int(text)
+
+
+def megabytes(text: str) -> int:
+    """The bytes of a number of MB, for the `type` of an argument."""
+    size = float(text) * 1e6
+    if not (math.isfinite(size) and size >= 1):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of MB above 0")
+    return int(size)
+
+
+def check_not_given(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """UserError for the first of some arguments that is given and would be ignored."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value not in (None, []):
+            given = value[0] if name == "overrides" else f"--{name.replace('_', '-')}"
+            raise UserError(f"{given}: {why}")
 
 
 def add_case_arguments(

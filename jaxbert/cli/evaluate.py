@@ -2,10 +2,10 @@
 
 import argparse
 
+from jaxbert.cli.arguments import check_not_given
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
-    check_not_given,
     columns,
     reading,
 )

@@ -1,7 +1,6 @@
 """What the verbs that use a finished model have in common."""
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxbert.cli.arguments import positive
@@ -64,17 +63,6 @@ def columns(arguments: argparse.Namespace) -> dict[str, str]:
     names = ("text", "text_pair", "label")
     named = {name: getattr(arguments, f"{name}_column", None) for name in names}
     return {name: column for name, column in named.items() if column is not None}
-
-
-def check_not_given(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
-    """UserError for the first of some arguments that is given and would be ignored."""
-    from jaxbert.errors import UserError
-
-    for name in names:
-        value = getattr(arguments, name)
-        if value not in (None, []):
-            given = value[0] if name == "overrides" else f"--{name.replace('_', '-')}"
-            raise UserError(f"{given}: {why}")
 
 
 def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":

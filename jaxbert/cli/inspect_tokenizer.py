@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxbert.cli.arguments import add_case_arguments
-from jaxbert.cli.megabytes import megabytes
+from jaxbert.cli.arguments import add_case_arguments, megabytes
 from jaxbert.errors import UserError
+from jaxbert.text.remote import check_is_here
 
 if TYPE_CHECKING:
     from jaxbert.data.inspection import Inspected
@@ -85,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _directory(out: str | None) -> Path | None:
     if out is None:
         return None
+    check_is_here(out)
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:

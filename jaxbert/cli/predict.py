@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxbert.cli.arguments import positive
+from jaxbert.cli.arguments import check_not_given, positive
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
-    check_not_given,
     columns,
     reading,
 )

@@ -4,8 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from jaxbert.cli.arguments import add_case_arguments
-from jaxbert.cli.megabytes import megabytes
+from jaxbert.cli.arguments import add_case_arguments, megabytes
 
 if TYPE_CHECKING:
     from rich.table import Table

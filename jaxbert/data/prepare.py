@@ -28,6 +28,7 @@ from jaxbert.text.languages import check_language
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from jaxbert.text.training import TokenizerFamily, TokenizerKind
 
+_MOST_SHARD_TOKENS = 2**31
 _LIBRARIES = ("jaxbert", "tokenizers", "sentencex")
 
 
@@ -145,6 +146,11 @@ def _check(specs: Sequence[str], options: PrepareOptions) -> None:
         if value is not None and value < 1:
             flag = name.replace("_", "-")
             raise UserError(f"prepare: --{flag} {value}; expected at least 1")
+    if (options.shard_tokens or 0) > _MOST_SHARD_TOKENS:
+        raise UserError(
+            f"prepare: --shard-tokens {options.shard_tokens}; expected at most "
+            f"{_MOST_SHARD_TOKENS}, as places in a shard are 32-bit numbers"
+        )
     if options.limit_bytes is not None and options.limit_bytes < 1:
         raise UserError(f"prepare: limit_bytes is {options.limit_bytes}; expected at least 1")
     check_language(options.language)

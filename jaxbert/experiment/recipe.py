@@ -99,7 +99,13 @@ def fill_in(given: Mapping[str, Any], encoder: EncoderConfig, num_examples: int 
         values["max_seq_length"] = "auto"
     filled, applied = _beneath(given, values)
     filled["recipe"] = published.source
-    return Filled(filled, tuple(_lines(recipe, published, applied, optimizer)))
+    lines = _lines(recipe, published, applied, optimizer)
+    if given.get("packing") and "batch_size" in applied:
+        lines.append(
+            f"recipe: batch_size={applied['batch_size']} is of examples, and a packed row holds "
+            "several: give batch_size, in rows, for an update of as many"
+        )
+    return Filled(filled, tuple(lines))
 
 
 def _published(recipe: Recipe, kind: str, num_examples: int | None) -> Published:

@@ -152,6 +152,8 @@ def test_a_sentence_encoder_stays_one(capsys, tmp_path):
         (("--drop-top", "2"), "the top 2 layers cannot be dropped: the model has 2"),
         (("--keep-layers", "0,5"), "layers=[0, 5]: there is no layer 5, only 0 to 1"),
         (("--add-tokens", "absent.txt"), "absent.txt: no such file"),
+        (("--drop-top", "1", "--how", "copy"), "--how: says what more --positions are"),
+        (("--positions", "40", "--seed", "0"), "--seed: is of --how fresh: leave it out"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(capsys, model, tmp_path, words, message):

@@ -83,6 +83,7 @@ def test_a_limit_stops_reading_and_a_new_vocabulary_is_compared_when_asked(
         (["{text}", "--text-pair-column", "b"], "--text-pair-column b: needs tables"),
         (["{empty}"], "no text in there"),
         (["{table}", "--out", "{text}"], "cannot be made"),
+        (["{table}", "--out", "gs://bucket/a"], "gs://bucket/a: a URL, where only a path"),
     ],
 )
 def test_what_cannot_be_inspected_is_one_line(tokenizer, tmp_path, capsys, words, message):

@@ -87,6 +87,7 @@ def test_the_choices_of_the_verb_are_what_can_be_trained():
         ),
         ({"vocab_size": 300, "tokenizer_family": "t5"}, "t5: none; expected bert, roberta, modern"),
         ({"vocab_size": 9}, "--vocab-size 9 is below the"),
+        ({"vocab_size": 100, "shard_tokens": 2**32}, "4294967296; expected at most 2147483648"),
         ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
         ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),
         ({"vocab_size": 100, "limit_bytes": -1}, "limit_bytes is -1; expected at least 1"),

@@ -103,6 +103,14 @@ def test_rows_that_are_filled_keep_their_length():
     assert filled("bert-base-uncased", windows={}).max_seq_length == 128
 
 
+def test_a_batch_of_packed_rows_is_not_said_to_be_the_papers():
+    def lines(**given) -> str:
+        return "\n".join(fill_in(GIVEN | given, preset("bert-base-uncased"), None).lines)
+
+    assert "batch_size=32 is of examples, and a packed row holds several" in lines(packing=True)
+    assert "a packed row" not in lines() + lines(packing=True, batch_size=8)
+
+
 @pytest.mark.parametrize(
     ("given", "encoder", "message"),
     [
