@@ -18,6 +18,7 @@ from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Stored
 from jaxbert.manifest import MANIFEST, damage, write_manifest
 from jaxbert.nn.functional import parameter_shapes
+from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 
@@ -37,16 +38,35 @@ def stored_params(
     if damaged is not None:
         raise UserError(f"{damaged}, so {directory} is not whole: copy it again")
     leaves = _restore(directory / FOLDER)
-    stored = {}
+    names, held = _names(described, described.head), _names(described, described.saved)
+    places = {held.get(path, path): path for path in leaves}
+    stored, used = {}, set[str]()
     for path, shape in parameter_shapes(described.config, described.head).items():
-        leaf = None if path.partition("/")[0] in without else leaves.get(path)
-        # Popped, so that what has found its place is not held twice.
-        read = partial(leaves.pop, path)
-        stored[path] = Stored(path, shape, None if leaf is None else leaf.shape, read)
-    others = leaves.keys() - {path for path, entry in stored.items() if entry.found is not None}
+        place = places.get(names.get(path, path))
+        if place is None or path.partition("/")[0] in without:
+            stored[path] = Stored(path, shape, None, partial(leaves.pop, path))
+        else:
+            # Popped, so that what has found its place is not held twice.
+            stored[path] = Stored(path, shape, leaves[place].shape, partial(leaves.pop, place))
+            used.add(place)
+    others = leaves.keys() - used
     unused = tuple(sorted(path for path in others if not path.startswith("encoder/")))
     unexpected = {path: leaves[path].shape for path in others if path not in unused}
     return Contents(stored, unexpected, unused)
+
+
+def _names(described: Description, head: Head | None) -> dict[str, str]:
+    """What the family's files call the parameters of a head, by path.
+
+    Two heads may have other layers in one place, or one layer in two; files tell by the name.
+    """
+    family = described.family
+    table = () if head is None else family.weights(described.config, head)
+    return {
+        weight.path: f"{family.canonical_key(weight.key)} {weight.part}"
+        for weight in table
+        if not weight.path.startswith("encoder/")
+    }
 
 
 def write_params(params: Params, directory: Path, dtype: Any) -> None:

@@ -191,6 +191,11 @@ def check_config(config: EncoderConfig, head: Head) -> None:
                 f"{field.name}={value!r}: {config.model_type} has no such option in config.json, "
                 f"and its models are read with {found!r}"
             )
+    if head.problem_type == "single_label_classification" and len(head.labels) == 1:
+        raise UserError(
+            f"labels={list(head.labels)}: one class is nothing to tell apart, and transformers "
+            "does not open such a model: give two labels, or problem_type='regression'"
+        )
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:

@@ -64,7 +64,9 @@ class MaskedLM(Projection):
         )
         rows = config.padded_vocab_size
         if not config.tie_word_embeddings:
-            initial = nnx.initializers.truncated_normal(config.output_initializer_range)
+            is_truncated = _is_truncated(config)
+            normal = nnx.initializers.truncated_normal if is_truncated else nnx.initializers.normal
+            initial = normal(config.output_initializer_range)
             table = initial(rngs.params(), (rows, width), jnp.float32)
             self.decoder = nnx.Param(table.at[config.vocab_size :].set(0.0))
         if styles.masked_lm_bias:

@@ -70,6 +70,33 @@ def test_a_head_that_transformers_has_no_class_for_is_named(tmp_path: Path, kind
         load_params(out)
 
 
+@pytest.mark.parametrize(
+    ("name", "saved", "wanted", "fresh"),
+    [
+        # RoBERTa's classifier begins with a dense layer, which is no pooler; EuroBERT's too, which
+        # reads every token, where choices are scored by their first.
+        ("roberta-base", "sequence_classification", "none", ["pooler"]),
+        ("eurobert-210m", "multiple_choice", "sequence_classification", ["classifier", "pooler"]),
+        # ModernBERT's classifiers go on with the dense layer of its masked language model.
+        ("modernbert-base", "masked_lm", "sequence_classification", ["classifier"]),
+    ],
+)
+def test_layers_of_another_head_are_taken_by_what_they_are(tmp_path, name, saved, wanted, fresh):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "vocab_size": 32}
+    layers = ("full_attention",) if name == "modernbert-base" else None
+    heads = {"num_attention_heads": 2, "num_key_value_heads": None, "layer_types": layers}
+    config = replace(preset(name), pad_token_id=0, **sizes, **heads)
+    head = Head(saved, ("a", "b") if saved == "sequence_classification" else ())
+    params = init_params(config, head, 0)
+    save_params(params, config, head, None, tmp_path / "out", layout="orbax")
+    labels = ["a", "b"] if wanted == "sequence_classification" else None
+    loaded = load_params(tmp_path / "out", head=wanted, labels=labels)
+    assert sorted({path.partition("/")[0] for path in loaded.fresh}) == fresh
+    if name == "modernbert-base":
+        kernels = loaded.params["pooler"]["dense"], params["masked_lm"]["dense"]
+        np.testing.assert_array_equal(*(dense["kernel"] for dense in kernels))
+
+
 def test_a_native_directory_may_hold_bfloat16(opened: Open, tmp_path: Path):
     save_native(opened("BertModel"), tmp_path / "out", dtype="bfloat16")
     kernel = load_params(tmp_path / "out").params["pooler"]["dense"]["kernel"]

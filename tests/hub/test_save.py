@@ -186,6 +186,14 @@ def test_a_regression_head_reaches_transformers(tmp_path: Path):
     assert loaded.config.heads.sequence_classification.dropout == 0.25
 
 
+def test_one_class_alone_is_refused(opened: Open, tmp_path: Path):
+    params, config = functional(opened("BertModel"))[1], opened("BertModel").config
+    head = Head("sequence_classification", ("x",), "single_label_classification")
+    with pytest.raises(UserError, match="one class is nothing to tell apart"):
+        save_params(params, config, head, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_padding_of_the_vocabulary_stays_inside(opened: Open):
     model = opened("BertForMaskedLM")
     params = functional(model)[1]
