@@ -18,7 +18,7 @@ from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.finetuning import Examples
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.training.evaluation import evaluate
@@ -124,7 +124,7 @@ def train_jaxbert(job: Job) -> Outcome:
     def update(batch: Mapping[str, np.ndarray]) -> float:
         nonlocal state
         microbatches = {name: values[None] for name, values in batch.items()}
-        state, metrics = step(state, put_batch(microbatches, sharding))
+        state, metrics = step(state, jax.device_put(microbatches, sharding))
         return float(metrics["loss"])
 
     losses = _losses(job, update)

@@ -22,7 +22,7 @@ from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.optim.groups import FreezeLayers
 from jaxbert.optim.kinds import AdamW
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.training.state import new_state
@@ -70,7 +70,7 @@ def measured(arguments: Any, frozen: FreezeLayers | None) -> Iterator[str]:
         mesh=mesh,
     )
     state = new_state(params, phase.optimizer, mesh)
-    batch = put_batch(
+    batch = jax.device_put(
         batch_of(arguments, encoder.vocab_size), batch_sharding(mesh, microbatches=True)
     )
     step = phase.step.lower(state, batch).compile()  # type: ignore[attr-defined]

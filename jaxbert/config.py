@@ -10,13 +10,17 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError, kind_of
+
+if TYPE_CHECKING:
+    import pydantic
 
 T = TypeVar("T")
 
@@ -79,12 +83,20 @@ def parse_config(
 
     values = given_values(cls, values, overrides, origin=origin)
     try:
-        config = pydantic.TypeAdapter(cls).validate_python(values)
+        config: T = _adapter(cls).validate_python(values)  # type: ignore[arg-type]
     except pydantic.ValidationError as error:
         lines = [_readable(detail) for detail in _of_the_kind(error.errors())]
         raise UserError(f"{origin}: " + "; ".join(lines)) from None
     _check_numbers(values, config, origin, "")
     return config
+
+
+@lru_cache(maxsize=32)
+def _adapter(cls: Any) -> "pydantic.TypeAdapter[Any]":
+    """Made once: it takes a hundred times as long as what it is used for."""
+    import pydantic
+
+    return pydantic.TypeAdapter(cls)
 
 
 def given_values(
@@ -113,9 +125,8 @@ def to_yaml(config: Any) -> str:
 
 def json_schema(cls: type) -> dict[str, Any]:
     """JSON schema of a configuration class, for editors; descriptions are what fields say."""
-    import pydantic
 
-    schema = pydantic.TypeAdapter(cls).json_schema()
+    schema = _adapter(cls).json_schema()
     for section in _sections(cls):
         described = schema if section is cls else schema["$defs"][section.__name__]
         for name, text in field_texts(section).items():

@@ -70,11 +70,7 @@ class Stream:
 
     def batch(self, step: int) -> Batch:
         """The whole batch of a step."""
-        return self.part(step, 0, self.phase(step).batch_size)
-
-    def part(self, step: int, start: int, stop: int) -> Batch:
-        """Rows [start, stop) of the batch of a step, without making the others."""
-        return self.some(step, np.arange(start, stop))
+        return self.some(step, np.arange(self.phase(step).batch_size))
 
     def some(self, step: int, numbers: Indices) -> Batch:
         """Rows of the batch of a step by number, without making the others."""

@@ -23,7 +23,7 @@ from jaxbert.experiment.pretraining_data import data_phases
 from jaxbert.families import family_of
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.task import run_model
 from jaxbert.text.tokenizer import load_tokenizer
@@ -141,14 +141,14 @@ def _logits(
     model: Ready, logits_of: Logits, features: Mapping[str, Any], max_seq_length: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Every example's number and float32 logits, in the order of the buckets."""
-    sharding = batch_sharding(model.mesh, microbatches=False)
+    placement = RowPlacement(model.mesh)
     examples = EncodedExamples(features, pad_id=model.tokenizer.pad_id)
     lengths = standard_lengths(max_seq_length)
     rows = BucketedRows(
         examples, batch_size=model.batch_size, longest=max_seq_length, lengths=lengths
     )
     for batch in evaluation_batches(rows, model.batch_size):
-        logits = np.asarray(logits_of(model.params, put_batch(batch, sharding)))
+        logits = np.asarray(logits_of(model.params, placement.put(batch)))
         for row, scores in zip(batch["row_ids"].tolist(), logits, strict=True):
             if row >= 0:
                 yield row, scores

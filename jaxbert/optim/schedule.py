@@ -88,6 +88,11 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
         case "cosine":
             decay = optax.cosine_decay_schedule(peak, rest, alpha=config.end_factor)
         case "cosine_restarts":
+            if rest * config.cycles >= 2**31:
+                raise UserError(
+                    f"schedule.cycles={config.cycles}: too many for {rest:,} steps, which are "
+                    "counted in 32 bits: their product must stay below 2^31"
+                )
             decay = _cosine_restarts(peak, end, config.cycles, rest)
         case "inverse_sqrt":
             decay = _inverse_sqrt(peak, config.timescale or warmup or 10_000)

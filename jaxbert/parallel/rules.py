@@ -149,11 +149,6 @@ def row_shards(mesh: Mesh | AbstractMesh) -> int:
     return count
 
 
-def put_batch(batch: Any, sharding: NamedSharding) -> Any:
-    """Host arrays (this process's rows) to global device arrays."""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
-
-
 def put_whole(x: ArrayOrNumpy, sharding: NamedSharding) -> jax.Array:
     """What every process has whole as one global array, of which each places its part."""
     if isinstance(x, jax.Array) and x.sharding == sharding:

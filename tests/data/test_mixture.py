@@ -31,7 +31,7 @@ def test_any_rows_are_those_of_the_whole_stream():
     for name, values in mixed.rows(chosen, 0).items():
         np.testing.assert_array_equal(values, whole[name][chosen])
     stream = Stream([Phase(mixed, 64)])
-    parts = [stream.part(1000, *bounds) for bounds in [(0, 5), (5, 64)]]
+    parts = [stream.some(1000, np.arange(*bounds)) for bounds in [(0, 5), (5, 64)]]
     joined = np.concatenate([part["position"] for part in parts])
     np.testing.assert_array_equal(joined, whole["position"][64000:64064])
 

@@ -16,7 +16,7 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.model import ModelOutput
 from jaxbert.optim.groups import is_decayed
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.task import MODEL_INPUTS
 from jaxbert.training.phases import TrainingPhase, entered, phase_at, phase_of_state
 from jaxbert.training.state import TrainState, new_state
@@ -76,7 +76,7 @@ class Run(NamedTuple):
             if (due := phase_at(self.phases, step)) is not phase:
                 state, phase = entered(due, state), due
             batch = {"x": np.full((1, 8), 1.0 + step / 4, np.float32)}
-            placed = put_batch(batch, batch_sharding(self.mesh, microbatches=True))
+            placed = jax.device_put(batch, batch_sharding(self.mesh, microbatches=True))
             state, metrics = phase.step(state, placed)
             yield jax.device_get(state), jax.device_get(metrics)
 

@@ -22,7 +22,7 @@ from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.training.state import new_state
@@ -204,7 +204,7 @@ def our_losses(model: Any, task: SequenceClassification, batches: Batches) -> np
     losses = []
     for batch in batches:
         one = {name: values[None] for name, values in batch.items()}
-        state, metrics = step(state, put_batch(one, sharding))
+        state, metrics = step(state, jax.device_put(one, sharding))
         losses.append(float(metrics["loss"]))
     return np.array(losses)
 

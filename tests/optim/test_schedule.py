@@ -155,3 +155,10 @@ def test_a_warm_up_as_long_as_the_run_never_decays():
 def test_a_warm_up_of_half_a_step_more_is_refused():
     with pytest.raises(UserError, match=r"warmup_steps=4\.5: expected a whole number"):
         make_schedule(config("linear", 4.5), PEAK, STEPS)
+
+
+def test_more_restarts_than_32_bits_can_count_are_refused():
+    config = ScheduleConfig("cosine_restarts", warmup_steps=0, cycles=1000)
+    assert float(make_schedule(config, 1.0, 2_000_000)(1_999_999)) < 1e-5
+    with pytest.raises(UserError, match="too many for 3,000,000 steps"):
+        make_schedule(config, 1.0, 3_000_000)

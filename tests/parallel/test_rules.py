@@ -20,7 +20,6 @@ from jaxbert.parallel.rules import (
     PARAMETER_AXES,
     batch_sharding,
     matching_rules,
-    put_batch,
     shardings,
 )
 from jaxbert.tree import paths
@@ -164,7 +163,7 @@ def test_parameters_of_ones_own_are_named_and_take_rules_of_ones_own(mesh: Mesh)
 def test_rows_are_split_over_all_axes_but_tensor(mesh: Mesh, microbatches: bool):
     shape = (3, 8, 5) if microbatches else (8, 5)
     batch: dict[str, Any] = {"input_ids": np.arange(np.prod(shape)).reshape(shape)}
-    placed = put_batch(batch, batch_sharding(mesh, microbatches=microbatches))["input_ids"]
+    placed = jax.device_put(batch, batch_sharding(mesh, microbatches=microbatches))["input_ids"]
     np.testing.assert_array_equal(placed, batch["input_ids"])
     for shard in placed.addressable_shards:
         ((_, data, fsdp, _),) = np.argwhere(mesh.devices == shard.device)

@@ -14,7 +14,7 @@ from jaxbert.optim.kinds import OptimizerConfig
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.task import Task
 from jaxbert.training.state import TrainState, new_state
 from jaxbert.training.step import StepConfig, TrainStep, gathering, jit_train_step, make_train_step
@@ -52,7 +52,7 @@ class Training(NamedTuple):
     def put(self, batch: dict[str, np.ndarray], parts: int = 1) -> dict[str, jax.Array]:
         """The batch as `parts` microbatches on the devices."""
         split = {name: x.reshape(parts, -1, *x.shape[1:]) for name, x in batch.items()}
-        return put_batch(split, batch_sharding(self.mesh, microbatches=True))
+        return jax.device_put(split, batch_sharding(self.mesh, microbatches=True))
 
 
 def make_training(

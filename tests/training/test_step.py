@@ -29,7 +29,7 @@ from jaxbert.optim.groups import group_labels
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
-from jaxbert.parallel.rules import batch_sharding, put_batch
+from jaxbert.parallel.rules import batch_sharding
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.task import MODEL_INPUTS
 from jaxbert.training.state import TrainState, new_state
@@ -297,7 +297,9 @@ def test_evaluation_sums_are_not_yet_divided_and_filler_rows_add_nothing(params:
     step = jit_evaluation_step(make_evaluation_step(apply, TASK), state.params, mesh)
 
     def sums(batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        found, rows = step(state.params, put_batch(batch, batch_sharding(mesh, microbatches=False)))
+        found, rows = step(
+            state.params, jax.device_put(batch, batch_sharding(mesh, microbatches=False))
+        )
         assert rows == ({}, {})
         return jax.device_get(found)
 
