@@ -1,9 +1,10 @@
 """The list of a directory's files that tells a whole copy from a damaged one."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from jaxbert.disk import write_whole
 
 MANIFEST = "manifest.json"
 
@@ -16,10 +17,7 @@ def write_manifest(directory: Path, folders: Sequence[str]) -> None:
         for path in sorted((directory / folder).rglob("*"))
         if path.is_file()
     }
-    with (directory / MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump(sizes, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(directory / MANIFEST, json.dumps(sizes, indent=1))
 
 
 def damage(directory: Path) -> str | None:

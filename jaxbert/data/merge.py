@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.partial import PartialStore, sync
+from jaxbert.data.partial import PartialStore
 from jaxbert.data.problems import PROBLEMS
 from jaxbert.data.shard import ShardRecord
 from jaxbert.data.store import TOKENIZER, TokenStore, shard_name
 from jaxbert.data.writer import write_metadata
+from jaxbert.disk import sync
 from jaxbert.errors import UserError
 
 _COMMON = ("sources", "sources_digest", "options", "made_with", "tokenizer", "vocab_size")

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from jaxbert.data.store import METADATA
+from jaxbert.disk import sync
 from jaxbert.errors import UserError
 from jaxbert.text.remote import check_is_here
 
@@ -158,15 +159,6 @@ def check_destination(path: Path, overwrite: bool) -> None:
         raise UserError(
             f"{path}: a store is there already; add --overwrite or choose another --out"
         )
-
-
-def sync(path: Path) -> None:
-    """Return when a file or the entries of a directory are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove_notes(notes: Path) -> None:

@@ -12,7 +12,7 @@ import google_crc32c
 import numpy as np
 
 from jaxbert.data.checksums import RunningChecksum
-from jaxbert.data.partial import NOTES, PartialStore, sync
+from jaxbert.data.partial import NOTES, PartialStore
 from jaxbert.data.shard import (
     CHECKSUMS,
     DIGESTS,
@@ -31,6 +31,7 @@ from jaxbert.data.store import (
     shard_name,
     tokenizer_fingerprint,
 )
+from jaxbert.disk import sync
 from jaxbert.errors import UserError
 
 SHARD_TOKENS = 2**26

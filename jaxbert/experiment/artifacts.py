@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import to_values
+from jaxbert.disk import write_whole
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.card import Card
 from jaxbert.hub.save import layout_for, save_params
@@ -53,10 +54,7 @@ def write_artifacts(
             card=card,
             overwrite=True,
         )
-    text = to_json(dict(sorted(results.items())), indent=4)
-    temporary = run.results.with_suffix(".tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(run.results)
+    write_whole(run.results, to_json(dict(sorted(results.items())), indent=4) + "\n")
     draw_losses(run)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from jaxbert.disk import write_whole
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.markdown import table
 from jaxbert.tasks.tables import Cell, Table
@@ -29,9 +30,7 @@ def write_report(
         for each in of_set:
             rows = [[_shortened(cell) for cell in row] for row in each.rows]
             parts += [f"### {each.title}", table(each.columns, rows) if rows else "None."]
-    temporary = run.report.with_suffix(".tmp")
-    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    temporary.replace(run.report)
+    write_whole(run.report, "\n\n".join(parts) + "\n")
 
 
 def _shortened(cell: Cell) -> Cell:

@@ -1,7 +1,6 @@
 """A run is a directory that describes itself."""
 
 import json
-import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import jax
 import yaml
 
 from jaxbert.config import to_values, to_yaml
+from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.parallel.processes import in_first, is_first, of_all
@@ -139,7 +139,7 @@ def open_run(
     def write() -> None:
         # Who trained in it until now may have made checkpoints since.
         check_run(run.path, config, may_change)
-        _write(run.config, to_yaml(config))
+        write_whole(run.config, to_yaml(config))
 
     in_first(make)
     _check_shared(run.path)
@@ -150,22 +150,12 @@ def open_run(
 
 def write_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
     """Notes which data a run has, each part by what messages call it; the first process writes."""
-    in_first(lambda: _write(run.data, json.dumps(dict(fingerprints), indent=4) + "\n"))
+    in_first(lambda: write_whole(run.data, json.dumps(dict(fingerprints), indent=4) + "\n"))
 
 
 def read_data(path: str | Path) -> dict[str, str]:
     """What `write_data` noted; {} if `path` is not a run, or one that has not begun."""
     return read_object(RunDirectory(Path(path)).data)
-
-
-def _write(file: Path, text: str) -> None:
-    """Also where a machine loses power: an empty file would make a run of no use."""
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
 
 
 def _check_shared(directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_directory import RunDirectory
@@ -95,10 +96,7 @@ def _write(path: Path, seeds: Sequence[int], figures: Mapping[str, Figure]) -> N
         values = [_finite(value) for value in figure.values]
         mean, deviation = _finite(figure.mean), _finite(figure.deviation)
         found[name] = {"mean": mean, "deviation": deviation, "values": values}
-    text = json.dumps(found, indent=4)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(found, indent=4) + "\n")
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,12 +1,12 @@
 """A directory that appears whole or not at all."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from jaxbert.disk import sync
 from jaxbert.errors import UserError
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.leftovers import NEW, OLD, claimed, clear_leftovers
@@ -91,8 +91,4 @@ def _is_model_file(name: str) -> bool:
 def _flush(directory: Path) -> None:
     """Forces the contents to disk, so that a crash after the rename cannot leave empty files."""
     for path in [*directory.rglob("*"), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import jax
 
+from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import is_first
 
@@ -113,13 +114,7 @@ class Ledger:
         self._switch(self._activity)
         rounded = {name: round(max(value, 0.0), 3) for name, value in self.seconds.items()}
         sessions = [*self._earlier, self._session | {"seconds": rounded}]
-        fresh = self._path.with_suffix(".partial")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"sessions": sessions}, indent=1) + "\n")
-            file.flush()
-            # A machine that loses power would otherwise leave an empty file of the right name.
-            os.fsync(file.fileno())
-        os.replace(fresh, self._path)
+        write_whole(self._path, json.dumps({"sessions": sessions}, indent=1) + "\n")
 
 
 def read_sessions(directory: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first, is_first
 
@@ -125,14 +126,5 @@ def read_metrics(path: Path) -> list[Row]:
 def _rows_until(path: Path, step: int) -> list[Row]:
     """The rows up to a step, which are all that the file holds from now on."""
     rows = [row for row in read_metrics(path) if row["step"] <= step]
-    _replace(path, rows)
+    write_whole(path, "".join(to_json(row) + "\n" for row in rows))
     return rows
-
-
-def _replace(path: Path, rows: list[Row]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(to_json(row) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
