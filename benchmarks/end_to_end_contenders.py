@@ -33,8 +33,8 @@ def jaxbert(scratch: Path, rows: int, is_packed: bool) -> Training:
     from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
     from jaxbert.data.store import TokenStore
     from jaxbert.data.stream import Phase, Stream
-    from jaxbert.experiment.fit import training_phases
     from jaxbert.experiment.settings import TrainingSettings
+    from jaxbert.experiment.training_phases import training_phases
     from jaxbert.families import preset
     from jaxbert.nn.functional import init_params, make_apply
     from jaxbert.parallel.mesh import MeshConfig, make_mesh

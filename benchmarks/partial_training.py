@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.experiment.fit import training_phases
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.training_phases import training_phases
 from jaxbert.families import preset
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.optim.groups import FreezeLayers

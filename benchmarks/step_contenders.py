@@ -82,8 +82,8 @@ def jaxbert_update(
 
     import jax
 
-    from jaxbert.experiment.fit import training_phases
     from jaxbert.experiment.settings import TrainingSettings
+    from jaxbert.experiment.training_phases import training_phases
     from jaxbert.families import preset
     from jaxbert.nn.functional import init_params, make_apply
     from jaxbert.parallel.mesh import MeshConfig, make_mesh

@@ -11,11 +11,11 @@ from jaxbert.config import load_config, parse_config, to_yaml
 from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import Finetune
-from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import ReplacedTokenConfig, pair_of, trainee_of
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases
 from jaxbert.experiment.recipe import load_finetune
+from jaxbert.experiment.trainee import Trainee
 from jaxbert.families import preset
 from jaxbert.nn.execution import PLAIN
 from jaxbert.nn.functional import abstract_params, init_params

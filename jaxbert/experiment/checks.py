@@ -1,7 +1,7 @@
 """Settings that are each valid, but not together or not on these devices or data."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.placement import placed
+from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
 from jaxbert.text.classes import OF_FILE
@@ -25,18 +26,19 @@ from jaxbert.training.gradients import placement_on
 
 def check_training(
     settings: TrainingSettings,
-    encoder: EncoderConfig,
+    encoders: Iterable[EncoderConfig],
     mesh: Mesh,
-    batch_sizes: Collection[int],
+    batch_sizes: Iterable[int],
 ) -> None:
     """Raises UserError naming the keys that do not go together on these devices."""
     check_batch_sizes(settings, batch_sizes, mesh)
-    _check_heads(encoder, mesh.shape["tensor"])
-    _check_kernel(settings, encoder, mesh)
+    for encoder in encoders:
+        _check_heads(encoder, mesh.shape["tensor"])
+        _check_kernel(settings, encoder, mesh)
 
 
 def check_batch_sizes(
-    settings: TrainingSettings, batch_sizes: Collection[int], mesh: Mesh | AbstractMesh
+    settings: TrainingSettings, batch_sizes: Iterable[int], mesh: Mesh | AbstractMesh
 ) -> None:
     """Raises UserError where devices and microbatches do not divide a batch."""
     shards, accumulation = row_shards(mesh), settings.step.accumulation_steps
@@ -51,6 +53,20 @@ def check_batch_sizes(
             f"evaluation_batch_size={settings.rows_per_evaluation()} is not a multiple of the "
             f"number of devices that split the batch, {shards}"
         )
+
+
+def checked_mesh(
+    settings: TrainingSettings,
+    encoders: Iterable[EncoderConfig],
+    batch_sizes: Iterable[int],
+    *,
+    has_validation: bool,
+) -> Mesh:
+    """The mesh; UserError for settings that do not go together on it or with the data."""
+    mesh = make_mesh(settings.mesh)
+    check_training(settings, encoders, mesh, batch_sizes)
+    check_checkpoints(settings, has_validation=has_validation)
+    return mesh
 
 
 def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> None:

@@ -19,9 +19,10 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import LabelledRows
 from jaxbert.data.stream import Phase, Stream, evaluation_batches
 from jaxbert.errors import UserError
-from jaxbert.experiment.fit import Data, Trainee, checked_mesh
+from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.parameters import MakeParams
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.features import features_of, layers_read, vector_read
 from jaxbert.nn.functional import abstract_params, make_apply, make_head_apply
@@ -88,7 +89,8 @@ def frozen_encoder(
     without dropout: what acts in training is the head's.
     """
     # Computing takes as long as an epoch may: what training would refuse is refused before.
-    mesh, shapes = checked_mesh(settings, (encoder,), data), abstract_params(encoder, head)
+    mesh = checked_mesh(settings, (encoder,), data.batch_sizes, has_validation=bool(data.held_out))
+    shapes = abstract_params(encoder, head)
     del shapes[_ENCODER]
     group_labels(shapes, settings.optimizer.freeze)
     check_groups(settings.optimizer.groups, shapes)

@@ -16,11 +16,12 @@ from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
-from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.fit import Fitted, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import MakeParams, beginning_with, read, reinitialized
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
+from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer

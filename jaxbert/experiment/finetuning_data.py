@@ -12,8 +12,8 @@ from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.data.reading import Reading
 from jaxbert.data.rows import LabelledRows, static_length
 from jaxbert.data.stream import Phase, Stream
-from jaxbert.experiment.fit import Data
 from jaxbert.experiment.held_out import Evaluation
+from jaxbert.experiment.trainee import Data
 from jaxbert.tasks.finetuning import Examples, LabelledTask, NotedExamples
 from jaxbert.text.tokenizer import Tokenizer
 

@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
+from jaxbert.experiment.checks import check_is_metric
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.evaluation import Metrics, collect
 from jaxbert.training.step import EvaluationStep
@@ -54,6 +55,17 @@ class HeldOut:
             if held_out.is_reported:
                 self._outputs[name] = outputs
         return found
+
+    def check_metric(self, name: str, params: Params) -> None:
+        """Raises UserError for one that evaluation does not give.
+
+        A misspelt name should not be found out after the first hours of training.
+        """
+        names = self.metric_names(params, 1)
+        if name not in names:
+            # Some are of rows that the first batch may lack, such as questions without an answer.
+            names = self.metric_names(params, None)
+        check_is_metric(name, names)
 
     def metric_names(self, params: Params, num_batches: int | None) -> list[str]:
         """What evaluation gives, from the first batches of every set; None: from all."""

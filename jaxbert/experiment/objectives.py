@@ -9,8 +9,8 @@ from annotated_types import Ge, Gt, Le
 from jaxbert.data.pairs import SentencePairs
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import TrainedModel
-from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.parameters import MakeParams
+from jaxbert.experiment.trainee import Trainee
 from jaxbert.families import family_of
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig

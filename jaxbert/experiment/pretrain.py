@@ -14,7 +14,7 @@ from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.extension import AHEAD, Steps, check_steps_taken
-from jaxbert.experiment.fit import Data, Fitted, Trainee, fit
+from jaxbert.experiment.fit import Fitted, fit
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
@@ -45,6 +45,7 @@ from jaxbert.experiment.pretraining_model import (
 )
 from jaxbert.experiment.run_directory import check_run, open_run, read_run_config, steps_taken
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params

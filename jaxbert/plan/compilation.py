@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_training
-from jaxbert.experiment.fit import training_phases
+from jaxbert.experiment.training_phases import training_phases
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.plan.chips import Topology, no_such_topology
 from jaxbert.plan.subject import Subject
@@ -90,9 +90,8 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     Raises DoesNotFit, and UserError where mesh, batch and model do not go together.
     """
     settings, trainee = subject.settings, subject.trainee
-    for encoder in trainee.encoders:
-        sizes = [each.batch_size for each in subject.phases]
-        check_training(settings, encoder, mesh, sizes)
+    sizes = [each.batch_size for each in subject.phases]
+    check_training(settings, trainee.encoders, mesh, sizes)
     # Of gradual unfreezing the last phase: it needs the most.
     last = training_phases(
         settings,

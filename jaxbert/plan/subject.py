@@ -17,7 +17,6 @@ from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.checks import check_checkpoints, check_is_metric, check_length
 from jaxbert.experiment.finetune_config import Finetune
-from jaxbert.experiment.fit import Trainee
 from jaxbert.experiment.objectives import (
     ReplacedTokenConfig,
     masked_lm_of,
@@ -28,6 +27,7 @@ from jaxbert.experiment.parameters import drawn
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores
 from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, encoder_of
+from jaxbert.experiment.trainee import Trainee
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input

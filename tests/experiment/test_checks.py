@@ -21,7 +21,7 @@ WITHOUT_DROPOUT = {"attention_probs_dropout_prob": 0.0}
 def check(encoder: EncoderConfig, attention: str) -> None:
     settings = replace(pretraining(Path("nowhere")), execution=Execution(attention=attention))  # type: ignore[arg-type]
     mesh = make_mesh(MeshConfig(), jax.devices()[:2])
-    check_training(settings, encoder, mesh, [8])
+    check_training(settings, [encoder], mesh, [8])
 
 
 @pytest.mark.parametrize(

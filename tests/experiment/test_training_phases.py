@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from jaxbert.config import parse_config
-from jaxbert.experiment.fit import training_phases
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.training_phases import training_phases
 from jaxbert.nn.model import ModelOutput
 from jaxbert.optim.groups import is_decayed
 from jaxbert.parallel.mesh import MeshConfig, make_mesh

@@ -1,0 +1,65 @@
+"""What is trained, and on which data, in the form that every kind of run brings it in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxbert.data.stream import Stream
+from jaxbert.experiment.held_out import Evaluation
+from jaxbert.experiment.parameters import MakeParams
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import Execution
+from jaxbert.nn.functional import abstract_params, make_apply
+from jaxbert.nn.head import Head
+from jaxbert.training.flops import train_flops
+from jaxbert.typing import HostBatch, Params
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains and is evaluated on."""
+
+    train: Stream
+    held_out: Mapping[str, Evaluation]
+    """By the name that goes before their metrics; a single one is called ""."""
+    fingerprints: Mapping[str, str]
+    """Of each part of the data, by what messages call it: a run never continues on other data."""
+    notes: tuple[str, ...] = ()
+    """What the one who starts the run should know of it."""
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Those of all phases."""
+        return [phase.batch_size for phase in self.train.phases]
+
+    @property
+    def fingerprint(self) -> str:
+        """Those of all parts."""
+        return " ".join(self.fingerprints.values())
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What is trained: a model, or several that are trained together, as functions."""
+
+    encoders: tuple[EncoderConfig, ...]
+    make_apply: Callable[[jnp.dtype, Execution], Callable[..., Any]]
+    """Compute dtype and execution -> the pure function that the task calls."""
+    shapes: Params
+    """Of the parameters, abstract."""
+    make_params: MakeParams
+    flops: Callable[[HostBatch], float]
+    """Model FLOPs of a training step on a batch."""
+
+    @classmethod
+    def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":
+        """One encoder with its head."""
+        return cls(
+            (encoder,),
+            lambda dtype, execution: make_apply(encoder, head, dtype, execution),
+            abstract_params(encoder, head),
+            make_params,
+            lambda batch: train_flops(encoder, batch),
+        )
