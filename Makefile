@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/jaxbert demo --out demo
 
 test: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import google_crc32c
 import numpy as np
 
 from jaxbert.errors import UserError
+from jaxbert.text.protocol_buffer import varint
 
 MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5
@@ -28,17 +29,6 @@ def read_table(file: Path) -> dict[bytes, bytes]:
         return {key: value for handle in handles for key, value in _entries(_block(data, *handle))}
     except (IndexError, ValueError) as error:
         raise UserError(f"{file} is damaged ({error}): fetch it again") from None
-
-
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, seven bits a byte, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
 
 
 def masked_checksum(data: bytes | np.ndarray) -> int:

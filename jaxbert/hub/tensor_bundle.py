@@ -11,8 +11,12 @@ import numpy as np
 
 from jaxbert.errors import UserError
 from jaxbert.hub.mapped_file import MappedFile
-from jaxbert.hub.sorted_table import masked_checksum, read_table, varint
+from jaxbert.hub.sorted_table import masked_checksum, read_table
 from jaxbert.hub.tensors import Tensors
+from jaxbert.text.protocol_buffer import fields_of, integer, message
+
+Fields = dict[int, list[int | bytes]]
+"""The fields of a message by number, each as often as it occurs."""
 
 # types.proto
 DTYPES = {
@@ -99,47 +103,29 @@ def _read(shard: MappedFile, name: str, entry: _Entry) -> np.ndarray:
 
 def _entry(data: bytes, count: int) -> _Entry:
     fields = _fields(data)
-    dimensions = _fields(fields.get(2, [b""])[0]).get(2, [])
+    dimensions = _fields(message(fields.get(2, [b""])[0])).get(2, [])
     shard = _number(fields, 3)
     if shard >= count:
         raise ValueError(f"shard {shard} of {count}")
     return _Entry(
         dtype=_number(fields, 1),
         # proto3 leaves out a dimension of zero.
-        shape=tuple(_number(_fields(dimension), 1) for dimension in dimensions),
+        shape=tuple(_number(_fields(message(dimension)), 1) for dimension in dimensions),
         shard=shard,
         offset=_number(fields, 4),
         size=_number(fields, 5),
-        checksum=_number(fields, 6),
+        checksum=int.from_bytes(message(fields.get(6, [b""])[0]), "little"),
         is_sliced=7 in fields,
     )
 
 
-def _number(fields: dict[int, list[Any]], tag: int, default: int = 0) -> int:
+def _number(fields: Fields, tag: int, default: int = 0) -> int:
     """The value of a field that is an integer; raises ValueError for another kind."""
-    value = fields.get(tag, [default])[0]
-    if not isinstance(value, int):
-        raise ValueError(f"field {tag} is no number")
-    return value
+    return integer(fields.get(tag, [default])[0])
 
 
-def _fields(message: bytes) -> dict[int, list[Any]]:
-    """The fields of a protocol buffer by number: integers, or the bytes of what is inside."""
-    fields: dict[int, list[Any]] = {}
-    value: int | bytes
-    at = 0
-    while at < len(message):
-        tag, at = varint(message, at)
-        kind = tag & 7
-        if kind == 0:
-            value, at = varint(message, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            value, at = int.from_bytes(message[at : at + size], "little"), at + size
-        elif kind == 2:
-            size, at = varint(message, at)
-            value, at = message[at : at + size], at + size
-        else:
-            raise ValueError(f"wire type {kind}")
-        fields.setdefault(tag >> 3, []).append(value)
+def _fields(data: bytes) -> Fields:
+    fields: Fields = {}
+    for tag, value in fields_of(data):
+        fields.setdefault(tag, []).append(value)
     return fields

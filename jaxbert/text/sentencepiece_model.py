@@ -1,19 +1,17 @@
 """SentencePiece model files (`.model`), read as the protocol buffers that they are."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 
 from jaxbert.errors import UserError
+from jaxbert.text.protocol_buffer import fields_of, integer, message
 
 CONTROL, USER_DEFINED = 3, 4
 """Kinds of pieces that are found in text before it is cut into pieces."""
 
 _NORMAL, _UNIGRAM = 1, 1
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,17 @@ def _parse(data: bytes) -> SentencePieceModel | None:
     pieces: list[tuple[str, float]] = []
     kinds: list[int] = []
     unk_id, charsmap, model_type = 0, b"", _UNIGRAM
-    for number, value in _fields(data):
+    for number, value in fields_of(data):
         if number == 1:
-            text, score, kind = _piece(_message(value))
+            text, score, kind = _piece(message(value))
             pieces.append((text, score))
             kinds.append(kind)
         elif number == 2:
-            trainer = dict(_fields(_message(value)))
-            model_type = _integer(trainer.get(3, _UNIGRAM))
-            unk_id = _integer(trainer.get(40, 0))
+            trainer = dict(fields_of(message(value)))
+            model_type = integer(trainer.get(3, _UNIGRAM))
+            unk_id = integer(trainer.get(40, 0))
         elif number == 3:
-            charsmap = _message(dict(_fields(_message(value))).get(2, b""))
+            charsmap = message(dict(fields_of(message(value))).get(2, b""))
     if not 0 <= unk_id < len(pieces):
         raise ValueError(f"{len(pieces)} pieces, the unknown one is number {unk_id}")
     if charsmap:
@@ -73,58 +71,12 @@ def _parse(data: bytes) -> SentencePieceModel | None:
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:
-    fields = dict(_fields(data))
-    packed = _message(fields.get(2, bytes(4)))
+    fields = dict(fields_of(data))
+    packed = message(fields.get(2, bytes(4)))
     score = struct.unpack("<f", packed)[0] if len(packed) == 4 else nan
     if not isfinite(score):
         raise ValueError("a piece without a finite score")
-    return _message(fields.get(1, b"")).decode("utf-8"), score, _integer(fields.get(3, _NORMAL))
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of every field of a message: an int for a varint, else bytes."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-        elif wire in _FIXED_SIZES:
-            size = _FIXED_SIZES[wire]
-        else:
-            raise ValueError(f"no such type of field: {wire}")
-        if at + size > len(data):
-            raise ValueError("it ends in the middle of a field")
-        yield number, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-        if byte < 0x80:
-            return value, at
-    raise ValueError("it ends in the middle of a number")
-
-
-def _message(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("a number where text was expected")
-    return value
-
-
-def _integer(value: int | bytes) -> int:
-    if isinstance(value, bytes):
-        raise ValueError("text where a number was expected")
-    return value
+    return message(fields.get(1, b"")).decode("utf-8"), score, integer(fields.get(3, _NORMAL))
 
 
 def check_charsmap(charsmap: bytes) -> None:

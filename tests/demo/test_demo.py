@@ -23,6 +23,11 @@ def files(tmp_path_factory):
     return write_corpus(folder, limit_mb=LIMIT_MB, train_per_library=20, test_per_library=20)
 
 
+@pytest.fixture(scope="module")
+def documents():
+    return list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+
+
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -35,8 +40,7 @@ def test_no_docstring_is_on_both_sides(files):
     assert not train & test
 
 
-def test_what_is_tested_on_is_in_no_module_that_is_trained_on(files):
-    documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+def test_what_is_tested_on_is_in_no_module_that_is_trained_on(files, documents):
     held_out = held_out_modules(documents)
     kept = [document for document in documents if document.module not in held_out]
     assert [row["text"] for row in rows(files.corpus)] == [document.text for document in kept]
@@ -44,8 +48,7 @@ def test_what_is_tested_on_is_in_no_module_that_is_trained_on(files):
     assert seen.isdisjoint(row["text"] for row in rows(files.test))
 
 
-def test_a_test_row_comes_from_a_held_out_module_of_its_library(files):
-    documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+def test_a_test_row_comes_from_a_held_out_module_of_its_library(files, documents):
     held_out = held_out_modules(documents)
     known = {
         (document.package, prose(docstring.text))
@@ -56,8 +59,7 @@ def test_a_test_row_comes_from_a_held_out_module_of_its_library(files):
     assert {(row["label"], row["text"]) for row in rows(files.test)} <= known
 
 
-def test_every_library_holds_out_a_fifth_to_a_third_of_its_docstrings():
-    documents = list(read_docs(int(LIMIT_MB * 1e6), LIBRARIES))
+def test_every_library_holds_out_a_fifth_to_a_third_of_its_docstrings(documents):
     held_out = held_out_modules(documents)
     for library in LIBRARIES:
         mine = [document for document in documents if document.package == library]
