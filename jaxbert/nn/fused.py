@@ -22,7 +22,7 @@ from jaxtyping import Float, Int, UInt32
 from jaxbert.nn.dropout import dropped_of_256, scale_of
 from jaxbert.nn.execution import as_attended
 from jaxbert.nn.hashed_mask import draw_seeds, kept
-from jaxbert.nn.kernels import LANES
+from jaxbert.nn.kernels import LANES, NO_ID, whole_lanes
 from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.nn.placement import current_placement, current_platform
 from jaxbert.typing import Array
@@ -31,7 +31,6 @@ Ref = Any
 """What a kernel reads and writes."""
 _SCORES = 512 * 1024
 """Worked on at a time, of all heads and rows: 2 MiB of float32, several times over."""
-_NO_ID = -1
 _LOG2_E = math.log2(math.e)
 _OVER_LAST = ((1,), (1,)), ((), ())
 """A product with the transposed: both are summed over their last axis."""
@@ -57,8 +56,8 @@ def fused_attention(
     seeds = jnp.zeros((batch, heads, 2), jnp.uint32)
     if key is not None:
         seeds = draw_seeds(key, batch, heads)
-    inputs = [_whole_registers(x) for x in (query, keys, value)]
-    inputs += [_whole_registers(x, fill=_NO_ID) for x in (query_ids, key_ids)]
+    inputs = [whole_lanes(x) for x in (query, keys, value)]
+    inputs += [whole_lanes(x, fill=NO_ID) for x in (query_ids, key_ids)]
 
     def attend(*inputs: Array) -> Array:
         query, keys, value, query_ids, key_ids, seeds = inputs
@@ -315,9 +314,3 @@ def _only(lanes: slice, x: Array) -> Array:
 
 def _product(left: Array, right: Array, dimensions: Any = (((1,), (0,)), ((), ()))) -> Array:
     return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
-
-
-def _whole_registers(x: Array, fill: int = 0) -> Array:
-    """[batch, seq, ...] with `fill` behind the rows."""
-    widths = [(0, -x.shape[1] % LANES if axis == 1 else 0) for axis in range(x.ndim)]
-    return jnp.pad(x, widths, constant_values=fill)

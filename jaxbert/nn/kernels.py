@@ -9,11 +9,13 @@ from jaxtyping import Bool, Float
 
 from jaxbert.errors import UserError
 from jaxbert.nn.execution import AttentionSetting, Kernel
-from jaxbert.nn.placement import current_placement, current_platform
+from jaxbert.nn.placement import Placement, current_placement, current_platform
 from jaxbert.typing import Array
 
 LANES = 128
-"""Of a TPU's registers."""
+"""Of a TPU's registers; kernels take rows of a multiple of it."""
+NO_ID = -1
+"""The example that no token is of: what rows are filled up with."""
 FUSED_FROM, SPLASH_FROM = 384, 1024
 """Tokens of a row from which `auto` takes a kernel on a TPU; docs/attention.md has the figures."""
 _FUSED_TO = 2048
@@ -129,9 +131,26 @@ def cudnn_attention(
     placement = current_placement()
     if placement is None:
         return attend(query, keys, value, whole)
-    if keys.shape[2] % placement.mesh.shape[placement.heads]:
-        shared_by = query.shape[2] // keys.shape[2]
-        keys, value = (jnp.repeat(x, shared_by, axis=2) for x in (keys, value))
+    keys, value = split_over_heads(placement, query, keys, value)
     heads = placement.by_late_head
     split = placement.each(attend, (heads, heads, heads, placement.by_row), heads)
     return split(query, keys, value, whole)
+
+
+def split_over_heads(
+    placement: Placement,
+    query: Float[Array, "batch seq heads head_dim"],
+    keys: Float[Array, "batch seq shared head_dim"],
+    value: Float[Array, "batch seq shared head_dim"],
+) -> tuple[Array, Array]:
+    """Keys and values, repeated for every query head where devices cannot share fewer."""
+    if not keys.shape[2] % placement.mesh.shape[placement.heads]:
+        return keys, value
+    shared_by = query.shape[2] // keys.shape[2]
+    return jnp.repeat(keys, shared_by, axis=2), jnp.repeat(value, shared_by, axis=2)
+
+
+def whole_lanes(x: Array, axis: int = 1, fill: int = 0) -> Array:
+    """With `fill` behind the rows along `axis`, so that their length is a multiple of LANES."""
+    widths = [(0, -x.shape[axis] % LANES if i == axis else 0) for i in range(x.ndim)]
+    return jnp.pad(x, widths, constant_values=fill)

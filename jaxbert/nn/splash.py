@@ -20,14 +20,12 @@ from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask impo
 from jaxtyping import Float, Int
 
 from jaxbert.nn.execution import ATTENDED
+from jaxbert.nn.kernels import LANES, NO_ID, split_over_heads, whole_lanes
 from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.nn.placement import current_placement, current_platform
 from jaxbert.typing import Array
 
-LANES = 128
-"""Blocks are multiples of it."""
 _LARGEST_BLOCK = 512
-_NO_ID = -1
 
 
 def splash_attention(
@@ -44,11 +42,10 @@ def splash_attention(
     """
     placement, length = current_placement(), query.shape[1]
     scaled = query.astype(jnp.float32) * query.shape[-1] ** -0.5
-    if placement is not None and keys.shape[2] % placement.mesh.shape[placement.heads]:
-        shared_by = query.shape[2] // keys.shape[2]
-        keys, value = (jnp.repeat(x, shared_by, axis=2) for x in (keys, value))
+    if placement is not None:
+        keys, value = split_over_heads(placement, query, keys, value)
     inputs = [_by_head(x) for x in (scaled.astype(query.dtype), keys, value)]
-    inputs += [_whole_blocks(x, axis=1, fill=_NO_ID) for x in (query_ids, key_ids)]
+    inputs += [whole_lanes(x, axis=1, fill=NO_ID) for x in (query_ids, key_ids)]
     interpret = current_platform() != "tpu"
 
     def attend(*inputs: Array) -> Array:
@@ -106,11 +103,4 @@ def _mask(length: int, reach: int | None) -> Mask:
 
 
 def _by_head(x: Array) -> Array:
-    return _whole_blocks(x.swapaxes(1, 2), axis=2)
-
-
-def _whole_blocks(x: Array, axis: int, fill: int = 0) -> Array:
-    """With `fill` behind the row, so that its length is a multiple of what the kernels take."""
-    missing = -x.shape[axis] % LANES
-    widths = [(0, missing if i == axis else 0) for i in range(x.ndim)]
-    return jnp.pad(x, widths, constant_values=fill)
+    return whole_lanes(x.swapaxes(1, 2), axis=2)
