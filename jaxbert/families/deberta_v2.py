@@ -23,7 +23,7 @@ from jaxbert.families.fields import (
     refuse_other_mathematics,
     write_fields,
 )
-from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.families.weight import Weight, classifier_key, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.parts import (
@@ -239,8 +239,7 @@ def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     if head.has_masked_lm:
         table += _masked_lm_weights(config)
     if head.num_outputs:
-        is_spans = head.kind == "question_answering"
-        table += dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
+        table += dense("classifier/dense", classifier_key(head))
     return tuple(table)
 
 

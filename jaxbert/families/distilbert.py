@@ -14,7 +14,7 @@ from jaxbert.families.fields import (
     refuse_other_mathematics,
     write_fields,
 )
-from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.families.weight import Weight, classifier_key, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.parts import HeadStyle, HeadStyles
@@ -148,8 +148,7 @@ def _head_weights(config: EncoderConfig, head: Head) -> Iterator[Weight]:
         if not config.tie_word_embeddings:
             yield Weight("masked_lm/decoder", "vocab_projector.weight", "pad_vocab")
     if head.num_outputs:
-        is_spans = head.kind == "question_answering"
-        yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
+        yield from dense("classifier/dense", classifier_key(head))
 
 
 DISTILBERT = Family(

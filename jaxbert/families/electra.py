@@ -14,7 +14,7 @@ from jaxbert.families.fields import (
     refuse_other_mathematics,
     write_fields,
 )
-from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.families.weight import Weight, classifier_key, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.parts import Activation, HeadStyle, HeadStyles
@@ -157,8 +157,7 @@ def _head_weights(config: EncoderConfig, head: Head) -> Iterator[Weight]:
     elif head.num_outputs:
         if head.kind == "multiple_choice":
             yield from dense("pooler/dense", "sequence_summary.summary")
-        is_spans = head.kind == "question_answering"
-        yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
+        yield from dense("classifier/dense", classifier_key(head))
 
 
 def _tied(config: EncoderConfig) -> Mapping[str, str]:

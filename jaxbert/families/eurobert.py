@@ -8,12 +8,12 @@ from jaxbert.errors import UserError
 from jaxbert.families.family import Family
 from jaxbert.families.fields import (
     activation,
+    padding_of,
     read_fields,
     refuse_other_mathematics,
     rope_theta,
     write_fields,
 )
-from jaxbert.families.modernbert import padding_of
 from jaxbert.families.weight import Weight, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind

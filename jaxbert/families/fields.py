@@ -45,6 +45,13 @@ def read_fields(hf: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
     return found
 
 
+def padding_of(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Null: no token is padding, and which row stands there changes nothing."""
+    if "pad_token_id" in hf and hf["pad_token_id"] is None:
+        return {"pad_token_id": 0}
+    return read_fields(hf, {"pad_token_id": "pad_token_id"})
+
+
 def write_fields(config: EncoderConfig, names: Mapping[str, str]) -> dict[str, Any]:
     """The same fields back in config.json's names."""
     return {theirs: getattr(config, ours) for ours, theirs in names.items()}

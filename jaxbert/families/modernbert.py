@@ -11,6 +11,7 @@ from jaxbert.families.fields import (
     activation,
     flag,
     number,
+    padding_of,
     rate,
     read_fields,
     refuse_other_mathematics,
@@ -152,13 +153,6 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
         rotary=_rotary(hf),
         heads=_head_styles(hf),
     )
-
-
-def padding_of(hf: Mapping[str, Any]) -> dict[str, Any]:
-    """Null: no token is padding, and which row stands there changes nothing."""
-    if "pad_token_id" in hf and hf["pad_token_id"] is None:
-        return {"pad_token_id": 0}
-    return read_fields(hf, {"pad_token_id": "pad_token_id"})
 
 
 def _head_styles(hf: Mapping[str, Any]) -> HeadStyles:

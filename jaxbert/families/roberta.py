@@ -20,7 +20,7 @@ from jaxbert.families.fields import (
     read_fields,
     refuse_other_mathematics,
 )
-from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.families.weight import Weight, classifier_key, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.parts import HeadStyle, HeadStyles
@@ -100,8 +100,7 @@ def _head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[We
         yield from norm("masked_lm/norm", "lm_head.layer_norm")
         yield from vocabulary_weights(config, "lm_head")
     if head.num_outputs:
-        is_spans = head.kind == "question_answering"
-        yield from dense("classifier/dense", "qa_outputs" if is_spans else "classifier")
+        yield from dense("classifier/dense", classifier_key(head))
 
 
 def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderConfig]) -> Family:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.head import Head
 
 Transform = Literal["same", "transpose", "pad_vocab"]
 """How a parameter differs from its tensor in a file; each one can be undone exactly.
@@ -72,3 +73,8 @@ def norm(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:
     yield Weight(f"{path}/scale", f"{key}.weight")
     if bias:
         yield Weight(f"{path}/bias", f"{key}.bias")
+
+
+def classifier_key(head: Head) -> str:
+    """What transformers' classes call their last layer."""
+    return "qa_outputs" if head.kind == "question_answering" else "classifier"
