@@ -44,7 +44,10 @@ def make_apply(
     dtype: DTypeLike = jnp.float32,
     execution: Execution = PLAIN,
 ) -> Apply:
-    """The pure function of an architecture, without making any parameter."""
+    """The pure function of an architecture, without making any parameter.
+
+    Each call makes another function, which `jax.jit` compiles anew: make it once.
+    """
     return _apply(*_structure(config, head, floating(dtype), execution))
 
 
