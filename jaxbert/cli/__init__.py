@@ -1,6 +1,8 @@
 """The command line: verbs, one file each, imported when used."""
 
 import argparse
+import io
+import sys
 from functools import partial
 from importlib import import_module
 from textwrap import dedent, indent
@@ -17,6 +19,9 @@ VERBS = (
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status: 0, 2 for what the user must put right, ..."""
     show_warnings()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may be no Unicode: they are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")
     arguments = parse(argv)
     place = getattr(arguments, "run", None) or getattr(arguments, "out", None)
     return status_of(partial(arguments.command, arguments), f"jaxbert {arguments.verb}", place)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from os.path import expanduser
 from pathlib import Path
 
 from jaxbert.errors import UserError
@@ -27,7 +28,7 @@ def check_is_not_read(path: Path, data: str) -> None:
     """Raises UserError where a file to be written is one that --data reads."""
     from jaxbert.data.tables import is_pattern, matching
 
-    one = Path("/dev/stdin" if data == "-" else data).expanduser()
+    one = Path("/dev/stdin" if data == "-" else expanduser(data))
     read = matching(data) if is_pattern(data) else [one]
     if path.is_file() and any(source.exists() and path.samefile(source) for source in read):
         raise UserError(f"--out {path}: is a file that --data reads: choose another")

@@ -77,7 +77,9 @@ def read_conllu(file: Path, words: Column, tags: Column, *, labelled: bool) -> L
             )
         if "-" in fields[0] or "." in fields[0]:
             continue
-        tag = _tag(fields[tag_column].strip("_"), file, number) if labelled else ""
+        tag = fields[tag_column]
+        # An underscore is CoNLL-U's for nothing.
+        tag = _tag("" if tag == "_" else tag, file, number) if labelled else ""
         yield TaggedWord(fields[word_column], tag, number)
 
 

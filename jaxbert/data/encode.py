@@ -24,7 +24,6 @@ from jaxbert.text.sentences import pieces, split_sentences
 from jaxbert.text.tokenizer import Tokenizer
 
 _CHUNKS_PER_PROCESS = 3
-_CHARACTERS_AT_ONCE = 2**20
 _LONGEST_SENTENCE = 128
 """Tokens. Text without punctuation would otherwise be one sentence, of which a row shows a part."""
 
@@ -69,7 +68,7 @@ class DocumentEncoder:
         space = " " if self.tokenizer.tells_leading_space else ""
         divided = [self._split(text, space) for text in texts]
         counts = np.fromiter(map(len, divided), np.int64, len(divided))
-        tokens, lengths = self._encode([s for d in divided for s in d])
+        tokens, lengths = self.tokenizer.encode_flat([s for d in divided for s in d])
         # Control characters alone make a sentence without tokens.
         parts = -(-lengths // _LONGEST_SENTENCE)
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(parts)])
@@ -84,12 +83,6 @@ class DocumentEncoder:
     @cached_property
     def _examine(self) -> Examiner:
         return Examiner(self.filters)
-
-    def _encode(self, sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens [sum of lengths], lengths [sentences]), some sentences at a time."""
-        portions = [self.tokenizer.encode_flat(portion) for portion in _portions(sentences)]
-        tokens, lengths = zip(*portions, strict=True)
-        return np.concatenate(tokens), np.concatenate(lengths)
 
     def _split(self, text: str, space: str) -> list[str]:
         if self.sentences == "lines":
@@ -107,17 +100,6 @@ def _parted(lengths: np.ndarray, parts: np.ndarray) -> np.ndarray:
     number = np.arange(parts.sum()) - np.repeat(first, parts)
     whole, parts = np.repeat(lengths, parts), np.repeat(parts, parts)
     return whole // parts + (number < whole % parts)
-
-
-def _portions(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
-    """At least one; a tokenizer at work needs many times the memory of what it encodes at once."""
-    start = characters = 0
-    for end, sentence in enumerate(sentences):
-        if characters >= _CHARACTERS_AT_ONCE:
-            yield sentences[start:end]
-            start, characters = end, 0
-        characters += len(sentence)
-    yield sentences[start:]
 
 
 def encode_chunks(

@@ -1,7 +1,7 @@
 """A local copy of a token store that lies in a bucket or at another URL."""
 
 import hashlib
-import os
+import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from jaxbert.data.store import METADATA, file_sizes, parse_metadata
 from jaxbert.errors import UserError
-from jaxbert.text.remote import cache_directory, reached
+from jaxbert.text.remote import cache_directory, check_stays_inside, reached
 
 _AT_A_TIME = 8
 
@@ -33,6 +33,7 @@ def mirror(url: str) -> Path:
             )
         text = system.cat_file(f"{root}/{METADATA}")
         sizes = file_sizes(parse_metadata(text, f"{url}/{METADATA}"))
+        check_stays_inside(sizes, url)
         directory = cache_directory() / "stores" / hashlib.sha256(text).hexdigest()[:24]
         missing = {name: size for name, size in sizes.items() if _size(directory / name) != size}
         _fetch(system, root, missing, directory, url)
@@ -50,9 +51,11 @@ def _fetch(system: Any, root: str, missing: Mapping[str, int], directory: Path, 
     console = Console(stderr=True)
     total = sum(missing.values())
     if missing and not console.is_terminal:
-        console.print(f"fetching {total / 1e6:,.0f} MB of {url} to {directory}", soft_wrap=True)
+        console.print(
+            f"fetching {total / 1e6:,.0f} MB of {url} to {directory}", soft_wrap=True, markup=False
+        )
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -92,10 +95,10 @@ def _fetch_file(system: Any, remote: str, directory: Path, name: str, size: int)
 def _part(directory: Path, name: str) -> Path:
     """Where a file is written before it is whole.
 
-    Of its own name in every process, as two may fetch the same store, and never beside the files of
-    the tokenizer, which are that store's tokenizer whatever they are called.
+    Of a name of its own, as two processes or machines may fetch the same store, and never beside
+    the files of the tokenizer, which are that store's tokenizer whatever they are called.
     """
-    return directory / f"{name.replace('/', '.')}.{os.getpid()}.part"
+    return directory / f"{name.replace('/', '.')}.{secrets.token_hex(8)}.part"
 
 
 def _size(file: Path) -> int | None:

@@ -151,10 +151,13 @@ class Progress:
 
 
 def _text_of_size(path: Path, size: int) -> IO[str]:
-    """A text file cut to a size, to be gone on with."""
+    """A file of JSON cut to a size, to be gone on with.
+
+    Names of files may hold what is no Unicode, which is written as JSON's own escapes.
+    """
     path.touch()
     os.truncate(path, size)
-    return open(path, "a", encoding="utf-8")
+    return open(path, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def _restored(vocab_size: int, problems: Problems, state: Mapping[str, Any]) -> Summary:

@@ -5,6 +5,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _squad_document(spec: str, *, labelled: bool) -> list[Any] | None:
     """What `data` of SQuAD's JSON holds; None for a table, JSON lines among them."""
     if not is_table(spec) or spec.startswith(("hf:", "hub:", "tfds:")):
         return None
-    path = Path(spec).expanduser()
+    path = Path(expanduser(spec))
     if file_kind(path) != ".json":
         return None
     found = whole_lines(existing_file(path), labelled=labelled)

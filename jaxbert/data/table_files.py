@@ -79,6 +79,10 @@ def _csv_records(file: Path, reading: Reading) -> Iterator[Record]:
             # Its own words for this one are advice to who calls Python.
             is_return = str(error).startswith("new-line character")
             reason = "a carriage return in a field without quotes" if is_return else error
+            if start == 1 and reading.names is None:
+                raise UserError(
+                    f"{file}:1: the line of column names is invalid CSV: {reason}; correct it"
+                ) from None
             reading.problems.add("invalid CSV", str(file), start, f"{reason}{LEFT_OUT}")
             continue
         yield start, record
@@ -131,8 +135,9 @@ def _json_rows(lines: Iterable[tuple[int, str]], file: Path, reading: Reading) -
             continue
         missing = [name for name in reading.columns or () if name not in values]
         if missing:
-            lacking = lacking or ", ".join(values)
-            detail = f"no {', '.join(missing)} among {', '.join(values)}{LEFT_OUT}"
+            found = ", ".join(map(without_halves, values))
+            lacking = lacking or found
+            detail = f"no {', '.join(missing)} among {found}{LEFT_OUT}"
             problems.add("missing column", name_of(file), number, detail)
             continue
         complete = True
@@ -247,8 +252,18 @@ def read_parquet(file: Path, reading: Reading) -> Rows:
         check_columns(reading.columns, table.schema_arrow.names, str(file))
         size, number = file.stat().st_size, 0
         columns = None if reading.columns is None else list(reading.columns)
-        for batch in table.iter_batches(batch_size=1024, columns=columns):
-            for values in batch.to_pylist():
+        batches = table.iter_batches(batch_size=1024, columns=columns)
+        while True:
+            try:
+                batch = next(batches, None)
+                rows = [] if batch is None else batch.to_pylist()
+            except (pyarrow.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+                raise UserError(
+                    f"{file}, after row {number}: damaged ({error}); fetch or write it again"
+                ) from None
+            if batch is None:
+                return
+            for values in rows:
                 number += 1
                 yield number, values
             reading.advance(size * batch.num_rows // table.metadata.num_rows)

@@ -131,7 +131,10 @@ def _offline_mode(datasets: Any) -> Iterator[None]:
 
 
 def _load_saved(datasets: Any, path: Path, split: str) -> Any:
-    saved = datasets.load_from_disk(str(path))
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except _failures() as error:
+        raise _broken(str(path), 0, error) from None
     if not isinstance(saved, datasets.DatasetDict):
         return saved
     if split not in saved:
@@ -194,7 +197,12 @@ def _not_loaded(name: str, failures: list[Exception], streaming: bool) -> UserEr
 
 
 def _broken(name: str, number: int, error: Exception) -> UserError:
-    return UserError(f"hf:{name}, after row {number}: cannot be read on: {_first_line(error)}")
+    # The hub may answer again, and then the same command goes on.
+    is_of_network = isinstance(error, ConnectionError | TimeoutError) or (
+        "httpx" in sys.modules and isinstance(error, sys.modules["httpx"].TransportError)
+    )
+    kind = UnreachableError if is_of_network else UserError
+    return kind(f"hf:{name}, after row {number}: cannot be read on: {_first_line(error)}")
 
 
 def _what_to_download(name: str, streaming: bool) -> str:

@@ -27,7 +27,12 @@ def read_tfds(name: str, reading: Reading) -> Rows:
     reading.classes.update(classes_of(source.dataset_info.features))
     place = f"tfds:{name}"
     for number in range(1, len(source) + 1):
-        row = source[number - 1]
+        try:
+            row = source[number - 1]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{place}, before row {number}: damaged ({error}); fetch or build it again"
+            ) from None
         if number == 1:
             check_columns(reading.columns, list(row), place)
         names: Sequence[str] = list(row) if reading.columns is None else reading.columns

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from glob import glob
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def check_split(spec: str) -> None:
 
     So it is for what a model is evaluated on, or predicts. Raises UserError.
     """
-    path = Path(spec).expanduser()
+    path = Path(expanduser(spec))
     name = f"hf:{path}" if is_saved_dataset(path) else spec
     kind, _, rest = name.partition(":")
     if kind == "hf":
@@ -158,8 +159,11 @@ def file_kind(path: Path) -> str:
 
 
 def holds_objects(path: Path) -> bool:
-    """Whether this is a file without a suffix that begins as JSON lines (Spark's part-00000)."""
-    return path.is_file() and file_kind(path) == "" and first_bytes(path, 1) == b"{"
+    """Whether this is a file without a suffix that begins as JSON lines (Spark's part-00000).
+
+    An empty one holds none: Spark writes these, too.
+    """
+    return path.is_file() and file_kind(path) == "" and first_bytes(path, 1) in (b"{", b"")
 
 
 def existing_file(path: Path) -> Path:
@@ -174,7 +178,7 @@ def existing_file(path: Path) -> Path:
 
 def table_file(spec: str) -> Path:
     """The one file of a name, or a UserError that says what names a table may have."""
-    path = Path(spec).expanduser()
+    path = Path(expanduser(spec))
     if "://" in spec:
         raise UserError(f"{spec}: tables are files on this machine, hf:NAME or tfds:NAME: copy it")
     if is_pattern(spec):
@@ -189,7 +193,7 @@ def is_pattern(spec: str) -> bool:
     """Whether a name may stand for several files: it has a * or its like, and is no file itself."""
     if spec.startswith(DATA_SETS) or "://" in spec:
         return False
-    return any(c in spec for c in "*?[") and not Path(spec).expanduser().exists()
+    return any(c in spec for c in "*?[") and not Path(expanduser(spec)).exists()
 
 
 def matching(pattern: str) -> list[Path]:
@@ -198,7 +202,7 @@ def matching(pattern: str) -> list[Path]:
     Raises UserError where there is none.
     """
     # `**` gives directories too, and of several one path may come several times.
-    paths = sorted(set(map(Path, glob(str(Path(pattern).expanduser()), recursive=True))), key=str)
+    paths = sorted(set(map(Path, glob(expanduser(pattern), recursive=True))), key=str)
     saved = {path for path in paths if is_saved_dataset(path)}
     # A saved data set is one source; its files and splits are none.
     outer = [path for path in paths if saved.isdisjoint(path.parents)]

@@ -231,5 +231,6 @@ def write_metadata(
     for file in files:
         sync(file)
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-    (directory / METADATA).write_text(text, encoding="utf-8")
+    # What is no Unicode in the name of a file becomes an escape of JSON's.
+    (directory / METADATA).write_text(text, encoding="utf-8", errors="backslashreplace")
     sync(directory / METADATA)

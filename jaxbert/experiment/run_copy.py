@@ -16,7 +16,7 @@ from typing import Any
 from jaxbert.errors import UnreachableError, UserError
 from jaxbert.experiment.lock import sole_trainer
 from jaxbert.manifest import MANIFEST
-from jaxbert.text.remote import cache_directory, reached
+from jaxbert.text.remote import cache_directory, check_stays_inside, reached
 
 Mark = tuple[int, int]
 """Size and time of change of a file that is here."""
@@ -77,6 +77,7 @@ class RunCopy:
         with reached(self._url) as (system, root):
             paths = {path[len(root) :].strip("/"): path for path in system.find(root)}
             paths.pop(_TRIAL, None)
+            check_stays_inside(paths, self._url)
             cut_off = {name for name in paths if not _is_whole(name, paths)}
 
             def fetch(name: str) -> None:

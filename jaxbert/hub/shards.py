@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxbert.errors import UserError
 from jaxbert.hub.tensors import Shapes, Tensors
+from jaxbert.text.remote import check_stays_inside
 
 
 def open_shards(index: Path, open_file: Callable[[Path], Tensors]) -> Tensors:
@@ -34,7 +35,10 @@ def open_shards(index: Path, open_file: Callable[[Path], Tensors]) -> Tensors:
 def _read_index(index: Path) -> dict[str, Path]:
     try:
         named = json.loads(index.read_text("utf-8"))["weight_map"]
+        check_stays_inside(named.values(), str(index))
         return {key: index.parent / name for key, name in named.items()}
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{index}: expected JSON with a `weight_map` object") from None
 

@@ -193,7 +193,11 @@ def assemble(
     declared: Iterable[AddedToken] = (),
 ) -> Parts:
     """Backend and complete tokenizer_config; `declared` are added tokens."""
-    stated = {key: value for key, value in config.items() if value is not None}
+    stated = {
+        key: value
+        for key, value in config.items()
+        if value is not None and not (key in kind.special_tokens and _is_empty(value))
+    }
     whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": kind.name}
     settings = {key: whole[key] for key in kind.settings}
     unknown = content(whole["unk_token"])
@@ -204,6 +208,10 @@ def assemble(
     add_special_tokens(backend, [*vocabulary.symbols, *declared], whole)
     kind.frame(backend, content(whole["cls_token"]), content(whole["sep_token"]))
     return backend, whole
+
+
+def _is_empty(token: Any) -> bool:
+    return token == "" or (isinstance(token, Mapping) and token.get("content") == "")
 
 
 def has_token_types(config: Mapping[str, Any]) -> bool:

@@ -44,14 +44,19 @@ def read_tokenizer(
 
     A run has its tokenizer in `model/`, a token store in `tokenizer/`.
     """
-    path = Path(path_or_hub_id).expanduser()
-    if not is_here(path):
-        path = download(str(path_or_hub_id), TOKENIZER_FILES, revision=revision)
-    file = path if path.is_file() else _find(path)
+    file = tokenizer_file(path_or_hub_id, revision)
     settings = read_settings(file)
     if file.name == TOKENIZER:
         return _read_state(file, settings, lowercase)
     return _read_vocabulary(file, settings, lowercase)
+
+
+def tokenizer_file(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
+    """The file that `read_tokenizer` begins with, on this machine."""
+    path = Path(path_or_hub_id).expanduser()
+    if not is_here(path):
+        path = download(str(path_or_hub_id), TOKENIZER_FILES, revision=revision)
+    return path if path.is_file() else _find(path)
 
 
 def write_tokenizer(

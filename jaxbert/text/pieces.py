@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -14,6 +14,7 @@ import tokenizers
 _CHUNK = re.compile(r"[^ \t\n\r!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
 _MAX_CACHED_CHARACTERS = 32 * 2**20
 _MAX_CACHED_CHUNKS = 2**20
+_CHARACTERS_AT_ONCE = 2**20
 
 
 class BatchEncoder:
@@ -39,9 +40,13 @@ class BatchEncoder:
         self._pieces = np.zeros(4096, np.int32)
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens int32 [sum of lengths], lengths int64 [texts])."""
+        """(tokens int32 [sum of lengths], lengths int64 [texts]), some texts at a time."""
+        tokens, lengths = zip(*map(self._encode_some, _portions(texts)), strict=True)
+        return np.concatenate(tokens), np.concatenate(lengths)
+
+    def _encode_some(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         if not self._treats_words_alone:
-            return _flatten(self._encode_directly(texts))
+            return self._encode_directly(texts)
         if len(self._rows) > _MAX_CACHED_CHUNKS or self._characters > _MAX_CACHED_CHARACTERS:
             self._clear()
         chunks = [_CHUNK.findall(text) for text in texts]
@@ -55,12 +60,12 @@ class BatchEncoder:
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return tokens, np.diff(ends[bounds])
 
-    def _encode_directly(self, texts: Sequence[str]) -> list[list[int]]:
+    def _encode_directly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return _flatten([encoding.ids for encoding in encodings])
 
     def _learn(self, new: list[str]) -> None:
-        pieces, lengths = _flatten(self._encode_directly(new))
+        pieces, lengths = self._encode_directly(new)
         used, end = self._count, len(self._rows)
         first = end - len(new)
         self._pieces = _with_room(self._pieces, used + len(pieces))
@@ -98,6 +103,17 @@ def _treats_words_alone(backend: tokenizers.Tokenizer) -> bool:
     # An added token that is not special is searched for in the raw text and may hold a space.
     plain_added = any(not token["special"] for token in parts["added_tokens"])
     return parts["normalizer"]["clean_text"] and not plain_added
+
+
+def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """At least one; a tokenizer at work needs many times the memory of what it encodes at once."""
+    start = characters = 0
+    for end, text in enumerate(texts):
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield texts[start:end]
+            start, characters = end, 0
+        characters += len(text)
+    yield texts[start:]
 
 
 def _flatten(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,6 +32,7 @@ def fetch(url: str, wanted: Sequence[str]) -> Path:
     """
     with reached(url) as (system, root):
         files = _matching(system, root, wanted)
+        check_stays_inside(files, url)
         if not files:
             raise UserError(f"{url} holds none of the files wanted here, such as {wanted[0]}")
         marks = sorted((name, system.ukey(path)) for name, path in files.items())
@@ -82,6 +83,16 @@ def check_is_here(path: str | Path) -> None:
             f"{path}: a URL, where only a path of this machine can be written: give a path, and "
             "copy what is there then"
         )
+
+
+def check_stays_inside(names: Iterable[str], url: str) -> None:
+    """Raises UserError for the name of a file that would lie outside of the directory it is for.
+
+    A bucket, an archive or a list of files may be a stranger's, and hold any name.
+    """
+    for name in names:
+        if not name or name.startswith("/") or ".." in name.split("/"):
+            raise UserError(f"{url}: a file in it is called {name!r}, which leads out of it")
 
 
 def cache_directory() -> Path:

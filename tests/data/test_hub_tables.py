@@ -13,7 +13,7 @@ from jaxbert.data.problems import Problems
 from jaxbert.data.sources.resolve import SourceOptions, resolve_sources
 from jaxbert.data.table_hf import _choices
 from jaxbert.data.tables import check_split, column_names
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 
 
 def documents(spec):
@@ -230,8 +230,24 @@ def test_a_stream_that_breaks_off_says_after_which_row(datasets, monkeypatch):
 
     stream = datasets.IterableDataset.from_generator(rows)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: stream)
-    with pytest.raises(UserError, match="hf:big, after row 1000: cannot be read on: reset by peer"):
+    message = "hf:big, after row 1000: cannot be read on: reset by peer"
+    # So that whoever restarts commands does it.
+    with pytest.raises(UnreachableError, match=message):
         documents("hf:big")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "state"])
+def test_a_saved_dataset_that_was_copied_by_half_is_one_line(saved, damage):
+    [arrow] = (saved / "train").glob("*.arrow")
+    if damage == "missing":
+        arrow.unlink()
+    elif damage == "cut":
+        arrow.write_bytes(arrow.read_bytes()[:40])
+    else:
+        (saved / "train" / "state.json").write_text('{"_data_f')
+    with pytest.raises(UserError, match=r"after row 0: cannot be read on") as caught:
+        read(f"hf:{saved}:train")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_hub_that_has_no_address_is_not_asked(datasets, monkeypatch):

@@ -1,5 +1,6 @@
 """Stores at a URL, in fsspec's own file system in memory."""
 
+import json
 from pathlib import Path
 
 import fsspec
@@ -154,3 +155,12 @@ def test_what_is_wrong_at_a_url_is_said(bucket, change, message):
 def test_a_url_without_anything_is_said(bucket):
     with pytest.raises(UserError, match="memory://bucket/none: no token store is there"):
         TokenStore.open("memory://bucket/none")
+
+
+def test_a_list_of_files_cannot_lead_out_of_the_cache(bucket, tmp_path):
+    metadata = json.loads(bucket.cat_file(f"{URL}/store.json"))
+    metadata["files"]["../../../evil"] = 4
+    bucket.pipe(f"{URL}/store.json", json.dumps(metadata).encode())
+    with pytest.raises(UserError, match=r"called '\.\./\.\./\.\./evil', which leads out"):
+        TokenStore.open(URL)
+    assert not (tmp_path / "cache").exists()

@@ -23,7 +23,8 @@ from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.data.sources.document import Document
 from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from jaxbert.text.pieces import BatchEncoder
+from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
 
 RUN = """
@@ -116,6 +117,19 @@ def test_invalid_utf8_is_kept_and_reported(tmp_path, tokenizer):
     assert tokens == saved.encode_plain(["alpha beta. alpha caf gamma."])[0]
 
 
+def test_a_file_whose_name_is_no_unicode_becomes_a_store_and_is_named_in_it(tmp_path, tokenizer):
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    (tmp_path / name).write_text('{"text": "The cat sat."}\n{"\\ud800": 1}\n{\n')
+    run = [sys.executable, "-m", "jaxbert", "prepare", str(tmp_path / name), "--processes", "1"]
+    done = subprocess.run(
+        [*run, "--tokenizer", tokenizer, "--out", str(tmp_path / "s")], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert b"caf\xe9" in done.stdout
+    assert [problem["file"] for problem in logged(tmp_path / "s")] == [str(tmp_path / name)] * 2
+    assert TokenStore.open(tmp_path / "s").num_documents == 1
+
+
 def test_a_line_of_ten_megabytes_loses_nothing(tmp_path, tokenizer):
     count = 1_000_000
     (tmp_path / "a.txt").write_text("x " * 5 + "\n\n" + "alpha, x é. " * count + "\n")
@@ -144,13 +158,13 @@ def test_a_document_of_any_length_is_tokenised_some_sentences_at_a_time(tokenize
     encoder = DocumentEncoder(load_tokenizer(tokenizer), "en", "split", NO_FILTERS)
     text = " ".join(f"{word.capitalize()} beta." for word in WORDS)
     whole = encoder([Document(text, "a", 1)])
-    sizes, encode = [], Tokenizer.encode_flat
+    sizes, encode = [], BatchEncoder._encode_some
     monkeypatch.setattr(
-        Tokenizer,
-        "encode_flat",
+        BatchEncoder,
+        "_encode_some",
         lambda self, texts: sizes.append(sum(map(len, texts))) or encode(self, texts),
     )
-    monkeypatch.setattr("jaxbert.data.encode._CHARACTERS_AT_ONCE", 40)
+    monkeypatch.setattr("jaxbert.text.pieces._CHARACTERS_AT_ONCE", 40)
     found = encoder([Document(text, "a", 1)])
     assert len(sizes) > 2
     assert max(sizes) < 60

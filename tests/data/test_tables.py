@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from jaxbert.data.problems import Problems
@@ -239,6 +240,27 @@ def test_parquet_reads_the_wanted_columns(tmp_path):
 def test_a_broken_parquet_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="not a readable Parquet file"):
         read(write(tmp_path / "a.parquet", "PAR1 no"))
+
+
+def test_a_parquet_file_that_is_damaged_within_says_after_which_row(tmp_path):
+    texts = [f"{number} " * 200 for number in range(2000)]
+    table, file = pyarrow.table({"text": texts}), tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(table, file, row_group_size=1000, compression="snappy")
+    data = bytearray(file.read_bytes())
+    middle = len(data) * 3 // 4
+    data[middle : middle + 2000] = bytes(2000)
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"a.parquet, after row \d+: damaged \(.*\); fetch or"):
+        read(file)
+    binary = pyarrow.array([b"\xff"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": binary}), file)
+    with pytest.raises(UserError, match=r"a.parquet, after row 0: damaged"):
+        read(file)
+
+
+def test_a_line_of_column_names_that_is_no_csv_is_not_passed_over(tmp_path):
+    with pytest.raises(UserError, match=r"a.csv:1: the line of column names is invalid CSV"):
+        read(write(tmp_path / "a.csv", '"text"x,label\nA,B\n'))
 
 
 def test_a_misspelt_file_is_answered_with_the_nearest(tmp_path):

@@ -72,6 +72,13 @@ def test_conllu_without_ranges_and_empty_nodes(tmp_path):
     assert shown(read(spec, labelled=False)) == [(words, None)]
 
 
+def test_an_underscore_within_a_tag_of_conllu_is_its_own(tmp_path):
+    spec = written(tmp_path / "dev.conllu", CONLLU.replace("VBP", "_SP_"))
+    assert read(spec, TagColumns(label="xpos"))[0].tags == ("_SP_", "RB", "VB")
+    with pytest.raises(UserError, match=r"dev.conllu:3: the word has no tag"):
+        read(written(tmp_path / "dev.conllu", CONLLU.replace("VBP", "_")), TagColumns(label="xpos"))
+
+
 def test_a_table_has_lists_by_name_or_number(tmp_path):
     rows = [{"tokens": ["a", "b"], "ner_tags": [0, 3]}, {"tokens": [], "ner_tags": []}]
     spec = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))

@@ -135,6 +135,25 @@ def test_markup_of_any_depth_is_read(tmp_path):
     assert len(documents) + problems.counts.total() == 2
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        # Articles that are called as a hidden namespace, and the namespace itself.
+        ("Eine [[Datei]] in der [[Kategorie]].", "Eine Datei in der Kategorie."),
+        ("Das [[Datei|Bild]].[[Datei:a.jpg|mini]][[Kategorie:B]]", "Das Bild."),
+        # Switches of any language, and what is none.
+        ("__KEIN_INHALTSVERZEICHNIS__a __БЕЗ_ОГЛАВЛЕНИЯ__b", "a b"),
+        ("In __init__ und __Init__ steht ein a__B.", "In __init__ und __Init__ steht ein a__B."),
+        # References within what is no running text.
+        ("== Titel<ref>Quelle</ref> ==\nText", "Titel\nText"),
+        ("Ein [http://a.org Punkt<ref>Quelle</ref>].", "Ein Punkt."),
+    ],
+)
+def test_what_is_text_stays_and_what_is_none_goes(tmp_path, markup, text):
+    documents, _ = read(write(tmp_path / "dewiki.xml", dump(page("Titel", markup))))
+    assert [document.text for document in documents] == [text]
+
+
 def test_of_several_revisions_the_last_is_read(tmp_path):
     history = page("A", "old").replace(
         "</page>", "<revision><id>2</id><text>new</text></revision></page>"
@@ -280,6 +299,20 @@ def test_a_first_line_that_is_no_object_does_not_end_the_reading(tmp_path):
     documents, problems = read(write(tmp_path / "part-00000", '{"text"\n{"text": "one"}'))
     assert [document.text for document in documents] == ["one"]
     assert problems.counts == {"invalid JSON": 1}
+
+
+def test_an_empty_part_holds_nothing(tmp_path):
+    for number, text in enumerate(('{"text": "one"}', "", '{"text": "two"}')):
+        write(tmp_path / f"part-0000{number}", text)
+    documents, _ = read(tmp_path / "part-*")
+    assert [document.text for document in documents] == ["one", "two"]
+
+
+def test_a_name_that_begins_like_a_home_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "~tmp.txt", "one")
+    documents, _ = read("~tmp.txt")
+    assert [document.text for document in documents] == ["one"]
 
 
 def test_other_files_without_a_suffix_are_refused(tmp_path):

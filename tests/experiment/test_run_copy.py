@@ -160,6 +160,17 @@ def test_a_machine_that_takes_over_has_all_that_is_finished_and_nothing_else(
     assert contents(other) == expected
 
 
+def test_a_bucket_cannot_write_outside_of_the_copy(
+    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    evil = ["/bucket/runs/base/../../evil"]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "find", lambda *_, **__: evil)
+        with pytest.raises(UserError, match="which leads out of it"):
+            begun(tmp_path / "run")
+    assert not any((tmp_path / "run").iterdir())
+
+
 def test_what_is_here_gives_way_to_what_the_bucket_has(bucket: fsspec.AbstractFileSystem):
     with local_copy(URL) as run:
         work(run, 4)

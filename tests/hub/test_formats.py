@@ -65,6 +65,16 @@ def test_torch_shards_hold_the_same_model(saved: Save, copy_of: CopyOf):
         np.testing.assert_array_equal(ours, torch.from_numpy(exact).bfloat16().float().numpy())
 
 
+@pytest.mark.parametrize("name", ["../out.bin", "/etc/out.bin"])
+def test_an_index_cannot_name_what_lies_elsewhere(copy_of: CopyOf, name: str):
+    directory = copy_of("BertModel")
+    (directory / "model.safetensors").unlink()
+    index = directory / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+    with pytest.raises(UserError, match=r"index\.json: a file in it .*, which leads out of it"):
+        load_params(directory)
+
+
 @pytest.mark.parametrize("left", [0, 100, 5000])
 def test_a_truncated_torch_bin_is_refused(saved: Save, copy_of: CopyOf, left: int):
     file = as_torch_bin(copy_of("BertModel"), saved("BertModel").model)

@@ -16,7 +16,7 @@ from jaxbert.text.inspection.retrained import compare, train_alike
 from jaxbert.text.inspection.sample import Sample
 from jaxbert.text.inspection.tally import Tally
 from jaxbert.text.inspection.words import word_finder
-from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_byte_level_bpe, train_unigram, train_wordpiece
 
 KINDS = ("wordpiece", "cased wordpiece", "byte-level", "unigram", "sentencepiece")
@@ -192,15 +192,20 @@ def test_the_recommended_length_covers_95_percent_and_fits_the_model():
     [
         ({"model_type": "bert", "max_position_embeddings": 512}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 512),
         ({"max_position_embeddings": -1}, None),
         ({}, None),
     ],
 )
 def test_the_limit_of_a_model_is_read_off_its_configuration(tokenizer, tmp_path, fields, limit):
-    (tmp_path / "config.json").write_text(json.dumps(fields))
-    assert model_limit(tmp_path, tokenizer) == limit
+    model = tmp_path / "model"
+    save_tokenizer(tokenizer, model)
+    (model / "config.json").write_text(json.dumps(fields))
+    # A run has both in its model, and a file may be named itself.
+    for place in (model, tmp_path, model / "vocab.txt"):
+        assert model_limit(place, tokenizer) == limit
     limited = Tokenizer(tokenizer.backend, {**tokenizer.config, "model_max_length": 100})
-    assert model_limit(tmp_path, limited) == 100
+    assert model_limit(model, limited) == 100
 
 
 def test_a_sample_of_enough_room_is_the_whole_corpus():

@@ -47,6 +47,26 @@ def test_only_what_is_wanted_is_fetched(bucket: fsspec.AbstractFileSystem):
     assert fetched == {"config.json": b"{}", "params/d/0": b"deep"}
 
 
+@pytest.mark.parametrize("name", ["params/../../../evil", "params/..", "/etc/evil", ""])
+def test_names_that_lead_out_of_a_directory_are_refused(name: str):
+    with pytest.raises(UserError, match="which leads out of it"):
+        remote.check_stays_inside(["config.json", name], URL)
+    remote.check_stays_inside(["params/d/0", "a..b", ".hidden"], URL)
+
+
+def test_a_bucket_cannot_write_outside_of_the_cache(
+    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = bucket.find("bucket/models/first")
+    evil = [*found, "/bucket/models/first/params/../../../../evil"]
+    message = r"called 'params/\.\./\.\./\.\./\.\./evil', which leads out"
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "find", lambda *_, **__: evil)
+        with pytest.raises(UserError, match=message):
+            remote.fetch(URL, ["config.json", "params/*"])
+    assert not (tmp_path / "cache").exists()
+
+
 def test_what_is_here_already_is_not_fetched_again(
     bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ):

@@ -307,3 +307,10 @@ def test_null_for_a_special_token_is_the_usual_one(texts, tmp_path):
 def test_a_name_that_no_file_can_have_is_refused():
     with pytest.raises(UserError, match="no file can have that name"):
         load_tokenizer("x" * 300)
+
+
+@pytest.mark.parametrize("empty", ["", {"content": "", "lstrip": False}])
+def test_a_role_whose_token_is_empty_is_not_named(roberta, empty):
+    config = {"tokenizer_class": "RobertaTokenizer", "cls_token": empty}
+    write(roberta, "tokenizer_config.json", config)
+    assert load_tokenizer(roberta).config["cls_token"] == "<s>"

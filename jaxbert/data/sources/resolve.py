@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,7 @@ def _resolve(spec: str, options: SourceOptions) -> Iterator[Source]:
 def _paths(spec: str) -> list[Path]:
     if is_pattern(spec):
         return matching(spec)
-    path = Path(spec).expanduser()
+    path = Path(expanduser(spec))
     scheme = spec.partition(":")[0]
     if ":" in spec and scheme.isidentifier() and not path.exists():
         raise UserError(f"{spec}: unknown kind of source {scheme}:; expected {_KINDS}")

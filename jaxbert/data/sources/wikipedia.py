@@ -119,7 +119,7 @@ def _markup(page: ElementTree.Element) -> str:
 
 def is_extracted(path: Path) -> bool:
     """Whether JSON lines are WikiExtractor's, by the keys of the first."""
-    _, first = next(read_lines(path, Problems()))
+    _, first = next(read_lines(path, Problems()), (1, ""))
     try:
         return json.loads(first).keys() >= _KEYS
     except (ValueError, RecursionError):

@@ -9,8 +9,8 @@ from jaxbert.errors import UserError
 
 # The library shows what stands in these; an article's running text has neither.
 _HIDDEN_TAGS = {"ref", "references", "table", "gallery"}
-# As __NOTOC__, which the library takes for text.
-_SWITCH = re.compile("__[A-Z]+__")
+# As __NOTOC__ or __KEIN_INHALTSVERZEICHNIS__, which the library takes for text.
+_SWITCH = re.compile(r"__[^\W\d_]+(?:_[^\W\d_]+)*__")
 
 
 PlainText = Callable[[str], str]
@@ -34,7 +34,7 @@ def plain_text(namespaces: Collection[str]) -> PlainText:
 
     def strip(markup: str) -> str:
         try:
-            code = mwparserfromhell.parse(_SWITCH.sub("", markup))
+            code = mwparserfromhell.parse(_SWITCH.sub(_but_capitals, markup))
             _drop(code, hidden)
         except (ParserError, RecursionError) as error:
             raise ValueError(f"mwparserfromhell: {error}") from None
@@ -44,6 +44,11 @@ def plain_text(namespaces: Collection[str]) -> PlainText:
     return strip
 
 
+def _but_capitals(found: re.Match[str]) -> str:
+    """Nothing for a switch; what is not all in capitals is text, such as __init__."""
+    return "" if found[0].isupper() else found[0]
+
+
 def _is_media(name: str) -> bool:
     """Whether this is a file; dumps do not tell the older names of the files' namespace."""
     kind, _ = mimetypes.guess_type(name.strip())
@@ -51,7 +56,7 @@ def _is_media(name: str) -> bool:
 
 
 def _drop(code: Any, hidden: Collection[str]) -> None:
-    from mwparserfromhell.nodes import Tag, Wikilink
+    from mwparserfromhell.nodes import ExternalLink, Heading, Tag, Wikilink
 
     code.nodes = [node for node in code.nodes if not _is_hidden(node, hidden)]
     for node in code.nodes:
@@ -60,6 +65,8 @@ def _drop(code: Any, hidden: Collection[str]) -> None:
             inside = node.contents
         elif isinstance(node, Wikilink):
             inside = node.text
+        elif isinstance(node, Heading | ExternalLink):
+            inside = node.title
         if inside is not None:
             _drop(inside, hidden)
 
@@ -70,7 +77,10 @@ def _is_hidden(node: Any, hidden: Collection[str]) -> bool:
     if isinstance(node, Tag):
         return str(node.tag).strip().lower() in _HIDDEN_TAGS
     if isinstance(node, Wikilink):
-        # A link that begins with a colon shows its text instead of the file.
-        namespace, _, name = str(node.title).partition(":")
+        # A link that begins with a colon shows its text instead of the file; one without any colon
+        # leads to an article, such as that on images.
+        namespace, colon, name = str(node.title).partition(":")
+        if not colon:
+            return False
         return namespace.strip().casefold() in hidden or bool(namespace and _is_media(name))
     return False

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxbert.text.files import tokenizer_file
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.vocabulary import read_object
 
@@ -83,12 +84,14 @@ def truncated(counts: Mapping[int, int], limit: int) -> float:
 
 
 def model_limit(place: str | Path, tokenizer: Tokenizer) -> int | None:
-    """Longest row that a model takes, by the tokenizer and by a config.json in its directory."""
-    fields = read_object(Path(place).expanduser() / "config.json")
+    """Longest row that a model takes, by the tokenizer and by a config.json beside its file."""
+    fields = read_object(tokenizer_file(place).with_name("config.json"))
     limits = [tokenizer.model_max_length]
     positions = fields.get("max_position_embeddings")
     # XLNet and its like write -1 for "any".
     if isinstance(positions, int) and positions > 0:
         is_offset = fields.get("model_type") in _OFFSET_POSITIONS
-        limits.append(positions - (fields.get("pad_token_id", 1) + 1 if is_offset else 0))
+        padding = fields.get("pad_token_id")
+        padding = padding if isinstance(padding, int) else 1
+        limits.append(positions - (padding + 1 if is_offset else 0))
     return min((limit for limit in limits if limit is not None), default=None)
