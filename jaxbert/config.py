@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOT_YAML = (yaml.YAMLError, ValueError, KeyError, RecursionError)
+"""What PyYAML may raise of a text: also of !!int x, of !!bool x, and of what is nested too deep."""
 _NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
+_DATE = "tag:yaml.org,2002:timestamp"
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
@@ -48,6 +51,11 @@ class _Dumper(yaml.SafeDumper):
 
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
+# No option is a date, and a name may look like one, 2024-02-30 too.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != _DATE]
+    for first, found in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
@@ -70,7 +78,7 @@ def read_values(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return {} if values is None else values
 
@@ -220,7 +228,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
     try:
         values[last] = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except NOT_YAML:
         values[last] = text
 
 

@@ -36,6 +36,6 @@ def damage(directory: Path) -> str | None:
                 return f"{file} has {file.stat().st_size} bytes of {size}"
     except FileNotFoundError:
         return f"{path} is not there"
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return f"{path} cannot be read"
     return None

@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Gt
 
-from jaxbert.config import json_schema, load_config, parse_config, to_values, to_yaml
+from jaxbert.config import (
+    json_schema,
+    load_config,
+    parse_config,
+    read_values,
+    to_values,
+    to_yaml,
+)
 from jaxbert.errors import UserError
 
 
@@ -198,3 +205,14 @@ def test_the_schema_says_what_stands_under_fields_inherited_ones_too():
 def test_a_key_of_a_section_is_found_where_it_is():
     with pytest.raises(UserError, match=r"'learning_rate': did you mean 'optimizer.learning_rate'"):
         parse_config(Run, {"store": "s"}, ["learning_rate=1"])
+
+
+@pytest.mark.parametrize("text", ["2024-02-30", "2024-13-45", "!!int x", "!!bool x", "[" * 5000])
+def test_a_value_that_yaml_stumbles_over_is_text_or_one_line(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"name: {text}\n")
+    if text[0] == "2":
+        assert read_values(file) == {"name": text}
+    else:
+        with pytest.raises(UserError, match=r"run\.yaml: not valid YAML"):
+            read_values(file)

@@ -112,12 +112,17 @@ class Mirror:
         # gcloud copies and deletes in any order. Whenever this machine goes, the bucket is to have
         # a whole checkpoint: the old ones are deleted when the new ones are there, and both times
         # these are the same, whatever the command has deleted and made meanwhile.
-        with links_to(directory) as links:
-            for flags in ([], ["--delete-unmatched-destination-objects"]):
-                copy = [*RSYNC, *flags, "--exclude=.*orbax-checkpoint-tmp.*", str(links), url]
-                if subprocess.run(copy).returncode:
-                    say(f"could not copy {directory} to {url}; it is tried again")
-                    return False
+        try:
+            with links_to(directory) as links:
+                for flags in ([], ["--delete-unmatched-destination-objects"]):
+                    copy = [*RSYNC, *flags, "--exclude=.*orbax-checkpoint-tmp.*", str(links), url]
+                    if subprocess.run(copy).returncode:
+                        say(f"could not copy {directory} to {url}; it is tried again")
+                        return False
+        except OSError as error:
+            # A full disk, or a directory that is a mount point of its own.
+            say(f"could not copy {directory} to {url} ({error}); it is tried again")
+            return False
         return True
 
 
@@ -156,14 +161,14 @@ def links_to(directory: Path) -> Iterator[Path]:
     links = directory.with_name(f".{directory.name}.mirror")
     # What a killed process has left.
     shutil.rmtree(links, ignore_errors=True)
-    for place, _, names in os.walk(directory):
-        there = links / Path(place).relative_to(directory)
-        there.mkdir(parents=True)
-        for name in names:
-            # A file that is deleted just now is of a checkpoint that is no longer kept.
-            with suppress(FileNotFoundError):
-                os.link(Path(place) / name, there / name)
     try:
+        for place, _, names in os.walk(directory):
+            there = links / Path(place).relative_to(directory)
+            there.mkdir(parents=True)
+            for name in names:
+                # A file that is deleted just now is of a checkpoint that is no longer kept.
+                with suppress(FileNotFoundError):
+                    os.link(Path(place) / name, there / name)
         yield links
     finally:
         shutil.rmtree(links, ignore_errors=True)

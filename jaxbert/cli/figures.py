@@ -19,7 +19,7 @@ def print_figures(title: str, figures: Mapping[str, float]) -> None:
     table = Table("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
-        table.add_row(name, shown(value))
+        table.add_row(Text(name), shown(value))
     console.print(table)
 
 
@@ -32,7 +32,7 @@ def print_spread(title: str, seeds: Sequence[int], figures: "Mapping[str, Figure
         table.add_column(name, justify="right")
     for name, figure in figures.items():
         spread = "" if figure.deviation is None else shown(figure.deviation)
-        table.add_row(name, shown(figure.mean), spread, *map(shown, figure.values))
+        table.add_row(Text(name), shown(figure.mean), spread, *map(shown, figure.values))
     console.print(table)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from os.path import expanduser
 from pathlib import Path
 
+from jaxbert.data.compression import COMPRESSIONS
 from jaxbert.errors import UserError
 from jaxbert.text.remote import check_is_here
 
@@ -20,6 +21,8 @@ def out_file(out: str | None, data: str) -> Path | None:
         return None
     check_is_here(out)
     path = Path(out)
+    if path.suffix.lower() in (".parquet", *COMPRESSIONS):
+        raise UserError(f"--out {out}: is written as text: expected .jsonl, .csv or .tsv")
     check_is_not_read(path, data)
     return None if _is_standard_output(path) else path
 

@@ -9,6 +9,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from jaxbert.cli.reporting import line_of, printable
 from jaxbert.cli.watch import Watch
 from jaxbert.errors import UserError
 
@@ -66,6 +67,8 @@ class Processes:
     def __enter__(self) -> "Processes":
         import jax
 
+        from jaxbert.parallel.processes import in_first
+
         was_joined = jax.distributed.is_initialized()
         if not was_joined and not _join(self._arguments):
             return self
@@ -73,6 +76,9 @@ class Processes:
         if not was_joined and not self.is_alone:
             self._watch = Watch(self._arguments.verb, self._arguments.heartbeat_timeout)
             self._watch.start()
+            # On CPUs the first meeting has 30 seconds, and from here on one may read much longer
+            # than another.
+            in_first(lambda: None)
         return self
 
     def __exit__(
@@ -97,13 +103,13 @@ class Processes:
             # Most likely another process is gone: the watch finds out which, and says so.
             time.sleep(2 * self._arguments.heartbeat_timeout)
         watch.ignore()
-        if isinstance(error, UserError | KeyboardInterrupt):
-            text = str(error) or "interrupted"
-            print(f"jaxbert {self._arguments.verb}: {text}", file=sys.stderr)
-        else:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
+        found = line_of(error)
+        if found is None:
             traceback.print_exception(error)
-        watch.end_all(text, error.status if isinstance(error, UserError) else 1)
+            found = f"{type(error).__name__}: {error}".splitlines()[0], 1
+        else:
+            print(f"jaxbert {self._arguments.verb}: {printable(found[0])}", file=sys.stderr)
+        watch.end_all(*found)
 
 
 def _join(arguments: argparse.Namespace) -> bool:

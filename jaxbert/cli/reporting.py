@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR), _ANOTHER_PLACE),
 }
 """What to do about errors of the machine that no code is at fault for."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SCRIPT_REMEDIES = {
     **_REMEDIES,
     **dict.fromkeys((errno.ENOENT, errno.EISDIR), "name a file that is there"),
@@ -47,27 +49,41 @@ def status_of(
     """
     try:
         return run()
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return error.status
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; nothing more may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if (remedy := remedies.get(error.errno or 0)) is None:
+    except (Exception, KeyboardInterrupt) as error:
+        found = line_of(error, place, remedies=remedies)
+        if found is None:
             raise
-        # Writing to a file that is open already does not say which.
-        where = error.filename or place or "writing"
-        print(f"{name}: {where}: {error.strerror}: {remedy}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        reason = str(error) or "out of memory"
-        print(f"{name}: {reason}: ask for less, or use a machine with more memory", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 130
+        print(f"{name}: {printable(found[0])}", file=sys.stderr)
+        return found[1]
+
+
+def line_of(
+    error: BaseException, place: str | None = None, *, remedies: Mapping[int, str] = _REMEDIES
+) -> tuple[str, int] | None:
+    """What to say of an error, and the exit status; None where it is a fault of the code."""
+    match error:
+        case UserError():
+            return str(error), error.status
+        case KeyboardInterrupt():
+            return "interrupted", 130
+        case MemoryError():
+            reason = str(error) or "out of memory"
+            return f"{reason}: ask for less, or use a machine with more memory", 1
+        case RecursionError() if "JSON" in str(error):
+            return "a file of JSON is nested too deep to be read: fetch it again", 2
+        case OSError() if (remedy := remedies.get(error.errno or 0)) is not None:
+            # Writing to a file that is open already does not say which.
+            return f"{error.filename or place or 'writing'}: {error.strerror}: {remedy}", 2
+    return None
+
+
+def printable(text: str) -> str:
+    """Without control characters, by which a stranger's file could command the terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def show_warnings(*, force: bool = False) -> None:

@@ -308,8 +308,8 @@ def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segm
     needed = 2 if config.sentence_pairs == "next_sentence" else 1
     if len(documents) < needed:
         raise UserError(
-            f"store of {store.num_documents} documents: {len(documents)} in the {split} split, at"
-            f" least {needed} needed; change validation_fraction={config.validation_fraction},"
+            f"{store.path}: {store.num_documents} documents, {len(documents)} in the {split} split,"
+            f" at least {needed} needed; change validation_fraction={config.validation_fraction},"
             " add documents or set sentence_pairs=none"
         )
     sentence_offsets = Offsets([shard.sentence_offsets for shard in store.shards])

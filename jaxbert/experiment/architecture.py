@@ -1,5 +1,6 @@
 """The architecture of a model, without its weights."""
 
+from os.path import expanduser
 from pathlib import Path
 
 from jaxbert.families import FAMILIES, preset
@@ -15,7 +16,7 @@ def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
 
     `name`: what `hub.load.open_params` takes. Second: what had to be assumed.
     """
-    path = Path(name).expanduser()
+    path = Path(expanduser(name))
     if path.exists() or path.with_name(f"{path.name}.index").is_file():
         here = find_model(name).directory
     elif (short := path.name.lower()) in {name for f in FAMILIES.values() for name in f.presets}:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def _trainee(
     if not config.cache_features:
         return Trainee.of(encoder, head, make_params), data, {}
     given = config.cache_features
-    directory = run.features if given is True else Path(given).expanduser()
+    directory = run.features if given is True else Path(expanduser(given))
     known = frozen_encoder(
         *(config, encoder, head, make_params, data, directory),
         interrupted=interrupted,

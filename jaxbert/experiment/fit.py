@@ -98,7 +98,7 @@ def fit(
     )
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     first_rows = data.train.digest()
-    check_same_run(settings, f"{data.fingerprint} {first_rows}")
+    check_same_run(settings, f"{data.fingerprint} {first_rows} {trainee.architecture}")
     interrupted = _latched(Agreement(interrupted))
     job = _Job(run, settings, trainee, task, data, first_rows, num_steps, mesh, apply, interrupted)
     with (
@@ -166,7 +166,15 @@ def _fit(
 def _restored(
     job: _Job, checkpoints: Checkpoints, step: int, phases: Sequence[TrainingPhase]
 ) -> TrainState:
-    return restored(job.run, job.data.fingerprints, job.first_rows, checkpoints, step, phases)
+    return restored(
+        job.run,
+        job.data.fingerprints,
+        job.first_rows,
+        job.trainee.architecture,
+        checkpoints,
+        step,
+        phases,
+    )
 
 
 def _opening(job: _Job, state: TrainState) -> str:
@@ -220,6 +228,7 @@ def _loop(
         run={
             "config": to_values(settings),
             "data": {"fingerprint": data.fingerprint, "first_rows": job.first_rows},
+            "architecture": job.trainee.architecture,
         },
         log=log,
         recorder=Recorder(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def ready(
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     check_is_one_run(model)
     source = find_model(model)
+    # A model directory may have a config.yaml of somebody else's in it.
+    run = source.directory.parent if source.directory.parent == Path(expanduser(model)) else None
     described = read_description(source.directory).head
     # A head that is given may be drawn anew, which is not for one that the file should hold.
     head = pooled(described) if described == Head() else None
@@ -93,8 +96,8 @@ def ready(
         mesh=mesh,
         dtype=np.dtype(dtype),
         batch_size=-(-batch_size // shards) * shards,
-        run_config=read_run_config(model) or {},
-        data=read_data(model),
+        run_config=(run and read_run_config(run)) or {},
+        data=read_data(run) if run else {},
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first
 
+LOCK = ".lock"
 log = logging.getLogger(__name__)
 
 
@@ -21,7 +22,8 @@ def sole_trainer(directory: Path, run: str | None = None) -> Iterator[None]:
     Of several processes the first one holds it. The kernel drops the lock with the process,
     however it ends.
     """
-    handle = os.open(directory, os.O_RDONLY)
+    # A file, opened to be written: NFS tells no other machine of the lock of a directory.
+    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         in_first(lambda: _lock(handle, run or str(directory)))
         yield

@@ -79,7 +79,7 @@ def mask_filler(
 ) -> Callable[[Iterable[str]], Iterator[dict[str, Any]]]:
     """Texts -> for every text the `top_k` likeliest pieces at each of its [MASK] tokens.
 
-    `masks_cut_off`: how many of them a text has beyond `max_seq_length`, where it has any.
+    `masks_cut_off`: how many of them a text has beyond `max_seq_length`.
     Texts are taken as they come, some batches' worth at a time.
     """
     if not model.loaded.head.has_masked_lm:
@@ -118,8 +118,7 @@ def _filled(
     def filled(row: int, logits: np.ndarray) -> dict[str, Any]:
         found = [_likeliest(scores, pieces, top_k) for scores in logits[: len(masks[row])]]
         cut_off = texts[row].count(mask) - len(found)
-        described = {"text": texts[row], "masks": found}
-        return described | {"masks_cut_off": cut_off} if cut_off else described
+        return {"text": texts[row], "masks": found, "masks_cut_off": cut_off}
 
     # Logits of a whole vocabulary are described at once: many would not fit the memory.
     rows = _logits(model, logits_of, features, max_seq_length)

@@ -77,6 +77,11 @@ class Predictor:
             raise UserError(
                 f"predictor(...): expected a list of texts, found {found}: put it in []"
             )
+        if hasattr(inputs, "columns"):
+            raise UserError(
+                "predictor(...): expected a list of texts, found a table: give table['text'] or "
+                "table.to_dict('records')"
+            )
         return list(self.records(self._section.records(self._rows(inputs))))
 
     def records(self, records: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.errors import UserError
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_directory import RunDirectory, differences
 from jaxbert.training.phases import TrainingPhase, phase_of_state
 from jaxbert.training.state import TrainState
 from jaxbert.tree import flat
@@ -16,6 +16,7 @@ def restored(
     run: RunDirectory,
     fingerprints: Mapping[str, str],
     first_rows: str,
+    architecture: Sequence[Mapping[str, Any]],
     checkpoints: Checkpoints,
     step: int,
     phases: Sequence[TrainingPhase],
@@ -23,9 +24,11 @@ def restored(
     """The state after `step` updates.
 
     Raises UserError, before any array is read, where a part of the data has another fingerprint,
-    the stream of rows another digest `first_rows`, or the model other parameters.
+    the stream of rows another digest `first_rows`, or the model another `architecture` or other
+    parameters.
     """
-    data = checkpoints.run(step)["data"]
+    saved_run = checkpoints.run(step)
+    data = saved_run["data"]
     saved = data["fingerprint"].split(" ")
     if saved != [*fingerprints.values()]:
         raise UserError(
@@ -40,6 +43,8 @@ def restored(
         )
     target = phase_of_state(phases, step).state
     _check_shapes(run, target.params, checkpoints.shapes(step)["params"], step)
+    # What earlier versions saved has none.
+    _check_architecture(run, architecture, saved_run.get("architecture", architecture), step)
     state: TrainState = checkpoints.restore(step, target)
     return state
 
@@ -57,8 +62,24 @@ def _check_shapes(run: RunDirectory, params: Params, saved: Mapping[str, Any], s
     changed = [name for name in now | before if now.get(name) != before.get(name)]
     if changed:
         is_now, was = (shapes.get(changed[0], "not there") for shapes in (now, before))
-        raise UserError(
-            f"{run.path}: the model is no longer the model of this run: {changed[0]} is "
-            f"{is_now}, and was {was} in the checkpoint of step {step}; put back what `model` in "
-            f"{run.config.name} names, or give another --run directory"
-        )
+        raise _another_model(run, f"{changed[0]} was {was}, is {is_now}", step)
+
+
+def _check_architecture(
+    run: RunDirectory,
+    now: Sequence[Mapping[str, Any]],
+    saved: Sequence[Mapping[str, Any]],
+    step: int,
+) -> None:
+    """The same shapes may be another function: other heads, another activation, dropout."""
+    for new, old in zip(now, saved, strict=True):
+        if changed := differences(old, new):
+            raise _another_model(run, "; ".join(text for _, text in changed), step)
+
+
+def _another_model(run: RunDirectory, change: str, step: int) -> UserError:
+    return UserError(
+        f"{run.path}: the model is no longer the model of this run up to the checkpoint of step "
+        f"{step}: {change}; put back what `model` in {run.config.name} names, or give another "
+        "--run directory"
+    )

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import yaml
 
-from jaxbert.config import to_values, to_yaml
+from jaxbert.config import NOT_YAML, to_values, to_yaml
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
-from jaxbert.experiment.lock import sole_trainer
+from jaxbert.experiment.lock import LOCK, sole_trainer
+from jaxbert.hub.replace import foreign_files
 from jaxbert.parallel.processes import in_first, is_first, of_all
 from jaxbert.text.remote import check_is_here
 from jaxbert.text.vocabulary import read_object
@@ -98,6 +99,11 @@ def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -
     check_is_here(path)
     run = RunDirectory(Path(path))
     if run.config.exists():
+        if foreign := foreign_files(run.model):
+            raise UserError(
+                f"{run.model} also holds {', '.join(foreign)}, and is written anew when the run "
+                "ends: move it away first"
+            )
         if steps_taken(path):
             _check_same(run, to_values(config), {*MAY_CHANGE, *may_change})
     elif run.path.exists() and (not run.path.is_dir() or any(_foreign(run))):
@@ -111,7 +117,7 @@ def _foreign(run: RunDirectory) -> Iterator[Path]:
 
     Nor is foreign what another process is writing first, or was when it was killed.
     """
-    own = {run.compiled, _unfinished(run), _mark(run.path)}
+    own = {run.compiled, _unfinished(run), _mark(run.path), run.path / LOCK}
     return (entry for entry in run.path.iterdir() if entry not in own)
 
 
@@ -193,7 +199,7 @@ def read_run_config(path: str | Path) -> dict[str, Any] | None:
 def _read_values(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected the configuration of a run, as `jaxbert` wrote it")
@@ -213,8 +219,8 @@ def checkpoint_steps(path: str | Path) -> list[int]:
 
 def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:
     old = _without_places(_read_values(run.config))
-    differences = _differences(old, _without_places(new), "")
-    changed = [text for key, text in differences if key not in may_change]
+    found = differences(old, _without_places(new))
+    changed = [text for key, text in found if key not in may_change]
     if changed:
         raise UserError(
             f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "
@@ -234,12 +240,13 @@ def _without_texts(value: Any) -> Any:
     return "" if isinstance(value, str) else value
 
 
-def _differences(old: Any, new: Any, key: str) -> list[tuple[str, str]]:
+def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:
+    """The keys at which plain values differ, each with a text that says both."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(name for name in new if name not in old)]
         return [
             found
             for name in names
-            for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+            for found in differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         ]
     return [] if old == new else [(key, f"{key} was {old!r}, is {new!r}")]

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
 
 def check_is_one_run(path: str | Path) -> None:
     """Raises UserError for a directory of several seeds' runs, with the name of one."""
-    path = Path(path).expanduser()
+    path = Path(expanduser(path))
     runs = (
         sorted(config.parent for config in path.glob("seed-*/config.yaml")) if is_here(path) else ()
     )

@@ -1,7 +1,8 @@
 """What is trained, and on which data, in the form that every kind of run brings it in."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -52,6 +53,12 @@ class Trainee:
     make_params: MakeParams
     flops: Callable[[HostBatch], float]
     """Model FLOPs of a training step on a batch."""
+
+    @property
+    def architecture(self) -> list[dict[str, Any]]:
+        """Of every encoder, as JSON gives it back."""
+        described: list[dict[str, Any]] = json.loads(json.dumps([*map(asdict, self.encoders)]))
+        return described
 
     @classmethod
     def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":

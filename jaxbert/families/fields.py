@@ -96,7 +96,7 @@ def refuse_other_mathematics(
             raise UserError(
                 f"{name}={value!r} is not implemented for {model_type}: expected {implemented!r}"
             )
-    custom = [name for name in hf.get("auto_map") or {} if name.startswith("AutoModel")]
+    custom = [name for name in hf.get("auto_map") or {} if str(name).startswith("AutoModel")]
     if custom:
         raise UserError(
             f"auto_map names custom code for {custom[0]}, so the model is not the published "

@@ -166,6 +166,6 @@ def _no_architecture(family: Family, fields: Mapping[str, Any]) -> str:
     names = fields.get("architectures") or "none"
     return (
         f"of its architectures ({names}) none is implemented "
-        f"({', '.join(family.architectures)}): pass head= (--head) to choose one of "
-        f"{', '.join(family.architectures.values())}"
+        f"({', '.join(family.architectures)}): pass head= (jaxbert convert --head) to choose one "
+        f"of {', '.join(family.architectures.values())}"
     )

@@ -152,5 +152,8 @@ def _advice(
                 " initialise a new head, or head='none' (--head none) to leave it out"
             )
         if not may_be_fresh and all(stored[path].found is None for path in paths):
-            return "; pass head= (--head) to initialise the parts of the head that are missing"
+            return (
+                "; pass head= (jaxbert convert --head) to initialise the parts of the head that are"
+                " missing"
+            )
     return ""

@@ -92,7 +92,7 @@ def save_made_of(
         layout=layout,
         dtype=dtype,
         max_shard_size=max_shard_size,
-        card=Card(Path(destination).name, description, carried=carried),
+        card=Card(Path(destination).resolve().name, description, carried=carried),
         token_ids=read_token_ids(source.directory),
         prompts=read_prompts(source.directory),
         overwrite=overwrite,

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from os.path import expanduser
 from pathlib import Path
 
 from jaxbert.disk import sync
@@ -39,9 +40,14 @@ def whole_directory(directory: str | Path, *, overwrite: bool = False) -> Iterat
     it is the directory behind it. What a killed process has left is cleared first.
     """
     check_is_here(directory)
-    directory = Path(directory).expanduser()
+    directory = Path(expanduser(directory))
     try:
         directory = directory.resolve()
+        if directory == Path.cwd():
+            raise UserError(
+                f"{directory} is the current directory, whose place a new one would take: name it "
+                "from outside, or another"
+            )
         clear_leftovers(directory)
         _check_replaceable(directory, overwrite=overwrite)
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +83,16 @@ def _check_replaceable(directory: Path, *, overwrite: bool) -> None:
         raise UserError(
             f"{directory} is not empty: choose another, or pass overwrite (--overwrite)"
         )
-    foreign = [name for name in names if not _is_model_file(name)]
-    if foreign:
+    if foreign := foreign_files(directory):
         raise UserError(
             f"{directory} also holds {', '.join(foreign)}, so it is not replaced: choose another"
         )
+
+
+def foreign_files(directory: Path) -> list[str]:
+    """The names in a directory that are none of a model's."""
+    names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    return [name for name in names if not _is_model_file(name)]
 
 
 def _is_model_file(name: str) -> bool:

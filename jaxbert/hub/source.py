@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from os.path import expanduser
 from pathlib import Path
 
 from jaxbert.errors import UserError
@@ -36,7 +37,7 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
     a hub id, which is downloaded into the Hugging Face cache (HF_HUB_OFFLINE is respected).
     `revision` is for hub ids only.
     """
-    path = Path(path_or_hub_id).expanduser()
+    path = Path(expanduser(path_or_hub_id))
     is_url = "://" in str(path_or_hub_id)
     exists = not is_url and is_here(path)
     if revision is not None and (is_url or path.is_dir()):

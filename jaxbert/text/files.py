@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_tokenizer(
 
 def tokenizer_file(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
     """The file that `read_tokenizer` begins with, on this machine."""
-    path = Path(path_or_hub_id).expanduser()
+    path = Path(expanduser(path_or_hub_id))
     if not is_here(path):
         path = download(str(path_or_hub_id), TOKENIZER_FILES, revision=revision)
     return path if path.is_file() else _find(path)

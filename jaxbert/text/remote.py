@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def check_stays_inside(names: Iterable[str], url: str) -> None:
 def cache_directory() -> Path:
     """Where jaxbert keeps what it has fetched."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "jaxbert"
+    return Path(expanduser(root)) / "jaxbert"
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -67,7 +67,7 @@ def vocabulary_of(state: Mapping[str, Any], file: Path) -> Vocabulary:
         if min(tokens.values(), default=0) < 0:
             raise ValueError("a token has a negative id")
         merges = [_merge(merge) for merge in model.get("merges", ())]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{file}: its vocabulary is damaged ({' '.join(str(error).split())}); fetch it again"
         ) from None

@@ -166,9 +166,10 @@ def _gathered_forward(*given: Any) -> tuple[Array, None]:
 def _gathered_backward(
     axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, _: None, slope: Array
 ) -> tuple[Array]:
-    slope = slope.astype(sums)
+    # The parameter's, whose gradient it is.
+    dtype, slope = slope.dtype, slope.astype(sums)
     own = jax.lax.psum_scatter(slope, axis, scatter_dimension=dimension, tiled=True)
-    return (own.astype(jnp.float32),)
+    return (own.astype(dtype),)
 
 
 _gathered.defvjp(_gathered_forward, _gathered_backward)

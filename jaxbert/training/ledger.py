@@ -129,7 +129,8 @@ def read_sessions(directory: Path) -> list[dict[str, Any]]:
         sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
             raise TypeError("its sessions are no list of them")
-    except (ValueError, KeyError, TypeError) as error:
+        goodput(sessions)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: damaged, expected the sessions of a run as JSON ({error}); delete it, and "
             "the next session is the first that counts"

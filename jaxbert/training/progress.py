@@ -82,7 +82,8 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        # No markup: classes and paths may have square brackets in their names.
+        self._bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def describe(row: Row) -> str:

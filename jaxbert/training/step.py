@@ -77,7 +77,7 @@ def make_train_step(
     """One update as a pure function (state, batch) -> (state, metrics).
 
     Without `mesh` there is one device. `compute_dtype` is that of `apply`. `optimizer` is any of
-    Optax; `schedule` is only what the metrics say of its rate.
+    Optax that takes gradients alone; `schedule` is only what the metrics say of its rate.
 
     Batch leaves are [accumulation_steps, rows, ...]; UserError where not. `labels` says which are
     FROZEN: gradients of frozen parameters are never computed. Metrics: `loss`, every loss by name,

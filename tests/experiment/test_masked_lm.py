@@ -63,5 +63,5 @@ def test_masks_beyond_what_is_read_are_counted(pretrained: Path):
     fill = mask_filler(ready(pretrained), max_seq_length=8)
     texts = ["The [MASK] sees.", "[MASK] " + "the old cat sees the dog. " * 3 + "[MASK] [MASK]"]
     short, long = fill(texts)
-    assert (len(short["masks"]), short.get("masks_cut_off")) == (1, None)
+    assert (len(short["masks"]), short["masks_cut_off"]) == (1, 0)
     assert (len(long["masks"]), long["masks_cut_off"]) == (1, 2)

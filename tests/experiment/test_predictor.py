@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow
 import pytest
 
 import jaxbert
@@ -120,6 +121,8 @@ def test_inputs_that_cannot_be_read_are_named(predictor):
         predictor("a")
     with pytest.raises(UserError, match=r"found values by column: put it in \[\]"):
         predictor({"sentence": "a"})
+    with pytest.raises(UserError, match=r"found a table: give table\['text'\] or"):
+        predictor(pyarrow.table({"sentence": ["a"]}))
     for given in ("b\ud800", {"sentence": "\udc00"}):
         with pytest.raises(UserError, match="input 2: 'sentence' holds half of a surrogate pair"):
             predictor(["a \U0001f600", given])

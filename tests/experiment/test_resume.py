@@ -162,10 +162,18 @@ def test_a_run_is_not_continued_with_other_data_or_another_model(
     pretrain(pretraining(store, "num_steps=1", model=smaller), tmp_path / "other", quiet=True)
     shutil.move(model, tmp_path / "kept")
     shutil.copytree(tmp_path / "other" / "model", model)
-    with pytest.raises(UserError, match=r"no longer the model of this run: .* is .*16.* was .*32"):
+    with pytest.raises(UserError, match=r"no longer the model of this run .* was .*32.*, is .*16"):
         finetune(config, run, quiet=True)
     shutil.rmtree(model)
     shutil.move(tmp_path / "kept", model)
+    # The same weights may be those of another function.
+    fields = (model / "config.json").read_text()
+    other = json.loads(fields) | {"num_attention_heads": 1, "hidden_act": "relu"}
+    (model / "config.json").write_text(json.dumps(other))
+    changed = r"step 2: num_attention_heads was 2, is 1; hidden_act was 'gelu', is 'relu'; put back"
+    with pytest.raises(UserError, match=changed):
+        finetune(config, run, quiet=True)
+    (model / "config.json").write_text(fields)
     # The same data may lie elsewhere.
     moved = [shutil.move(path, tmp_path / f"moved_{path.name}") for path in (train, dev)]
     config = fine_tuning(model, *moved, "num_steps=8")

@@ -228,5 +228,5 @@ def test_advice_names_the_flags_of_the_command_line(copy_of: CopyOf, tmp_path: P
     assert run(directory, tmp_path / "out", "--head", "none") == 0
     architectures = {"architectures": ["BertLMHeadModel"]}
     (directory / "config.json").write_text(json.dumps(json.loads(config) | architectures))
-    with pytest.raises(UserError, match=r"pass head= \(--head\) to choose one of"):
+    with pytest.raises(UserError, match=r"pass head= \(jaxbert convert --head\) to choose"):
         run(directory, tmp_path / "other")

@@ -14,7 +14,7 @@ import pytest
 from fake_cloud import TPU
 
 sys.path.insert(0, str(TPU))
-from supervision import Forwarded, links_to
+from supervision import Forwarded, Mirror, links_to
 
 
 def state(cloud):
@@ -213,6 +213,21 @@ def test_a_last_copy_that_fails_is_tried_again(cloud, tmp_path):
     # Nothing is deleted before all is there.
     deletes = ["--delete-unmatched-destination-objects" in call for call in back]
     assert deletes == [False, False, True]
+
+
+def test_a_directory_that_cannot_be_linked_to_is_said_and_tried_again(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/step").touch()
+
+    def refuse(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert not Mirror([])._copy("gs://b/run", tmp_path / "run")
+    assert "Invalid cross-device link); it is tried again" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_bucket_gets_what_was_there_when_a_copy_began(tmp_path):

@@ -161,7 +161,8 @@ class WikiExtract:
     def _elements(self, problems: Problems, advance: Advance) -> Iterator[tuple[int, str]]:
         start, title, lines = 0, "", list[str]()
         for number, line in read_lines(self.path, problems, advance):
-            opening = _OPENS.match(line)
+            # Asked first: of long lines of another kind the pattern takes quadratic time.
+            opening = _OPENS.match(line) if line.endswith('">') else None
             if opening and start:
                 problems.add("unfinished article", str(self.path), start, "no </doc>; left out")
             if opening:
