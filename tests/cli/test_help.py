@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxbert.cli import VERBS, main, reporting
-from jaxbert.cli.figures import shown
+from jaxbert.cli.figures import print_figures, shown
+from jaxbert.errors import UserError
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -164,3 +165,21 @@ def test_what_orbax_logs_before_it_raises_is_not_printed_as_well(monkeypatch):
     assert shown("absl", None)
     assert shown("jaxbert", ValueError())
     assert not shown("absl", ValueError())
+
+
+def test_names_of_figures_are_no_markup(capsys):
+    print_figures("runs/[a]", {"f1_[/PER]": 0.5, "f1_[b]": 0.25})
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("runs/[a]", "f1_[/PER]", "f1_[b]"))
+
+
+def test_a_message_cannot_command_the_terminal(monkeypatch, capsys):
+    def run(arguments: argparse.Namespace) -> int:
+        raise UserError("column \x1b]0;title\x07 \x9b31m é\tis none")
+
+    monkeypatch.setattr("jaxbert.cli.info.run", run)
+    assert main(["info"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "jaxbert info: column \ufffd]0;title\ufffd \ufffd31m é\tis none\n"
+    )

@@ -69,6 +69,12 @@ def test_a_table_of_numbers_or_of_nothing():
     assert list(lines_of([], None, lambda: PREDICTIONS[0])) == []
 
 
+@pytest.mark.parametrize("name", ["p.parquet", "p.csv.gz", "p.JSONL.xz"])
+def test_what_is_not_written_is_refused(name):
+    with pytest.raises(UserError, match=r"is written as text: expected \.jsonl, \.csv or"):
+        out_file(name, "data.csv")
+
+
 def test_the_most_probable_come_first():
     assert list(most_probable(PREDICTIONS[0], 1)["probabilities"]) == ["a, b"]
     assert list(most_probable(PREDICTIONS[0], 5)["probabilities"]) == ["a, b", "c"]

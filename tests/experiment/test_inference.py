@@ -64,6 +64,23 @@ def test_masks_are_filled_as_by_the_whole_logits_of_every_text_alone(model_with)
         )
 
 
+def test_a_configuration_of_somebody_elses_in_a_model_directory_is_no_runs(model_with, tmp_path):
+    directory = model_with(Head("sequence_classification", ("a", "b")))
+    (directory / "config.yaml").write_text("task: text-classification\nmax_seq_length: 4\n")
+    model = ready(directory)
+    assert model.run_config == {}
+    assert reading_of(model).max_seq_length == 32
+    (tmp_path / "config.yaml").write_text("max_seq_length: 16\n")
+    assert reading_of(ready(tmp_path)).max_seq_length == 16
+
+
+def test_a_run_below_ones_home_is_read_with_its_options(model_with, tmp_path, monkeypatch):
+    model_with(Head("sequence_classification", ("a", "b")))
+    (tmp_path / "config.yaml").write_text("max_seq_length: 16\n")
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert reading_of(ready(f"~/{tmp_path.name}")).max_seq_length == 16
+
+
 def test_one_output_of_no_stated_kind_is_a_number(model_with, tmp_path):
     model = ready(model_with(Head("sequence_classification", ("LABEL_0",))))
     table = tmp_path / "a.tsv"

@@ -128,6 +128,14 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_would_stand_in_the_way_of_the_model_is_named_at_the_start(tmp_path):
+    model = opened(tmp_path, Config()).model
+    (model / ".git").mkdir(parents=True)
+    (model / "config.json").touch()
+    with pytest.raises(UserError, match=r"model also holds \.git, and is written anew"):
+        opened(tmp_path, Config())
+
+
 def test_a_check_writes_nothing(tmp_path):
     check_run(tmp_path / "new", Config())
     assert not (tmp_path / "new").exists()

@@ -291,6 +291,12 @@ def test_behind_a_link_the_directory_itself_is_replaced(opened: Open, tmp_path: 
     assert fields["dtype"] == "bfloat16"
 
 
+def test_the_current_directory_is_not_replaced(opened: Open, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is the current directory, whose place"):
+        save_pretrained(opened("BertModel"), None, ".")
+
+
 def test_a_directory_with_other_things_is_never_replaced(opened: Open, tmp_path: Path):
     save_pretrained(opened("BertModel"), None, tmp_path / "out")
     (tmp_path / "out" / "thesis.tex").touch()

@@ -144,6 +144,18 @@ def test_parameters_that_are_sent_rounded_have_the_gradients_of_whole_ones():
         np.testing.assert_allclose(flat(found)[path], theirs, atol=1e-5 * scale, err_msg=path)
 
 
+def test_split_parameters_in_bfloat16_have_gradients_in_bfloat16():
+    params = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), abstract_params(ENCODER, TASK.head)
+    )
+    mesh = make_mesh(MeshConfig(data=1, fsdp=8))
+    apply = gathering(make_apply(ENCODER, TASK.head, jnp.bfloat16), mesh)
+    gradients = make_gradients(apply, TASK, group_labels(params), "float32", mesh, jnp.bfloat16)
+    batch = {name: np.stack([x] * PARTS) for name, x in pretraining_batch(0).items()}
+    _, found = jax.eval_shape(gradients, params, batch, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
+
+
 def test_a_device_draws_the_dropout_of_its_own_rows():
     text = lowered("float32", data=4, tensor=2).as_text()
     drawn = re.findall(r"stablehlo.rng_bit_generator .*tensor<(\d+)x[\dx]*ui8>", text)

@@ -49,6 +49,13 @@ def test_quiet_shows_nothing(capsys):
     assert captured.out + captured.err == ""
 
 
+def test_brackets_are_no_markup(capsys):
+    with TrainingProgress(40, 0) as progress:
+        progress.say("runs/[old]/a: classes [/INST], [other]")
+    captured = capsys.readouterr()
+    assert "runs/[old]/a: classes [/INST], [other]" in captured.out + captured.err
+
+
 def test_what_is_waited_for_is_shown_until_it_is_over():
     progress = TrainingProgress(40, 0)
 
