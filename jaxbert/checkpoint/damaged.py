@@ -9,7 +9,7 @@ def set_damaged_aside(directory: Path) -> list[Path]:
     """Renames the checkpoints that are not whole, so that the last whole one is the newest."""
     moved = []
     for checkpoint in sorted(directory.glob("*")):
-        if checkpoint.name.isdigit() and damage(checkpoint) is not None:
+        if checkpoint.name.isdecimal() and damage(checkpoint) is not None:
             moved.append(checkpoint.rename(_unused(checkpoint.with_suffix(".damaged"))))
     return moved
 

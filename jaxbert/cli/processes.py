@@ -156,7 +156,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     if missing:
         raise UserError(f"several processes: {' and '.join(missing)} must be given too")
     host, _, port = arguments.coordinator.rpartition(":")
-    if not (host and port.isdigit()):
+    if not (host and port.isdecimal()):
         raise UserError(f"--coordinator {arguments.coordinator}: expected HOST:PORT")
     assert num_processes is not None
     assert process_id is not None
@@ -177,7 +177,7 @@ def _number(flag: int | None, name: str) -> int | None:
     text = os.environ.get(name)
     if flag is not None or text is None:
         return flag
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UserError(f"{name}={text}: expected a number")
     return int(text)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxbert.disk import write_whole
 from jaxbert.experiment.run_directory import RunDirectory
-from jaxbert.hub.markdown import table
+from jaxbert.hub.markdown import inline, table
 from jaxbert.tasks.tables import Cell, Table
 
 LONGEST = 200
@@ -23,7 +23,7 @@ def write_report(
         table(("figure", "value"), sorted(results.items())),
         f"![Loss over the steps]({run.loss_curve.name})",
         "## Data",
-        "\n".join(f"- {note}" for note in notes),
+        "\n".join(f"- {inline(note)}" for note in notes),
     ]
     for name, of_set in tables.items():
         parts.append(f"## Evaluation{f': {name}' if name else ''}")

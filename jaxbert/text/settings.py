@@ -127,7 +127,7 @@ def _check_values(config: Mapping[str, Any], place: Path) -> None:
 def _check_tokens(config: Mapping[str, Any], place: Path) -> None:
     decoder = config.get("added_tokens_decoder")
     decoder = {} if decoder is None else decoder
-    if not (isinstance(decoder, Mapping) and all(map(str.isdigit, decoder))):
+    if not (isinstance(decoder, Mapping) and all(map(str.isdecimal, decoder))):
         raise UserError(f"{place}: added_tokens_decoder is no table of tokens by id")
     for key in ("additional_special_tokens", "extra_special_tokens"):
         if not isinstance(config.get(key) or [], list | Mapping):

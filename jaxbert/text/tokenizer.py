@@ -120,7 +120,8 @@ class Tokenizer:
     def model_max_length(self) -> int | None:
         """Longest example that the model takes, special tokens included; None when not stated."""
         limit = self.config.get("model_max_length")
-        return None if limit is None or limit > _NO_LIMIT else int(limit)
+        # Also what is no number of tokens, such as NaN.
+        return int(limit) if limit is not None and 1 <= limit <= _NO_LIMIT else None
 
     def vocab(self) -> list[str]:
         """Every token in the order of the ids; an id that no token has gives the empty string."""

@@ -20,6 +20,9 @@ from jaxbert.text.sentencepiece_model import (
 
 Merges = Sequence[tuple[str, str]]
 
+_LARGEST_ID = 2**24
+"""More than any vocabulary has: lists of all tokens are made."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -64,8 +67,10 @@ def vocabulary_of(state: Mapping[str, Any], file: Path) -> Vocabulary:
                 raise ValueError(f"the unknown piece is number {unk_id} of {len(pieces)}")
             return Vocabulary(pieces=pieces, unk_id=unk_id, charsmap=_charsmap(state))
         tokens = {token: int(token_id) for token, token_id in model["vocab"].items()}
-        if min(tokens.values(), default=0) < 0:
-            raise ValueError("a token has a negative id")
+        if not all(0 <= token_id <= _LARGEST_ID for token_id in tokens.values()):
+            raise ValueError(f"a token has an id that is not 0 to {_LARGEST_ID}")
+        # Half of a surrogate pair is no character, and no tokenizer takes it.
+        "".join(tokens).encode()
         merges = [_merge(merge) for merge in model.get("merges", ())]
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(

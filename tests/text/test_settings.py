@@ -7,7 +7,7 @@ import pytest
 from strings import random_strings
 
 from jaxbert.errors import UserError
-from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from jaxbert.text.training import train_byte_level_bpe, train_unigram, train_wordpiece
 
 WORDS = ["quick brown", "Foxes", "<ent>"]
@@ -220,6 +220,23 @@ def test_a_damaged_vocabulary_within_tokenizer_json_is_refused(texts, tmp_path, 
     write(tmp_path, "tokenizer.json", state)
     with pytest.raises(UserError, match=r"tokenizer.json: its vocabulary is damaged"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("vocab", [{"a": 2**40}, {"a": -1}, {"a": float("inf")}, {"\ud800": 0}])
+def test_tokens_and_ids_that_no_tokenizer_has_are_refused(tmp_path, vocab):
+    save_tokenizer(train_wordpiece(["the small dog saw the other"], 60), tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    state["model"]["vocab"] = vocab
+    write(tmp_path, "tokenizer.json", state)
+    with pytest.raises(UserError, match=r"tokenizer.json: its vocabulary is damaged"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("-inf"), -5, 0])
+def test_a_limit_that_is_no_number_of_tokens_is_none(limit):
+    tokenizer = train_wordpiece(["the small dog saw the other"], 60)
+    stated = Tokenizer(tokenizer.backend, tokenizer.config | {"model_max_length": limit})
+    assert stated.model_max_length is None
 
 
 def test_a_vocabulary_file_can_be_named_itself(roberta, sentencepiece_models, tmp_path):

@@ -12,7 +12,7 @@ COMMAND = (
     "jaxbert",
     "pretrain",
     "c.yaml",
-    'note=a "b" \\n & ${NAME}\nsecond line',
+    'note=a "b" \\n & ${NAME} $(NAME) $$\nsecond line',
     "--run",
     "gs://b/run",
 )
@@ -54,7 +54,9 @@ def test_the_manifest_is_a_jobset_of_tpu_pods(cloud):
 def test_the_words_of_the_command_arrive_unchanged(cloud):
     (container,) = job(manifest(cloud, "v6e", "--topology=2x4"))["template"]["spec"]["containers"]
     assert container["command"] == ["bash", "-c", 'exec "$@"', "jaxbert"]
-    assert container["args"] == list(COMMAND[1:])
+    # Kubernetes replaces $(NAME), and reads $$ as $.
+    assert [word.replace("$$", "$") for word in container["args"]] == list(COMMAND[1:])
+    assert not any(re.search(r"(?<!\$)(\$\$)*\$(?!\$)", word) for word in container["args"])
 
 
 def test_preemption_restarts_without_limit_crashes_with_one_and_mistakes_never(cloud):

@@ -70,6 +70,8 @@ json() {
   local word text=""
   for word in "$@"; do
     word="${word//\\/\\\\}"
+    # Kubernetes replaces $(NAME) in arguments, and reads $$ as $.
+    word="${word//\$/\$\$}"
     word="${word//$'\n'/\\n}"
     text+="${text:+, }\"${word//\"/\\\"}\""
   done
