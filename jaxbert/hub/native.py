@@ -38,7 +38,10 @@ def stored_params(
     if damaged is not None:
         raise UserError(f"{damaged}, so {directory} is not whole: copy it again")
     leaves = _restore(directory / FOLDER)
-    names, held = _names(described, described.head), _names(described, described.saved)
+    names, held = {}, {}
+    # Where nobody says which head is in there, places are all that is known.
+    if described.saved is not None:
+        names, held = _names(described, described.head), _names(described, described.saved)
     places = {held.get(path, path): path for path in leaves}
     stored, used = {}, set[str]()
     for path, shape in parameter_shapes(described.config, described.head).items():
@@ -55,16 +58,15 @@ def stored_params(
     return Contents(stored, unexpected, unused)
 
 
-def _names(described: Description, head: Head | None) -> dict[str, str]:
+def _names(described: Description, head: Head) -> dict[str, str]:
     """What the family's files call the parameters of a head, by path.
 
     Two heads may have other layers in one place, or one layer in two; files tell by the name.
     """
     family = described.family
-    table = () if head is None else family.weights(described.config, head)
     return {
         weight.path: f"{family.canonical_key(weight.key)} {weight.part}"
-        for weight in table
+        for weight in family.weights(described.config, head)
         if not weight.path.startswith("encoder/")
     }
 

@@ -53,6 +53,18 @@ def test_a_native_directory_gives_another_head(opened: Open, tmp_path: Path):
     assert "masked_lm/bias" in loaded.unused
 
 
+def test_a_directory_that_names_no_head_is_read_by_places(opened: Open, tmp_path: Path):
+    model = opened("BertForSequenceClassification")
+    save_native(model, tmp_path / "out")
+    file = tmp_path / "out" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": None}))
+    loaded = load_params(tmp_path / "out", head=model.head)
+    # A classifier of whatever labels is drawn anew, the pooler below it is not.
+    assert sorted(loaded.fresh) == ["classifier/dense/bias", "classifier/dense/kernel"]
+    poolers = loaded.params["pooler"], functional(model)[1]["pooler"]
+    jax.tree.map(np.testing.assert_array_equal, *poolers)
+
+
 @pytest.mark.parametrize("kind", ["question_answering", "multiple_choice"])
 def test_a_head_that_transformers_has_no_class_for_is_named(tmp_path: Path, kind: HeadKind):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "vocab_size": 32}
