@@ -1,11 +1,12 @@
 """Settings that are each valid, but not together or not on these devices or data."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from jaxbert.config import nearest, to_yaml
@@ -94,6 +95,17 @@ def check_same_run(settings: Any, fingerprint: str) -> None:
                 f"process {process} has another configuration or other data than process 0: start "
                 "all of them with the same command, on the same files"
             )
+
+
+def check_same_weights(checksums: Mapping[str, int], directory: Path) -> None:
+    """Raises UserError where processes have read other values of a parameter, by its path."""
+    for process, found in enumerate(of_all(dict(sorted(checksums.items())))):
+        for path, checksum in found.items():
+            if checksums[path] != checksum:
+                raise UserError(
+                    f"{directory}: {path} has other values in process {process} than in process "
+                    f"{jax.process_index()}: give all of them the same model"
+                )
 
 
 def check_is_metric(name: str, metrics: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """The parameters that a run begins with, made where they will lie: no process holds all of them."""
 
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.adapt.reinitialize import begins_anew, reinitialize_layers
+from jaxbert.experiment.checks import check_same_weights
 from jaxbert.hub.load import Opened
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
@@ -30,8 +32,23 @@ def drawn(init: Callable[..., Params], *model: Any, seed: int) -> MakeParams:
 
 
 def read(model: Opened) -> MakeParams:
-    """Those of a file, read one by one."""
-    return lambda mesh: model.read(place_on(mesh))
+    """Those of a file, read one by one; UserError where processes read unlike files of one name."""
+
+    def make(mesh: Mesh) -> Params:
+        place = place_on(mesh)
+        if jax.process_count() == 1:
+            return model.read(place)
+        checksums: dict[str, int] = {}
+
+        def noted(path: str, values: np.ndarray) -> Any:
+            checksums[path] = zlib.crc32(np.ascontiguousarray(values).data)
+            return place(path, values)
+
+        params = model.read(noted)
+        check_same_weights(checksums, model.directory)
+        return params
+
+    return make
 
 
 def reinitialized(

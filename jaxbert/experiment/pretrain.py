@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,7 +95,8 @@ def pretrain(
     """
     began = time.perf_counter()
     check_run(run_path, config, AHEAD)
-    _check_steps_taken(Path(run_path), config)
+    check_past = partial(_check_steps_taken, Path(run_path), config)
+    check_past()
     stores = open_stores(config.store)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
     job = _job(config, Vocabulary(stores.first, tokenizer))
@@ -109,7 +111,7 @@ def pretrain(
         held_out=held_out,
         fingerprints=data_fingerprints(stores, config.data),
     )
-    with open_run(run_path, config, AHEAD) as run:
+    with open_run(run_path, config, AHEAD, check_past) as run:
         fitted = fit(
             run,
             config,

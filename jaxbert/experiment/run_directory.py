@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,14 +127,17 @@ def _unfinished(run: RunDirectory) -> Path:
 
 @contextmanager
 def open_run(
-    path: str | Path, config: Any, may_change: Collection[str] = ()
+    path: str | Path,
+    config: Any,
+    may_change: Collection[str] = (),
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[RunDirectory]:
     """Makes the directory of a run, or opens it to continue, for this command alone.
 
     Raises UserError where it holds something else, where another command trains in it, or for a run
     of another configuration that has checkpoints already: the message names the keys that differ,
-    `MAY_CHANGE` and `may_change` apart. Of several processes the first one writes, and all have to
-    see it.
+    `MAY_CHANGE` and `may_change` apart; and what `check` raises, which is called before the
+    configuration is replaced. Of several processes the first one writes, and all have to see it.
     """
     run = RunDirectory(Path(path))
 
@@ -145,6 +148,7 @@ def open_run(
     def write() -> None:
         # Who trained in it until now may have made checkpoints since.
         check_run(run.path, config, may_change)
+        check()
         write_whole(run.config, to_yaml(config))
 
     in_first(make)
