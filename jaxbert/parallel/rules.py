@@ -183,7 +183,8 @@ def _sharding(
     if [len(row) for row in fitting] != [len(shape)]:
         raise UserError(
             f"{path} {list(shape)}: {len(fitting)} sharding rules match {fitting}, expected one of "
-            f"{len(shape)} axes: shardings(..., rules=((pattern, axes), *PARAMETER_AXES)) adds one"
+            f"{len(shape)} axes: call it by a name that has one, such as classifier/dense/kernel; "
+            "shardings(..., rules=((pattern, axes), *PARAMETER_AXES)) takes others"
         )
     axes = tuple(
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
