@@ -77,6 +77,8 @@ class RunCopy:
         with reached(self._url) as (system, root):
             paths = {path[len(root) :].strip("/"): path for path in system.find(root)}
             paths.pop(_TRIAL, None)
+            # What a console makes of a folder is an object of the folder's own name.
+            paths.pop("", None)
             check_stays_inside(paths, self._url)
             cut_off = {name for name in paths if not _is_whole(name, paths)}
 

@@ -171,6 +171,15 @@ def test_a_bucket_cannot_write_outside_of_the_copy(
     assert not any((tmp_path / "run").iterdir())
 
 
+def test_the_object_that_stands_for_a_folder_is_no_file(
+    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "find", lambda *_, **__: ["/bucket/runs/base/"])
+        begun(tmp_path / "run")
+    assert not any((tmp_path / "run").iterdir())
+
+
 def test_what_is_here_gives_way_to_what_the_bucket_has(bucket: fsspec.AbstractFileSystem):
     with local_copy(URL) as run:
         work(run, 4)
