@@ -168,6 +168,9 @@ def _steps(text: str | None) -> range:
     found = re.fullmatch(r"(\d+):(\d+)", text)
     if found is None or int(found[1]) >= int(found[2]):
         raise UserError(f"--profile {text}: expected FIRST:STOP, such as 10:13 for three steps")
+    from jaxbert.training.profile import check_tracing
+
+    check_tracing()
     return range(int(found[1]), int(found[2]))
 
 

@@ -1,12 +1,30 @@
 """A trace of chosen steps, for TensorBoard's profiler or xprof."""
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxbert.errors import UserError
+
 NO_STEPS = range(0)
+
+
+def check_tracing() -> None:
+    """Raises UserError where JAX's profiler would end the process with a segmentation fault.
+
+    That is where libtpu has been loaded (`jaxbert plan` needs it) and has found no TPU.
+    """
+    platform = jax.default_backend()
+    if platform != "tpu" and find_spec("libtpu") is not None and "JAX_PLATFORMS" not in os.environ:
+        name = "cuda,cpu" if platform == "gpu" else platform
+        raise UserError(
+            "--profile: libtpu is installed here and there is no TPU, which JAX's profiler does "
+            f"not survive: set the environment variable JAX_PLATFORMS={name}"
+        )
 
 
 @dataclass
