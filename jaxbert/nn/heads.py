@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
-from jaxbert.nn.linear import Linear, rows_of
+from jaxbert.nn.linear import Linear, product_with_table, rows_of
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.nn.parts import HeadStyle
@@ -81,12 +81,7 @@ class MaskedLM(Projection):
     ) -> Float[Array, "batch positions vocab"]:
         """Float32 logits over the real vocabulary; `embedding` is the word embedding."""
         table = embedding if self.is_tied else self.decoder[...]
-        logits = jnp.einsum(
-            "...h,vh->...v",
-            rows_of(self(x, None)),
-            table.astype(self.dtype),
-            preferred_element_type=jnp.float32,
-        )
+        logits = product_with_table(rows_of(self(x, None)), table.astype(self.dtype))
         if self.has_bias:
             logits += self.bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
         return logits[..., : self.vocab_size].reshape(*x.shape[:-1], -1)

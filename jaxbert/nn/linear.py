@@ -1,16 +1,17 @@
 """The dense layer."""
 
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from jaxbert.nn.execution import as_product
-from jaxbert.nn.placement import current_platform, varying_alike
+from jaxbert.nn.placement import current_platform, is_undivided, varying_alike
 from jaxbert.typing import Array
 
 
@@ -38,11 +39,26 @@ def product(
     its speed. It pays to turn the narrower one first where that is the input, which is then kept so
     as well.
     """
-    if current_platform() == "cpu":
-        turns = kernel.shape[0] < kernel.shape[1]
-        return _turning_product(rows, kernel) if turns else _sums(rows, kernel)
-    is_narrow = is_rounded and rows.dtype == kernel.dtype and kernel.dtype.itemsize < 4
-    return _narrow_product(*varying_alike(rows, kernel)) if is_narrow else _sums(rows, kernel)
+    if is_rounded and _are_narrow(rows, kernel):
+        return _narrow_product(0, *varying_alike(rows, kernel))
+    turns = current_platform() == "cpu" and kernel.shape[0] < kernel.shape[1]
+    return _turning_product(rows, kernel) if turns else _sums(rows, kernel)
+
+
+def product_with_table(
+    rows: Float[Array, "*rows features"], table: Float[Array, "outputs features"]
+) -> Float[Array, "*rows outputs"]:
+    """rows @ table.T in float32, whose slope is rounded to the dtype of both.
+
+    A TPU rounds it so anyway, before its matrix unit; `table` is read as it lies in memory.
+    """
+    if _are_narrow(rows, table):
+        return _narrow_product(1, *varying_alike(rows, table))
+    return _sum_over(rows, table, 1)
+
+
+def _are_narrow(rows: Array, kernel: Array) -> bool:
+    return rows.dtype == kernel.dtype and kernel.dtype.itemsize < 4
 
 
 def _sums(rows: Array, kernel: Array) -> Array:
@@ -71,44 +87,57 @@ def _turning_jvp(
 _turning_product.defjvp(_turning_jvp, symbolic_zeros=True)
 
 
-@jax.custom_vjp
-def _narrow_product(rows: Array, kernel: Array) -> Array:
-    """`_sums`, of whose slope nothing is lost in the dtype of the operands.
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow_product(axis: int, rows: Array, kernel: Array) -> Array:
+    """`rows` times `kernel`, summed over `axis` of it; nothing of its slope is lost in their dtype.
 
     JAX would widen the other operand to the slope's float32: products of TF32 on a GPU, at half of
-    the rate and with twice the bytes. It knows no product of two narrow operands with a wide sum
-    for the slope of another, which is why this is no `custom_jvp`.
+    the rate and with twice the bytes, and on a CPU none of its matrix unit. It knows no product of
+    two narrow operands with a wide sum for the slope of another, which is why this is no
+    `custom_jvp`.
     """
-    return _sums(rows, kernel)
+    return _sum_over(rows, kernel, axis)
 
 
 def _narrow_forward(
-    rows: CustomVJPPrimal, kernel: CustomVJPPrimal
+    axis: int, rows: CustomVJPPrimal, kernel: CustomVJPPrimal
 ) -> tuple[Array, tuple[Array | None, Array | None]]:
     # What is kept is read for the gradient of the other; a frozen one's costs no product.
     kept = rows.value if kernel.perturbed else None, kernel.value if rows.perturbed else None
-    return _sums(rows.value, kernel.value), kept
+    return _sum_over(rows.value, kernel.value, axis), kept
 
 
 def _narrow_backward(
-    kept: tuple[Array | None, Array | None], slope: Array | SymbolicZero
+    axis: int, kept: tuple[Array | None, Array | None], slope: Array | SymbolicZero
 ) -> tuple[Array | None, Array | None]:
     rows, kernel = kept
     if isinstance(slope, SymbolicZero):
         return None, None
     of_rows = of_kernel = None
     if kernel is not None:
-        outputs = (slope.ndim - 1,), (1,)
-        of_rows = _narrow_sum(slope.astype(kernel.dtype), kernel, outputs)
+        of_rows = _sum_over(slope.astype(kernel.dtype), kernel, 1 - axis).astype(kernel.dtype)
     if rows is not None:
-        all_rows = (tuple(range(rows.ndim - 1)),) * 2
-        of_kernel = _narrow_sum(rows, slope.astype(rows.dtype), all_rows)
+        slope = slope.astype(rows.dtype)
+        left, right = (rows, slope) if axis == 0 else (slope, rows)
+        of_kernel = _sum_over_rows(left, right).astype(rows.dtype)
     return of_rows, of_kernel
 
 
-def _narrow_sum(left: Array, right: Array, over: tuple[Any, Any]) -> Array:
-    total = jax.lax.dot_general(left, right, (over, ((), ())), preferred_element_type=jnp.float32)
-    return total.astype(left.dtype)
+def _sum_over(rows: Array, kernel: Array, axis: int) -> Array:
+    """Of the last axis of `rows` and `axis` of `kernel`, in float32."""
+    over = ((rows.ndim - 1,), (axis,)), ((), ())
+    return jax.lax.dot_general(rows, kernel, over, preferred_element_type=jnp.float32)
+
+
+def _sum_over_rows(left: Array, right: Array) -> Array:
+    """left.T @ right in float32."""
+    rows = tuple(range(left.ndim - 1))
+    if current_platform() == "cpu" and left.ndim == 2 and is_undivided():
+        # XLA's CPU backend has its fast products of 16 bits for what lies so in memory alone.
+        return _sum_over(with_layout_constraint(left.T, Layout((0, 1))), right, 0)
+    return jax.lax.dot_general(
+        left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32
+    )
 
 
 _narrow_product.defvjp(_narrow_forward, _narrow_backward, symbolic_zeros=True)

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jaxbert.nn import linear
-from jaxbert.nn.linear import Linear, product
+from jaxbert.nn.linear import Linear, product, product_with_table
 
 ROWS, LENGTH, INPUTS, OUTPUTS = 4, 64, 128, 256
 
@@ -75,9 +76,9 @@ def transposed(inputs: int, outputs: int) -> list[str]:
     return re.findall(r"= (\S+\])\S* transpose\(", program)
 
 
-@pytest.fixture
-def off_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "current_platform", lambda: "gpu")
+@pytest.fixture(params=["cpu", "gpu"])
+def either_platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "current_platform", lambda: request.param)
 
 
 def products_of(program: str) -> list[tuple[str, ...]]:
@@ -86,7 +87,7 @@ def products_of(program: str) -> list[tuple[str, ...]]:
     return [tuple(shape.split("x")[-1] for shape in each) for each in found]
 
 
-@pytest.mark.usefixtures("off_cpu")
+@pytest.mark.usefixtures("either_platform")
 def test_all_three_products_of_a_rounded_layer_have_narrow_operands_and_wide_sums():
     layer = Linear(5, 7, stddev=0.02, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     graph, params = nnx.split(layer)
@@ -106,7 +107,7 @@ def test_all_three_products_of_a_rounded_layer_have_narrow_operands_and_wide_sum
     assert products(total) == [("bf16", "bf16", "f32")] + [("f32", "f32", "f32")] * 2
 
 
-@pytest.mark.usefixtures("off_cpu")
+@pytest.mark.usefixtures("either_platform")
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3)])
 def test_gradients_of_a_narrow_product_are_float64s_as_rounded(shape: tuple[int, ...]):
     draws = np.random.default_rng(0)
@@ -130,7 +131,28 @@ def test_gradients_of_a_narrow_product_are_float64s_as_rounded(shape: tuple[int,
         np.testing.assert_allclose(np.asarray(own, np.float64), exact, rtol=2**-8, atol=1e-6)
 
 
-@pytest.mark.usefixtures("off_cpu")
+@pytest.mark.usefixtures("either_platform")
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2**-8)])
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_a_product_with_a_table_and_its_gradients(
+    shape: tuple[int, ...], dtype: DTypeLike, rtol: float
+):
+    draws = np.random.default_rng(0)
+    shapes = (*shape, 5), (7, 5), (*shape, 7)
+    x, table, slope = (jnp.asarray(draws.normal(size=s), dtype) for s in shapes)
+    found, pull = jax.vjp(product_with_table, x, table)
+    of_x, of_table = pull(slope.astype(jnp.float32))
+    x, table, slope = (np.asarray(each, np.float64) for each in (x, table, slope))
+    assert (found.dtype, of_x.dtype, of_table.dtype) == (jnp.float32, dtype, dtype)
+    np.testing.assert_allclose(found, x @ table.T, rtol=1e-5, atol=1e-5)
+    for own, exact in (
+        (of_x, slope @ table),
+        (of_table, slope.reshape(-1, 7).T @ x.reshape(-1, 5)),
+    ):
+        np.testing.assert_allclose(np.asarray(own, np.float64), exact, rtol=rtol, atol=1e-5)
+
+
+@pytest.mark.usefixtures("either_platform")
 def test_a_narrow_product_has_second_derivatives_and_none_for_what_is_frozen():
     draws = np.random.default_rng(0)
     x, kernel, of_kernel = (
