@@ -30,6 +30,8 @@ class TrainingSettings:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype; auto: bfloat16 on TPU and GPU, float32 on CPU. Parameters are float32.
 
+    On a CPU bfloat16 pays if it has a matrix unit (`lscpu` names amx_bf16).
+
     float32: what is kept and added is float32. Products of matrices are as exact as the platform
     makes them by default, which rounds operands: on TPUs to bfloat16, on newer GPUs to TF32; on
     CPUs to nothing. JAX_DEFAULT_MATMUL_PRECISION=highest in the environment, or in Python
