@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.pairs import Pairs
 from jaxbert.data.ragged import Ragged
 from jaxbert.data.vocabulary import Vocabulary
-
-Indices = NDArray[np.int64]
-Batch = dict[str, NDArray[np.int32]]
 
 Read = Callable[[Indices, Indices], NDArray[np.unsignedinteger]]
 """(starts, lengths) of token ranges -> their ids one after another."""

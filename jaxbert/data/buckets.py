@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.rows import check_fits
-from jaxbert.data.stream import Batch, Indices
 
 _MULTIPLE = 8
 _MOST_LENGTHS = 8

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.masking import IGNORED
-from jaxbert.data.stream import Batch, Indices
 from jaxbert.errors import UserError
 
 Features = Mapping[str, Sequence[Any] | NDArray[Any]]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Marks
 from jaxbert.data.masking_config import NgramUnits, SpanUnits, Units
 from jaxbert.data.ragged import Ragged
 
-Marks = NDArray[np.bool_]
 Words = NDArray[np.uint32]
 Counts = NDArray[np.int64]
 

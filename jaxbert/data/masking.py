@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Ids, Indices
 from jaxbert.data.draws import word_keys, words_at
 from jaxbert.data.mask_units import (
     Layout,
@@ -28,9 +29,6 @@ from jaxbert.data.phrases import Phrases
 from jaxbert.data.ragged import Ragged
 from jaxbert.data.vocabulary import Vocabulary
 
-Ids = NDArray[np.int32]
-Places = NDArray[np.int64]
-
 _PURPOSES = ("masking", "mask replacement", "masked runs")
 
 IGNORED = -100
@@ -46,9 +44,9 @@ class Masked:
     """
 
     input_ids: Ids
-    places: Places
+    places: Indices
     labels: Ids
-    counts: Places
+    counts: Indices
 
 
 def mask_tokens(
@@ -123,7 +121,7 @@ def _choose_units(
     return choose_runs(layout, order, runs, wanted, passes=isinstance(units, SpanUnits))
 
 
-def _first_neighbours(places: Places, slots: NDArray[np.uint32]) -> Places:
+def _first_neighbours(places: Indices, slots: NDArray[np.uint32]) -> Indices:
     """For each place the first one of the unbroken run in its example that it is in."""
     begins = slots == 0
     begins[1:] |= places[1:] != places[:-1] + 1
@@ -132,7 +130,7 @@ def _first_neighbours(places: Places, slots: NDArray[np.uint32]) -> Places:
 
 def _corrupt(
     original: Ids,
-    places: Places,
+    places: Indices,
     chosen: Ragged,
     vocabulary: Vocabulary,
     units: Units,

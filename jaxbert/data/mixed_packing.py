@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxbert.data.packing import Indices, Limits, PackedRows
+from jaxbert.data.arrays import Indices
+from jaxbert.data.packing import Limits, PackedRows
 
 
 def mixed_rows(lengths: Indices, limits: Limits) -> PackedRows:

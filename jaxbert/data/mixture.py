@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Batch, Indices, Marks
 from jaxbert.data.order import visit
-from jaxbert.data.stream import Batch, Indices, Rows
-
-Marks = NDArray[np.bool_]
+from jaxbert.data.stream import Rows
 
 BLOCK = 1 << 16
 """Rows in which every source has exactly its share, rounded to whole rows."""

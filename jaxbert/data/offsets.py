@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+from jaxbert.data.arrays import Indices
+
 Shard = NDArray[np.unsignedinteger]
 Side = Literal["left", "right"]
 

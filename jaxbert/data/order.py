@@ -11,9 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.draws import mixed, words
-
-Indices = NDArray[np.int64]
 
 # Four rounds of a Feistel network pass for random (Luby and Rackoff 1988) where halves are long.
 _ROUNDS = 8

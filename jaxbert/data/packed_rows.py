@@ -5,12 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
+from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.mixed_packing import mixed_rows
 from jaxbert.data.order import visit
 from jaxbert.data.packing import Layout, Limits, PackedRows
 from jaxbert.data.rows import check_fits
-from jaxbert.data.stream import Batch, Indices
 from jaxbert.errors import UserError
 
 

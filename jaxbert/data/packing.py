@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.masking import IGNORED, Masked
 from jaxbert.data.ragged import filled, left_aligned
 from jaxbert.errors import UserError
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

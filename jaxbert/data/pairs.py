@@ -24,10 +24,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.draws import below, uniforms
 from jaxbert.data.masking import IGNORED
 from jaxbert.data.offsets import Offsets
-from jaxbert.data.spans import Indices, Spans
+from jaxbert.data.spans import Spans
 
 SentencePairs = Literal["next_sentence", "sentence_order", "none"]
 """What a model learns to tell of the two parts of an example; none: there is one part."""

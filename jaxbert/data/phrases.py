@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Ids, Indices, Marks
 from jaxbert.errors import UserError
 from jaxbert.text.tokenizer import Tokenizer
 
-Ids = NDArray[np.int32]
-Marks = NDArray[np.bool_]
-Places = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
 MAX_TOKENS = 32
@@ -81,7 +79,7 @@ class Phrases:
                 inside[at[:, None] + np.arange(1, length)] = True
         return inside[: input_ids.size].reshape(input_ids.shape)
 
-    def _windows(self, ids: Ids, starts: Places) -> Iterable[tuple[int, Places, Hashes]]:
+    def _windows(self, ids: Ids, starts: Indices) -> Iterable[tuple[int, Indices, Hashes]]:
         """For every length of a phrase: the hashes of the tokens from `starts` on."""
         mixed = _mixed(ids)
         hashes = np.zeros(len(starts), dtype=np.uint64)
@@ -114,7 +112,7 @@ class _Table:
         may_have[_high_bits(hashes, may_have)] = True
         return cls(hashes, tokens[order], may_have)
 
-    def find(self, ids: Ids, starts: Places, hashes: Hashes) -> tuple[Places, Places]:
+    def find(self, ids: Ids, starts: Indices, hashes: Hashes) -> tuple[Indices, Indices]:
         """Which of `starts` begin a phrase, and the places of its tokens [found, length]."""
         near = np.flatnonzero(self.may_have[_high_bits(hashes, self.may_have)])
         row = np.searchsorted(self.hashes, hashes[near])
@@ -124,7 +122,7 @@ class _Table:
         return starts[near][is_equal], places[is_equal]
 
 
-def _high_bits(hashes: Hashes, table: Marks) -> Places:
+def _high_bits(hashes: Hashes, table: Marks) -> Indices:
     return (hashes >> np.uint64(65 - len(table).bit_length())).astype(np.int64)
 
 
@@ -134,7 +132,7 @@ def _mixed(ids: Ids) -> Hashes:
     return (mixed ^ (mixed >> np.uint64(29))) * _MIXER
 
 
-def _without_overlaps(at: Places, length: int, covered: Marks) -> Iterable[Places]:
+def _without_overlaps(at: Indices, length: int, covered: Marks) -> Iterable[Indices]:
     """Matches of one length, from the left, that meet nothing covered; covers them."""
     window = np.arange(length)
     while True:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.config import nearest
-from jaxbert.data.assembly import Batch, assemble
+from jaxbert.data.arrays import Batch, Indices
+from jaxbert.data.assembly import assemble
 from jaxbert.data.masking import IGNORED, mask_tokens
 from jaxbert.data.masking_config import MaskingConfig, PhraseUnits, Rates, Units
 from jaxbert.data.offsets import Offsets
@@ -25,7 +26,7 @@ from jaxbert.data.pairs import (
 )
 from jaxbert.data.phrases import Phrases
 from jaxbert.data.segments import Segments, cut_into_segments
-from jaxbert.data.spans import Indices, cut_into_spans, held_out, in_blocks
+from jaxbert.data.spans import cut_into_spans, held_out, in_blocks
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
 from jaxbert.errors import UserError

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.order import visit
-from jaxbert.data.stream import Batch, Indices
 from jaxbert.errors import UserError
 
 _MULTIPLE = 32

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.draws import below, uniforms
 from jaxbert.data.masking import IGNORED
 from jaxbert.data.offsets import Offsets
 from jaxbert.data.pairs import Pairs, drawn_lengths
-from jaxbert.data.spans import Indices, in_blocks
+from jaxbert.data.spans import in_blocks
 
 # Which lengths there are is decided before any seed is looked at, so that rows can be planned.
 _SEED = 0

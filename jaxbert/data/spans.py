@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.draws import uniforms
 from jaxbert.data.offsets import Offsets
-
-Indices = NDArray[np.int64]
 
 # The split is a property of documents alone: a run with another seed, or on a corpus that has
 # grown, must not train on those that a first run held out.

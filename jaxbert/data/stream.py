@@ -5,15 +5,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from jaxbert.data.arrays import Batch, Indices
 
 _DIGESTED = 8
 """Rows of the first batch, whatever its size."""
-Indices = NDArray[np.int64]
-Batch = dict[str, NDArray[Any]]
 
 
 class EvaluationRows(Protocol):

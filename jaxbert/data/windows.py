@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxbert.data.stream import Indices
+from jaxbert.data.arrays import Indices
 from jaxbert.errors import UserError
 from jaxbert.text.encoded_text import EncodedText
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxbert.data.arrays import Indices
 from jaxbert.data.reading import Reading
-from jaxbert.data.stream import Indices
 from jaxbert.data.windows import windows
 from jaxbert.errors import UserError
 from jaxbert.text.encoded_text import EncodedText, EncodedWords
