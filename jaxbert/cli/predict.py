@@ -84,6 +84,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     """Where to write, None for standard output, and what."""
     from jaxbert.data.tables import check_split
     from jaxbert.experiment import inference
+    from jaxbert.experiment.alike import check_same_model
     from jaxbert.experiment.predictor import Predictor
     from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
@@ -93,6 +94,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     out = out_file(arguments.out, arguments.data)
     check_split(arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    check_same_model(model.loaded.params, model.loaded.directory)
     read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
         check_not_given(arguments, _OF_TASKS, "a masked LM fills the masks of single texts")

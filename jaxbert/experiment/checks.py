@@ -1,15 +1,12 @@
 """Settings that are each valid, but not together or not on these devices or data."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
-import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from jaxbert.config import nearest, to_yaml
+from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
@@ -17,7 +14,6 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.placement import placed
 from jaxbert.parallel.mesh import make_mesh
-from jaxbert.parallel.processes import of_all
 from jaxbert.parallel.rules import row_shards
 from jaxbert.text.classes import OF_FILE
 from jaxbert.text.files import TOKENIZER
@@ -83,29 +79,6 @@ def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> No
             " is one at the end alone: give it steps, or epoch"
         )
     _check_keeping(settings)
-
-
-def check_same_run(settings: Any, fingerprint: str) -> None:
-    """Raises UserError where processes have different configurations or data."""
-    text = to_yaml(settings) + fingerprint
-    digests = of_all(hashlib.sha256(text.encode()).hexdigest())
-    for process, digest in enumerate(digests):
-        if digest != digests[0]:
-            raise UserError(
-                f"process {process} has another configuration or other data than process 0: start "
-                "all of them with the same command, on the same files"
-            )
-
-
-def check_same_weights(checksums: Mapping[str, int], directory: Path) -> None:
-    """Raises UserError where processes have read other values of a parameter, by its path."""
-    for process, found in enumerate(of_all(dict(sorted(checksums.items())))):
-        for path, checksum in found.items():
-            if checksums[path] != checksum:
-                raise UserError(
-                    f"{directory}: {path} has other values in process {process} than in process "
-                    f"{jax.process_index()}: give all of them the same model"
-                )
 
 
 def check_is_metric(name: str, metrics: Collection[str]) -> None:

@@ -34,7 +34,7 @@ def training_data(
     found = task.examples(train, tokenizer, reading, labelled=True)
     table = encoded(found.features, task, tokenizer)
     length = reading.max_seq_length
-    fingerprints = {"the training data": _fingerprint(found.features)}
+    fingerprints = {"the training data": fingerprint_of(found.features)}
     rows: LabelledRows | PackedLabelledRows
     if packing:
         rows = PackedLabelledRows(table, seed=seed, length=length)
@@ -53,7 +53,7 @@ def training_data(
         else:
             held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
         notes.append(f"{name or 'evaluation'}: {_described(held_out)}")
-        own = fingerprints[f"the validation data {name}".rstrip()] = _fingerprint(judged.features)
+        own = fingerprints[f"the validation data {name}".rstrip()] = fingerprint_of(judged.features)
         if own == fingerprints["the training data"]:
             # Such as a directory of save_to_disk for both, of which the split is train.
             notes.append(
@@ -79,7 +79,8 @@ def _described(rows: LabelledRows | PackedLabelledRows | BucketedRows) -> str:
     return f"{len(rows.examples):,} examples in rows of {widths} tokens, {rows.padding:.0%} padding"
 
 
-def _fingerprint(features: Mapping[str, Any]) -> str:
+def fingerprint_of(features: Mapping[str, Any]) -> str:
+    """Of what models see of examples."""
     digest = hashlib.sha256()
     for name in sorted(features):
         for row in features[name]:

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
-from jaxbert.experiment.checks import check_same_run, checked_mesh
+from jaxbert.experiment.alike import check_same_run
+from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
 from jaxbert.experiment.restoring import restored
 from jaxbert.experiment.results import first_runtime, results_of

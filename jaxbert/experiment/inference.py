@@ -15,8 +15,9 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
+from jaxbert.experiment.alike import check_same_data, check_same_model
 from jaxbert.experiment.finetune_config import TASKS, TaskSection
-from jaxbert.experiment.finetuning_data import encoded
+from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
 from jaxbert.experiment.run_directory import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.config_file import read_description
@@ -187,6 +188,7 @@ def evaluate_labelled(
     task = section.task_of(model.loaded.head)
     records = tuple(section.read(data, labelled=True))
     examples = task.examples(records, model.tokenizer, reading, labelled=True)
+    check_same_data(data, fingerprint_of(examples.features))
     table = encoded(examples.features, task, model.tokenizer)
     rows = BucketedRows(table, batch_size=model.batch_size, longest=reading.max_seq_length)
     return evaluate_rows(model, task, rows, examples.metrics) | {"rows": len(records)}
@@ -196,6 +198,7 @@ def evaluate_rows(
     model: Ready, task: Task, rows: EvaluationRows, metrics: Metrics
 ) -> dict[str, float]:
     """Metrics of a task over all rows, of which a process makes those that its devices hold."""
+    check_same_model(model.loaded.params, model.loaded.directory)
     numbers = RowPlacement(model.mesh).numbers(model.batch_size)
     batches = evaluation_batches(rows, model.batch_size, numbers)
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)

@@ -15,6 +15,7 @@ from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig
 from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.errors import UserError
+from jaxbert.experiment.alike import check_same_data
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.inference import Ready, evaluate_rows
 from jaxbert.experiment.predictor import chunks
@@ -53,6 +54,7 @@ def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
     if not head.has_masked_lm:
         raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
     store = TokenStore.open(store_path)
+    check_same_data(store_path, store.fingerprint)
     made_with, loaded = load_tokenizer(store.tokenizer_directory), model.loaded
     check_vocabulary(store.path, made_with, loaded.directory, loaded.config.vocab_size)
     config = _data_config(model)

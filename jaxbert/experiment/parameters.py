@@ -1,6 +1,5 @@
 """The parameters that a run begins with, made where they will lie: no process holds all of them."""
 
-import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.adapt.reinitialize import begins_anew, reinitialize_layers
-from jaxbert.experiment.checks import check_same_weights
+from jaxbert.experiment.alike import check_same_weights, checksum
 from jaxbert.hub.load import Opened
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
@@ -41,7 +40,7 @@ def read(model: Opened) -> MakeParams:
         checksums: dict[str, int] = {}
 
         def noted(path: str, values: np.ndarray) -> Any:
-            checksums[path] = zlib.crc32(np.ascontiguousarray(values).data)
+            checksums[path] = checksum(values)
             return place(path, values)
 
         params = model.read(noted)

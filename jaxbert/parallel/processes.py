@@ -3,6 +3,7 @@
 Everything here is a meeting: all processes call it, in the same order, from their main thread.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -62,17 +63,24 @@ def by_turns(
     """What `act` gives of the items, in their order.
 
     Every process is given all items and acts on every n-th `size` of them; all get what all of them
-    give, which is JSON.
+    give, which is JSON. UserError where they are given unlike items.
     """
     count, own = jax.process_count(), jax.process_index()
     if count == 1:
         yield from act(items)
         return
     iterator = iter(items)
-    while some := list(islice(iterator, count * size)):
+    while True:
+        some = list(islice(iterator, count * size))
         mine = some[own * size : (own + 1) * size]
-        for found in of_all(list(act(mine)) if mine else []):
-            yield from found
+        digest = hashlib.sha256(repr(some).encode("utf-8", "surrogatepass")).hexdigest()
+        meeting = of_all({"read": digest, "found": list(act(mine)) if mine else []})
+        for process, told in enumerate(meeting):
+            if told["read"] != meeting[0]["read"]:
+                raise UserError(f"process {process} has read other data than process 0")
+            yield from told["found"]
+        if not some:
+            return
 
 
 class Total:

@@ -1,6 +1,7 @@
 """A pretraining run of two real processes against that of one, with dropout and accumulation."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -307,6 +308,13 @@ def test_processes_take_turns_at_predicting_and_the_first_one_speaks(runs: Runs)
     assert [seen["predicted"] for seen in runs.seen] == [[128, 45], [128]]
     assert "accuracy" in runs.logs[0]
     assert "accuracy" not in runs.logs[1]
+
+
+def test_processes_with_other_data_or_another_model_are_refused(runs: Runs):
+    assert [seen["unlike"] for seen in runs.seen] == [[[2, 2], [2, 2]]] * 2
+    for verb in ("evaluate", "predict"):
+        assert re.search(rf"jaxbert {verb}: .*process 1 has read other data", runs.logs[0])
+        assert re.search(rf"jaxbert {verb}: .*/bias has other values in process 1", runs.logs[0])
 
 
 def test_standard_input_is_refused_in_several_processes(runs: Runs):

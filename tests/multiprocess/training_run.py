@@ -9,6 +9,7 @@ Words: configuration, directory. Writes what this process saw to process_<i>.jso
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launching import HEARTBEAT
+from safetensors.numpy import load_file, save_file
 
 from jaxbert.cli import main
 from jaxbert.cli.training import Experiment, add_training_arguments, run_training
@@ -99,6 +101,9 @@ def both(
     fit.training_phases = training_phases
     seen["tuned"] = tuned(directory, process)
     seen["predicted"] = infer(directory, directory / "of_two")
+    seen["unlike"] = [
+        verb_with_unlike(directory, process, verb) for verb in ("evaluate", "predict")
+    ]
     seen["status_of_standard_input"] = main(["predict", str(directory / "model"), "--data", "-"])
     (directory / f"process_{process}.json").write_text(json.dumps(seen))
     return fitted
@@ -226,6 +231,25 @@ def infer(directory: Path, out: Path) -> list[int]:
     assert main(["predict", masked, "--data", texts, *common, str(out / "masked.jsonl")]) == 0
     Predictor._predict = predict
     return predicted
+
+
+def verb_with_unlike(directory: Path, process: int, verb: str) -> list[int]:
+    """The statuses of a verb where this process has other data, or another model."""
+    classifier, table = directory / "classifier", directory / "predicted.tsv"
+    if process:
+        mine = directory / "unlike"
+        shutil.copytree(classifier, mine, dirs_exist_ok=True)
+        weights = load_file(mine / "model.safetensors")
+        weights["classifier.bias"] = weights["classifier.bias"] + 1
+        save_file(weights, mine / "model.safetensors", {"format": "pt"})
+        rows = table.read_text().splitlines(keepends=True)
+        (mine / "table.tsv").write_text("".join(rows[:-1]))
+        unlike, fewer = mine, mine / "table.tsv"
+    else:
+        unlike, fewer = classifier, table
+    out = ["--out", str(directory / f"unlike_{process}.jsonl")]
+    cases = (classifier, fewer), (unlike, table)
+    return [main([verb, str(model), "--data", str(data), *out]) for model, data in cases]
 
 
 if __name__ == "__main__":
