@@ -9,7 +9,7 @@ import yaml
 
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
-from jaxbert.hub.markdown import table
+from jaxbert.hub.markdown import code, table
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
@@ -17,6 +17,8 @@ from jaxbert.nn.head import Head
 FILE = "README.md"
 CARRIED = ("language", "license", "license_name", "license_link", "base_model", "datasets")
 """Keys of the front matter that hold as well of what is made of a model without training it."""
+_LISTED = 100
+"""Labels that a card names."""
 _NOTHING: tuple[Any, ...] = ("", "null", "~", [])
 PIPELINES = {
     "masked_lm": "fill-mask",
@@ -126,7 +128,9 @@ def _architecture(config: EncoderConfig, head: Head) -> str:
     if head.mixture is not None:
         text += f" Its head reads the last {head.mixture.num_layers} layers, {head.mixture.how}."
     if head.labels:
-        text += f" Labels: {', '.join(f'`{label}`' for label in head.labels)}."
+        listed = ", ".join(map(code, head.labels[:_LISTED]))
+        more = len(head.labels) - _LISTED
+        text += f" Labels: {listed}{f' and {more:,} more, in config.json' if more > 0 else ''}."
     return text
 
 

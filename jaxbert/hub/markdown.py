@@ -1,5 +1,6 @@
-"""Tables in Markdown."""
+"""Tables and words in Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,3 +15,12 @@ def inline(value: Any) -> str:
     """A value on one line that is no table, HTML or picture, whatever it is."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("|", "&#124;").replace("<", "&lt;").replace("![", r"!\[")
+
+
+def code(text: str) -> str:
+    """A text on one line as code, whatever it is."""
+    line = " ".join(text.split())
+    longest = max(map(len, re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    # Backticks at the ends are told from the fence by a blank, which is not shown.
+    return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"

@@ -41,6 +41,20 @@ def test_training_options_are_one_row_each_by_their_dotted_names():
     assert "| labels | a&#124;b |" in text
 
 
+def test_labels_are_named_whatever_they_are():
+    head = Head("sequence_classification", ("a `b` ``c``", "d\n# e"))
+    text = render(Card("x"), EncoderConfig(), head)
+    assert "Labels: ``` a `b` ``c`` ```, `d # e`.\n" in text
+
+
+@pytest.mark.parametrize(("count", "end"), [(100, "`99`.\n"), (20_000, "`99` and 19,900 more, in")])
+def test_of_very_many_labels_the_first_ones_are_named(count: int, end: str):
+    head = Head("sequence_classification", tuple(map(str, range(count))))
+    text = render(Card("x"), EncoderConfig(), head)
+    assert f"`98`, {end}" in text
+    assert "`100`" not in text
+
+
 def test_a_card_says_nothing_that_it_was_not_told():
     text = render(Card("x"), EncoderConfig(), Head("masked_lm"))
     assert "fill-mask" in text
