@@ -134,6 +134,13 @@ def section_of(
         whole, {"task": settings}, overrides, origin="command line"
     ).task
     _check_takes_effect(section, trained)
+    is_asked = any(word.partition("=")[0] == "task.threshold" for word in overrides)
+    is_tuned = getattr(section, "threshold", None) == "tuned"
+    if is_asked and is_tuned and model.loaded.head.thresholds is None:
+        raise UserError(
+            f"task.threshold=tuned: {model.loaded.directory} has no tuned thresholds: give a "
+            "number, or fine-tune a model with that option"
+        )
     return section
 
 

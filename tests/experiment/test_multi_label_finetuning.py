@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,14 @@ def test_another_threshold_can_be_asked_for(run: Path, part: str):
     for threshold in (0.3, 0.5):
         section = section_of(model, overrides=[f"task.threshold={threshold}"])
         assert section.task_of(model.loaded.head).target.thresholds == (threshold, threshold)
+
+
+def test_tuned_thresholds_are_not_asked_of_a_model_without(run: Path):
+    model = ready(run)
+    assert section_of(model, overrides=["task.threshold=tuned"]).threshold == "tuned"
+    loaded = replace(model.loaded, head=replace(model.loaded.head, thresholds=None))
+    with pytest.raises(UserError, match=r"task\.threshold=tuned: .* has no tuned thresholds"):
+        section_of(replace(model, loaded=loaded), overrides=["task.threshold=tuned"])
 
 
 def first_bias(
