@@ -4,13 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 from small_bert import SIZES, make_training, one_device, pretraining_batch
 
 from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import init_params
+from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -35,11 +37,13 @@ SPLIT = MeshConfig(data=2, fsdp=2, tensor=2)
 MASKED_LM = MaskedLanguageModelling()
 
 
-def losses_and_norms(mesh: Any, model: EncoderConfig | ReplacedTokenPair, task: Task) -> np.ndarray:
+def losses_and_norms(
+    mesh: Any, model: EncoderConfig | ReplacedTokenPair, task: Task, dtype: DTypeLike
+) -> np.ndarray:
     """Of two steps with dropout."""
     is_pair = isinstance(model, ReplacedTokenPair)
     training = make_training(
-        model.make_apply() if is_pair else model,
+        model.make_apply() if is_pair else make_apply(model, task.head, dtype),
         task,
         model.init(0) if is_pair else init_params(model, task.head, 0),
         2,
@@ -82,17 +86,30 @@ def batch_of(number: int, task: Task) -> dict[str, np.ndarray]:
     return texts | {"start_positions": answers[0], "end_positions": answers[1]}
 
 
-def assert_equal_on_all_meshes(model: EncoderConfig | ReplacedTokenPair, task: Task) -> None:
+def assert_equal_on_all_meshes(
+    model: EncoderConfig | ReplacedTokenPair,
+    task: Task,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    split: MeshConfig = SPLIT,
+    rtol: float = 2e-5,
+) -> None:
     assert jax.device_count() >= 8
-    expected = losses_and_norms(one_device(), model, task)
-    found = losses_and_norms(make_mesh(SPLIT), model, task)
-    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    expected = losses_and_norms(one_device(), model, task, dtype)
+    found = losses_and_norms(make_mesh(split), model, task, dtype)
+    np.testing.assert_allclose(found, expected, rtol=rtol)
 
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_every_kind_of_encoder_trains_split_as_on_one_device(name: str):
     encoder = replace(preset(name), pad_token_id=0, **(SIZES | SPECIAL[name]))
     assert_equal_on_all_meshes(encoder, MASKED_LM)
+
+
+@pytest.mark.parametrize("split", [SPLIT, MeshConfig(data=8)], ids=["all axes", "data"])
+def test_bfloat16_trains_split_as_on_one_device_but_for_rounding(split: MeshConfig):
+    encoder = EncoderConfig(**(SIZES | {"num_hidden_layers": 1}))
+    assert_equal_on_all_meshes(encoder, MASKED_LM, jnp.bfloat16, split=split, rtol=5e-3)
 
 
 @pytest.mark.parametrize(
