@@ -30,5 +30,6 @@ def undeclared(program: Program) -> float:
 
 def declared_flops(kernel: Instruction) -> float | None:
     """What its author says that one call multiplies; None: nothing."""
-    found = re.search(r'"cost_estimate":\{"flops":"(\d+)"', kernel.attributes)
+    # The compiler writes the keys in one of two orders.
+    found = re.search(r'"cost_estimate":\{[^{}]*"flops":"(\d+)"', kernel.attributes)
     return None if found is None else float(found.group(1))

@@ -94,9 +94,12 @@ def test_kernels_that_are_not_looked_into_are_listed():
     assert custom_calls(Program.parse(text)) == {"tpu_custom_call": 2}
 
 
-def test_pallas_kernels_count_for_the_flops_that_they_declare():
+@pytest.mark.parametrize(
+    "estimate", ['"flops":"70","other":"1"', '"bytes_accessed":"1","flops":"70"']
+)
+def test_pallas_kernels_count_for_the_flops_that_they_declare(estimate: str):
     call = 'custom-call(%p0), custom_call_target="tpu_custom_call"'
-    declared = 'backend_config={"custom_call_config":{"cost_estimate":{"flops":"70","other":"1"}}}'
+    declared = f'backend_config={{"custom_call_config":{{"cost_estimate":{{{estimate}}}}}}}'
     text = f"""ENTRY %main (p0: f32[8]) -> f32[8] {{
   %p0 = f32[8]{{0}} parameter(0)
   %fused_forward.3 = f32[8]{{0}} {call}, {declared}
