@@ -78,6 +78,7 @@ def by_turns(
         for process, told in enumerate(meeting):
             if told["read"] != meeting[0]["read"]:
                 raise UserError(f"process {process} has read other data than process 0")
+        for told in meeting:
             yield from told["found"]
         if not some:
             return
