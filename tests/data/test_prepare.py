@@ -122,7 +122,10 @@ def test_a_file_whose_name_is_no_unicode_becomes_a_store_and_is_named_in_it(tmp_
     (tmp_path / name).write_text('{"text": "The cat sat."}\n{"\\ud800": 1}\n{\n')
     run = [sys.executable, "-m", "jaxbert", "prepare", str(tmp_path / name), "--processes", "1"]
     done = subprocess.run(
-        [*run, "--tokenizer", tokenizer, "--out", str(tmp_path / "s")], capture_output=True
+        [*run, "--tokenizer", tokenizer, "--out", str(tmp_path / "s")],
+        capture_output=True,
+        # On a narrow terminal a long name is broken into lines.
+        env=os.environ | {"COLUMNS": "1000"},
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     assert b"caf\xe9" in done.stdout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxbert.errors import UserError
-from jaxbert.experiment import checks
+from jaxbert.experiment import alike
 from jaxbert.experiment.parameters import MakeParams, drawn, read, reinitialized
 from jaxbert.hub.load import open_params
 from jaxbert.hub.save import save_pretrained
@@ -92,10 +92,10 @@ def test_processes_that_read_other_weights_are_told(
     save_pretrained(model_from_params(params, ENCODER, HEAD), None, tmp_path)
     make, mesh = read(open_params(tmp_path)), make_mesh(MeshConfig(data=8))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(checks, "of_all", lambda own: [own, dict(own)])
+    monkeypatch.setattr(alike, "of_all", lambda own: [own, dict(own)])
     for path, values in flat(make(mesh)).items():
         np.testing.assert_array_equal(values, flat(params)[path])
     other = {"pooler/dense/bias": 1}
-    monkeypatch.setattr(checks, "of_all", lambda own: [own, own | other])
+    monkeypatch.setattr(alike, "of_all", lambda own: [own, own | other])
     with pytest.raises(UserError, match="pooler/dense/bias has other values in process 1 than in"):
         make(mesh)
