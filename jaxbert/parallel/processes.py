@@ -77,7 +77,10 @@ def by_turns(
         meeting = of_all({"read": digest, "found": list(act(mine)) if mine else []})
         for process, told in enumerate(meeting):
             if told["read"] != meeting[0]["read"]:
-                raise UserError(f"process {process} has read other data than process 0")
+                raise UserError(
+                    f"process {process} has read other data than process 0: give all of them the "
+                    "same files"
+                )
         for told in meeting:
             yield from told["found"]
         if not some:
