@@ -11,6 +11,7 @@ from jaxbert.nn.linear import Linear, product_with_table, rows_of
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.nn.parts import HeadStyle
+from jaxbert.nn.placement import current_platform
 from jaxbert.typing import Array
 
 
@@ -83,8 +84,15 @@ class MaskedLM(Projection):
         table = embedding if self.is_tied else self.decoder[...]
         logits = product_with_table(rows_of(self(x, None)), table.astype(self.dtype))
         if self.has_bias:
-            logits += self.bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
+            logits += _for_every_row(self.bias[...], logits)
         return logits[..., : self.vocab_size].reshape(*x.shape[:-1], -1)
+
+
+def _for_every_row(bias: Float[Array, " vocab"], logits: Float[Array, "*rows vocab"]) -> Array:
+    if current_platform() != "cpu":
+        return bias.reshape((1,) * (logits.ndim - 1) + (-1,))
+    # The slope's columns are then summed by a product: 5 ms of 608 rows, where XLA's sum takes 50.
+    return jnp.ones((*logits.shape[:-1], 1), logits.dtype) @ bias[None].astype(logits.dtype)
 
 
 class Classifier(nnx.Module):
