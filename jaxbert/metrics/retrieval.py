@@ -12,18 +12,23 @@ _QUERIES_AT_ONCE = 256
 
 
 def ranks_of_relevant(
-    queries: Vectors, documents: Vectors, relevant: Sequence[Sequence[int]]
+    queries: Vectors,
+    documents: Vectors,
+    relevant: Sequence[Sequence[int]],
+    left_out: Sequence[Sequence[int]] | None = None,
 ) -> list[NDArray[np.int64]]:
     """Ranks from 1 on, ascending, of every query's relevant documents among all by cosine.
 
-    `relevant` are numbers of documents, each once. What is not relevant goes before what is where
-    both are as near, so that vectors that are all the same find nothing.
+    `relevant` are numbers of documents, each once; `left_out` those that are not searched for a
+    query, such as its own text, and none of which is relevant to it. What is not relevant goes
+    before what is where both are as near, so that vectors that are all the same find nothing.
     """
     queries, documents, found = unit(queries), unit(documents), []
+    left_out = [()] * len(queries) if left_out is None else left_out
     for first in range(0, len(queries), _QUERIES_AT_ONCE):
         scores = queries[first : first + _QUERIES_AT_ONCE] @ documents.T
-        for row, numbers in zip(scores, relevant[first:], strict=False):
-            found.append(_ranks(row, np.asarray(numbers, np.int64)))
+        for row, wanted, others in zip(scores, relevant[first:], left_out[first:], strict=False):
+            found.append(_ranks(row, np.asarray(wanted, np.int64), np.asarray(others, np.int64)))
     return found
 
 
@@ -49,8 +54,10 @@ def unit(vectors: Vectors) -> NDArray[np.float64]:
     return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
-def _ranks(scores: NDArray[np.float64], relevant: NDArray[np.int64]) -> NDArray[np.int64]:
-    others = np.delete(scores, relevant)
+def _ranks(
+    scores: NDArray[np.float64], relevant: NDArray[np.int64], left_out: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    others = np.delete(scores, np.concatenate([relevant, left_out]))
     best_first = np.sort(scores[relevant])[::-1]
     before = np.count_nonzero(others >= best_first[:, None], axis=1)
     return before + np.arange(1, len(relevant) + 1)

@@ -217,7 +217,8 @@ class EncodedTexts:
         """Correlations of cosine and score, or how well positives are found.
 
         Retrieval: every different anchor is a query; what is searched are all different positives
-        and negatives of the rows, what is relevant the positives of its rows.
+        and negatives of the rows, what is relevant the positives of its rows. The anchor's own
+        text, which would be the nearest of all, is not searched where it is not relevant.
         """
         assert self.text_ids is not None
         if self.scores is not None:
@@ -268,7 +269,14 @@ class EncodedTexts:
         of_text = np.searchsorted(texts[first:], pairs[:, 1])
         for query, document in zip(of_anchor.tolist(), of_text.tolist(), strict=True):
             relevant[query].append(document)
-        return queries.tolist(), ranks_of_relevant(vectors[queries, 0], documents, relevant)
+        number = {int(text): document for document, text in enumerate(texts[first:])}
+        itself = [number.get(int(anchor)) for anchor in anchors]
+        left_out = [
+            () if own is None or own in wanted else (own,)
+            for own, wanted in zip(itself, relevant, strict=True)
+        ]
+        found = ranks_of_relevant(vectors[queries, 0], documents, relevant, left_out)
+        return queries.tolist(), found
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`embedding`, as it is pooled: of length 1 only where the head says so."""

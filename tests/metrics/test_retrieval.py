@@ -44,6 +44,12 @@ def test_vectors_that_are_all_the_same_find_nothing():
     assert (mean_reciprocal_rank(found), recall_at(found, 3)) == ((1 / 5 + 1 / 4) / 2, 0.0)
 
 
+def test_what_is_left_out_goes_before_nothing():
+    queries = documents = np.eye(3) + 0.1
+    found = ranks_of_relevant(queries, documents, [[1], [1], [0, 1]], [[0], [], [2]])
+    assert [ranks.tolist() for ranks in found] == [[2], [1], [1, 2]]
+
+
 def test_nothing_to_find_is_zero():
     assert (mean_reciprocal_rank([]), recall_at([], 1)) == (0.0, 0.0)
 

@@ -90,6 +90,18 @@ def test_positives_are_searched_among_all_different_texts(tokenizer, tmp_path):
     assert worst.rows == ((f"{tmp_path / 'a.tsv'}:4", "four", "two", 3),)
 
 
+def test_an_anchor_does_not_find_its_own_text(tokenizer, tmp_path):
+    # As pairs of questions that ask the same have it: an anchor is another row's positive.
+    text = "anchor\tpositive\none\ttwo\ntwo\tone\nthree\tfour\nfour\tfour\n"
+    found = examples(tokenizer, {"recall_at": [1]}, tmp_path / "a.tsv", text)
+    vectors = {"one": [1, 0.1, 0], "two": [1, -0.1, 0], "three": [0, 0.1, 1], "four": [0, -0.1, 1]}
+    words = [line.split("\t") for line in text.splitlines()[1:]]
+    embeddings = np.array([[vectors[word] for word in row] for row in words])
+    rows = {"embeddings": embeddings, "row_ids": np.arange(4)}
+    assert found.metrics({}, rows) == {"mrr": 1.0, "recall_at_1": 1.0}
+    assert found.tables(rows)[0].rows == ()
+
+
 def test_the_head_pools_and_a_finished_model_keeps_its_pooling():
     config = SentenceEmbeddingConfig(pooling="cls")
     assert config.assumed()[0].head == Head("none", pooling="cls")
