@@ -31,8 +31,8 @@ def ranking_losses(
     Texts of an example: anchor, positive, negatives (text_ids -1: none). Multiple negatives
     ranking (Henderson et al. 2017, section 4.4) on cosines times `scale`, as sentence-transformers'
     MultipleNegativesRankingLoss; symmetric: the mean with the loss of the anchor among all anchors
-    for every positive. `spare_duplicates`: a text that equals the anchor or its positive, or is
-    the positive of an equal anchor, is no negative. 0 where an example is not real.
+    for every positive. `spare_duplicates`: a text that equals the anchor, or a positive of it in
+    any row, is no negative, wherever it stands. 0 where an example is not real.
     """
     own, ids, real = _by_example(embeddings, text_ids, is_real)
     vectors, all_ids, all_real = _by_example(
@@ -41,15 +41,15 @@ def ranking_losses(
     number = first_row(len(embeddings)) * (len(own) // len(embeddings)) + jnp.arange(len(own))
     own, vectors = unit(own), unit(vectors)
     is_own = number[:, None] == jnp.arange(len(vectors))[None]
-    same = [_equal(ids[:, side], all_ids[:, side]) & ~is_own for side in (0, 1)]
+    # The rows of an anchor, and those of a positive: all that stands beside it there belongs to it.
+    same = [_equal(ids[:, side], all_ids[:, side]) for side in (0, 1)]
     # What an anchor is compared with: positives, then negatives, column by column.
     masks = []
     for column in range(1, vectors.shape[1]):
         is_candidate = (all_real & (all_ids[:, column] >= 0))[None]
         if spare_duplicates:
             others = all_ids[:, column]
-            is_known = _equal(ids[:, 0], others) | _equal(ids[:, 1], others)
-            is_known |= same[0] & (column == 1)
+            is_known = _equal(ids[:, 0], others) | _among(same[0], all_ids[:, 1], others)
             is_candidate &= ~is_known | (is_own & (column == 1))
         masks.append(jnp.broadcast_to(is_candidate, is_own.shape))
     candidates = vectors[:, 1:].swapaxes(0, 1).reshape(-1, vectors.shape[-1])
@@ -57,7 +57,9 @@ def ranking_losses(
     if symmetric:
         mask = jnp.broadcast_to(all_real[None], is_own.shape)
         if spare_duplicates:
-            mask &= ~(same[0] | same[1] | (_equal(ids[:, 1], all_ids[:, 0]) & ~is_own))
+            anchors = all_ids[:, 0]
+            is_known = _equal(ids[:, 1], anchors) | _among(same[1], anchors, anchors)
+            mask &= ~is_known | is_own
         losses = (losses + _losses(own[:, 1], vectors[:, 0], mask, number, scale)) / 2
     return jnp.where(real, losses, 0.0).reshape(is_real.shape)
 
@@ -75,6 +77,18 @@ def _by_example(
 
 def _equal(a: Int[Array, " rows"], b: Int[Array, " columns"]) -> Bool[Array, "rows columns"]:
     return a[:, None] == b[None]
+
+
+def _among(
+    chosen: Bool[Array, "rows columns"],
+    texts: Int[Array, " columns"],
+    others: Int[Array, " columns"],
+) -> Bool[Array, "rows columns"]:
+    """Which of `others` are among the `texts` that a row has chosen."""
+    # As a product, which is exact: its operands are 0 and 1, and no sum of them is rounded to 0.
+    marks = _equal(texts, others).astype(jnp.bfloat16)
+    counts = jnp.matmul(chosen.astype(jnp.bfloat16), marks, preferred_element_type=jnp.float32)
+    return counts > 0
 
 
 def _losses(

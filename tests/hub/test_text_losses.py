@@ -134,6 +134,45 @@ def test_in_batch_negatives_have_sentence_transformers_loss(
     assert not np.asarray(gradient[6]).any()
 
 
+def defined_loss(ids: np.ndarray, vectors: np.ndarray, *, symmetric: bool) -> float:
+    """The mean over rows with whatever belongs to an anchor, or to a positive, left out."""
+    pairs = {(int(row[0]), int(row[1])) for row in ids}
+    units, losses = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), []
+
+    def loss(number: int, side: int, columns: range) -> float:
+        text, terms = int(ids[number, side]), []
+        for column in columns:
+            for other in range(len(ids)):
+                found, is_own = int(ids[other, column]), other == number and column == 1 - side
+                pair = (text, found) if side == 0 else (found, text)
+                if is_own or (found >= 0 and found != text and pair not in pairs):
+                    terms.append(SCALE * units[number, side] @ units[other, column])
+        own = SCALE * units[number, 0] @ units[number, 1]
+        return float(np.log(np.sum(np.exp(np.array(terms) - own))))
+
+    for number in range(len(ids)):
+        forward = loss(number, 0, range(1, ids.shape[1]))
+        both = (forward + loss(number, 1, range(1))) / 2 if symmetric else forward
+        losses.append(both)
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("texts", [2, 3])
+def test_what_belongs_to_an_anchor_in_any_row_is_no_negative(texts: int, symmetric: bool):
+    draws = np.random.default_rng(texts)
+    columns = EmbeddingColumns(negatives=tuple("abcd"[: texts - 2]))
+    config = SentenceEmbeddingConfig(columns=columns, scale=SCALE, symmetric=symmetric)
+    # Text 2 belongs to text 0 in the second row alone, and stands in others too.
+    first = np.array([[0, 1, 4], [0, 2, -1], [3, 2, 1], [5, 6, 2], [6, 0, 3], [5, 5, 7]])
+    for ids in (first[:, :texts], draws.integers(0, 9, (6, texts))):
+        vectors = draws.normal(size=(9, 5))[ids]
+        found, _ = of_vectors(config, vectors, text_ids=ids, row_ids=np.arange(6))
+        assert float(found) == pytest.approx(
+            defined_loss(ids, vectors, symmetric=symmetric), rel=1e-5
+        )
+
+
 def test_scores_have_the_squared_error_of_the_cosine():
     draws = np.random.default_rng(0)
     vectors, scores = draws.normal(size=(5, 2, 7)), draws.uniform(-1, 1, 5).astype(np.float32)
