@@ -97,13 +97,15 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
     """Rows of a task's file or data set, with the columns of `GLUE_COLUMNS`.
 
     Without labels it is a test file, which for CoLA alone has a header. A malformed row is a
-    UserError; those that QQP was published with are left out, and counted in a warning.
+    UserError; those that QQP was published with are left out of what has labels, and counted in a
+    warning.
     """
     task = GLUE[name]
     renamed = _columns(task, spec, labelled=labelled)
     names = task.names if labelled and not spec.startswith(DATA_SETS) else None
     problems = Problems()
-    if task.has_broken_rows:
+    # Predictions are numbered by their rows: without one, those after it would be of others.
+    if task.has_broken_rows and labelled:
         rows = read_rows(spec, columns=[*renamed], names=names, problems=problems)
     else:
         rows = whole_rows(spec, columns=[*renamed], names=names, labelled=labelled)

@@ -72,6 +72,13 @@ def test_the_rows_that_qqp_is_broken_in_are_counted(tmp_path: Path, caplog: Any)
     assert caplog.messages == [expected]
 
 
+def test_a_broken_row_of_a_test_file_is_refused(tmp_path: Path):
+    path = tmp_path / "test.tsv"
+    path.write_text("".join(TESTS["qqp"]) + "1\tbroken\n2\ttwo\tdos\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"test.tsv:3: 2 fields, expected 3; correct or remove"):
+        tuple(config("qqp").read(str(path), labelled=False))
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_a_test_file_has_another_header_and_no_labels(tmp_path: Path, name: str):
     path = tmp_path / "test.tsv"
