@@ -6,9 +6,15 @@ from typing import Any
 
 import jax
 
+_OF_VARIABLE = jax.tree_util.GetAttrKey("value")
+
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """`encoder/layers/0/mlp/up/kernel` of a JAX key path."""
+    """`encoder/layers/0/mlp/up/kernel` of a JAX key path, in an `nnx.State` too.
+
+    There the array is the `value` of a variable, which has the name.
+    """
+    path = path[:-1] if path[-1:] == (_OF_VARIABLE,) else path
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

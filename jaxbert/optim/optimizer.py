@@ -58,8 +58,14 @@ def make_optimizer(
     ]
     if config.max_grad_norm is not None:
         parts.insert(0, _clipped(config.max_grad_norm))
-    is_trained = jax.tree.map(lambda label: label != FROZEN, labels)
-    is_frozen = jax.tree.map(lambda trained: not trained, is_trained)
+
+    # By path: `nnx.Optimizer` begins with variables and updates with their arrays.
+    def is_frozen(tree: Any) -> Any:
+        return map_with_path(lambda path, _: label_of[path] == FROZEN, tree)
+
+    def is_trained(tree: Any) -> Any:
+        return map_with_path(lambda path, _: label_of[path] != FROZEN, tree)
+
     return optax.chain(
         optax.masked(optax.chain(*parts), is_trained), optax.masked(optax.set_to_zero(), is_frozen)
     )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jaxbert.errors import UserError
 from jaxbert.optim.kinds import AdamW
@@ -146,3 +147,24 @@ def test_what_goes_by_depth_is_refused_where_no_path_says_how_deep_it_is(options
     with pytest.raises(UserError, match=rf"optimizer\.{name}=.* the first one is 'bert/layer_0/k"):
         make_optimizer(AdamW(**options), optax.constant_schedule(RATE), foreign)
     make_optimizer(AdamW(**options), optax.constant_schedule(RATE), {"pair": make_params()})
+
+
+def test_variables_of_nnx_are_called_as_their_arrays_are():
+    """By `.../bias/value` biases and norms would be decayed, and `nnx.Optimizer` find no label."""
+    config = AdamW(weight_decay=0.5, layer_decay=0.5, freeze=("embeddings/word",))
+    params, gradient = make_params(), make_gradients(make_params(), 1)
+    expected, _ = run(config, params, [gradient])
+
+    class Holder(nnx.Module):
+        def __init__(self) -> None:
+            self.held = nnx.data(jax.tree.map(nnx.Param, params))
+
+    holder, schedule = Holder(), optax.constant_schedule(RATE)
+    variables = nnx.state(holder, nnx.Param)
+    assert [path.removeprefix("held/") for path in paths(variables)] == paths(params)
+    slopes = jax.tree.unflatten(jax.tree.structure(variables), jax.tree.leaves(gradient))
+    optimizer = nnx.Optimizer(holder, make_optimizer(config, schedule, variables), wrt=nnx.Param)
+    optimizer.update(holder, slopes)
+    found = jax.tree.leaves(nnx.state(holder, nnx.Param))
+    for own, other in zip(found, jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-6)
