@@ -55,9 +55,14 @@ class ReplacedTokenPair:
     """Of the samples; 1: the generator's own distribution."""
 
     def init(self, seed: int | Array) -> Params:
-        """Fresh parameters: {"generator": ..., "discriminator": ...}, shared ones once."""
+        """Fresh parameters: {"generator": ..., "discriminator": ...}, shared ones once.
+
+        `seed`: a number or a key of JAX, to which no 1 can be added.
+        """
+        is_key = isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)
+        another = jax.random.fold_in(seed, 1) if is_key else seed + 1
         generator = init_params(self.generator, GENERATOR, seed)
-        discriminator = flatten_dict(init_params(self.discriminator, DISCRIMINATOR, seed + 1))
+        discriminator = flatten_dict(init_params(self.discriminator, DISCRIMINATOR, another))
         if self.sharing == "gradient_disentangled":
             discriminator[_WORD] = flatten_dict(generator)[_WORD]
         return self.joined(generator, unflatten_dict(discriminator))

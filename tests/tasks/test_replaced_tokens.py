@@ -278,3 +278,9 @@ def test_without_a_key_the_samples_are_a_function_of_the_batch(shared: Any):
     # What is filled in shows in what is judged.
     keyed = [run(pair, params, jax.random.key(seed)).logits for seed in range(2)]
     assert not np.array_equal(*keyed)
+
+
+def test_a_pair_begins_from_a_key_too(shared: Any):
+    pair, params = shared
+    keyed = jax.eval_shape(pair.init, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, keyed) == jax.tree.map(jnp.shape, params)
