@@ -128,7 +128,11 @@ class Mirror:
 
 def download(url: str, directory: Path) -> bool:
     """Copies a directory of a bucket; whether that went well."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        say(f"{directory} cannot be made: {error.strerror}")
+        return False
     return subprocess.run([*RSYNC, url, str(directory)]).returncode == 0
 
 

@@ -159,12 +159,16 @@ def log(arguments: argparse.Namespace) -> int:
 
 def supervise(arguments: argparse.Namespace) -> int:
     """Runs the command in the foreground and leaves its exit status behind."""
-    supervision.say(shlex.join(sys.argv[2:]))
-    code = supervision.supervise(arguments.command, arguments.fetch, arguments.mirror)
-    supervision.say(f"ended with status {code}")
-    temporary = STATE / "status.new"
-    temporary.write_text(f"{code}\n")
-    temporary.replace(STATE / "status")
+    code = 1
+    try:
+        supervision.say(shlex.join(sys.argv[2:]))
+        code = supervision.supervise(arguments.command, arguments.fetch, arguments.mirror)
+        supervision.say(f"ended with status {code}")
+    finally:
+        # Whoever finds none takes the machine for one that was restarted, and tries for ever.
+        temporary = STATE / "status.new"
+        temporary.write_text(f"{code}\n")
+        temporary.replace(STATE / "status")
     return code
 
 

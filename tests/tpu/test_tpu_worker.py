@@ -263,6 +263,22 @@ def test_a_bucket_that_cannot_be_asked_starts_nothing(cloud, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("kind", ["fetch", "mirror"])
+def test_a_directory_that_cannot_be_made_is_a_failure_and_no_lost_machine(cloud, tmp_path, kind):
+    (tmp_path / "file").touch()
+    start(cloud, f"--{kind}=gs://b/run={tmp_path}/file/run", "--", "true")
+    wait_until(cloud, "exited 1")
+    said = f"{tmp_path}/file/run cannot be made: Not a directory"
+    assert said in cloud.run("worker.py", "log").stdout
+
+
+def test_a_log_that_takes_nothing_more_is_a_failure_and_no_lost_machine(cloud):
+    (cloud.home / "jaxbert-run").mkdir()
+    (cloud.home / "jaxbert-run/log").symlink_to("/dev/full")
+    start(cloud, "--", "true")
+    wait_until(cloud, "exited 1")
+
+
 def test_the_mirror_is_kept_while_the_command_runs(cloud, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/step").touch()
