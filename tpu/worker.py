@@ -67,9 +67,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def pair(word: str) -> supervision.Pair:
     """A bucket's directory and the one here."""
-    url, equals, directory = word.partition("=")
-    if not (url.startswith("gs://") and equals and directory):
-        raise argparse.ArgumentTypeError(f"{word}: expected gs://BUCKET/PATH=DIRECTORY")
+    url, _, directory = word.partition("=")
+    # With another = nobody knows which one parts the two, and the wrong one would mirror nothing.
+    if not (url.startswith("gs://") and directory) or "=" in directory:
+        raise argparse.ArgumentTypeError(
+            f"{word}: expected gs://BUCKET/PATH=DIRECTORY, and no other = in it"
+        )
     return url, Path(directory)
 
 

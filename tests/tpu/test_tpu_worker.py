@@ -288,8 +288,9 @@ def test_the_mirror_is_kept_while_the_command_runs(cloud, tmp_path):
     wait_until(cloud, "exited 0")
 
 
-def test_a_pair_needs_a_bucket_and_a_directory(cloud):
-    done = start(cloud, "--fetch", "gs://b/store", "--", "true")
+@pytest.mark.parametrize("word", ["gs://b/store", "store=gs://b/store", "gs://b/lr=3e-5=lr=3e-5"])
+def test_a_pair_needs_a_bucket_and_a_directory(cloud, word):
+    done = start(cloud, "--fetch", word, "--", "true")
     assert done.returncode == 2
     assert "expected gs://BUCKET/PATH=DIRECTORY" in done.stderr
 
