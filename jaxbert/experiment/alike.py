@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxbert.config import to_yaml
-from jaxbert.errors import UserError
+from jaxbert.errors import UnreachableError, UserError
 from jaxbert.parallel.processes import of_all
 from jaxbert.tree import flat
 from jaxbert.typing import Params
@@ -25,6 +25,21 @@ def check_same_run(settings: Any, fingerprint: str) -> None:
             raise UserError(
                 f"process {process} has another configuration or other data than process 0: start "
                 "all of them with the same command, on the same files"
+            )
+
+
+def check_same_step(latest: int | None, directory: Path) -> None:
+    """Raises UnreachableError where processes see other checkpoints of a directory.
+
+    NFS may show a listing that is up to a minute old. Each would go on from its own step, with
+    other parameters and rows than the others, of whose sums no one could tell.
+    """
+    for process, found in enumerate(of_all(latest)):
+        if found != latest:
+            raise UnreachableError(
+                f"{directory}: the newest checkpoint that process {process} sees there is {found}, "
+                f"and process {jax.process_index()} sees {latest}: the storage shows them other "
+                "listings; give the same command again in a minute"
             )
 
 

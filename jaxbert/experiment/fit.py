@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
-from jaxbert.experiment.alike import check_same_run
+from jaxbert.experiment.alike import check_same_run, check_same_step
 from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
 from jaxbert.experiment.restoring import restored
@@ -123,7 +123,9 @@ def _fit(
         ends_epoch=job.data.train.ends_epoch,
         mesh=job.mesh,
     )
-    if (latest := checkpoints.latest_step()) is None:
+    latest = checkpoints.latest_step()
+    check_same_step(latest, job.run.checkpoints)
+    if latest is None:
         shards = job.settings.step.shard_optimizer
         params, optimizer = job.trainee.make_params(job.mesh), phases[0].optimizer
         state = new_state(params, optimizer, job.mesh, shard_optimizer=shards)
