@@ -21,6 +21,15 @@ MIRROR_SECONDS = float(os.environ.get("JAXBERT_TPU_MIRROR", "300"))
 PAUSES = (5.0, 20.0, 60.0)
 PREEMPTED = 75
 RSYNC = ("gcloud", "storage", "rsync", "--recursive")
+UNFINISHED = ".*orbax-checkpoint-tmp.*"
+COPIES = (
+    (r"--exclude=(?!(.*/)?config\.yaml$).*",),
+    (f"--exclude={UNFINISHED}|.*checkpoints/.*",),
+    (f"--exclude={UNFINISHED}",),
+    ("--delete-unmatched-destination-objects", f"--exclude={UNFINISHED}"),
+)
+"""What a bucket gets, one after another: each is nothing without what comes before it."""
+
 Pair = tuple[str, Path]
 """What gs://BUCKET/PATH is like which directory."""
 
@@ -110,13 +119,14 @@ class Mirror:
         if not has_files(directory):
             return True
         # gcloud copies and deletes in any order. Whenever this machine goes, the bucket is to have
-        # a whole checkpoint: the old ones are deleted when the new ones are there, and both times
-        # these are the same, whatever the command has deleted and made meanwhile.
+        # a whole checkpoint, with the configuration, without which jaxbert takes the directory for
+        # something else, and the rows of metrics.jsonl before it. The old checkpoints are deleted
+        # when the new ones are there, and each time these are the same, whatever the command has
+        # deleted and made meanwhile.
         try:
             with links_to(directory) as links:
-                for flags in ([], ["--delete-unmatched-destination-objects"]):
-                    copy = [*RSYNC, *flags, "--exclude=.*orbax-checkpoint-tmp.*", str(links), url]
-                    if subprocess.run(copy).returncode:
+                for flags in COPIES:
+                    if subprocess.run([*RSYNC, *flags, str(links), url]).returncode:
                         say(f"could not copy {directory} to {url}; it is tried again")
                         return False
         except OSError as error:

@@ -14,7 +14,7 @@ import pytest
 from fake_cloud import TPU
 
 sys.path.insert(0, str(TPU))
-from supervision import Forwarded, Mirror, links_to
+from supervision import COPIES, Forwarded, Mirror, links_to
 
 
 def state(cloud):
@@ -158,12 +158,15 @@ def test_directories_come_from_the_bucket_and_go_back(cloud, tmp_path):
     start(cloud, *copies, "--", "sh", "-c", f"mkdir {run}; touch {run}/step")
     wait_until(cloud, "exited 0")
     rsync = ["gcloud", "storage", "rsync", "--recursive"]
-    back = ["--exclude=.*orbax-checkpoint-tmp.*", f"{tmp_path}/.run.mirror", "gs://b/run"]
+    without, back = "--exclude=.*orbax-checkpoint-tmp.*", [f"{tmp_path}/.run.mirror", "gs://b/run"]
     assert cloud.calls == [
         [*rsync, "gs://b/store", str(store)],
         ["gcloud", "storage", "ls", "gs://b/run"],
-        [*rsync, *back],
-        [*rsync, "--delete-unmatched-destination-objects", *back],
+        # The configuration makes it a run; then rows before the checkpoints that they belong to.
+        [*rsync, r"--exclude=(?!(.*/)?config\.yaml$).*", *back],
+        [*rsync, f"{without}|.*checkpoints/.*", *back],
+        [*rsync, without, *back],
+        [*rsync, "--delete-unmatched-destination-objects", without, *back],
     ]
 
 
@@ -187,7 +190,7 @@ def test_what_the_machine_has_is_newer_than_the_bucket(cloud, tmp_path):
     (tmp_path / "run/step").touch()
     start(cloud, f"--mirror=gs://b/run={tmp_path / 'run'}", "--", "true")
     wait_until(cloud, "exited 0")
-    assert [call[-1] for call in cloud.calls] == ["gs://b/run"] * 2
+    assert [call[-1] for call in cloud.calls] == ["gs://b/run"] * 4
 
 
 def test_a_directory_that_was_filled_by_half_is_filled_and_not_copied_back(cloud, tmp_path):
@@ -200,7 +203,7 @@ def test_a_directory_that_was_filled_by_half_is_filled_and_not_copied_back(cloud
     assert not any("--delete-unmatched-destination-objects" in call for call in cloud.calls)
     start(cloud, *words)
     wait_until(cloud, "exited 0")
-    into = [f"{tmp_path}/run", f"{tmp_path}/run", "gs://b/run", "gs://b/run"]
+    into = [f"{tmp_path}/run", f"{tmp_path}/run", *["gs://b/run"] * 4]
     assert [call[-1] for call in cloud.calls if "rsync" in call] == into
 
 
@@ -212,7 +215,15 @@ def test_a_last_copy_that_fails_is_tried_again(cloud, tmp_path):
     back = [call for call in cloud.calls if call[-1] == "gs://b/run" and "rsync" in call]
     # Nothing is deleted before all is there.
     deletes = ["--delete-unmatched-destination-objects" in call for call in back]
-    assert deletes == [False, False, True]
+    assert deletes == [False] * 4 + [True]
+
+
+def test_what_makes_a_run_of_a_directory_goes_to_the_bucket_before_what_hangs_on_it():
+    names = ("config.yaml", "seed-0/config.yaml", "metrics.jsonl", "checkpoints/4/manifest.json")
+    excluded = [flags[-1].removeprefix("--exclude=") for flags in COPIES]
+    # As gcloud does: the pattern at the start of the path.
+    sent = [[n for n in names if not re.match(pattern, n)] for pattern in excluded]
+    assert sent == [[*names[:2]], [*names[:3]], [*names], [*names]]
 
 
 def test_a_directory_that_cannot_be_linked_to_is_said_and_tried_again(
