@@ -20,9 +20,11 @@ from jaxbert.families.head_fields import (
 )
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.head import Head, HeadKind
+from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind
 
 FILE = "config.json"
+PARAMS = "params"
+"""The folder of the weights in our own layout, which transformers cannot have written."""
 # Google's own files do not say whose they are.
 GOOGLE: dict[str, dict[str, Any]] = {
     "bert_config.json": {"model_type": "bert", "architectures": ["BertForPreTraining"]},
@@ -58,6 +60,8 @@ def read_description(
     try:
         family = family_of(_model_type(fields))
         saved_kind = _saved_kind(family, fields)
+        if saved_kind not in (None, "none") and not (directory / PARAMS).is_dir():
+            fields = _without_leftovers(family, fields, saved_kind)
         saved = None if saved_kind is None else head_from_hf(fields, saved_kind)
         wanted = saved if head is None else _as_head(fields, head, labels, saved_kind)
         if wanted is None:
@@ -124,6 +128,20 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
     if own is not None and own not in get_args(HeadKind):
         raise UserError(f"{KIND}={own!r}: {nearest(str(own), get_args(HeadKind))}")
     return next(iter(implemented), own)
+
+
+def _without_leftovers(family: Family, fields: Mapping[str, Any], kind: HeadKind) -> dict[str, Any]:
+    """The fields without those of ours that the named class of transformers knows nothing of.
+
+    It writes again what it has found: where it made a classifier of an encoder that pools, the
+    pooling is still there, and the classifier was trained without it.
+    """
+    own = {POOLING, MIXTURE, NORMALIZED}
+    pooling = fields.get(POOLING)
+    if pooling in family.poolings and kind in MIXING & POOLED:
+        style = family.config_from_hf(fields).heads.sequence_classification
+        own -= {POOLING} if style.pooling == pooling else set()
+    return {name: value for name, value in fields.items() if name not in own}
 
 
 def _as_head(

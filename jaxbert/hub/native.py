@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import UserError
-from jaxbert.hub.config_file import Description
+from jaxbert.hub.config_file import PARAMS, Description
 from jaxbert.hub.contents import Contents, Stored
 from jaxbert.manifest import MANIFEST, damage, write_manifest
 from jaxbert.nn.functional import parameter_shapes
@@ -22,12 +22,10 @@ from jaxbert.nn.head import Head
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 
-FOLDER = "params"
-
 
 def is_native(directory: Path) -> bool:
     """Whether a model directory holds its parameters as an Orbax tree."""
-    return (directory / FOLDER).is_dir()
+    return (directory / PARAMS).is_dir()
 
 
 def stored_params(
@@ -37,7 +35,7 @@ def stored_params(
     damaged = damage(directory) if (directory / MANIFEST).exists() else None
     if damaged is not None:
         raise UserError(f"{damaged}, so {directory} is not whole: copy it again")
-    leaves = _restore(directory / FOLDER)
+    leaves = _restore(directory / PARAMS)
     names, held = {}, {}
     # Where nobody says which head is in there, places are all that is known.
     if described.saved is not None:
@@ -75,8 +73,8 @@ def write_params(params: Params, directory: Path, dtype: Any) -> None:
     """Writes the Orbax tree of a model directory in `dtype`, complete when this returns."""
     leaves = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), params)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((directory / FOLDER).resolve(), leaves)
-    write_manifest(directory, (FOLDER,))
+        checkpointer.save((directory / PARAMS).resolve(), leaves)
+    write_manifest(directory, (PARAMS,))
 
 
 def _restore(folder: Path) -> dict[str, np.ndarray]:

@@ -234,3 +234,30 @@ def test_what_sentence_transformers_does_to_texts_is_done_or_refused(
         for head in (Head(pooling="mean"), Head("sequence_classification", ("a", "b")))
     )
     assert (of_vectors, of_classes) == (16, tokenizer.model_max_length)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["BertForSequenceClassification", "BertForMaskedLM", "ModernBertForSequenceClassification"],
+)
+def test_what_transformers_makes_of_our_encoder_does_not_pool_as_it_did(
+    saved: Callable[..., Saved], tmp_path: Path, architecture: str
+):
+    encoder = "ModernBertModel" if architecture.startswith("Modern") else "BertModel"
+    head = Head(pooling="mean")
+    loaded = load_params(saved(encoder).directory, head=head)
+    save_params(loaded.params, loaded.config, head, None, tmp_path / "encoder")
+    other = {"classifier_pooling": "cls"} if architecture.startswith("Modern") else {}
+    theirs_class = getattr(transformers, architecture)
+    theirs = theirs_class.from_pretrained(tmp_path / "encoder", **other).eval()
+    theirs.save_pretrained(tmp_path / "classifier")
+    fields = json.loads((tmp_path / "classifier" / "config.json").read_text())
+    assert fields["jaxbert_pooling"] == "mean"
+
+    batch = make_batch(3, 16)
+    del batch["token_type_ids"]
+    with torch.no_grad():
+        expected = theirs(**as_torch(batch)).logits.numpy()
+    found = np.asarray(from_pretrained(tmp_path / "classifier")(**batch).logits)
+    real = batch["attention_mask"] == 1 if expected.ndim == 3 else slice(None)
+    np.testing.assert_allclose(found[real], expected[real], atol=2e-5)
