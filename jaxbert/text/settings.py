@@ -118,6 +118,8 @@ def _check_values(config: Mapping[str, Any], place: Path) -> None:
     for key in ("truncation_side", "padding_side"):
         if config.get(key, "right") not in ("left", "right"):
             raise UserError(f'{place}: {key} is {config[key]!r}; expected "left" or "right"')
+    if not isinstance(split := config.get("split_special_tokens"), bool | None):
+        raise UserError(f"{place}: split_special_tokens is {split!r}; expected true or false")
     if not isinstance(limit := config.get("model_max_length"), int | float | None):
         raise UserError(f"{place}: model_max_length is {limit!r}; expected a number")
     if not isinstance(inputs := config.get("model_input_names"), list | None):

@@ -43,6 +43,8 @@ class Tokenizer:
         backend.no_padding()
         self.backend = backend
         self.config = dict(config)
+        # No part of tokenizer.json: whether "[SEP]" within a text is text.
+        backend.encode_special_tokens = self.config.get("split_special_tokens") is True
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -331,3 +331,21 @@ def test_a_role_whose_token_is_empty_is_not_named(roberta, empty):
     config = {"tokenizer_class": "RobertaTokenizer", "cls_token": empty}
     write(roberta, "tokenizer_config.json", config)
     assert load_tokenizer(roberta).config["cls_token"] == "<s>"
+
+
+def test_special_tokens_in_text_are_text_where_the_files_say_so(texts, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    save_tokenizer(train_wordpiece(texts, 900), tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    write(tmp_path, file.name, {**config, "split_special_tokens": True})
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    expected = theirs(["a [MASK] b [SEP]"])["input_ids"]
+    assert theirs.mask_token_id not in expected[0]
+    save_tokenizer(load_tokenizer(tmp_path), tmp_path / "again")
+    for directory in (tmp_path, tmp_path / "again"):
+        ours = load_tokenizer(directory).encode(["a [MASK] b [SEP]"], padding=False)
+        assert [row.tolist() for row in ours["input_ids"]] == expected
+    write(tmp_path, file.name, {**config, "split_special_tokens": "yes"})
+    with pytest.raises(UserError, match="split_special_tokens is 'yes'; expected true or false"):
+        load_tokenizer(tmp_path)
