@@ -104,7 +104,8 @@ def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts
     state = read_object(file)
     _check_state(state, file)
     stated = _bert_settings(state, file)
-    name = settings.name or ("BertTokenizer" if stated else GENERIC)
+    is_berts = bool(stated) and _has_berts_tokens(state, settings.config)
+    name = settings.name or ("BertTokenizer" if is_berts else GENERIC)
     kind = CLASSES.get(name)
     added = settings.added_tokens(state)
     config = {**_sides(state), **settings.config}
@@ -171,6 +172,15 @@ def _check_specials(vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
             f"vocabulary: {', '.join(missing)} missing among its {len(vocabulary.tokens)} tokens;"
             " a BERT vocabulary holds all five special tokens"
         )
+
+
+def _has_berts_tokens(state: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether the five special tokens are there; BERT's class would add those that are not."""
+    vocab = state["model"].get("vocab")
+    if not isinstance(vocab, Mapping):
+        return True
+    known = {*vocab, *(content(token) for token in state.get("added_tokens", []))}
+    return all(content(config.get(role) or BERT_TOKENS[role]) in known for role in BERT_TOKENS)
 
 
 def _check_state(state: Mapping[str, Any], file: Path) -> None:

@@ -349,3 +349,18 @@ def test_special_tokens_in_text_are_text_where_the_files_say_so(texts, tmp_path)
     write(tmp_path, file.name, {**config, "split_special_tokens": "yes"})
     with pytest.raises(UserError, match="split_special_tokens is 'yes'; expected true or false"):
         load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_json_with_other_special_tokens_is_not_taken_for_berts(texts, tmp_path):
+    save_tokenizer(train_wordpiece(texts, 900), tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    state = (tmp_path / "tokenizer.json").read_text()
+    names = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<m>"}
+    for bert, other in names.items():
+        state = state.replace(bert, other)
+    (tmp_path / "tokenizer.json").write_text(state)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    assert tokenizer.vocab_size == 900
+    ids = tokenizer.encode(["the quick"], padding=False)["input_ids"][0]
+    assert (ids[0], ids[-1]) == (2, 3)
+    assert tokenizer.encode_whole(["The Quick"])[0].input_ids.tolist() == ids.tolist()
