@@ -190,7 +190,9 @@ def _sharding(
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
         for size, axis in zip(shape, fitting[0], strict=True)
     )
-    if axes == ("tensor", "fsdp") and _splits_into_whole_rows(shape[0], mesh):
+    if _is_thin(shape):
+        axes = tuple(None if axis == "fsdp" else axis for axis in axes)
+    elif axes in (("tensor", "fsdp"), (None, "fsdp")) and _splits_into_whole_rows(shape[0], mesh):
         axes = ("fsdp", None)
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
@@ -199,6 +201,12 @@ def _sharding(
                 f"set mesh.{axis} to a number that does"
             )
     return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def _is_thin(shape: tuple[int, ...]) -> bool:
+    # Token types and heads of few classes: with biases and norms, which are whole, their gradients
+    # are summed in one exchange.
+    return math.prod(shape) < 8 * max(shape)
 
 
 def _splits_into_whole_rows(number: int, mesh: Mesh | AbstractMesh) -> bool:

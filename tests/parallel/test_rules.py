@@ -115,6 +115,17 @@ def test_without_tensor_fsdp_splits_into_whole_rows_where_they_divide(
     assert places["encoder"]["layers"]["0"]["mlp"]["down"]["kernel"].spec == PartitionSpec(*spec)
 
 
+def test_tables_split_into_whole_rows_and_thin_parameters_stay_whole():
+    places = shardings(
+        abstract_params(CONFIG, Head("pretraining")), make_mesh(MeshConfig(fsdp=4, data=2))
+    )
+    tables = places["encoder"]["embeddings"]
+    assert tables["word"]["embedding"].spec == PartitionSpec("fsdp", None)
+    assert tables["position"]["embedding"].spec == PartitionSpec("fsdp", None)
+    assert tables["token_type"]["embedding"].is_fully_replicated
+    assert places["next_sentence"]["dense"]["kernel"].is_fully_replicated
+
+
 @pytest.mark.parametrize("freeze", [(), ("encoder/embeddings", "encoder/layers/0")])
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
 def test_every_leaf_of_the_optimiser_has_the_place_of_its_parameter(
@@ -148,8 +159,8 @@ def test_a_mesh_without_the_axes_of_the_table_is_refused():
 
 
 def test_parameters_of_ones_own_are_named_and_take_rules_of_ones_own(mesh: Mesh):
-    params = {"encoder": abstract_params(CONFIG, Head()), "probe": np.zeros((24, 2))}
-    with pytest.raises(UserError, match=r"^probe \[24, 2\]: 0 sharding rules match"):
+    params = {"encoder": abstract_params(CONFIG, Head()), "probe": np.zeros((24, 8))}
+    with pytest.raises(UserError, match=r"^probe \[24, 8\]: 0 sharding rules match"):
         shardings(params, mesh)
     for axes in (("hidden",), ("hidden", None, None)):
         with pytest.raises(UserError, match=r"^probe .* expected one of 2 axes"):
@@ -186,4 +197,4 @@ def test_a_classifier_of_many_classes_is_split_over_tensor_where_the_axis_divide
         return [dense["kernel"].spec, dense["bias"].spec]
 
     assert specs(1024) == [PartitionSpec("fsdp", "tensor"), PartitionSpec("tensor")]
-    assert specs(1025) == specs(4) == [PartitionSpec("fsdp", None), PartitionSpec(None)]
+    assert specs(1025) == specs(8) == [PartitionSpec("fsdp", None), PartitionSpec(None)]
