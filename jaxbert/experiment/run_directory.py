@@ -222,9 +222,11 @@ def checkpoint_steps(path: str | Path) -> list[int]:
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:
-    old = _without_places(_read_values(run.config))
-    found = differences(old, _without_places(new))
-    changed = [text for key, text in found if key not in may_change]
+    old = _read_values(run.config)
+    found = differences(_without_places(old), _without_places(new))
+    # With the places again: whoever reads it has written these.
+    texts = dict(differences(old, new))
+    changed = [texts[key] for key, _ in found if key not in may_change]
     if changed:
         raise UserError(
             f"{run.path} is a run of another configuration ({'; '.join(changed)}): continue it "

@@ -28,6 +28,12 @@ class Config:
     step: Inner = field(default_factory=Inner)
 
 
+@dataclass(frozen=True)
+class WithData(Config):
+    train: str = "train.csv"
+    validation: str | dict[str, str] | None = "dev.csv"
+
+
 def opened(path: Path, config: Any) -> RunDirectory:
     with open_run(path, config) as run:
         return run
@@ -63,6 +69,24 @@ def test_a_changed_key_is_named_with_both_values(tmp_path):
     assert "\n" not in message
     assert read_run_config(tmp_path)["seed"] == 0
     opened(tmp_path, Config())
+
+
+@pytest.mark.parametrize(
+    ("validation", "text"),
+    [
+        (None, "validation was 'dev.csv', is None"),
+        ({"a": "dev.csv"}, "validation was 'dev.csv', is {'a': 'dev.csv'}"),
+    ],
+)
+def test_data_that_another_kind_of_value_names_are_told_as_they_were_written(
+    tmp_path, validation, text
+):
+    begun(tmp_path, WithData())
+    opened(tmp_path, WithData(train="moved/train.csv", validation="moved/dev.csv"))
+    begun(tmp_path / "b", WithData())
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path / "b", WithData(train="moved/train.csv", validation=validation))
+    assert f"another configuration ({text})" in str(caught.value)
 
 
 def test_what_no_update_depends_on_may_change(tmp_path):
