@@ -29,6 +29,8 @@ NOT_YAML = (yaml.YAMLError, ValueError, KeyError, RecursionError)
 _NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
 _DATE = "tag:yaml.org,2002:timestamp"
 _FLOAT = "tag:yaml.org,2002:float"
+_MEMBERS = {"str", "int", "float", "bool"}
+"""What Pydantic calls the members of a union that have no more to them."""
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
@@ -355,7 +357,8 @@ def dataclasses_in(annotation: Any) -> list[type]:
 
 def _readable(detail: Any) -> str:
     # Pydantic puts the member of a union in between, which nobody has written.
-    named = (part for part in map(str, detail["loc"]) if re.fullmatch(r"[a-z0-9_]+", part))
+    parts = (part for part in map(str, detail["loc"]) if part not in _MEMBERS)
+    named = (part for part in parts if re.fullmatch(r"[a-z0-9_]+", part))
     where = ".".join(named)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":

@@ -170,6 +170,17 @@ def test_a_mistake_is_one_line_that_names_file_and_key(
     assert str(raised.value).startswith((f"{path}: ", "override ", "command line: "))
 
 
+@dataclass(frozen=True)
+class Several:
+    data: str | dict[str, str]
+
+
+def test_the_member_of_a_union_is_no_part_of_a_key():
+    with pytest.raises(UserError, match=r"'data': .*a:b[.]csv") as raised:
+        parse_config(Several, {}, ["data={a:b.csv}"])
+    assert "data.str" not in str(raised.value)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="no such configuration file"):
         load_config(Run, tmp_path / "absent.yaml")
