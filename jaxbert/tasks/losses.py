@@ -3,32 +3,33 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from jaxbert.data.masking import IGNORED
 from jaxbert.typing import Array
 
 
-def counts(labels: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
+def counts(labels: Integer[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """True where a label counts."""
-    return labels != IGNORED
+    # In 8 bits without a sign -100 would be the class 156.
+    return labels.astype(jnp.int32) != IGNORED
 
 
 def cross_entropy_sum(
-    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+    logits: Float[Array, "*shape classes"], labels: Integer[Array, "*shape"]
 ) -> Float[Array, ""]:
     """Sum of `cross_entropies`."""
     return jnp.sum(cross_entropies(logits, labels))
 
 
 def cross_entropies(
-    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+    logits: Float[Array, "*shape classes"], labels: Integer[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """-log softmax(logits)[label]; 0 for a label that is IGNORED.
 
     NaN where another label is no class, so that a wrong batch stops the run.
     """
-    logits = logits.astype(jnp.float32)
+    logits, labels = logits.astype(jnp.float32), labels.astype(jnp.int32)
     kept = counts(labels)
     # One gathered logit and two reductions: no second array of the size of the logits. The
     # largest is subtracted from both, since logsumexp(logits) - chosen cancels at large logits.
@@ -43,16 +44,17 @@ def cross_entropies(
 
 
 def class_weights_of(
-    labels: Int[Array, "*shape"], weights: Float[np.ndarray, "classes"]
+    labels: Integer[Array, "*shape"], weights: Float[np.ndarray, "classes"]
 ) -> Float[Array, "*shape"]:
     """The weight of every label's class; 0 for a label that is IGNORED."""
     kept = counts(labels)
-    return jnp.where(kept, jnp.asarray(weights)[jnp.where(kept, labels, 0)], 0.0)
+    index = jnp.where(kept, labels, 0).astype(jnp.int32)
+    return jnp.where(kept, jnp.asarray(weights)[index], 0.0)
 
 
 def weighted_cross_entropies(
     logits: Float[Array, "*shape classes"],
-    labels: Int[Array, "*shape"],
+    labels: Integer[Array, "*shape"],
     weights: Float[np.ndarray, "classes"] | None,
     smoothing: float,
 ) -> Float[Array, "*shape"]:
@@ -83,12 +85,12 @@ def binary_cross_entropies(
 
 
 def correct_sum(
-    logits: Float[Array, "*shape classes"], labels: Int[Array, "*shape"]
+    logits: Float[Array, "*shape classes"], labels: Integer[Array, "*shape"]
 ) -> Float[Array, ""]:
     """How many labels have the largest logit."""
     return jnp.sum((jnp.argmax(logits, axis=-1) == labels) & counts(labels), dtype=jnp.float32)
 
 
-def label_count(labels: Int[Array, "*shape"]) -> Float[Array, ""]:
+def label_count(labels: Integer[Array, "*shape"]) -> Float[Array, ""]:
     """How many labels count."""
     return jnp.sum(counts(labels), dtype=jnp.float32)

@@ -96,3 +96,18 @@ def test_an_ignored_label_is_never_correct():
 def test_a_label_that_is_no_class_gives_no_finite_loss(label: int):
     logits = jnp.zeros((2, 3))
     assert not jnp.isfinite(cross_entropy_sum(logits, jnp.array([0, label])))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint32, np.int64])
+def test_labels_may_be_stored_in_few_bits(kind: type[np.generic]):
+    """-100 is 156 where there is no sign, and 200 classes are more than 8 bits with one tell."""
+    random = np.random.default_rng(0)
+    logits = jnp.asarray(random.normal(size=(200, 200)), jnp.float32)
+    labels = np.arange(200) % (128 if kind is np.int8 else 200)
+    weights = random.uniform(0.5, 2.0, 200).astype(np.float32)
+    wide = jnp.asarray(labels, jnp.int32)
+    given = jnp.asarray(labels.astype(kind))
+    for options in ((None, 0.0), (weights, 0.1)):
+        found = weighted_cross_entropies(logits, given, *options)
+        np.testing.assert_array_equal(found, weighted_cross_entropies(logits, wide, *options))
+    assert float(label_count(given)) == 200
