@@ -169,7 +169,7 @@ def _placed(
     """`input_ids` with `values` at the positions that are used."""
     # An unused position is put outside the row, where a scatter drops what it is given.
     target = jnp.where(labels == IGNORED, input_ids.shape[1], positions)
-    rows = jnp.arange(input_ids.shape[0])[:, None]
+    input_ids, rows = jnp.asarray(input_ids), jnp.arange(input_ids.shape[0])[:, None]
     return input_ids.at[rows, target].set(values.astype(input_ids.dtype), mode="drop")
 
 
