@@ -30,14 +30,13 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
         raise UserError(f"problem_type={problem_type!r}: expected one of {choices}, or null")
-    return Head(
-        kind,
-        labels_from_hf(hf),
-        problem_type,
-        pooling=pooling,
-        mixture=mixture,
-        thresholds=thresholds_from_hf(hf),
-    )
+    labels, thresholds = labels_from_hf(hf), thresholds_from_hf(hf)
+    if thresholds is not None and len(thresholds) != len(labels):
+        raise UserError(
+            f"{THRESHOLDS} has {len(thresholds)} numbers for {len(labels)} labels: they were tuned "
+            "for others, so delete the field if the model was trained anew"
+        )
+    return Head(kind, labels, problem_type, pooling=pooling, mixture=mixture, thresholds=thresholds)
 
 
 def head_to_hf(head: Head) -> dict[str, Any]:

@@ -197,6 +197,8 @@ def test_thresholds_of_a_config_are_numbers_one_a_label():
     assert thresholds_from_hf(fields) == (0.5, 1.0, 0.25)
     with pytest.raises(UserError, match=r"jaxbert_thresholds=0\.5: expected a list of numbers"):
         thresholds_from_hf({"jaxbert_thresholds": 0.5})
+    with pytest.raises(UserError, match="jaxbert_thresholds has 3 numbers for 2 labels"):
+        head_from_hf({**fields, "num_labels": 2}, "sequence_classification")
     with pytest.raises(UserError, match="3 thresholds for 2 labels"):
         Head("sequence_classification", ("a", "b"), thresholds=(0.5, 1.0, 0.25))
 
