@@ -38,15 +38,28 @@ class Reading:
     windows: WindowConfig | None = None
 
     def __post_init__(self) -> None:
-        check_reading(self.truncation, self.head_share, self.windows)
+        check_reading(self.truncation, self.head_share, self.windows, self.max_seq_length)
 
 
-def check_reading(truncation: Truncation, head_share: float, windows: WindowConfig | None) -> None:
-    """Raises UserError where the options make no sense or not together."""
+def check_reading(
+    truncation: Truncation,
+    head_share: float,
+    windows: WindowConfig | None,
+    max_seq_length: int | None,
+) -> None:
+    """Raises UserError where the options make no sense or not together.
+
+    `max_seq_length` is None where it is not known yet.
+    """
     if not 0.0 < head_share < 1.0:
         raise UserError(f"head_share={head_share}: must be between 0 and 1")
     if windows is not None and truncation != "head":
         raise UserError(f"windows read all of a text, truncation={truncation} a part: drop one")
+    if windows is not None and max_seq_length is not None and windows.stride >= max_seq_length:
+        raise UserError(
+            f"windows.stride={windows.stride} are to overlap of max_seq_length={max_seq_length} "
+            "tokens: take a smaller stride or a greater length"
+        )
 
 
 def _number(text: int) -> str:

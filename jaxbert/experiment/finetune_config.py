@@ -81,7 +81,8 @@ class Finetune(TrainingSettings):
     in RUN/features, and the head is trained on them; or the directory, which runs may share."""
 
     def __post_init__(self) -> None:
-        check_reading(self.truncation, self.head_share, self.windows)
+        length = None if self.max_seq_length == "auto" else self.max_seq_length
+        check_reading(self.truncation, self.head_share, self.windows, length)
         parts = self.step.accumulation_steps
         if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
             raise UserError(

@@ -71,6 +71,7 @@ def test_evaluation_counts_texts_and_not_windows(files, capsys, tmp_path: Path):
     ("flags", "message"),
     [
         (["--stride", "5"], "stride=5 are to overlap: take a smaller stride"),
+        (["--stride", "7"], "windows.stride=7 are to overlap of max_seq_length=7 tokens: take a"),
         (["--stride", "-1"], "windows.stride=-1: must be at least 0"),
         (["--stride", "1", "--truncation", "tail"], "truncation=tail a part: drop one"),
         (["--head-share", "2", "--truncation", "head_tail"], "head_share=2.0: must be between"),

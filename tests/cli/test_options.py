@@ -49,6 +49,20 @@ def test_the_schema_is_printed_as_json(capsys):
     assert mesh["tensor"]["description"] == "Splits heads, feed-forward and vocabulary."
 
 
+@pytest.mark.parametrize(
+    ("verb", "text", "other"),
+    [("pretrain", "train: a.tsv", "finetune"), ("finetune", "store: s", "pretrain")],
+)
+def test_a_configuration_of_the_other_verb_is_called_that(
+    verb: str, text: str, other: str, tmp_path: Path, capsys: Any
+):
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert main([verb, str(file), "--run", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert f"which makes it a configuration of jaxbert {other}" in " ".join(said.split())
+
+
 def test_the_page_has_options_of_every_kind_of_section():
     page = PAGE.read_text(encoding="utf-8")
     for line in (

@@ -85,7 +85,7 @@ def test_the_squared_error_likewise():
 
 
 def judged(task: Any, logits: np.ndarray, labels: list[float], how: Any) -> dict[str, float]:
-    reading = Reading(8, windows=WindowConfig(combine=how))
+    reading = Reading(8, windows=WindowConfig(2, how))
     examples = ClassifiedSentences(
         task,
         Sentences((), task.columns_read),
@@ -106,7 +106,7 @@ def test_metrics_count_every_text_once():
 
 
 def test_metrics_of_some_windows_are_those_of_their_texts():
-    reading = Reading(8, windows=WindowConfig())
+    reading = Reading(8, windows=WindowConfig(2))
     examples = ClassifiedSentences(
         CLASSES,
         Sentences((), CLASSES.columns_read),
@@ -125,7 +125,7 @@ def test_mistakes_show_the_text_of_their_windows():
         Sentences(texts, CLASSES.columns_read),
         {"document_ids": DOCUMENTS},
         np.array([1, 0]),
-        Reading(8, windows=WindowConfig()),
+        Reading(8, windows=WindowConfig(2)),
     )
     for first, expected in ((0, {"one", "two"}), (3, {"two"})):
         rows = {"row_ids": np.arange(first, 4), "logits": LOGITS[first:]}
