@@ -72,7 +72,7 @@ def extension(
     sources: list[tuple[int, ...]]
     sources = [(row,) if row < config.vocab_size else () for row in range(rows)]
     for place, token in enumerate(new_tokens):
-        start = _named_row(old_tokenizer, named[token]) if token in named else None
+        start = _start(old_tokenizer, token, named[token]) if token in named else None
         pieces = pieces_of(old_tokenizer, token) if start is None else [start]
         sources[old_tokenizer.vocab_size + place] = tuple(pieces)
     return tokenizer, sources
@@ -135,10 +135,13 @@ def _means(table: np.ndarray, sources: Sources, padded: int) -> np.ndarray:
     return rows
 
 
-def _named_row(tokenizer: Tokenizer, token: str) -> int:
-    row = tokenizer.backend.token_to_id(token)
+def _start(tokenizer: Tokenizer, token: str, known: str) -> int:
+    row = tokenizer.backend.token_to_id(known)
     if row is None:
-        raise UserError(f"init: {token!r} is no token of the old tokenizer: name one that it has")
+        raise UserError(
+            f"{token!r} is to start as {known!r}, which is no token of the old tokenizer: name one "
+            "that it has"
+        )
     return row
 
 

@@ -177,9 +177,12 @@ def _with_vocabulary(model: _Model, arguments: argparse.Namespace) -> _Model:
         raise UserError(f"{arguments.source} has no tokenizer, by which its vocabulary is known")
     if arguments.add_tokens is not None:
         tokens, starts = _read_tokens(Path(arguments.add_tokens))
-        params, config, tokenizer, sources = extend_vocabulary(
-            model.params, model.config, model.tokenizer, tokens, starts
-        )
+        try:
+            params, config, tokenizer, sources = extend_vocabulary(
+                model.params, model.config, model.tokenizer, tokens, starts
+            )
+        except UserError as error:
+            raise UserError(f"{arguments.add_tokens}: {error}") from None
         first_new = model.tokenizer.vocab_size
     else:
         tokenizer = load_tokenizer(arguments.tokenizer)
@@ -235,12 +238,17 @@ def _read_tokens(file: Path) -> tuple[list[str], dict[str, str]]:
         raise UserError(f"{file}: not UTF-8 text: {error}") from None
     except IsADirectoryError:
         raise UserError(f"{file}: a directory: expected a file with a token a line") from None
-    cells = [[cell.strip() for cell in line.split("\t")] for line in lines if line.strip()]
+    cells = []
+    for number, line in enumerate(lines, 1):
+        row = [cell.strip() for cell in line.split("\t")]
+        if len(row) > 2:
+            raise UserError(
+                f"{file}:{number}: {row} on one line: expected a token, or a tab and one more"
+            )
+        if line.strip():
+            cells.append(row)
     if not cells:
         raise UserError(f"{file}: empty: expected a token a line")
-    for row in cells:
-        if len(row) > 2:
-            raise UserError(f"{file}: {row} on one line: expected a token, or a tab and one more")
     return [row[0] for row in cells], {row[0]: row[1] for row in cells if len(row) == 2}
 
 

@@ -42,9 +42,10 @@ def pieces_of(tokenizer: Tokenizer, token: str) -> list[int]:
 
 def _check(tokenizer: Tokenizer, tokens: Sequence[str]) -> None:
     spellings = Counter(_normal(tokenizer, token) for token in tokens)
+    first = {_normal(tokenizer, token): token for token in reversed(tokens)}
     faults = {
         "holds no text": [t for t in tokens if not pieces_of(tokenizer, t)],
-        "is given twice": [t for t in tokens if spellings[_normal(tokenizer, t)] > 1],
+        "is given twice": [first[spelling] for spelling, n in spellings.items() if n > 1],
         "is a token already": [t for t in tokens if _is_known(tokenizer, t)],
     }
     for fault, faulty in faults.items():

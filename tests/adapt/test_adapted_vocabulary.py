@@ -138,7 +138,7 @@ def test_old_text_gives_the_same_logits_for_the_old_tokens():
         (["catdog", "catdog"], "mean_of_pieces", "'catdog' is given twice"),
         ([" "], "mean_of_pieces", "' ' holds no text"),
         (NEW, {"catdgo": "dog"}, "init gives 'catdgo' a row, which is none of the new tokens"),
-        (NEW, {"catdog": "dgo"}, "init: 'dgo' is no token of the old tokenizer"),
+        (NEW, {"catdog": "dgo"}, "'catdog' is to start as 'dgo', which is no token of the old"),
     ],
 )
 def test_wrong_tokens_are_one_line(tokens: list[str], init: Any, message: str):

@@ -167,9 +167,12 @@ def test_what_cannot_be_done_is_one_line(capsys, model, tmp_path, words, message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dog\n", "'dog' is a token already"),
-        ("a\tb\tc\n", "on one line: expected a token, or a tab and one more"),
-        ("new\tdgo\n", "'dgo' is no token of the old tokenizer"),
+        ("dog\n", "words.txt: new tokens: 'dog' is a token already"),
+        (
+            "new\na\tb\tc\n",
+            "words.txt:2: ['a', 'b', 'c'] on one line: expected a token, or a tab and one more",
+        ),
+        ("new\tdgo\n", "'new' is to start as 'dgo', which is no token of the old tokenizer"),
         ("\n \n", "words.txt: empty: expected a token a line"),
     ],
 )

@@ -88,7 +88,7 @@ def test_transformers_loads_the_new_tokenizer_with_the_same_ids(old, tmp_path):
     [
         (["CRISPR", "the", "fox"], r"'the' is a token already \(and 1 more\); leave it out"),
         (["[MASK]"], r"'\[MASK\]' is a token already"),
-        (["CRISPR", "Crispr"], r"'CRISPR' is given twice"),
+        (["CRISPR", "Crispr"], r"'CRISPR' is given twice; leave it out"),
         (["CRISPR", " \n"], r"' \\n' holds no text"),
     ],
 )
