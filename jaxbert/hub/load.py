@@ -17,6 +17,7 @@ from jaxbert.hub.contents import Contents, Place, assemble, paths_to_draw
 from jaxbert.hub.formats import open_tensors
 from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.functional import model_from_params
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.inputs import floating
@@ -72,6 +73,7 @@ def from_pretrained(
     labels: Sequence[str] | None = None,
     revision: str | None = None,
     dtype: DTypeLike | None = None,
+    execution: Execution = PLAIN,
     seed: int = 0,
     ignore_mismatched_heads: bool = False,
     place: Place | None = None,
@@ -79,6 +81,7 @@ def from_pretrained(
     """Opens a model as a module that can be called.
 
     `dtype` is the compute dtype (None: float32); parameters are float32 whatever the file holds.
+    `execution` is how the encoder runs, such as what is computed again for its gradient.
     `place(path, array)` puts each parameter onto its devices as soon as it is read (None: the
     default device). The other arguments and the errors are those of `load_params`.
     """
@@ -92,7 +95,7 @@ def from_pretrained(
         ignore_mismatched_heads=ignore_mismatched_heads,
         place=_onto_default_device if place is None else place,
     )
-    return model_from_params(loaded.params, loaded.config, loaded.head, compute_dtype)
+    return model_from_params(loaded.params, loaded.config, loaded.head, compute_dtype, execution)
 
 
 def load_params(

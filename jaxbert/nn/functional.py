@@ -120,10 +120,14 @@ def check_params(params: Params, config: EncoderConfig, head: Head) -> None:
 
 
 def model_from_params(
-    params: Params, config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32
+    params: Params,
+    config: EncoderConfig,
+    head: Head,
+    dtype: DTypeLike = jnp.float32,
+    execution: Execution = PLAIN,
 ) -> Model:
     """The callable module around existing parameters (shared, not copied)."""
-    graph, state = _structure(config, head, floating(dtype))
+    graph, state = _structure(config, head, floating(dtype), execution)
     return nnx.merge(graph, _filled(state, params))
 
 

@@ -143,9 +143,10 @@ def check_architecture(config: Any, head: Any) -> None:
 def floating(dtype: Any) -> jnp.dtype:
     """A dtype to compute in; UserError for what is none."""
     try:
-        # NumPy takes None for float64.
-        if dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
-            return jnp.dtype(dtype)
+        # NumPy takes None for float64, and sums are float32 whatever the dtype.
+        found = jnp.dtype(dtype)
+        if jnp.issubdtype(found, jnp.floating) and found.itemsize <= 4:
+            return found
     except TypeError:  # No dtype at all.
         pass
     raise UserError(f"dtype={dtype!r}: expected one to compute in, 'float32' or 'bfloat16'")

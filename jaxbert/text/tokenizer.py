@@ -301,7 +301,9 @@ class Tokenizer:
         return limit
 
     def decode(self, ids: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True) -> str:
-        """The text of token ids, pieces joined into words."""
+        """The text of token ids, pieces joined into words; UserError for several rows of them."""
+        if np.ndim(ids) != 1:
+            raise UserError(f"ids has {np.ndim(ids)} axes: give one row of a batch at a time")
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
 
 

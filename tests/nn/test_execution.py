@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from jaxbert.families import preset
+from jaxbert.hub.load import from_pretrained
+from jaxbert.hub.save import save_params
 from jaxbert.nn import execution
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
-from jaxbert.nn.functional import abstract_params, init_params, make_apply
+from jaxbert.nn.functional import abstract_params, functional, init_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.nn.parts import Convolution
 
@@ -75,6 +77,17 @@ def test_the_gradient_is_the_same_with_dropout_too(remat, config, plain, ids):
     expected, found = plain(config), gradient(config, remat, ids)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_was_opened_computes_again_what_it_is_told_to(ids, tmp_path):
+    save_params(init_params(BERT, HEAD, 0), BERT, HEAD, None, tmp_path)
+
+    def kept_by(execution):
+        apply, params = functional(from_pretrained(tmp_path, execution=execution))
+        vjp = jax.eval_shape(lambda x: jax.vjp(lambda x: apply(x, ids).logits, x)[1], params)
+        return sum(leaf.size for leaf in jax.tree.leaves(vjp))
+
+    assert kept_by(Execution("full")) < 0.7 * kept_by(Execution())
 
 
 def test_less_is_kept_for_the_backward_pass(ids):

@@ -372,9 +372,12 @@ def test_what_is_no_key_is_refused(key: Any):
         check_key(key)
 
 
-@pytest.mark.parametrize("dtype", ["int8", jnp.int32, "bf16", None])
+@pytest.mark.parametrize("dtype", ["int8", jnp.int32, "bf16", "float64", None])
 def test_a_dtype_that_nothing_is_computed_in_is_refused(dtype: Any):
-    """int8 rounded every activation to a whole number; None is float64 to NumPy."""
+    """int8 rounded every activation to a whole number; None is float64 to NumPy.
+
+    Of float64 sums were float32 all the same.
+    """
     assert floating("bfloat16") == jnp.bfloat16
     with pytest.raises(UserError, match=r"^dtype=.*: expected one to compute in"):
         floating(dtype)

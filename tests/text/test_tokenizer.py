@@ -233,3 +233,11 @@ def test_what_is_no_text_is_refused_by_its_number(tokenizer, text, kind):
         tokenizer.encode(["a", text])
     with pytest.raises(UserError, match=rf"pairs\[1\] is {kind}, expected a text"):
         tokenizer.encode_whole(["a", "b"], ["a", text])
+
+
+def test_one_row_is_decoded_at_a_time(tokenizer):
+    batch = tokenizer.encode(["low lower"] * 2)["input_ids"]
+    with pytest.raises(UserError, match="ids has 2 axes: give one row of a batch at a time"):
+        tokenizer.decode(batch)
+    assert tokenizer.decode(batch[0]) == tokenizer.decode(batch[1].tolist())
+    assert tokenizer.decode([]) == ""
