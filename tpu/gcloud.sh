@@ -7,28 +7,31 @@ source "$(dirname "${BASH_SOURCE[0]}")/flags.sh"
 
 # E.g. --internal-ip or --tunnel-through-iap, where VMs have no address outside.
 read -ra ssh_flags <<<"${JAXBERT_TPU_SSH:-}"
+# A VM that vanishes sends no farewell: without questions ssh waits for it for hours. One word each,
+# as scp's are not split; after those above, as ssh takes the first value of an option.
+alive=(-oConnectTimeout=30 -oServerAliveInterval=30 -oServerAliveCountMax=4)
 
 # How to reach workers (0, 1, ... of slice `node`, or all of all slices): ssh_to WORKERS COMMAND.
 ssh_to() {
   if [[ -n "$direct" ]]; then
-    call gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "${ssh_flags[@]}" "--worker=$1" \
-      "--command=$2"
+    call gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "${ssh_flags[@]}" \
+      "${alive[@]/#/--ssh-flag=}" "--worker=$1" "--command=$2"
   else
     [[ "$1" != all ]] || node=all
     call gcloud compute tpus queued-resources ssh "$name" "${place[@]}" "${ssh_flags[@]}" \
-      "--node=$node" "--worker=$1" "--command=$2"
+      "${alive[@]/#/--ssh-flag=}" "--node=$node" "--worker=$1" "--command=$2"
   fi
 }
 
 # Copies between here and workers: copy_between WORKERS SOURCE DESTINATION.
 copy_between() {
   if [[ -n "$direct" ]]; then
-    call gcloud compute tpus tpu-vm scp "$2" "$3" "${place[@]}" "${ssh_flags[@]}" --recurse \
-      "--worker=$1"
+    call gcloud compute tpus tpu-vm scp "$2" "$3" "${place[@]}" "${ssh_flags[@]}" \
+      "${alive[@]/#/--scp-flag=}" --recurse "--worker=$1"
   else
     [[ "$1" != all ]] || node=all
     call gcloud compute tpus queued-resources scp "$2" "$3" "${place[@]}" "${ssh_flags[@]}" \
-      --recurse "--node=$node" "--worker=$1"
+      "${alive[@]/#/--scp-flag=}" --recurse "--node=$node" "--worker=$1"
   fi
 }
 

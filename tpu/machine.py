@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from pathlib import Path
 from outcome import EXIT_MISTAKE
 
 HERE = Path(__file__).parent
+DEADLINE = float(os.environ.get("JAXBERT_TPU_DEADLINE", "180"))
+"""Seconds for an answer, of up to 64 VMs at once; gcloud alone tries for ten minutes."""
+
 ENDING = ("SUSPENDING", "DELETING", "STOPPING")
 """States that pass into one of those below, or ABSENT; nothing can be deleted meanwhile."""
 
@@ -73,7 +78,22 @@ class Machine:
         return subprocess.run(self._words(script, *words)).returncode
 
     def _call(self, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._words(script, *words), stdout=subprocess.PIPE, text=True)
+        """A short question; status 124 where there is no answer in time."""
+        command = self._words(script, *words)
+        # A group of its own, so that what gcloud has started ends with it.
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        with process:
+            try:
+                output, _ = process.communicate(timeout=DEADLINE)
+                return subprocess.CompletedProcess(command, process.returncode, output)
+            except subprocess.TimeoutExpired:
+                print(f"{script}: no answer within {DEADLINE:g} s", file=sys.stderr)
+                return subprocess.CompletedProcess(command, 124, "")
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def _words(self, script: str, *words: str) -> list[str]:
         # Flags of ours before those of gcloud, which create.sh takes after a lone --.

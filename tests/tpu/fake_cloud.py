@@ -11,7 +11,7 @@ PLACE = ("--project", "acme", "--zone", "us-west4-a")
 IN_PLACE = ["--project=acme", "--zone=us-west4-a"]
 
 PROGRAM = """#!{python} -IS
-import json, os, sys
+import json, os, sys, time
 
 os.chdir({home!r})
 words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
@@ -27,6 +27,10 @@ for number, rule in enumerate(json.load(open("rules.json"))):
             count = used.tell()
             used.write("x")
         reply = rule["replies"][min(count, len(rule["replies"]) - 1)]
+        if reply == "HANG":
+            with open("hung", "w") as file:
+                file.write(str(os.getpid()))
+            time.sleep(300)
         code, text = reply if isinstance(reply, list) else [0, reply]
         print(text, file=sys.stderr if code else sys.stdout)
         sys.exit(code)
@@ -66,7 +70,7 @@ class Cloud:
     def answers(self, *parts, replies):
         """The first rule whose parts are all in a call gives the next reply, at last the last.
 
-        A reply is what is printed, or (exit status, what is printed as an error).
+        A reply is what is printed, or (exit status, what is printed as an error), or "HANG".
         """
         rules = json.loads((self.home / "rules.json").read_text())
         rules.append({"parts": parts, "replies": replies})

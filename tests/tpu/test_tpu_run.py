@@ -1,5 +1,6 @@
 """run.py against a fake gcloud that plays preemptions, failures and silence."""
 
+import subprocess
 import sys
 
 import pytest
@@ -25,13 +26,14 @@ def _commit_0123abc(cloud):
     cloud.without_git()
 
 
-def play(cloud, *, states, statuses, options=(), **replies):
+def play(cloud, *, states, statuses, options=(), environment=None, **replies):
     cloud.answers("queued-resources describe", replies=states)
     cloud.answers("if [ -e", replies=statuses)
     for part, answers in replies.items():
         cloud.answers(part, replies=answers)
     cloud.answers("worker.py start", replies=[workers("running")])
-    return cloud.run("run.py", "bert", "--type", "v5litepod-8", *PLACE, *options, *COMMAND)
+    words = ["--type", "v5litepod-8", *PLACE, *options, *COMMAND]
+    return cloud.run("run.py", "bert", *words, **(environment or {}))
 
 
 def course(cloud):
@@ -169,6 +171,22 @@ def test_ssh_that_fails_in_passing_is_waited_out(cloud):
     done = play(cloud, states=["ACTIVE"], statuses=statuses)
     assert done.returncode == 0
     assert course(cloud).count("start") == 1
+
+
+def test_an_ssh_that_hangs_is_ended_and_the_preemption_behind_it_noticed(cloud):
+    done = play(
+        cloud,
+        states=[*["ACTIVE"] * 2, *["SUSPENDED"] * 2, "ACTIVE"],
+        statuses=[workers("absent"), "HANG", workers("absent"), workers("exited 0")],
+        environment={"JAXBERT_TPU_DEADLINE": "2"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "preempted: the TPU was taken back" in done.stdout
+    assert "ssh.sh: no answer within 2 s" in done.stderr
+    pid = (cloud.home / "hung").read_text()
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True)
+    # Gone, or dead and waiting for its parent.
+    assert shown.stdout.strip()[:1] in ("", "Z")
 
 
 def test_vms_that_cannot_be_reached_are_given_up(cloud):

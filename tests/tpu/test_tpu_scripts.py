@@ -10,6 +10,9 @@ from jaxbert.plan.chips import CHIPS, topology_of
 
 QUEUED = ["gcloud", "compute", "tpus", "queued-resources"]
 DIRECT = ["gcloud", "compute", "tpus", "tpu-vm"]
+ALIVE = ["-oConnectTimeout=30", "-oServerAliveInterval=30", "-oServerAliveCountMax=4"]
+SSH_ALIVE = [f"--ssh-flag={word}" for word in ALIVE]
+SCP_ALIVE = [f"--scp-flag={word}" for word in ALIVE]
 SCRIPTS = sorted(
     path.name for path in TPU.glob("*.sh") if path.name not in ("flags.sh", "gcloud.sh")
 )
@@ -230,8 +233,9 @@ def test_setup_copies_a_commit_and_installs_it_everywhere(cloud):
     assert done.returncode == 0, done.stderr
     copy, unpack, install = cloud.calls
     assert copy[:5] == [*QUEUED, "scp"]
-    assert copy[6:] == ["bert:jaxbert.tar.gz", *IN_PLACE, "--recurse", "--node=all", "--worker=all"]
-    everywhere = [*QUEUED, "ssh", "bert", *IN_PLACE, "--node=all", "--worker=all"]
+    nodes = ["--node=all", "--worker=all"]
+    assert copy[6:] == ["bert:jaxbert.tar.gz", *IN_PLACE, *SCP_ALIVE, "--recurse", *nodes]
+    everywhere = [*QUEUED, "ssh", "bert", *IN_PLACE, *SSH_ALIVE, *nodes]
     assert unpack[:-1] == everywhere
     assert "tar -xzf" in unpack[-1]
     assert install == [*everywhere, "--command=python3 jaxbert/tpu/worker.py install"]
@@ -283,13 +287,27 @@ def test_setup_gives_up_where_ssh_keeps_failing(cloud):
 )
 def test_a_command_runs_where_it_should(cloud, words, where, command):
     assert cloud.run("ssh.sh", "bert", *PLACE, *words).returncode == 0
-    assert cloud.calls == [[*QUEUED, "ssh", "bert", *IN_PLACE, *where, f"--command={command}"]]
+    ssh = [*QUEUED, "ssh", "bert", *IN_PLACE, *SSH_ALIVE]
+    assert cloud.calls == [[*ssh, *where, f"--command={command}"]]
 
 
 def test_vms_without_an_address_are_reached_otherwise(cloud):
     flag = {"JAXBERT_TPU_SSH": "--tunnel-through-iap"}
     assert cloud.run("setup.sh", "bert", *PLACE, "--push-only", **flag).returncode == 0
     assert [call[4] for call in cloud.calls if "--tunnel-through-iap" in call] == ["scp", "ssh"]
+
+
+def test_a_vm_that_vanishes_ends_every_ssh_unless_the_user_wants_it_otherwise(cloud):
+    own = {"JAXBERT_TPU_SSH": "--ssh-flag=-oServerAliveInterval=5"}
+    for direct in ([], ["--direct"]):
+        assert cloud.run("setup.sh", "bert", *PLACE, *direct).returncode == 0
+        assert cloud.run("logs.sh", "bert", *PLACE, *direct, **own).returncode == 0
+    for call in cloud.calls:
+        expected = {"scp": SCP_ALIVE, "ssh": SSH_ALIVE}[call[4]]
+        assert [word for word in call if word in expected] == expected
+    # Of two values ssh takes the first.
+    intervals = [word for word in cloud.calls[-1] if "ServerAliveInterval" in word]
+    assert intervals == ["--ssh-flag=-oServerAliveInterval=5", SSH_ALIVE[1]]
 
 
 def test_the_status_of_a_command_is_passed_on(cloud):
@@ -301,7 +319,7 @@ def test_logs_of_a_worker(cloud):
     words = ["--worker", "1", "--lines", "7", "--follow", "--direct"]
     assert cloud.run("logs.sh", "bert", *PLACE, *words).returncode == 0
     command = "--command=python3 jaxbert/tpu/worker.py log --lines 7 --follow"
-    assert cloud.calls == [[*DIRECT, "ssh", "bert", *IN_PLACE, "--worker=1", command]]
+    assert cloud.calls == [[*DIRECT, "ssh", "bert", *IN_PLACE, *SSH_ALIVE, "--worker=1", command]]
 
 
 def test_results_come_from_a_bucket_without_project_or_zone(cloud, tmp_path):
@@ -313,7 +331,7 @@ def test_results_come_from_a_bucket_without_project_or_zone(cloud, tmp_path):
 
 def test_results_come_from_a_worker(cloud, tmp_path):
     assert cloud.run("fetch.sh", "bert:run/model", f"{tmp_path}", *PLACE).returncode == 0
-    where = [*IN_PLACE, "--recurse", "--node=0", "--worker=0"]
+    where = [*IN_PLACE, *SCP_ALIVE, "--recurse", "--node=0", "--worker=0"]
     assert cloud.calls == [[*QUEUED, "scp", "bert:run/model", f"{tmp_path}", *where]]
 
 
