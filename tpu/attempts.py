@@ -63,10 +63,9 @@ class Run:
         return self._start() or self._watch()
 
     def _settled_state(self) -> str:
-        waited = 0
-        while (state := self.machine.state()) in ENDING and waited < self.options.timeout:
+        until = time.monotonic() + self.options.timeout
+        while (state := self.machine.state()) in ENDING and time.monotonic() < until:
             self._sleep()
-            waited += self.options.poll
         return state
 
     def _start(self) -> Outcome | None:

@@ -47,10 +47,11 @@ if [[ -n "$dry_run" ]]; then
   exit
 fi
 
-waited=0 unknown=0 before=""
+# Time, not questions: each takes seconds itself, and minutes where gcloud hangs.
+SECONDS=0 unknown=0 before=""
 while true; do
   state="$(machine_state)"
-  [[ "$state" == "$before" ]] || say "$name is $state after $waited s"
+  [[ "$state" == "$before" ]] || say "$name is $state after $SECONDS s"
   before="$state"
   case "$state" in
     ACTIVE | READY) exit 0 ;;
@@ -62,8 +63,7 @@ while true; do
     *) end 3 "$name is $state and will not become ready: delete.sh $name, then create.sh" ;;
   esac
   ((unknown < 5)) || end 1 "gcloud failed five times in a row: see above"
-  ((waited < timeout)) ||
-    end 4 "$name is still $state after $waited s; it stays in the queue until delete.sh $name"
+  ((SECONDS < timeout)) ||
+    end 4 "$name is still $state after $SECONDS s; it stays in the queue until delete.sh $name"
   sleep "${JAXBERT_TPU_SLEEP:-$poll}"
-  waited=$((waited + poll))
 done

@@ -157,6 +157,20 @@ def test_what_is_being_suspended_is_not_deleted_before_it_is(cloud):
     assert cloud.verbs[:5] == ["describe", "describe", "describe", "delete", "create"]
 
 
+def test_what_does_not_end_being_suspended_is_waited_for_by_the_clock(cloud):
+    done = play(
+        cloud,
+        states=["SUSPENDING"],
+        statuses=[""],
+        options=("--timeout", "2", "--poll", "86400", "--tries", "1"),
+        delete=[[1, "ERROR: it is busy"]],
+        environment={"JAXBERT_TPU_SLEEP": "0.5"},
+    )
+    assert done.returncode == 1
+    assert "given up: it could not be deleted" in done.stdout
+    assert len(cloud.verbs) > 3
+
+
 def test_a_running_command_is_watched_and_not_started_anew(cloud):
     statuses = [workers("running"), workers("running"), workers("exited 0")]
     done = play(cloud, states=["ACTIVE"], statuses=statuses)
@@ -230,7 +244,7 @@ def test_restarts_are_bounded(cloud):
 
 
 def test_a_tpu_that_never_comes_ends_the_run(cloud):
-    options = ("--timeout", "90")
+    options = ("--timeout", "1")
     done = play(cloud, states=["WAITING_FOR_RESOURCES"], statuses=[""], options=options)
     assert done.returncode == 4
     assert "it stays in the queue until delete.sh bert" in done.stderr
