@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from machine import ENDING, OVER, Machine
-from outcome import EXIT_MISTAKE, EXIT_PREEMPTED, Outcome, judge
+from outcome import EXIT_MISTAKE, EXIT_OUT_OF_REACH, EXIT_PREEMPTED, Outcome, judge
 
 WORKER = "python3 jaxbert/tpu/worker.py"
 LOG_OF_FAILED = f"{WORKER} log --if-failed --lines 30"
+REMINDER = 300.0
+"""Seconds between two lines about gcloud that still fails."""
+
+
+class OutOfReach(Exception):
+    """gcloud failed for longer than there is patience: nobody knows the state of the machine."""
 
 
 @dataclass
@@ -25,14 +31,31 @@ class Run:
     revision: str
     options: argparse.Namespace
     has_started: bool = False
+    outages: int = 0
+    """How often gcloud failed for a while."""
 
     def until_done(self) -> int:
         """Exit status 0 when the command is done; else why it is not, in print."""
+        try:
+            return self._until_done()
+        except OutOfReach:
+            name, deletion = self.machine.name, self.machine.command("delete.sh")
+            say(f"given up: gcloud has failed for {self.options.patience} s")
+            say(f"{name} is left as it is: it may still run, and cost money until: {deletion}")
+            return EXIT_OUT_OF_REACH
+
+    def _until_done(self) -> int:
         failures = restarts = 0
         while True:
-            began = time.monotonic()
+            began, outages = time.monotonic(), self.outages
             outcome = self._attempt()
             say(str(outcome))
+            if outcome.is_ours:
+                self._state()
+                if self.outages > outages:
+                    say("that does not count: gcloud failed meanwhile")
+                    self._sleep()
+                    continue
             if outcome.kind == "done":
                 return self._end(0)
             if outcome.kind == "preempted":
@@ -52,19 +75,50 @@ class Run:
         if state in OVER:
             say(f"{self.machine.name} is {state}: deleting what is left of it")
             if self.machine.delete():
-                return Outcome("failed", "it could not be deleted")
+                return Outcome("failed", "it could not be deleted", is_ours=True)
         if state in (*OVER, "ABSENT") and self.machine.create():
-            return Outcome("failed", "no TPU could be asked for")
-        code = self.machine.wait(self.options.timeout)
-        if code == 3 and self.machine.state() != "FAILED":
+            return Outcome("failed", "no TPU could be asked for", is_ours=True)
+        code = self._wait()
+        if code == 3 and self._state() != "FAILED":
             return Outcome("preempted", "it was taken back before it was ready")
         if code:
             return Outcome("failed", "it did not become ready", code, is_final=code == 4)
         return self._start() or self._watch()
 
+    def _wait(self) -> int:
+        """As Machine.wait, and where gcloud fails it waits on."""
+        until = time.monotonic() + self.options.timeout
+        while (left := until - time.monotonic()) > 0:
+            code = self.machine.wait(round(left))
+            if code != 1:
+                return code
+            self._state()
+            self._sleep()
+        return 4
+
+    def _state(self) -> str:
+        """The state of the machine, for which it waits where gcloud fails; raises OutOfReach."""
+        state = self.machine.state()
+        if state != "UNKNOWN":
+            return state
+        self.outages += 1
+        began, is_quiet = time.monotonic(), False
+        while state == "UNKNOWN":
+            now = time.monotonic()
+            if now - began > self.options.patience:
+                raise OutOfReach
+            if not is_quiet:
+                say(f"gcloud fails: asked again for {self.options.patience - now + began:.0f} s")
+                reminded = now
+            self._sleep()
+            is_quiet = time.monotonic() - reminded < REMINDER
+            state = self.machine.state(is_quiet=is_quiet)
+        say(f"gcloud answers again: {self.machine.name} is {state}")
+        return state
+
     def _settled_state(self) -> str:
         until = time.monotonic() + self.options.timeout
-        while (state := self.machine.state()) in ENDING and time.monotonic() < until:
+        while (state := self._state()) in ENDING and time.monotonic() < until:
             self._sleep()
         return state
 
@@ -73,13 +127,13 @@ class Run:
         if any(status == "running" for status in self.machine.statuses().values()):
             say("the command is running already")
         elif self.machine.setup(self.revision):
-            return self._lost_or("failed", "it could not be set up")
+            return self._lost_or(Outcome("failed", "it could not be set up", is_ours=True))
         code, output = self.machine.on_every_worker(self.start)
         print(output, end="")
         if code == EXIT_MISTAKE:
             return Outcome("failed", "it cannot be started", code, is_final=True)
         if code:
-            return self._lost_or("failed", "it could not be started")
+            return self._lost_or(Outcome("failed", "it could not be started", is_ours=True))
         if self.is_mirrored and output.count("jaxbert-worker") > 1:
             self._stop()
             return Outcome(
@@ -92,22 +146,26 @@ class Run:
     def _watch(self) -> Outcome:
         silent = waited = 0
         for statuses in self._polls():
-            silent = 0 if statuses else silent + 1
-            if not statuses and self.machine.state() in OVER:
+            outages, silent = self.outages, 0 if statuses else silent + 1
+            if not statuses and self._state() in OVER:
                 return Outcome("preempted", "the TPU was taken back")
+            if self.outages > outages:
+                # Neither could the workers be reached.
+                silent = 0
             if silent >= 5:
-                return self._lost_or("failed", "five times in a row no worker could be reached")
+                return Outcome("failed", "five times in a row no worker could be reached")
             outcome = judge(statuses)
             if outcome is None:
                 continue
             if "running" not in statuses.values():
-                return self._lost_or(outcome.kind, outcome.reason, outcome.code, outcome.is_final)
+                return self._lost_or(outcome)
             # Without one worker the others wait for it: they are asked to save, then left.
             waited += self.options.poll
             if waited > self.options.grace:
                 self._stop()
             if waited > 2 * self.options.grace:
-                return self._lost_or("failed", f"{outcome.reason}, and others do not end")
+                reason = f"{outcome.reason}, and others do not end"
+                return self._lost_or(Outcome("failed", reason))
         raise AssertionError("polling ends with a return")
 
     def _polls(self) -> Iterator[dict[str, str]]:
@@ -120,11 +178,11 @@ class Run:
             before = statuses
             yield statuses
 
-    def _lost_or(self, kind: str, reason: str, code: int = 1, is_final: bool = False) -> Outcome:
-        """The reason, unless the VMs were taken back, which explains everything else."""
-        if kind != "done" and self.machine.state() in OVER:
+    def _lost_or(self, outcome: Outcome) -> Outcome:
+        """The outcome, unless the VMs were taken back, which explains everything else."""
+        if outcome.kind != "done" and self._state() in OVER:
             return Outcome("preempted", "the TPU was taken back")
-        return Outcome(kind, reason, code, is_final)
+        return outcome
 
     def _stop(self) -> None:
         self.machine.on_every_worker(f"{WORKER} stop")

@@ -52,9 +52,9 @@ class Machine:
         """Deletes the VMs and their request."""
         return self._run("delete.sh", "--yes")
 
-    def state(self) -> str:
+    def state(self, *, is_quiet: bool = False) -> str:
         """What state.sh prints; a mistake in the call, of which it tells, ends the program."""
-        done = self._call("state.sh")
+        done = self._call("state.sh", is_quiet=is_quiet)
         if done.returncode == EXIT_MISTAKE:
             sys.exit(EXIT_MISTAKE)
         return done.stdout.strip() or "UNKNOWN"
@@ -77,19 +77,26 @@ class Machine:
     def _run(self, script: str, *words: str) -> int:
         return subprocess.run(self._words(script, *words)).returncode
 
-    def _call(self, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def _call(
+        self, script: str, *words: str, is_quiet: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """A short question; status 124 where there is no answer in time."""
         command = self._words(script, *words)
         # A group of its own, so that what gcloud has started ends with it.
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if is_quiet else None,
+            text=True,
+            start_new_session=True,
         )
         with process:
             try:
                 output, _ = process.communicate(timeout=DEADLINE)
                 return subprocess.CompletedProcess(command, process.returncode, output)
             except subprocess.TimeoutExpired:
-                print(f"{script}: no answer within {DEADLINE:g} s", file=sys.stderr)
+                if not is_quiet:
+                    print(f"{script}: no answer within {DEADLINE:g} s", file=sys.stderr)
                 return subprocess.CompletedProcess(command, 124, "")
             finally:
                 if process.returncode is None:

@@ -10,6 +10,9 @@ EXIT_PREEMPTED = 75
 EXIT_MISTAKE = 2
 """jaxbert's status for what the user has to put right: trying again is no use."""
 
+EXIT_OUT_OF_REACH = 6
+"""run.py's status where gcloud fails for so long that nobody knows what became of the TPU."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -19,6 +22,8 @@ class Outcome:
     reason: str
     code: int = 1
     is_final: bool = False
+    is_ours: bool = False
+    """Whether a call of ours failed, as it does without a network, and not the command."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"

@@ -7,6 +7,10 @@ started again, on new VMs if need be, and continues from its run directory. Othe
 tried again --tries times; mistakes (status 2) are not.
 
 The command goes on when this program is ended; the same call again watches it further.
+
+Ends with 0 when the command is done; 2 for a mistake; 3 when the TPU cannot come; 4 when it did not
+come within --timeout; 6 when gcloud failed for --patience and nobody knows what became of the TPU;
+75 when it was taken back more than --restarts times; 130 after Ctrl-C; else as the command ended.
 """
 
 from __future__ import annotations
@@ -75,6 +79,7 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     add("--restarts", type=int, default=1000, help="times that the TPU may be taken back")
     add("--timeout", type=positive, default=86400, help="seconds to wait for the TPU each time")
     add("--poll", type=positive, default=60, help="seconds between two looks at the workers")
+    add("--patience", type=positive, default=3600, help="seconds for gcloud to answer again")
     add("--grace", type=int, default=300, help="seconds for the others when one worker failed")
     add("--delete", choices=("never", "done", "always"), default="never", help="the TPU, when?")
     add("--dry-run", action="store_true", help="print the commands, run none")

@@ -203,6 +203,58 @@ def test_an_ssh_that_hangs_is_ended_and_the_preemption_behind_it_noticed(cloud):
     assert shown.stdout.strip()[:1] in ("", "Z")
 
 
+AWAY = [1, "ERROR: Failed to resolve tpu.googleapis.com"]
+
+
+def test_a_network_that_is_away_is_no_failure_of_the_command(cloud):
+    silence = [255, "Connection timed out"]
+    done = play(
+        cloud,
+        states=["ACTIVE", "ACTIVE", *[AWAY, AWAY, AWAY, "ACTIVE"] * 6],
+        statuses=[workers("absent"), *[silence] * 6, workers("running"), workers("exited 0")],
+        options=("--tries", "1"),
+    )
+    assert done.returncode == 0, done.stdout
+    assert course(cloud).count("start") == 1
+    # Not at every question.
+    assert done.stdout.count("gcloud fails: asked again for 3600 s") == 6
+    assert done.stderr.count("Failed to resolve") == 6
+    assert "gcloud answers again: bert is ACTIVE" in done.stdout
+
+
+def test_a_network_that_stays_away_leaves_the_tpu_as_it_is(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE", "ACTIVE", AWAY],
+        statuses=[workers("absent"), workers("running"), [255, "Connection timed out"]],
+        options=("--patience", "2", "--delete", "always"),
+        environment={"JAXBERT_TPU_SLEEP": "0.2"},
+    )
+    assert done.returncode == 6, done.stdout
+    assert "given up: gcloud has failed for 2 s" in done.stdout
+    assert "may still run, and cost money until: tpu/delete.sh bert" in done.stdout
+    assert course(cloud) == ["status", "install", "start", "status", "status"]
+
+
+def test_what_fails_while_the_network_is_away_does_not_count(cloud):
+    done = play(
+        cloud,
+        states=[
+            # state, then gcloud creates nothing; state, wait; state, wait; gcloud copies nothing
+            *([1, "not found"], AWAY, AWAY, [1, "not found"]),
+            *([1, "not found"], *[AWAY] * 7, "ACTIVE"),
+            *("ACTIVE", AWAY, "ACTIVE"),
+        ],
+        statuses=[workers("absent"), workers("absent"), workers("exited 0")],
+        options=("--tries", "1"),
+        create=[AWAY, ""],
+        scp=[*[AWAY] * 3, ""],
+    )
+    assert done.returncode == 0, done.stdout
+    attempt = ["status", "install", "start", "status"]
+    assert course(cloud) == ["create", "create", "status", *attempt]
+
+
 def test_vms_that_cannot_be_reached_are_given_up(cloud):
     done = play(
         cloud,
