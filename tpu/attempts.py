@@ -9,10 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from machine import ENDING, OVER, Machine
-from outcome import EXIT_MISTAKE, EXIT_OUT_OF_REACH, EXIT_PREEMPTED, Outcome, judge
+from outcome import (
+    EXIT_DELETED,
+    EXIT_MISTAKE,
+    EXIT_OUT_OF_REACH,
+    EXIT_PREEMPTED,
+    Outcome,
+    judge,
+)
 
 WORKER = "python3 jaxbert/tpu/worker.py"
 LOG_OF_FAILED = f"{WORKER} log --if-failed --lines 30"
+DELETED = "DELETED"
+"""State of what was there and is ABSENT, and neither we nor Google have deleted it."""
+
 REMINDER = 300.0
 """Seconds between two lines about gcloud that still fails."""
 
@@ -30,6 +40,10 @@ class Run:
     is_mirrored: bool
     revision: str
     options: argparse.Namespace
+    may_vanish: bool
+    """Whether a machine that is gone may have been taken back, and not deleted."""
+    is_there: bool = False
+    """Whether the machine, or the request for it, was there and we have not deleted it."""
     has_started: bool = False
     outages: int = 0
     """How often gcloud failed for a while."""
@@ -58,6 +72,9 @@ class Run:
                     continue
             if outcome.kind == "done":
                 return self._end(0)
+            if outcome.kind == "deleted":
+                say("it is not asked for again; the same call does, and goes on")
+                return outcome.code
             if outcome.kind == "preempted":
                 failures, restarts = 0, restarts + 1
             else:
@@ -72,14 +89,23 @@ class Run:
 
     def _attempt(self) -> Outcome:
         state = self._settled_state()
+        if state == DELETED:
+            return self._deleted()
         if state in OVER:
             say(f"{self.machine.name} is {state}: deleting what is left of it")
+            # Also where gcloud fails: Google may have heard it.
+            self.is_there = False
             if self.machine.delete():
                 return Outcome("failed", "it could not be deleted", is_ours=True)
-        if state in (*OVER, "ABSENT") and self.machine.create():
-            return Outcome("failed", "no TPU could be asked for", is_ours=True)
+        if state in (*OVER, "ABSENT"):
+            if self.machine.create():
+                return Outcome("failed", "no TPU could be asked for", is_ours=True)
+            self.is_there = True
         code = self._wait()
-        if code == 3 and self._state() != "FAILED":
+        state = self._state() if code == 3 else ""
+        if state == DELETED:
+            return self._deleted()
+        if state not in ("", "FAILED"):
             return Outcome("preempted", "it was taken back before it was ready")
         if code:
             return Outcome("failed", "it did not become ready", code, is_final=code == 4)
@@ -96,8 +122,29 @@ class Run:
             self._sleep()
         return 4
 
+    def _loss(self) -> Outcome | None:
+        """What has become of the machine where it is no longer there; None where it is."""
+        state = self._state()
+        if state in (*OVER, "ABSENT"):
+            return Outcome("preempted", "the TPU was taken back")
+        return self._deleted() if state == DELETED else None
+
+    def _deleted(self) -> Outcome:
+        return Outcome("deleted", f"somebody else has deleted {self.machine.name}", EXIT_DELETED)
+
     def _state(self) -> str:
-        """The state of the machine, for which it waits where gcloud fails; raises OutOfReach."""
+        """As Machine.state, or DELETED; it waits where gcloud fails, and raises OutOfReach."""
+        state = self._answered_state()
+        if state == "ABSENT" and self.is_there and not self.may_vanish:
+            # Asked twice: after this nobody looks any more at what may cost money.
+            self._sleep()
+            state = self._answered_state()
+            if state == "ABSENT":
+                return DELETED
+        self.is_there = self.is_there or state not in (*OVER, "ABSENT")
+        return state
+
+    def _answered_state(self) -> str:
         state = self.machine.state()
         if state != "UNKNOWN":
             return state
@@ -147,8 +194,8 @@ class Run:
         silent = waited = 0
         for statuses in self._polls():
             outages, silent = self.outages, 0 if statuses else silent + 1
-            if not statuses and self._state() in OVER:
-                return Outcome("preempted", "the TPU was taken back")
+            if not statuses and (loss := self._loss()):
+                return loss
             if self.outages > outages:
                 # Neither could the workers be reached.
                 silent = 0
@@ -179,10 +226,8 @@ class Run:
             yield statuses
 
     def _lost_or(self, outcome: Outcome) -> Outcome:
-        """The outcome, unless the VMs were taken back, which explains everything else."""
-        if outcome.kind != "done" and self._state() in OVER:
-            return Outcome("preempted", "the TPU was taken back")
-        return outcome
+        """The outcome, unless the VMs are gone, which explains everything else."""
+        return (None if outcome.kind == "done" else self._loss()) or outcome
 
     def _stop(self) -> None:
         self.machine.on_every_worker(f"{WORKER} stop")

@@ -10,13 +10,16 @@ EXIT_PREEMPTED = 75
 EXIT_MISTAKE = 2
 """jaxbert's status for what the user has to put right: trying again is no use."""
 
+EXIT_DELETED = 5
+"""run.py's status where somebody else has deleted the TPU: it is not asked for again."""
+
 EXIT_OUT_OF_REACH = 6
 """run.py's status where gcloud fails for so long that nobody knows what became of the TPU."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt: done, preempted or failed, and why."""
+    """What became of an attempt: done, preempted, deleted or failed, and why."""
 
     kind: str
     reason: str

@@ -9,8 +9,9 @@ tried again --tries times; mistakes (status 2) are not.
 The command goes on when this program is ended; the same call again watches it further.
 
 Ends with 0 when the command is done; 2 for a mistake; 3 when the TPU cannot come; 4 when it did not
-come within --timeout; 6 when gcloud failed for --patience and nobody knows what became of the TPU;
-75 when it was taken back more than --restarts times; 130 after Ctrl-C; else as the command ended.
+come within --timeout; 5 when somebody else has deleted it; 6 when gcloud failed for --patience and
+nobody knows what became of the TPU; 75 when it was taken back more than --restarts times; 130 after
+Ctrl-C; else as the command ended.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def main() -> int:
     words = ["python3", "jaxbert/tpu/worker.py", "start", *copies, "--", *command]
     if options.dry_run:
         return show(machine, shlex.join(words), options)
-    run = Run(machine, shlex.join(words), bool(options.mirror), head(), options)
+    run = Run(
+        machine, shlex.join(words), bool(options.mirror), head(), options, may_vanish(options)
+    )
     try:
         return run.until_done()
     except KeyboardInterrupt:
@@ -103,6 +106,16 @@ def has_several_vms(options: argparse.Namespace) -> bool:
     """Whether the flags ask for them: a VM has up to 8 chips (v5e, v6e) or 8 TensorCores."""
     size = options.type.rpartition("-")[2]
     return options.slices not in (None, "1") or (size.isdecimal() and int(size) > 8)
+
+
+def may_vanish(options: argparse.Namespace) -> bool:
+    """Whether a TPU that is gone may have been taken back.
+
+    A request stays in the queue, SUSPENDED, until somebody deletes it. A spot VM without one stays
+    as well, PREEMPTED, as far as we know; to go on in vain is the lesser evil where it does not.
+    """
+    flags = ("--spot", "--preemptible")
+    return options.direct and (options.spot or any(flag in options.create_flag for flag in flags))
 
 
 def positive(word: str) -> int:

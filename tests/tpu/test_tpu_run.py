@@ -203,6 +203,73 @@ def test_an_ssh_that_hangs_is_ended_and_the_preemption_behind_it_noticed(cloud):
     assert shown.stdout.strip()[:1] in ("", "Z")
 
 
+GONE = [1, "ERROR: NOT_FOUND: no such resource"]
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        # What is seen of a deletion: its end, or its course too.
+        ["ACTIVE", "ACTIVE", GONE],
+        [GONE, "ACTIVE", "DELETING", "DELETING", GONE],
+    ],
+)
+def test_a_tpu_that_somebody_deletes_ends_the_run(cloud, states):
+    done = play(
+        cloud,
+        states=states,
+        statuses=[workers("absent"), workers("running"), [1, "NOT_FOUND"]],
+        options=("--spot", "--delete", "always"),
+    )
+    assert done.returncode == 5, done.stdout
+    assert "deleted: somebody else has deleted bert" in done.stdout
+    assert "costs money" not in done.stdout
+    assert "delete" not in course(cloud)
+    assert course(cloud).count("create") == (states[0] == GONE)
+
+
+def test_a_request_that_somebody_takes_out_of_the_queue_ends_the_run(cloud):
+    done = play(cloud, states=[GONE, "WAITING_FOR_RESOURCES", GONE], statuses=[""])
+    assert done.returncode == 5, done.stdout
+    assert course(cloud) == ["create"]
+
+
+def test_a_tpu_that_is_not_found_once_is_still_there(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE", "ACTIVE", GONE, "ACTIVE"],
+        statuses=[workers("absent"), workers("running"), [1, "NOT_FOUND"], workers("exited 0")],
+    )
+    assert done.returncode == 0, done.stdout
+    assert course(cloud).count("start") == 1
+
+
+def test_a_tpu_that_we_have_deleted_is_asked_for_again(cloud):
+    done = play(
+        cloud,
+        states=["ACTIVE", "ACTIVE", "SUSPENDED", "SUSPENDED", "DELETING", GONE, "ACTIVE"],
+        statuses=[workers("absent"), [1, ""], workers("absent"), workers("exited 0")],
+        delete=[[1, "Connection reset by peer"]],
+    )
+    assert done.returncode == 0, done.stdout
+    assert "create" in course(cloud)
+
+
+@pytest.mark.parametrize(
+    ("flag", "status"), [("--spot", 0), ("--create-flag=--preemptible", 0), ("--version=v", 5)]
+)
+def test_a_spot_vm_without_a_request_may_vanish_when_it_is_taken_back(cloud, flag, status):
+    cloud.answers("tpu-vm describe", replies=["READY", "READY", GONE, GONE, "READY"])
+    done = play(
+        cloud,
+        states=[],
+        statuses=[workers("absent"), [1, "NOT_FOUND"], workers("absent"), workers("exited 0")],
+        options=("--direct", flag),
+    )
+    assert done.returncode == status, done.stdout
+    assert course(cloud).count("create") == (status == 0)
+
+
 AWAY = [1, "ERROR: Failed to resolve tpu.googleapis.com"]
 
 
