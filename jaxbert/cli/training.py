@@ -104,7 +104,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         config = experiment.load(file, overrides, say)
         options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
         with _directory(arguments.run, processes) as run:
-            keep_programs(arguments, run)
+            keep_programs(arguments, run, is_first=processes.is_first)
             keep_memory()
             if arguments.seeds is not None:
                 from jaxbert.experiment.seeds import train_seeds
