@@ -159,6 +159,32 @@ def test_a_checkpoint_with_any_file_gone_or_cut_off_is_set_aside(two, tmp_path):
         checkpoints.close()
 
 
+def test_what_a_kill_left_of_an_old_checkpoint_is_deleted_and_nothing_else(two, tmp_path):
+    copy = tmp_path / "checkpoints"
+    shutil.copytree(two, copy)
+    (copy / "3" / "manifest.json").unlink()
+    shutil.rmtree(copy / "3" / "state")
+    for name in ("03", "2.damaged", "notes", "9"):
+        (copy / name).mkdir()
+    (copy / "5").symlink_to(copy / "notes")
+    (copy / "4").write_text("a file")
+    checkpoints = Checkpoints(copy, CheckpointConfig())
+    assert checkpoints.latest_step() == 7
+    checkpoints.close()
+    set_aside = {"03.damaged", "4.damaged", "5.damaged", "9.damaged"}
+    assert {path.name for path in checkpoints.damaged} == set_aside
+    assert {path.name for path in copy.iterdir()} == {"2.damaged", "7", "notes"} | set_aside
+
+
+def test_damaged_checkpoints_stay_where_none_is_whole(two, tmp_path):
+    copy = tmp_path / "checkpoints"
+    shutil.copytree(two, copy)
+    for step in ("3", "7"):
+        (copy / step / "manifest.json").unlink()
+    Checkpoints(copy, CheckpointConfig()).close()
+    assert {path.name for path in copy.iterdir()} == {"3.damaged", "7.damaged"}
+
+
 def test_a_step_saved_again_after_damage_counts_again(two, tmp_path):
     copy = tmp_path / "checkpoints"
     shutil.copytree(two, copy)
