@@ -57,13 +57,14 @@ class Finetune(TrainingSettings):
     validation: str | dict[str, str] | None = None
     """Evaluated during training; several by name, which goes before the metrics of each."""
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
-    """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed."""
+    """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed,
+    rounded up to a multiple of 8."""
     packing: bool = False
     """Several examples in every row of max_seq_length tokens; `batch_size` counts rows."""
     truncation: Truncation = "head"
     """What is read of a longer text."""
     head_share: float = 0.25
-    """Of what truncation=head_tail keeps."""
+    """Of what truncation=head_tail keeps, the share that is from the head."""
     windows: WindowConfig | None = None
     """Instead of truncation: longer texts are read in windows, and count as much as others."""
     num_epochs: Annotated[float, Gt(0)] = 3.0

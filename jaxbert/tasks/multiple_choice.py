@@ -69,7 +69,7 @@ class MultipleChoiceConfig:
     labels: tuple[str, ...] | None = None
     """How the labels of the data name the choices in order, such as [A, B, C, D]."""
     classifier_dropout: float | None = None
-    """null: the model's hidden_dropout_prob."""
+    """null: what the model's config.json says of classifiers, else its hidden_dropout_prob."""
 
     def read(self, spec: str, *, labelled: bool) -> Iterator[Row]:
         """Rows of a table."""

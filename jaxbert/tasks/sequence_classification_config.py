@@ -57,7 +57,7 @@ class SequenceClassificationConfig:
     top_k: Annotated[int, Ge(1)] = 5
     """Of more than 128 classes so many are predicted, the most probable ones."""
     classifier_dropout: float | None = None
-    """null: the model's hidden_dropout_prob."""
+    """null: what the model's config.json says of classifiers, else its hidden_dropout_prob."""
     pooling: Pooling | None = None
     """How one vector comes from the tokens; null: as the model's family does it."""
     mixture: LayerMixture | None = None

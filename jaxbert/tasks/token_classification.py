@@ -48,7 +48,7 @@ class TokenClassificationConfig:
     label_pieces: LabelPieces = "first"
     """Which pieces of a word have its label in training: B goes on as I."""
     classifier_dropout: float | None = None
-    """null: the model's hidden_dropout_prob."""
+    """null: what the model's config.json says of classifiers, else its hidden_dropout_prob."""
     mixture: LayerMixture | None = None
     """Which layers the classifier reads; null: the last one."""
 
