@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=megabytes,
         dest="limit_bytes",
         metavar="N",
-        help="read no more than the first N MB of text",
+        help="read the first N MB of text, to the end of a document",
     )
     add_case_arguments(parser)
     add("--out", metavar="DIR", help=f"write {JSON} and {PICTURE} there")

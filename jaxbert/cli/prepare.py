@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=megabytes,
         dest="limit_bytes",
         metavar="N",
-        help="read no more than the first N MB of text of all sources together, of docs: as many"
-        " from all packages alike",
+        help="read the first N MB of text of all sources together, to the end of a document; of"
+        " docs: at most as many, from all packages alike",
     )
     _add_filters(parser)
     add(
