@@ -43,8 +43,8 @@ class Finetune(TrainingSettings):
     kind: Literal["finetune"] = "finetune"
     recipe: str | None = None
     """auto: what is not given here is as the model's paper has it (`experiment/recipe.py`), and
-    max_seq_length is auto (answers to questions: 384), but with packing or windows, which leave it
-    to you; a run's config.yaml names the source instead."""
+    max_seq_length is auto, but with packing or windows, which leave it to you (answers to
+    questions: always 384); a run's config.yaml names the source instead."""
     model: str
     """Model directory, run directory or hub id."""
     task: TaskSection = field(default_factory=SequenceClassificationConfig)
