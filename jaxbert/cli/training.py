@@ -118,7 +118,8 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
-        print(f"preempted: saved at step {fitted.step}; the same command continues {arguments.run}")
+        saved = f"saved at step {fitted.step}" if fitted.step else "no step was taken"
+        print(f"preempted: {saved}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
     print(f"the model, of step {fitted.step}, is in {arguments.run.rstrip('/')}/model")

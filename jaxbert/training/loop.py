@@ -99,7 +99,9 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
             _save(loop, step, state)
     if step == loop.num_steps and not loop.interrupted():
         return state, "finished"
-    _save(loop, step, state)
+    # What a run begins with is made again, also where its configuration is another one by then.
+    if step:
+        _save(loop, step, state)
     return state, "preempted"
 
 

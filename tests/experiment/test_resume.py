@@ -74,6 +74,16 @@ def test_an_interruption_that_is_taken_back_still_ends_the_run(store, tmp_path):
     assert not any("eval/perplexity" in row for row in trajectory(tmp_path / "run"))
 
 
+def test_a_run_interrupted_before_its_first_step_may_begin_otherwise(pretrained, tables, tmp_path):
+    options = ("num_epochs=1", "reinitialize_layers=1", "optimizer={kind: lion}", "seed=3")
+    first, other = (fine_tuning(pretrained, *tables, *given) for given in ((), options))
+    fitted = finetune(first, tmp_path / "run", interrupted=lambda: True, quiet=True)
+    assert (fitted.outcome, fitted.step) == ("preempted", 0)
+    finetune(other, tmp_path / "run", quiet=True)
+    finetune(other, tmp_path / "whole", quiet=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 @pytest.fixture(scope="module")
 def stopping_early(pretrained: Path, tables) -> Finetune:
     return fine_tuning(

@@ -225,7 +225,8 @@ def test_a_run_interrupted_at_any_moment_ends_as_the_whole_one(session, evaluate
         made = session(f"interrupted-{limit}", **config)
         state, outcome = made.start(Polls(limit))
         assert outcome == "preempted"
-        assert state.step in made.checkpoints.saved
+        # What it begins with is no checkpoint.
+        assert state.step in (0, *made.checkpoints.saved)
         assert made.start(Polls()) == expected
         assert made.rows() == whole.rows()
         assert made.checkpoints.saved == whole.checkpoints.saved
