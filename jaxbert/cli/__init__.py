@@ -38,7 +38,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     for name in VERBS:
         _add_verb(verbs, name)
     arguments, rest = parser.parse_known_args(argv)
-    if rest and (not hasattr(arguments, "overrides") or any(word[0] == "-" for word in rest)):
+    if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
         hint = "; options of a configuration are words, such as optimizer.learning_rate=3e-5"
         is_training = hasattr(arguments, "config")
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint if is_training else ''}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxbert.cli import VERBS, main, reporting
+from jaxbert.cli import VERBS, main, parse, reporting
 from jaxbert.cli.figures import print_figures, shown
 from jaxbert.errors import UserError
 
@@ -28,6 +28,11 @@ def test_the_help_of_every_verb_shows_an_example(verb, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"example:\n  jaxbert {verb}" in shown
+
+
+def test_an_empty_word_after_a_flag_is_an_override_like_others():
+    words = ["finetune", "c.yaml", "--run", "runs/a", "seed=1", ""]
+    assert parse(words).overrides == ["seed=1", ""]
 
 
 @pytest.mark.parametrize("verb", VERBS)
