@@ -1,11 +1,13 @@
 """A frozen encoder's outputs, computed once, kept on disk, and a head trained on them."""
 
+import fcntl
 import hashlib
 import math
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,12 +181,12 @@ def _compute(
     # Its own in every process: several runs, also of several machines, may fill one directory.
     temporary = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
     shape = (int(lengths.sum()), layers_read(head), encoder.hidden_size)
-    features = _new_file(temporary, shape)
     step, placement = jax.jit(compute, out_shardings=replicated(mesh)), RowPlacement(mesh)
     batch_size = settings.rows_per_evaluation()
     rows = BucketedRows(table, batch_size=batch_size, longest=longest)
     names = ("input_ids", "attention_mask", "token_type_ids")
-    try:
+    with _claimed(temporary):
+        features = _new_file(temporary, shape)
         for batch in evaluation_batches(rows, batch_size):
             inputs = placement.put({name: batch[name] for name in names})
             made = jax.device_get(step(params, inputs))
@@ -194,8 +196,38 @@ def _compute(
             yield
         features.flush()
         temporary.replace(file)
+
+
+@contextmanager
+def _claimed(temporary: Path) -> Iterator[None]:
+    """A file that is gone in the end; its lock, which the kernel drops with the process, tells it
+    from those that killed processes have left, which are removed first.
+    """
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    for left in temporary.parent.glob("*.tmp"):
+        with suppress(OSError):
+            _clear(left)
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        # Where a file system has no locks, nobody can get one, and all files are left alone.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _clear(left: Path) -> None:
+    """Raises OSError for a file that a process is writing."""
+    handle = os.open(left, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # An empty one may be of a process that has not claimed it yet.
+        if os.fstat(handle).st_size:
+            left.unlink()
+    finally:
+        os.close(handle)
 
 
 def _new_file(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:

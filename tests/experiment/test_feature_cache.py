@@ -1,3 +1,4 @@
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -45,6 +46,23 @@ def test_computing_features_is_interrupted_between_batches_and_leaves_nothing(
     fitted = finetune(config, tmp_path / "run", interrupted=after_polls(2), quiet=True)
     assert (fitted.outcome, fitted.params) == ("preempted", None)
     assert not list((tmp_path / "run" / "features").iterdir())
+
+
+def test_what_a_killed_process_left_of_features_goes_and_what_another_writes_stays(
+    pretrained: Path, tables: tuple[Path, Path], tmp_path: Path
+):
+    features = tmp_path / "features"
+    features.mkdir()
+    left, written, empty = (features / f"0.{name}.tmp" for name in ("left", "written", "empty"))
+    left.write_bytes(b"half")
+    written.write_bytes(b"half")
+    empty.touch()
+    config = fine_tuning(pretrained, *tables, *FROZEN, f"cache_features={features}")
+    with written.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        finetune(config, tmp_path / "run", quiet=True)
+    assert {*features.glob("*.tmp")} == {written, empty}
+    assert len([*features.glob("*.npy")]) == 2
 
 
 def test_a_cached_run_is_the_frozen_run_and_its_model_is_whole(
