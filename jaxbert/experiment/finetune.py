@@ -80,7 +80,7 @@ def finetune(
     data, examples = _data(start)
     if start.config.cache_features:
         check_cacheable(start.config, start.task.head, packing=start.config.packing)
-        check_is_here(str(start.config.cache_features))
+        _check_directory(start.config.cache_features)
     with open_run(run_path, start.config) as run:
         try:
             trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
@@ -101,6 +101,13 @@ def finetune(
         if fitted.params is None:
             return fitted
         return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
+
+
+def _check_directory(cache: bool | str) -> None:
+    """Raises UserError where features cannot be kept in what cache_features names."""
+    check_is_here(str(cache))
+    if isinstance(cache, str) and (path := Path(expanduser(cache))).exists() and not path.is_dir():
+        raise UserError(f"cache_features={cache}: no directory: name one, or one that is to be")
 
 
 def _start(config: Finetune) -> _Start:

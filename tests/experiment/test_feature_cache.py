@@ -116,6 +116,7 @@ def test_a_head_does_not_go_on_with_another_encoder(
         ((*CACHED, "unfreezing={every: epoch}"), "and no unfreezing"),
         ((*CACHED, "packing=true"), "set packing=false"),
         ((*FROZEN, "cache_features=gs://b/features"), "gs://b/features: a URL, where only a path"),
+        ((*FROZEN, "cache_features=/dev/null"), "cache_features=/dev/null: no directory"),
     ],
 )
 def test_what_cannot_be_cached_is_refused_before_anything_is_written(
