@@ -109,6 +109,18 @@ def row_specs(params: Any, mesh: Mesh) -> Any:
     return jax.tree.map(spec, shardings(params, mesh))
 
 
+def tensor_specs(params: Any, mesh: Mesh) -> Any:
+    """Of every parameter the dimensions that are split over `tensor`."""
+
+    def spec(sharding: NamedSharding) -> PartitionSpec:
+        split = (
+            axis if axis == "tensor" and mesh.shape[axis] > 1 else None for axis in sharding.spec
+        )
+        return PartitionSpec(*split)
+
+    return jax.tree.map(spec, shardings(params, mesh))
+
+
 def update_shardings(tree: Any, mesh: Mesh) -> Any:
     """As `shardings`, and split over `data` besides, along the largest dimension that allows it.
 

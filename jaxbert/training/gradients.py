@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxbert.nn.draws import key_of_device
 from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
-from jaxbert.parallel.rules import MESH_AXES, ROWS, is_read_rounded, row_specs
+from jaxbert.parallel.rules import MESH_AXES, ROWS, is_read_rounded, row_specs, tensor_specs
 from jaxbert.tasks.task import Task, run_model
 from jaxbert.tree import map_with_path
 from jaxbert.typing import Array, Batch, Params
@@ -43,9 +43,11 @@ def make_gradients(
     sent = _Sent(jnp.dtype(compute_dtype), jnp.dtype(dtype))
     axes = () if mesh is None else tuple(axis for axis in ROWS if mesh.shape[axis] > 1)
 
-    def of_own_rows(specs: Any, params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
+    def of_own_rows(
+        specs: Any, within: Any, params: Params, batch: Batch, key: Array
+    ) -> tuple[Losses, Params]:
         weights = jax.lax.psum(_weights(task, batch), axes)
-        loss = partial(_losses, apply, task, labels, specs, sent, weights)
+        loss = partial(_losses, apply, task, labels, specs, within, sent, weights)
         losses, gradients = _accumulated(loss, params, batch, key_of_device(key))
         sums = partial(_summed, axes, sent.gradients)
         return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs, gradients)
@@ -53,10 +55,10 @@ def make_gradients(
     def gradients(params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
         if mesh is None or not axes:
             whole = jax.tree.map(lambda _: PartitionSpec(), params)
-            return of_own_rows(whole, params, batch, key)
-        specs = row_specs(params, mesh)
+            return of_own_rows(whole, whole, params, batch, key)
+        specs, within = row_specs(params, mesh), tensor_specs(params, mesh)
         split = jax.shard_map(
-            partial(of_own_rows, specs),
+            partial(of_own_rows, specs, within),
             mesh=mesh,
             in_specs=(specs, PartitionSpec(None, axes), PartitionSpec()),
             out_specs=(PartitionSpec(), specs),
@@ -93,13 +95,14 @@ def _losses(
     task: Task,
     labels: Any,
     specs: Any,
+    within: Any,
     sent: "_Sent",
     weights: Losses,
     params: Params,
     batch: Batch,
     key: Array,
 ) -> tuple[Array, Losses]:
-    params = map_with_path(partial(_used, sent), params, labels, specs)
+    params = map_with_path(partial(_used, sent), params, labels, specs, within)
     output = run_model(apply, params, batch, key, inputs=task.model_inputs)
     sums = task.loss_sums(output, batch)
     losses = {name: _ratio(sums[name], weights[name]) for name in sums}
@@ -140,23 +143,27 @@ class _Sent(NamedTuple):
     gradients: jnp.dtype
 
 
-def _used(sent: _Sent, path: str, x: Array, label: str, spec: PartitionSpec) -> Array:
+def _used(
+    sent: _Sent, path: str, x: Array, label: str, spec: PartitionSpec, within: PartitionSpec
+) -> Array:
     """Whole along `fsdp`: the gradient of a gathered array is summed and split again."""
     x = jax.lax.stop_gradient(x) if label == FROZEN else x
     for dimension, axis in enumerate(spec):
         if axis is not None:
             read = sent.products if is_read_rounded(path) else x.dtype
-            x = _gathered(axis, dimension, read, sent.gradients, x)
+            x = _gathered(axis, dimension, read, sent.gradients, within, x)
     return x
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _gathered(axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, x: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3, 4))
+def _gathered(
+    axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, within: PartitionSpec, x: Array
+) -> Array:
     # Rounded before it is sent and not after: the same values, in half of the bytes. Given as wide
     # as it was, which compilers see through, so that gradients of several uses (ALBERT's layers)
     # are added in float32 as they are where parameters are whole.
-    whole = jax.lax.all_gather(x.astype(read), axis, axis=dimension, tiled=True)
-    return whole.astype(x.dtype)
+    gather = partial(jax.lax.all_gather, axis_name=axis, axis=dimension, tiled=True)
+    return _of_parts(gather, within, x.astype(read)).astype(x.dtype)
 
 
 def _gathered_forward(*given: Any) -> tuple[Array, None]:
@@ -164,15 +171,33 @@ def _gathered_forward(*given: Any) -> tuple[Array, None]:
 
 
 def _gathered_backward(
-    axis: str, dimension: int, read: jnp.dtype, sums: jnp.dtype, _: None, slope: Array
+    axis: str,
+    dimension: int,
+    read: jnp.dtype,
+    sums: jnp.dtype,
+    within: PartitionSpec,
+    _: None,
+    slope: Array,
 ) -> tuple[Array]:
-    # The parameter's, whose gradient it is.
-    dtype, slope = slope.dtype, slope.astype(sums)
-    own = jax.lax.psum_scatter(slope, axis, scatter_dimension=dimension, tiled=True)
-    return (own.astype(dtype),)
+    scatter = partial(jax.lax.psum_scatter, axis_name=axis, scatter_dimension=dimension, tiled=True)
+    # The parameter's dtype, whose gradient it is.
+    return (_of_parts(scatter, within, slope.astype(sums)).astype(slope.dtype),)
 
 
 _gathered.defvjp(_gathered_forward, _gathered_backward)
+
+
+def _of_parts(exchange: Callable[[Array], Array], within: PartitionSpec, x: Array) -> Array:
+    """What `exchange` makes of each part along `tensor`.
+
+    XLA's partitioner, which splits the rest over `tensor`, puts together what such an exchange is
+    given, and gives every device all of it.
+    """
+    if not any(within):
+        return exchange(x)
+    return jax.shard_map(
+        exchange, in_specs=within, out_specs=within, axis_names={"tensor"}, check_vma=False
+    )(x)
 
 
 def _summed(
