@@ -121,8 +121,8 @@ def commit() -> str:
         return ""
     git = ["git", "-C", str(Path(__file__).parents[1])]
     name = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True).stdout
-    # What goes on where it was stopped has changed its own results.
-    changed = ["diff", "--quiet", "HEAD", "--", ".", ":!benchmarks/results"]
+    # What goes on where it was stopped has changed its own results, and the page of them.
+    changed = ["diff", "--quiet", "HEAD", "--", ".", ":!benchmarks/results", ":!docs/plans.md"]
     is_dirty = subprocess.run([*git, *changed], capture_output=True).returncode != 0
     return name.strip() + "-dirty" * is_dirty
 

@@ -95,10 +95,10 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     check_split(arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     check_same_model(model.loaded.params, model.loaded.directory)
-    read = reading(arguments, model)
     if model.loaded.head.has_masked_lm:
         check_not_given(arguments, _OF_TASKS, "a masked LM fills the masks of single texts")
-        return out, lines_of(_filled(arguments, model, read), out)
+        return out, lines_of(_filled(arguments, model, reading(arguments, model)), out)
+    read = reading(arguments, model)
     section = inference.section_of(model, columns(arguments), arguments.overrides)
     if arguments.top_k and isinstance(section, SequenceClassificationConfig):
         section = replace(section, top_k=arguments.top_k)
