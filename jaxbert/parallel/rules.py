@@ -218,7 +218,7 @@ def _sharding(
 def _is_thin(shape: tuple[int, ...]) -> bool:
     # Token types and heads of few classes: with biases and norms, which are whole, their gradients
     # are summed in one exchange.
-    return math.prod(shape) < 8 * max(shape)
+    return math.prod(shape) < 4 * max(shape)
 
 
 def _splits_into_whole_rows(number: int, mesh: Mesh | AbstractMesh) -> bool:

@@ -100,7 +100,7 @@ def test_another_optimiser_takes_none_of_adamws_values():
 
 def test_rows_that_are_filled_keep_their_length():
     assert filled("bert-base-uncased", packing=True).max_seq_length == 128
-    assert filled("bert-base-uncased", windows={}).max_seq_length == 128
+    assert filled("bert-base-uncased", windows={"stride": 32}).max_seq_length == 128
 
 
 def test_a_batch_of_packed_rows_is_not_said_to_be_the_papers():
