@@ -99,23 +99,11 @@ def gathered_shardings(params: Any, mesh: Mesh | AbstractMesh) -> Any:
     return jax.tree.map(whole, shardings(params, mesh))
 
 
-def row_specs(params: Any, mesh: Mesh) -> Any:
-    """Of every parameter the dimensions that are split over axes of rows, which is `fsdp`."""
+def specs_along(axes: tuple[str, ...], params: Any, mesh: Mesh) -> Any:
+    """Of every parameter the dimensions that are split over some axes of the mesh."""
 
     def spec(sharding: NamedSharding) -> PartitionSpec:
-        split = (axis if axis in ROWS and mesh.shape[axis] > 1 else None for axis in sharding.spec)
-        return PartitionSpec(*split)
-
-    return jax.tree.map(spec, shardings(params, mesh))
-
-
-def tensor_specs(params: Any, mesh: Mesh) -> Any:
-    """Of every parameter the dimensions that are split over `tensor`."""
-
-    def spec(sharding: NamedSharding) -> PartitionSpec:
-        split = (
-            axis if axis == "tensor" and mesh.shape[axis] > 1 else None for axis in sharding.spec
-        )
+        split = (axis if axis in axes and mesh.shape[axis] > 1 else None for axis in sharding.spec)
         return PartitionSpec(*split)
 
     return jax.tree.map(spec, shardings(params, mesh))

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxbert.nn.draws import key_of_device
 from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
-from jaxbert.parallel.rules import MESH_AXES, ROWS, is_read_rounded, row_specs, tensor_specs
+from jaxbert.parallel.rules import MESH_AXES, ROWS, is_read_rounded, specs_along
 from jaxbert.tasks.task import Task, run_model
 from jaxbert.tree import map_with_path
 from jaxbert.typing import Array, Batch, Params
@@ -56,7 +56,7 @@ def make_gradients(
         if mesh is None or not axes:
             whole = jax.tree.map(lambda _: PartitionSpec(), params)
             return of_own_rows(whole, whole, params, batch, key)
-        specs, within = row_specs(params, mesh), tensor_specs(params, mesh)
+        specs, within = (specs_along(some, params, mesh) for some in (ROWS, ("tensor",)))
         split = jax.shard_map(
             partial(of_own_rows, specs, within),
             mesh=mesh,
