@@ -106,15 +106,16 @@ def test_the_conversion_example_writes_what_the_verb_writes(pretrained, tmp_path
 
 def test_the_research_loop_learns_something(pretrained, tmp_path):
     text = tmp_path / "sentences.txt"
-    text.write_text("\n".join(sentences(50)))
+    # They begin alike, so that the first word gives most shuffled ones away.
+    text.write_text("\n".join(" ".join(WORDS[:count]) for count in range(8, 12)))
     out = run_example(
         "research_loop.py",
         *(pretrained, text, "--out", tmp_path / "trained"),
-        *("--steps", 160, "--batch-size", 32, "--length", 16, "--learning-rate", 2e-3),
+        *("--steps", 80, "--batch-size", 32, "--length", 16, "--learning-rate", 7e-4),
     )
     losses = [float(line.split()[3]) for line in out.splitlines() if line.startswith("step")]
-    # Who only guesses has log(2), 0.02 more or less in the mean of some batches.
-    assert np.mean(losses[-4:]) < 0.85 * np.log(2)
+    # Who only guesses has log(2). The last bits of a processor's sums move a run by about 0.1.
+    assert np.mean(losses[-4:]) < 0.5 * np.log(2)
     before, after = (
         jaxbert.from_pretrained(path, head="none").encoder.embeddings.word.embedding[...]
         for path in (pretrained, tmp_path / "trained")
