@@ -24,7 +24,8 @@ class ModelConfig:
     preset: str | None = None
     """e.g. `bert-base-uncased`; its vocabulary size gives way to the store's."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Fields of the architecture that differ from the preset, e.g. `hidden_size: 128`."""
+    """Fields of the architecture (jaxbert/nn/config.py) that differ from the preset, such as
+    `hidden_size: 128`, as far as the family's config.json can say them."""
     from_pretrained: str | None = None
     """Directory or hub id of a model to go on from, instead of a preset."""
 
