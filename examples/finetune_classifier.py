@@ -5,18 +5,12 @@
 """
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
-from jaxbert.checkpoint.checkpoints import CheckpointConfig
+import jaxbert
 from jaxbert.cli.reporting import run_script
-from jaxbert.experiment.finetune import finetune
-from jaxbert.experiment.finetune_config import Finetune
-from jaxbert.experiment.predictor import Predictor
-from jaxbert.optim.kinds import AdamW
-from jaxbert.optim.schedule import ScheduleConfig
-from jaxbert.tasks.sentences import SentenceColumns
-from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
-from jaxbert.training.loop import LoopConfig
+from jaxbert.tasks.sentences import SentenceColumns, read_sentences
 
 
 def main() -> None:
@@ -33,27 +27,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
 
-    columns = SentenceColumns(text=arguments.text_column, label=arguments.label_column)
-    task = SequenceClassificationConfig(columns=columns)
-    config = Finetune(
-        model=arguments.model,
-        task=task,
-        train=arguments.train,
-        validation=arguments.validation,
-        max_seq_length=arguments.max_seq_length,
-        num_epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
+    columns = {"text": arguments.text_column, "label": arguments.label_column}
+    config = {
+        "model": arguments.model,
+        "task": {"kind": "sequence_classification", "columns": columns},
+        "train": arguments.train,
+        "validation": arguments.validation,
+        "max_seq_length": arguments.max_seq_length,
+        "num_epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
         # Lower layers learn more slowly: each has 0.9 times the rate of the one above.
-        optimizer=AdamW(learning_rate=arguments.learning_rate, layer_decay=0.9),
-        schedule=ScheduleConfig(warmup_steps=0.1),
-        loop=LoopConfig(evaluate_every="epoch", early_stopping_patience=2),
-        checkpoint=CheckpointConfig(metric="accuracy"),
-    )
-    print(finetune(config, arguments.out).results)
+        "optimizer": {"learning_rate": arguments.learning_rate, "layer_decay": 0.9},
+        "schedule": {"warmup_steps": 0.1},
+        "loop": {"evaluate_every": "epoch", "early_stopping_patience": 2},
+        "checkpoint": {"metric": "accuracy"},
+    }
+    # The same command again continues where the last checkpoint stands.
+    print(jaxbert.finetune(config, arguments.out).results)
 
-    rows = task.read(arguments.validation, labelled=False)
-    predictions = Predictor(arguments.out).records(rows)
-    for prediction, _ in zip(predictions, range(5), strict=False):
+    rows = read_sentences(arguments.validation, SentenceColumns(**columns), labelled=False)
+    for prediction in jaxbert.Predictor(arguments.out).records(islice(rows, 5)):
         print(prediction)
 
 

@@ -7,14 +7,9 @@ python examples/pretrain.py docs: --limit-mb 2 --steps 20 --out runs/smoke    # 
 import argparse
 from pathlib import Path
 
+import jaxbert
 from jaxbert.cli.reporting import run_script
 from jaxbert.data.prepare import PrepareOptions, prepare
-from jaxbert.data.pretraining import PretrainingDataConfig
-from jaxbert.experiment.pretrain import Pretrain, pretrain
-from jaxbert.experiment.pretraining_model import ModelConfig
-from jaxbert.optim.kinds import AdamW
-from jaxbert.optim.schedule import ScheduleConfig
-from jaxbert.training.loop import LoopConfig
 
 
 def main() -> None:
@@ -35,18 +30,18 @@ def main() -> None:
         summary = prepare(arguments.sources, store, options)
         print(f"{store}: {summary.documents:,} documents, {summary.tokens:,} tokens")
 
-    config = Pretrain(
-        store=str(store),
-        model=ModelConfig(preset=arguments.preset),
-        data=PretrainingDataConfig(max_seq_length=128, validation_fraction=0.05),
-        num_steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        optimizer=AdamW(learning_rate=5e-4),
-        schedule=ScheduleConfig(kind="cosine", warmup_steps=0.1),
-        loop=LoopConfig(log_every=10, checkpoint_every=200),
-    )
+    config = {
+        "store": store,
+        "model": {"preset": arguments.preset},
+        "data": {"max_seq_length": 128, "validation_fraction": 0.05},
+        "num_steps": arguments.steps,
+        "batch_size": arguments.batch_size,
+        "optimizer": {"learning_rate": 5e-4},
+        "schedule": {"kind": "cosine", "warmup_steps": 0.1},
+        "loop": {"log_every": 10, "checkpoint_every": 200},
+    }
     # The same command again continues where the last checkpoint stands.
-    fitted = pretrain(config, arguments.out / "run")
+    fitted = jaxbert.pretrain(config, arguments.out / "run")
     print(fitted.results)
     print(f"the model is in {arguments.out / 'run' / 'model'}")
 

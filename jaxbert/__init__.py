@@ -1,9 +1,9 @@
 """jaxbert: TPU-native training of BERT-family encoders, in and out of Hugging Face format.
 
-The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`, `convert`,
-`Predictor`; `preset`, `EncoderConfig`, `Head`, `Model`; `functional`, `init_params`, `make_apply`,
-and back `model_from_params`, `save_params`; `UserError`. Names are imported when first used, so
-that `import jaxbert` is cheap.
+The public face, held stable: `from_pretrained`, `save_pretrained`, `load_tokenizer`, `convert`;
+`pretrain`, `finetune`, `Predictor`; `preset`, `EncoderConfig`, `Head`, `Model`; `functional`,
+`init_params`, `make_apply`, and back `model_from_params`, `save_params`; `UserError`. Names are
+imported when first used, so that `import jaxbert` is cheap.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxbert.errors import UserError
+    from jaxbert.experiment.from_values import finetune, pretrain
     from jaxbert.experiment.predictor import Predictor
     from jaxbert.families import preset
     from jaxbert.hub.convert import convert
@@ -31,6 +32,7 @@ __all__ = [
     "Predictor",
     "UserError",
     "convert",
+    "finetune",
     "from_pretrained",
     "functional",
     "init_params",
@@ -38,6 +40,7 @@ __all__ = [
     "make_apply",
     "model_from_params",
     "preset",
+    "pretrain",
     "save_params",
     "save_pretrained",
 ]
@@ -49,6 +52,7 @@ _HOMES = {
     "Predictor": "jaxbert.experiment.predictor",
     "UserError": "jaxbert.errors",
     "convert": "jaxbert.hub.convert",
+    "finetune": "jaxbert.experiment.from_values",
     "from_pretrained": "jaxbert.hub.load",
     "functional": "jaxbert.nn.functional",
     "init_params": "jaxbert.nn.functional",
@@ -56,6 +60,7 @@ _HOMES = {
     "make_apply": "jaxbert.nn.functional",
     "model_from_params": "jaxbert.nn.functional",
     "preset": "jaxbert.families",
+    "pretrain": "jaxbert.experiment.from_values",
     "save_params": "jaxbert.hub.save",
     "save_pretrained": "jaxbert.hub.save",
 }

@@ -221,17 +221,23 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"override {override!r}: expected dotted.key=value")
+    try:
+        value = yaml.load(text, _Loader)
+    except NOT_YAML:
+        value = text
+    set_value(values, key, value, origin=f"override {override!r}")
+
+
+def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> None:
+    """Sets what a dotted key names in plain values, and makes the sections on the way to it."""
     *parents, last = key.split(".")
     for parent in parents:
         if values.get(parent) is None:
             values[parent] = {}
         values = values[parent]
         if not isinstance(values, dict):
-            raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
-    try:
-        values[last] = yaml.load(text, _Loader)
-    except NOT_YAML:
-        values[last] = text
+            raise UserError(f"{origin}: {parent!r} is a value, not a section")
+    values[last] = value
 
 
 def _check_keys(

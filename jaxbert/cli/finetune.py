@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from jaxbert.cli.training import Experiment, add_training_arguments, run_training, values_for
+from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 HELP = "fine-tune a model on labelled data; the same command again resumes"
 EXAMPLE = """
@@ -25,9 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _experiment() -> Experiment:
     from jaxbert.experiment.finetune import finetune
     from jaxbert.experiment.finetune_config import Finetune
+    from jaxbert.experiment.from_values import values_of
     from jaxbert.experiment.recipe import parse_finetune
 
     def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Finetune:
-        return parse_finetune(values_for("finetune", file), overrides, origin=file, say=say)
+        return parse_finetune(values_of("finetune", file), overrides, origin=file, say=say)
 
     return Experiment(Finetune, load, finetune)

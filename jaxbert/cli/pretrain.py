@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from jaxbert.cli.training import Experiment, add_training_arguments, run_training, values_for
+from jaxbert.cli.training import Experiment, add_training_arguments, run_training
 
 HELP = "pretrain an encoder on a token store; the same command again resumes"
 EXAMPLE = """
@@ -26,9 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _experiment() -> Experiment:
     from jaxbert.config import parse_config
+    from jaxbert.experiment.from_values import values_of
     from jaxbert.experiment.pretrain import Pretrain, pretrain
 
     def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Pretrain:
-        return parse_config(Pretrain, values_for("pretrain", file), overrides, origin=file)
+        return parse_config(Pretrain, values_of("pretrain", file), overrides, origin=file)
 
     return Experiment(Pretrain, load, pretrain)

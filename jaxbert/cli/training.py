@@ -16,9 +16,6 @@ from jaxbert.errors import UserError
 if TYPE_CHECKING:
     from jaxbert.experiment.seeds import Figure
 
-OF_ONE_VERB = {"pretrain": "store", "finetune": "train"}
-"""A key that every configuration of the verb has, and none of another."""
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -63,19 +60,6 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_cache_arguments(parser)
     add_process_arguments(parser)
-
-
-def values_for(verb: str, file: str) -> Any:
-    """What a configuration file says; UserError where it is one of another verb."""
-    from jaxbert.config import read_values
-
-    values = read_values(file)
-    for other, key in OF_ONE_VERB.items():
-        if other != verb and isinstance(values, dict) and key in values:
-            raise UserError(
-                f"{file}: it says {key!r}, which makes it a configuration of jaxbert {other}"
-            )
-    return values
 
 
 def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) -> int:

@@ -1,0 +1,108 @@
+"""Runs from Python, configured as on the command line: a YAML file or plain values."""
+
+import copy
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.config import parse_config, read_values, set_value
+from jaxbert.errors import UserError
+from jaxbert.experiment import finetune as finetuning
+from jaxbert.experiment import pretrain as pretraining
+from jaxbert.experiment.fit import Fitted
+from jaxbert.experiment.recipe import parse_finetune
+
+Given = str | Path | Mapping[str, Any]
+OF_ONE_VERB = {"pretrain": "store", "finetune": "train"}
+"""A key that every configuration of the verb has, and none of another."""
+
+
+def pretrain(
+    config: Given,
+    run: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> Fitted:
+    """Runs or continues `jaxbert pretrain` in the directory `run`.
+
+        jaxbert.pretrain("configs/pretrain/bert_base.yaml", "runs/base", {"store": "stores/wiki"})
+
+    `config`: a YAML file, or a dict with its keys (docs/options.md). `overrides`: values by dotted
+    key, such as `{"optimizer.learning_rate": 1e-4}`. `quiet`: no progress bar.
+
+    Gives the run's `results`, `outcome` and `step`, and its `params`: host arrays by path, those
+    that are exported; the model itself is in `run`/model. As with the command, a run that stands
+    there already is continued, and KeyboardInterrupt loses what came after the last checkpoint.
+
+    Raises UserError for an unknown key, a value of the wrong type and whatever the command
+    refuses.
+    """
+    values, origin = _with_overrides("pretrain", config, overrides)
+    parsed = parse_config(pretraining.Pretrain, values, origin=origin)
+    return pretraining.pretrain(parsed, run, quiet=quiet)
+
+
+def finetune(
+    config: Given,
+    run: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> Fitted:
+    """Runs or continues `jaxbert finetune` in the directory `run`; arguments as of `pretrain`.
+
+        config = {"model": "bert-base-uncased", "train": "train.csv", "validation": "dev.csv",
+                  "num_epochs": 3, "batch_size": 32, "optimizer": {"learning_rate": 3e-5}}
+        jaxbert.finetune(config, "runs/classifier").results["eval_accuracy"]
+
+    What `recipe=auto` fills in is printed, but with `quiet`.
+    """
+    values, origin = _with_overrides("finetune", config, overrides)
+    say = _silent if quiet else print
+    parsed = parse_finetune(values, origin=origin, say=say)
+    return finetuning.finetune(parsed, run, quiet=quiet)
+
+
+def values_of(verb: str, config: Given) -> Any:
+    """The plain values of a configuration; UserError where it is one of another verb."""
+    values = plain(config) if isinstance(config, Mapping) else read_values(config)
+    for other, key in OF_ONE_VERB.items():
+        if other != verb and isinstance(values, dict) and key in values:
+            raise UserError(
+                f"{origin_of(config)}: it says {key!r}, which makes it a configuration of "
+                f"jaxbert {other}"
+            )
+    return values
+
+
+def origin_of(config: Given) -> str:
+    """What messages call it."""
+    return "configuration" if isinstance(config, Mapping) else str(config)
+
+
+def plain(value: Any) -> Any:
+    """As YAML would give it: dicts, lists, texts and Python's numbers."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, PathLike):
+        return fspath(value)
+    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
+
+
+def _with_overrides(
+    verb: str, config: Given, overrides: Mapping[str, Any] | None
+) -> tuple[Any, str]:
+    values, origin = values_of(verb, config), origin_of(config)
+    for key, value in (overrides or {}).items():
+        set_value(values, key, plain(value), origin=f"override {key!r}")
+    return values, origin
+
+
+def _silent(line: str) -> None:
+    """Nothing is said."""
