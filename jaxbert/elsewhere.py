@@ -29,6 +29,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "model_name_or_path": ("model.from_pretrained", "model"),
     "train_file": ("train", "store"),
     "validation_file": ("validation", "data.validation_fraction"),
+    "validation_split_percentage": ("validation_fraction", "data.validation_fraction"),
     "mlm_probability": ("data.masking.probability",),
     # Google's BERT
     "train_batch_size": ("batch_size",),

@@ -23,6 +23,7 @@ from jaxbert.experiment.parameters import MakeParams, beginning_with, read, rein
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
 from jaxbert.experiment.trainee import Data, Trainee
+from jaxbert.experiment.validation_share import divided
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
@@ -52,6 +53,8 @@ class _Start:
     task: LabelledTask
     train: tuple[Any, ...]
     """The records."""
+    held_out: tuple[Any, ...]
+    """Those of the same file that are not trained on."""
     loaded: Opened
     tokenizer: Tokenizer
 
@@ -113,7 +116,10 @@ def _check_directory(cache: bool | str) -> None:
 def _start(config: Finetune) -> _Start:
     """Reads the records to train on, and opens the model: its weights are not read yet."""
     section: TaskConfig = config.task
-    train = tuple(section.read(config.train, labelled=True))
+    train: tuple[Any, ...] = tuple(section.read(config.train, labelled=True))
+    held_out: tuple[Any, ...] = ()
+    if config.validation_fraction:
+        train, held_out = divided(train, config.validation_fraction, config.task.columns.inputs)
     task = _task(config, train)
     loaded = open_params(
         config.model,
@@ -124,7 +130,7 @@ def _start(config: Finetune) -> _Start:
     tokenizer = load_tokenizer_of(loaded.directory, task.head)
     check_tokenizer(tokenizer, loaded.config)
     config = _with_length(config, task, train, loaded, tokenizer)
-    return _Start(config, task, train, loaded, tokenizer)
+    return _Start(config, task, train, held_out, loaded, tokenizer)
 
 
 def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
@@ -134,6 +140,8 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
         name: tuple(section.read(spec, labelled=True))
         for name, spec in config.validation_sets.items()
     }
+    if start.held_out:
+        validation[""] = start.held_out
     data, examples = training_data(
         start.task,
         start.train,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from jaxbert.data.reading import Reading, WindowConfig, check_reading
 from jaxbert.data.truncation import Truncation
@@ -56,6 +56,9 @@ class Finetune(TrainingSettings):
     JSON, for tagging CoNLL's columns and CoNLL-U."""
     validation: str | dict[str, str] | None = None
     """Evaluated during training; several by name, which goes before the metrics of each."""
+    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Instead of validation: this share of the rows of train is held out of training. Rows of equal
+    input, and questions about one context, stay together; another seed holds the same rows out."""
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
     """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed,
     rounded up to a multiple of 8."""
@@ -84,6 +87,11 @@ class Finetune(TrainingSettings):
     def __post_init__(self) -> None:
         length = None if self.max_seq_length == "auto" else self.max_seq_length
         check_reading(self.truncation, self.head_share, self.windows, length)
+        if self.validation_fraction and self.validation is not None:
+            raise UserError(
+                f"validation={self.validation} and validation_fraction={self.validation_fraction}: "
+                "leave one of the two out"
+            )
         parts = self.step.accumulation_steps
         if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
             raise UserError(
@@ -93,8 +101,8 @@ class Finetune(TrainingSettings):
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
         )
-        if is_tuned and len(self.validation_sets) != 1:
-            number = len(self.validation_sets) or "none"
+        if is_tuned and len(self.validation_names) != 1:
+            number = len(self.validation_names) or "none"
             raise UserError(
                 f"task.threshold=tuned needs validation data of one set, there is {number}"
             )
@@ -104,7 +112,7 @@ class Finetune(TrainingSettings):
 
     def _check_metric_of_tuned(self) -> None:
         """Raises UserError where checkpoints would be ranked by thresholds that are not kept."""
-        [name], metric = self.validation_sets, self.checkpoint.metric or ""
+        [name], metric = self.validation_names, self.checkpoint.metric or ""
         before = f"{name}_" if name else ""
         if metric.removeprefix(before) in OF_PREDICTIONS:
             raise UserError(
@@ -120,6 +128,11 @@ class Finetune(TrainingSettings):
         if isinstance(self.validation, dict):
             return self.validation
         return {} if self.validation is None else {"": self.validation}
+
+    @property
+    def validation_names(self) -> tuple[str, ...]:
+        """Of all sets that are evaluated, the share of train too."""
+        return ("",) if self.validation_fraction else tuple(self.validation_sets)
 
     @property
     def reading(self) -> Reading:
