@@ -21,9 +21,7 @@ from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbert.data.reading import Reading
-    from jaxbert.experiment.finetune_config import TaskSection
     from jaxbert.experiment.inference import Ready
-    from jaxbert.experiment.predictor import Predictor
 
 HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
 EXAMPLE = """
@@ -85,7 +83,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     from jaxbert.data.tables import check_split
     from jaxbert.experiment import inference
     from jaxbert.experiment.alike import check_same_model
-    from jaxbert.experiment.predictor import Predictor
+    from jaxbert.experiment.predictor import Predictor, made_up
     from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 
@@ -110,18 +108,10 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     cut = (most_probable(each, arguments.top_k) for each in found)
 
     def example() -> dict[str, Any]:
-        return most_probable(_example(predictor, section), arguments.top_k)
+        """What predictions have, shown by one for made-up texts."""
+        return most_probable(predictor([made_up(section)])[0], arguments.top_k)
 
     return out, lines_of(cut, out, example)
-
-
-def _example(predictor: "Predictor", section: "TaskSection") -> dict[str, Any]:
-    """What predictions have, shown by one for made-up texts."""
-    columns = section.columns
-    texts: dict[str, Any] = dict.fromkeys(columns.inputs, "a")
-    if isinstance(choices := getattr(columns, "choices", None), str):
-        texts[choices] = ["a", "b"]
-    return predictor([texts])[0]
 
 
 def _filled(

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxbert.data.buckets import BucketedRows, standard_lengths
+from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.reading import Reading
 from jaxbert.data.stream import evaluation_batches
 from jaxbert.data.table_files import without_halves
@@ -19,6 +21,8 @@ from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.rules import row_shards
+from jaxbert.tasks.finetuning import Examples
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.training.evaluation import predict
 from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 
@@ -48,12 +52,16 @@ class Predictor:
         section: TaskSection | None = None,
         reading: Reading | None = None,
         batch_size: int = 32,
+        dtype: str = "float32",
     ):
         """Opens a model directory, run directory or hub id.
 
-        `section` and `reading`: what the task reads; None: as in the model's run.
+        `section` and `reading`: what the task reads; None: as in the model's run. `dtype` of the
+        computation: float32 or bfloat16; parameters and outputs are float32.
         """
-        self._model = model if isinstance(model, Ready) else ready(model, batch_size=batch_size)
+        if not isinstance(model, Ready):
+            model = ready(model, batch_size=batch_size, dtype=dtype)
+        self._model = model
         self._section = section_of(self._model) if section is None else section
         self._reading = reading_of(self._model) if reading is None else reading
         self._task = self._section.task_of(self._model.loaded.head)
@@ -84,6 +92,37 @@ class Predictor:
             )
         return list(self.records(self._section.records(self._rows(inputs))))
 
+    def vectors(self, texts: Sequence[Input]) -> NDArray[np.float32]:
+        """Embeddings of texts, [texts, hidden], as the model pools them.
+
+        Raises UserError where the model is for something else.
+        """
+        if not isinstance(self._section, SentenceEmbeddingConfig):
+            raise UserError(
+                f"vectors(...): the model's task is {self._section.kind}: call the predictor, or "
+                "open an encoder (convert --head none)"
+            )
+        records = self._section.records(self._rows(texts))
+        found = (self._outputs(some)[1] for some in chunks(records, self._model.rows_at_once))
+        parts = [outputs["embeddings"] for outputs in found]
+        hidden = self._model.loaded.config.hidden_size
+        return np.concatenate(parts) if parts else np.zeros((0, hidden), np.float32)
+
+    def compile(self, example: Input | None = None) -> None:
+        """Compiles all shapes, so that no request waits for it: some seconds for each of them.
+
+        With JAX's compilation cache a second process reads them from disk. `example`: an input like
+        those that will come, where shapes hang on it (how many choices there are).
+        """
+        given = made_up(self._section) if example is None else example
+        _, table = self._encoded(tuple(self._section.records(self._rows([given]))))
+        nobody = (
+            table.padded(np.full(size, -1), int(length))
+            for size in self._batch_sizes
+            for length in self._lengths
+        )
+        predict(self._step, self._model.params, nobody, self._model.mesh)
+
     def records(self, records: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """Predictions in the order of the records that the task's section reads.
 
@@ -93,17 +132,24 @@ class Predictor:
             yield from self._predict(some)
 
     def _predict(self, records: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        tokenizer, longest = self._model.tokenizer, self._reading.max_seq_length
-        examples = self._task.examples(records, tokenizer, self._reading, labelled=False)
-        table = encoded(examples.features, self._task, tokenizer)
+        examples, outputs = self._outputs(records)
+        return examples.predictions(outputs)
+
+    def _outputs(self, records: Sequence[Any]) -> tuple[Examples, dict[str, Any]]:
+        examples, table = self._encoded(records)
+        longest = self._reading.max_seq_length
         sizes = [
             BucketedRows(table, batch_size=size, longest=longest, lengths=self._lengths)
             for size in self._batch_sizes
         ]
         rows = min(sizes, key=lambda rows: rows.num_positions + rows.num_batches * self._call)
         batches = evaluation_batches(rows, rows.batch_size)
-        found = predict(self._step, self._model.params, batches, self._model.mesh)
-        return examples.predictions(found)
+        return examples, predict(self._step, self._model.params, batches, self._model.mesh)
+
+    def _encoded(self, records: Sequence[Any]) -> tuple[Examples, EncodedExamples]:
+        tokenizer = self._model.tokenizer
+        examples = self._task.examples(records, tokenizer, self._reading, labelled=False)
+        return examples, encoded(examples.features, self._task, tokenizer)
 
     def _rows(self, inputs: Sequence[Input]) -> Iterator[Row]:
         names = self._section.columns.inputs
@@ -138,6 +184,15 @@ class Predictor:
         if isinstance(columns, TagColumns) and columns.has_words(values):
             return (columns.of_words,)
         return columns.inputs
+
+
+def made_up(section: TaskSection) -> dict[str, Any]:
+    """An input of the shortest texts."""
+    columns = section.columns
+    texts: dict[str, Any] = dict.fromkeys(columns.inputs, "a")
+    if isinstance(choices := getattr(columns, "choices", None), str):
+        texts[choices] = ["a", "b"]
+    return texts
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -87,6 +87,35 @@ def test_requests_of_all_sizes_run_in_few_compiled_shapes(directory):
     assert predictor._step._cache_size() <= 2 * 3
 
 
+def test_what_is_compiled_ahead_is_all_that_requests_need(directory):
+    predictor, generator = Predictor(directory, batch_size=16), np.random.default_rng(1)
+    predictor.compile()
+    compiled = predictor._step._cache_size()
+    assert compiled == 2 * 5  # batches of 8 and 16 rows, of 8, 12, 16, 24 and 32 tokens
+    for count in (1, 9, 16, 40):
+        predictor([TEXTS[i] for i in generator.integers(0, len(TEXTS), count)])
+    assert predictor._step._cache_size() == compiled
+
+
+def test_vectors_are_those_of_the_predictions(tmp_path, directory):
+    jaxbert.convert(directory, tmp_path / "encoder", head="none")
+    predictor = Predictor(tmp_path / "encoder")
+    vectors = predictor.vectors(TEXTS)
+    assert (vectors.shape, vectors.dtype) == ((4, 8), np.float32)
+    expected = [prediction["embedding"] for prediction in predictor(TEXTS)]
+    np.testing.assert_array_equal(vectors, np.array(expected, np.float32))
+    assert predictor.vectors([]).shape == (0, 8)
+    with pytest.raises(UserError, match="task is sequence_classification: call the predictor"):
+        Predictor(directory).vectors(TEXTS)
+
+
+def test_a_half_precision_predictor_says_about_the_same(predictor, directory):
+    half = Predictor(directory, dtype="bfloat16")
+    for found, expected in zip(half(TEXTS), predictor(TEXTS), strict=True):
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=0.05)
+        assert found["probabilities"] != expected["probabilities"]
+
+
 def test_texts_of_unlike_lengths_are_not_all_as_wide_as_the_longest(directory):
     predictor, shapes = Predictor(directory, batch_size=32), []
     step = predictor._step
