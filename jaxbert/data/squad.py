@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os.path import expanduser
@@ -116,18 +115,22 @@ def _squad_document(spec: str, *, labelled: bool) -> list[Any] | None:
     if file_kind(path) != ".json":
         return None
     found = whole_lines(existing_file(path), labelled=labelled)
-    lines = (line for _, line in found if line.strip())
-    first = next(lines, "")
+    lines = ((number, line) for number, line in found if line.strip())
+    _, first = next(lines, (0, ""))
     try:
         content = json.loads(first)
     except (ValueError, RecursionError):
         # A first line that is no object of its own is the beginning of an indented document.
-        content = _parsed("\n".join([first, *lines]), spec)
+        content = _parsed("\n".join([first, *(line for _, line in lines)]), spec)
     data = content.get("data") if isinstance(content, dict) else None
     if not isinstance(data, list):
         return None
-    # What is left is blank; the end of reading warns of what was replaced.
-    deque(lines, maxlen=0)
+    # To the end, which warns of what was replaced.
+    for number, _ in lines:
+        raise UserError(
+            f"{spec}:{number}: goes on after SQuAD's JSON, of which a file holds one; put each into "
+            "a file of its own, or all articles into one `data`"
+        )
     return data
 
 

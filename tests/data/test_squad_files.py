@@ -132,6 +132,14 @@ def test_what_is_malformed_is_named_with_file_and_question(tmp_path: Path, conte
         questions(path)
 
 
+def test_what_follows_the_document_is_refused_and_not_left_out(tmp_path: Path):
+    text = json.dumps(document()) + "\n \n"
+    assert_all_there(write(tmp_path / "blank.json", text))
+    path = write(tmp_path / "two.json", text + json.dumps(document()))
+    with pytest.raises(UserError, match=r"two\.json:3: goes on after SQuAD's JSON, of which a file"):
+        questions(path)
+
+
 def test_rows_of_tables_are_named_with_their_line(tmp_path: Path):
     path = write(tmp_path / "t.jsonl", "\n".join(json.dumps(row) for row in [*rows(), rows()[0]]))
     with pytest.raises(UserError, match=r"t\.jsonl:4: question 'a': this id occurs twice"):
