@@ -8,7 +8,15 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.tables import Row, existing_file, file_kind, is_table, whole_rows
+from jaxbert.data.tables import (
+    DATA_SETS,
+    Row,
+    existing_file,
+    file_kind,
+    is_pattern,
+    matching,
+    whole_rows,
+)
 from jaxbert.data.whole_lines import check_is_not_empty, whole_lines
 from jaxbert.errors import UserError, kind_of
 
@@ -60,14 +68,22 @@ class Question:
 def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> Iterator[Question]:
     """Questions as they come, from SQuAD's JSON (also compressed) or whatever is a table.
 
+    Of a pattern those of its files, one after another in sorted order.
+
     `answers` are read if `labelled`. Raises UserError with file and question for a malformed one,
     an answer that does not stand where it should, and an id that occurs twice.
     """
-    document = _squad_document(spec, labelled=labelled)
-    if document is None:
+    parts = [str(path) for path in matching(spec)] if is_pattern(spec) else [spec]
+    documents = {part: _squad_document(part, labelled=labelled) for part in parts}
+    is_table = None in documents.values()
+    if is_table:
         found = _of_table(spec, columns, labelled)
     else:
-        found = _of_document(document, spec, columns, labelled)
+        found = (
+            question
+            for part, data in documents.items()
+            for question in _of_document(data or [], part, columns, labelled)
+        )
     seen: set[str] = set()
     for question in found:
         if question.id in seen:
@@ -76,7 +92,7 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
             )
         seen.add(question.id)
         yield question
-    if document is not None:
+    if not is_table:
         check_is_not_empty(len(seen), "questions", spec, labelled=labelled)
 
 
@@ -109,10 +125,8 @@ def _of_values(
 
 def _squad_document(spec: str, *, labelled: bool) -> list[Any] | None:
     """What `data` of SQuAD's JSON holds; None for a table, JSON lines among them."""
-    if not is_table(spec) or spec.startswith(("hf:", "hub:", "tfds:")):
-        return None
     path = Path(expanduser(spec))
-    if file_kind(path) != ".json":
+    if spec.startswith(DATA_SETS) or file_kind(path) != ".json":
         return None
     found = whole_lines(existing_file(path), labelled=labelled)
     lines = ((number, line) for number, line in found if line.strip())

@@ -88,6 +88,17 @@ def test_tables_of_every_kind(tmp_path: Path):
     )
 
 
+def test_the_files_of_a_pattern_are_one_after_another(tmp_path: Path):
+    for number, entry in enumerate(ENTRIES):
+        write(tmp_path / f"squad-{number}.json", json.dumps(document([entry])))
+        write(tmp_path / f"table-{number}.json", json.dumps(rows()[number]))
+    assert_all_there(tmp_path / "squad-*.json")
+    assert_all_there(tmp_path / "table-*.json")
+    write(tmp_path / "squad-3.json", json.dumps(document([ENTRIES[0]])))
+    with pytest.raises(UserError, match=r"squad-3\.json: question 'a': this id occurs twice"):
+        questions(tmp_path / "squad-*.json")
+
+
 def test_other_columns_and_questions_without_names(tmp_path: Path):
     table = write(tmp_path / "mine.tsv", "Q\tT\tmore\nWho?\tA cat.\t1\nWhat?\t\t2\n")
     columns = QuestionColumns(id=None, question="Q", context="T")
