@@ -52,8 +52,13 @@ class BatchEncoder:
         chunks = [_CHUNK.findall(text) for text in texts]
         counts = np.fromiter(map(len, chunks), np.int64, len(chunks))
         flat = chain.from_iterable(chunks)
-        rows = np.fromiter(map(self._rows.__getitem__, flat), np.int64, int(counts.sum()))
-        self._learn(self._rows.take_new())
+        try:
+            rows = np.fromiter(map(self._rows.__getitem__, flat), np.int64, int(counts.sum()))
+            self._learn(self._rows.take_new())
+        except BaseException:
+            # Chunks that have a row and no pieces would be left out of every later text.
+            self._clear()
+            raise
         lengths = self._lengths[rows]
         tokens = _gather(self._pieces, self._starts[rows], lengths)
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

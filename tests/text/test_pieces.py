@@ -34,6 +34,14 @@ def test_a_full_cache_starts_anew(tokenizer, monkeypatch):
         assert len(encoder._rows) < 10 + 20 * 60
 
 
+def test_after_a_text_that_is_refused_others_are_whole(tokenizer):
+    encoder = BatchEncoder(tokenizer.backend)
+    with pytest.raises(TypeError):
+        encoder.encode(["the quick \ud800 fox"])
+    texts = ["the quick fox", "quick"]
+    assert as_lists(encoder.encode(texts)) == directly(tokenizer.backend, texts)
+
+
 def test_no_texts_give_no_tokens(tokenizer):
     tokens, lengths = BatchEncoder(tokenizer.backend).encode([])
     assert (len(tokens), len(lengths)) == (0, 0)
