@@ -21,7 +21,8 @@ def ranks_of_relevant(
 
     `relevant` are numbers of documents, each once; `left_out` those that are not searched for a
     query, such as its own text, and none of which is relevant to it. What is not relevant goes
-    before what is where both are as near, so that vectors that are all the same find nothing.
+    before what is where both are as near, so that vectors that are all the same find nothing, nor
+    those that are no numbers.
     """
     queries, documents, found = unit(queries), unit(documents), []
     left_out = [()] * len(queries) if left_out is None else left_out
@@ -59,5 +60,5 @@ def _ranks(
 ) -> NDArray[np.int64]:
     others = np.delete(scores, np.concatenate([relevant, left_out]))
     best_first = np.sort(scores[relevant])[::-1]
-    before = np.count_nonzero(others >= best_first[:, None], axis=1)
+    before = np.count_nonzero(~(others < best_first[:, None]), axis=1)
     return before + np.arange(1, len(relevant) + 1)

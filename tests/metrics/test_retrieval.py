@@ -44,6 +44,15 @@ def test_vectors_that_are_all_the_same_find_nothing():
     assert (mean_reciprocal_rank(found), recall_at(found, 3)) == ((1 / 5 + 1 / 4) / 2, 0.0)
 
 
+def test_vectors_that_are_no_numbers_find_nothing():
+    found = ranks_of_relevant(np.full((2, 3), np.nan), np.ones((5, 3)), [[0], [1, 4]])
+    assert [ranks.tolist() for ranks in found] == [[5], [4, 5]]
+    documents = np.eye(5)
+    documents[0] = np.nan
+    found = ranks_of_relevant(np.eye(5)[:2], documents, [[0], [1]])
+    assert [ranks.tolist() for ranks in found] == [[5], [2]]
+
+
 def test_what_is_left_out_goes_before_nothing():
     queries = documents = np.eye(3) + 0.1
     found = ranks_of_relevant(queries, documents, [[1], [1], [0, 1]], [[0], [], [2]])
