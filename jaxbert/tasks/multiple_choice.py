@@ -213,8 +213,8 @@ class EncodedQuestions:
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`choice`, from 0 on, and `probabilities` of the choices that the record has."""
-        for logits in self._logits(rows):
-            probabilities = scipy.special.softmax(logits[np.isfinite(logits)])
+        for question, logits in zip(self.questions, self._logits(rows), strict=True):
+            probabilities = scipy.special.softmax(logits[: len(question.choices)])
             yield {
                 "choice": int(probabilities.argmax()),
                 "probabilities": [float(probability) for probability in probabilities],

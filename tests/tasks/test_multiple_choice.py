@@ -89,6 +89,15 @@ def test_what_is_not_there_is_never_chosen(tokenizer: Tokenizer, tmp_path):
     assert found.tables(some)[1].rows == ()
 
 
+def test_choices_keep_their_places_where_a_logit_overflows(tokenizer: Tokenizer, tmp_path):
+    row = {"article": "a", "options": ["in", "out", "up"], "answer": "C"}
+    found = examples(tokenizer, LETTERS, tmp_path / "a.jsonl", json.dumps(row))
+    logits = np.array([[-np.inf, 1.0, 3.0]], np.float32)
+    (prediction,) = found.predictions({"logits": logits, "row_ids": np.arange(1)})
+    assert prediction["choice"] == 2
+    assert prediction["probabilities"] == pytest.approx([0, 1 / (1 + np.e**2), 1 / (1 + np.e**-2)])
+
+
 def test_a_test_file_needs_no_labels(tokenizer: Tokenizer, tmp_path):
     text = HEADER.replace("\tlabel", "") + "he\tand\tin\tout\tup\tin\n"
     found = examples(tokenizer, MultipleChoiceConfig(), tmp_path / "a.tsv", text, labelled=False)
