@@ -162,5 +162,6 @@ def _foreign_letters(scripts: Sequence[str]) -> Any:
             raise UserError(
                 f"quality: no script {script!r}; expected one of Unicode's: Latin, Cyrillic, Han"
             ) from None
-    own = "".join(rf"\p{{Script={script}}}" for script in scripts)
+    # Extensions: what several scripts share, as Katakana's ー and Arabic's tatweel, has none alone.
+    own = "".join(rf"\p{{Script_Extensions={script}}}" for script in scripts)
     return regex.compile(rf"(?V1)[\p{{L}}--[{own}]]")

@@ -55,6 +55,8 @@ def test_a_limit_is_kept_at_its_value_and_broken_beyond(limits, good, bad, reaso
         (("Cyrillic",), "only words", False),
         (("Han", "Hiragana", "Katakana"), "東京タワーへようこそ", True),
         (("Han",), "ようこそ東京", False),
+        (("Katakana",), "サーバー", True),
+        (("Arabic",), "كـــتـــاب", True),
         (("Latin",), "123 456", False),
     ],
 )
