@@ -216,6 +216,22 @@ def test_docstrings_come_in_the_order_of_the_source_from_every_depth(tmp_path, m
     assert problems.kept[0].file == str(package / "broken.py")
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_the_order_of_a_file_system_does_not_choose_among_docs(tmp_path, monkeypatch, is_reversed):
+    (tmp_path / "twice").mkdir()
+    (tmp_path / "twice" / "__init__.py").write_text('"""The package."""\n')
+    (tmp_path / "twice.py").write_text('"""The module."""\n')
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda p: sorted(listed(p), reverse=is_reversed))
+    paths = dict.fromkeys(("stdlib", "platstdlib", "purelib", "platlib"), str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: paths)
+    find_modules.cache_clear()
+    try:
+        assert [document.text for document in read_docs()] == ["The package."]
+    finally:
+        find_modules.cache_clear()
+
+
 def test_a_limit_bounds_the_text_and_spreads_over_packages():
     docs._limited.cache_clear()
     first = list(read_docs(200_000))

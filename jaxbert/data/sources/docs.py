@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from jaxbert.data.lines import Advance, no_advance
 from jaxbert.data.problems import Problem, Problems
-from jaxbert.data.sources.document import Docstring, Document
+from jaxbert.data.sources.document import Docstring, Document, utf8_size
 from jaxbert.errors import UserError
 
 _TESTS = {"test", "tests", "testing", "idle_test", "conftest"}
@@ -98,7 +98,7 @@ def read_docs(
         problems.extend(found)
     for document in documents:
         if document is not None:
-            advance(len(document.text.encode()))
+            advance(utf8_size(document.text))
             yield document
 
 
@@ -118,7 +118,8 @@ def find_modules() -> tuple[Module, ...]:
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         return
-    for entry in folder.iterdir():
+    # A package before a module of its name, as Python imports them, on every file system.
+    for entry in sorted(folder.iterdir()):
         stem = entry.stem
         if entry.is_dir():
             if entry.name.isidentifier() and entry.name not in _SKIPPED_FOLDERS:
@@ -169,7 +170,7 @@ def _limited(
         share, tie, package = heapq.heappop(shares)
         module = waiting[package].pop()
         document = _document(module, problems)
-        size = len(document.text.encode()) if document else 0
+        size = utf8_size(document.text) if document else 0
         if total + size > limit:
             continue
         if document is not None:
