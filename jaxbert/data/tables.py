@@ -148,7 +148,7 @@ def is_table(spec: str) -> bool:
     return (
         spec.startswith(DATA_SETS)
         or file_kind(Path(spec)) in READERS
-        or is_saved_dataset(Path(spec))
+        or is_saved_dataset(Path(expanduser(spec)))
     )
 
 

@@ -91,7 +91,7 @@ def test_a_table_has_lists_by_name_or_number(tmp_path):
         read(spec, columns, labelled=False)
 
 
-def test_classes_of_a_saved_data_set_have_its_names(tmp_path):
+def test_classes_of_a_saved_data_set_have_its_names(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     names = datasets.ClassLabel(names=["O", "B-x", "I-x"])
     features = datasets.Features(
@@ -99,7 +99,9 @@ def test_classes_of_a_saved_data_set_have_its_names(tmp_path):
     )
     rows = {"tokens": [["a", "b"], []], "ner_tags": [[2, 0], []]}
     datasets.Dataset.from_dict(rows, features).save_to_disk(tmp_path / "saved")
-    assert shown(read(str(tmp_path / "saved"))) == [(("a", "b"), ("I-x", "O")), ((), ())]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spec in (str(tmp_path / "saved"), "~/saved"):
+        assert shown(read(spec)) == [(("a", "b"), ("I-x", "O")), ((), ())]
 
 
 def test_texts_are_split_as_berts_basic_tokenizer_splits(tmp_path):
