@@ -60,10 +60,11 @@ def read_hf(name: str, reading: Reading) -> Rows:
         dataset = dataset.select_columns(list(reading.columns))
     features = dataset.features or {}
     reading.classes.update(classes_of(features))
-    lists = classes_of({name: getattr(kind, "feature", None) for name, kind in features.items()})
+    lists = classes_in_lists(features)
     try:
         for batch in dataset.iter(batch_size=_ROWS_AT_ONCE):
-            batch |= {name: _named(batch[name], names) for name, names in lists.items()}
+            for name, names in lists.items():
+                batch[name] = [named(row, names) for row in batch[name]]
             for values in zip(*batch.values(), strict=True):
                 number += 1
                 yield number, dict(zip(batch, values, strict=True))
@@ -77,12 +78,16 @@ def classes_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(found) for name, found in named.items() if found}
 
 
-def _named(rows: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    # -1 is a class that is not known; anything but a list of classes is left to whoever reads it.
-    return [
-        row if row is None else [names[n] if n is not None and n >= 0 else n for n in row]
-        for row in rows
-    ]
+def classes_in_lists(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Likewise of those features that are lists of classes."""
+    return classes_of({name: getattr(kind, "feature", None) for name, kind in features.items()})
+
+
+def named(row: Sequence[Any] | None, names: Sequence[str]) -> list[Any] | None:
+    """A list of classes by their names; None, and in it what is no known class, stay."""
+    if row is None:
+        return None
+    return [names[n] if isinstance(n, int) and n >= 0 else n for n in row]
 
 
 def _load(name: str, streaming: bool) -> Any:

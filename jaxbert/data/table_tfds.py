@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxbert.data.problems import Problems
 from jaxbert.data.table_files import Reading, Rows, check_columns
-from jaxbert.data.table_hf import classes_of
+from jaxbert.data.table_hf import classes_in_lists, classes_of, named
 from jaxbert.errors import UserError
 
 
@@ -24,7 +24,9 @@ def read_tfds(name: str, reading: Reading) -> Rows:
         source = tensorflow_datasets.data_source(builder, split=split)
     except (OSError, ImportError, ValueError, NotImplementedError) as error:
         raise UserError(f"tfds:{name}: {_reason(error, builder)}") from None
-    reading.classes.update(classes_of(source.dataset_info.features))
+    features = source.dataset_info.features
+    reading.classes.update(classes_of(features))
+    lists = classes_in_lists(features)
     place = f"tfds:{name}"
     for number in range(1, len(source) + 1):
         try:
@@ -35,8 +37,9 @@ def read_tfds(name: str, reading: Reading) -> Rows:
             ) from None
         if number == 1:
             check_columns(reading.columns, list(row), place)
-        names: Sequence[str] = list(row) if reading.columns is None else reading.columns
-        yield number, {n: _plain(row[n], place, number, reading.problems) for n in names}
+        wanted: Sequence[str] = list(row) if reading.columns is None else reading.columns
+        values = {n: _plain(row[n], place, number, reading.problems) for n in wanted}
+        yield number, values | {n: named(values[n], lists[n]) for n in wanted if n in lists}
 
 
 def _reason(error: Exception, builder: str) -> str:

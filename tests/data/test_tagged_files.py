@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jaxbert.data import tables
@@ -102,6 +104,14 @@ def test_classes_of_a_saved_data_set_have_its_names(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for spec in (str(tmp_path / "saved"), "~/saved"):
         assert shown(read(spec)) == [(("a", "b"), ("I-x", "O")), ((), ())]
+
+
+def test_classes_of_tfds_have_its_names_too(tfds, monkeypatch):
+    sentence = {"tokens": np.array([b"a", b"b"], object), "ner_tags": np.array([2, 0])}
+    monkeypatch.setattr(tfds, "data_source", lambda name, split: tfds.rows([sentence]))
+    names = SimpleNamespace(names=["O", "B-x", "I-x"])
+    tfds.info.features["ner_tags"] = SimpleNamespace(feature=names)
+    assert shown(read("tfds:conll:train")) == [(("a", "b"), ("I-x", "O"))]
 
 
 def test_texts_are_split_as_berts_basic_tokenizer_splits(tmp_path):
