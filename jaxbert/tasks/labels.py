@@ -76,8 +76,11 @@ def label_matrix(sentences: Sentences, labels: Sequence[str]) -> np.ndarray:
     return matrix
 
 
-def label_values(sentences: Sentences) -> np.ndarray:
-    """float32 [rows]: labels as finite numbers; UserError for one that float32 does not hold."""
+def label_values(sentences: Sentences, advice: str = "") -> np.ndarray:
+    """float32 [rows]: labels as finite numbers; UserError for one that float32 does not hold.
+
+    `advice` is what the message ends with.
+    """
     column, found = _column(sentences), []
     for row in sentences.rows:
         try:
@@ -89,7 +92,7 @@ def label_values(sentences: Sentences) -> np.ndarray:
             limit = " that float32 holds" if math.isfinite(value) else ""
             raise UserError(
                 f"{row.place}: {column!r} is {row.values[column]!r}, expected a number"
-                f"{limit}; correct or remove the row (for classes set task.regression=false)"
+                f"{limit}; correct or remove the row{advice}"
             )
         found.append(value)
     return np.array(found, np.float32)
@@ -155,7 +158,7 @@ def _check_known(
 
 def _label_name(row: Row, column: str) -> str:
     value = row.values[column]
-    if value is None or value == "" or isinstance(value, float | list | dict):
+    if value is None or value == "" or isinstance(value, float | list | dict | bytes):
         raise UserError(
             f"{row.place}: {column!r} is {value!r}, expected the name or whole number of "
             "a class; correct or remove the row (for numbers to predict set task.regression=true, "

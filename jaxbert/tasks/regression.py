@@ -39,7 +39,7 @@ class Regression:
 
     def values(self, sentences: Sentences) -> np.ndarray:
         """float32 [rows]."""
-        return label_values(sentences)
+        return label_values(sentences, " (for classes set task.regression=false)")
 
     def weight(self, batch: Batch) -> Array:
         """Rows that count."""

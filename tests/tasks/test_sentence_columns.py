@@ -114,7 +114,7 @@ def test_labels_sort_by_value_where_all_are_whole_numbers(labels: Any, names: tu
     assert label_names(labelled(*labels)) == names
 
 
-@pytest.mark.parametrize("label", [None, "", 1.0, ["a"], {"a": 1}])
+@pytest.mark.parametrize("label", [None, "", 1.0, ["a"], {"a": 1}, b"a"])
 def test_what_cannot_be_a_class_is_named_with_a_remedy(label: Any):
     with pytest.raises(
         UserError, match=r"t.jsonl:2: 'label' is .*; correct or remove the row .*regression=true"

@@ -116,6 +116,11 @@ def test_scores_that_no_cosine_reaches_are_refused(tokenizer, tmp_path):
         examples(tokenizer, values, tmp_path / "a.tsv", "a\tb\tscore\none\ttwo\t1\none\ttwo\t4.5\n")
 
 
+def test_a_score_that_is_no_number_is_named_without_advice_for_classifiers(tokenizer, tmp_path):
+    with pytest.raises(UserError, match=r"a.tsv:2: 'score' is 'x', expected a number; .* the row$"):
+        examples(tokenizer, SCORES, tmp_path / "a.tsv", "a\tb\tscore\none\ttwo\tx\n")
+
+
 def test_negatives_beside_scores_are_refused():
     columns = {"columns": {"label": "score", "negatives": ["hard"]}}
     with pytest.raises(UserError, match=r"columns.negatives have no place there"):
