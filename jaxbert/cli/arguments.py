@@ -14,9 +14,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> float:
+    """A number; NaN where it is none, of which argparse would say the name of a function."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def megabytes(text: str) -> int:
     """The bytes of a number of MB, for the `type` of an argument."""
-    size = float(text) * 1e6
+    size = number(text) * 1e6
     if not (math.isfinite(size) and size >= 1):
         raise argparse.ArgumentTypeError(f"{text}: expected a number of MB above 0")
     return int(size)

@@ -4,6 +4,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from jaxbert.cli.arguments import number
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _price(text: str) -> float:
     """As argparse reads it."""
     import math
 
-    price = float(text)
+    price = number(text)
     if not 0 <= price < math.inf:
         raise argparse.ArgumentTypeError(f"expected a price of 0 or more, found {text!r}")
     return price
@@ -166,7 +167,7 @@ def _kind(given: "Mapping[str, Any]", origin: str) -> str:
 
     kinds = ("pretrain", "finetune")
     if "kind" not in given:
-        sections = {key.partition(".")[0] for key in given}
+        sections = {str(key).partition(".")[0] for key in given}
         return kinds[bool(sections & {"train", "task"})]
     if given["kind"] not in kinds:
         hint = nearest(str(given["kind"]), kinds)

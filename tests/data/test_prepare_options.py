@@ -194,4 +194,5 @@ def test_a_limit_that_is_none_is_refused(capsys, limit):
     verb.add_arguments(parser)
     with pytest.raises(SystemExit):
         parser.parse_args(["a.txt", "--out", "s", "--limit-mb", limit])
-    assert "argument --limit-mb: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"argument --limit-mb: {limit}: expected a number of MB above 0" in said

@@ -77,7 +77,13 @@ def test_what_cannot_be_written_is_said_before_the_compiler_starts(
 
 
 def test_a_price_is_a_number(capsys):
-    for price in ("nan", "-1"):
+    for price in ("nan", "-1", "one"):
         with pytest.raises(SystemExit, match="2"):
             main(["plan", "x.yaml", "--topology", "v5e:2x4", "--price-per-chip-hour", price])
         assert f"expected a price of 0 or more, found '{price}'" in capsys.readouterr().err
+
+
+def test_a_key_that_is_a_number_is_named(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text("1: 2\n")
+    assert main(["plan", str(tmp_path / "x.yaml"), "--topology", "v5e:2x4"]) == 2
+    assert "x.yaml: unknown key '1': valid: " in capsys.readouterr().err
