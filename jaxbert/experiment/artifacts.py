@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxbert.config import to_values
 from jaxbert.disk import write_whole
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.card import Card
-from jaxbert.hub.save import layout_for, save_params
+from jaxbert.hub.save import FileDtype, Layout, layout_for, save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
@@ -25,37 +26,65 @@ class TrainedModel:
     head: Head
 
 
+@dataclass(frozen=True)
+class Exports:
+    """What a run makes of its parameters."""
+
+    models: Mapping[str, TrainedModel]
+    """By the name of the directory; "model" is what the other verbs open."""
+    tokenizer: Tokenizer
+    data: str
+    """What the card says of the data."""
+
+
 def write_artifacts(
-    run: RunDirectory,
-    results: Mapping[str, float],
-    models: Mapping[str, TrainedModel],
-    tokenizer: Tokenizer,
-    config: Any,
-    data: str,
+    run: RunDirectory, results: Mapping[str, float], exports: Exports, config: Any
 ) -> None:
     """Writes a directory for every model, `all_results.json` and `loss.png`.
 
-    `models`: name of the directory -> model; "model" is what the other verbs open. In Hugging
-    Face's layout, or in ours where transformers has no class for a head. Written again after a
-    further resume.
+    Written again after a further resume.
     """
-    metrics = {name: v for name, v in results.items() if name.startswith("eval_")}
-    card = Card(
-        name=run.path.resolve().name, data=data, training=to_values(config), metrics=metrics
-    )
-    for name, made in models.items():
-        save_params(
-            made.params,
-            made.encoder,
-            made.head,
-            tokenizer,
-            run.path / name,
-            layout=layout_for(made.encoder, made.head),
-            card=card,
-            overwrite=True,
-        )
+    card = card_of(run, results, exports, config)
+    for name, made in exports.models.items():
+        write_model(made, exports.tokenizer, run.path / name, card, overwrite=True)
     write_whole(run.results, to_json(dict(sorted(results.items())), indent=4) + "\n")
     draw_losses(run)
+
+
+def card_of(run: RunDirectory, results: Mapping[str, float], exports: Exports, config: Any) -> Card:
+    """The card of a run's models, with those of the figures that are evaluations."""
+    metrics = {name: value for name, value in results.items() if name.startswith("eval_")}
+    name = run.path.resolve().name
+    return Card(name=name, data=exports.data, training=to_values(config), metrics=metrics)
+
+
+def write_model(
+    made: TrainedModel,
+    tokenizer: Tokenizer,
+    directory: Path,
+    card: Card,
+    *,
+    layout: Layout | None = None,
+    dtype: FileDtype = "float32",
+    max_shard_size: int | str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """`save_params` of a run's model.
+
+    `layout` None: Hugging Face's, or ours where transformers has no class for a head.
+    """
+    save_params(
+        made.params,
+        made.encoder,
+        made.head,
+        tokenizer,
+        directory,
+        layout=layout or layout_for(made.encoder, made.head),
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        card=card,
+        overwrite=overwrite,
+    )
 
 
 def draw_losses(run: RunDirectory) -> None:

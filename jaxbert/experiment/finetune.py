@@ -12,7 +12,7 @@ from typing import Any
 from jaxbert.data.reading import Reading, usual_length
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
-from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.artifacts import Exports, TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
@@ -21,14 +21,16 @@ from jaxbert.experiment.fit import Fitted, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import MakeParams, beginning_with, read, reinitialized
 from jaxbert.experiment.report import write_report
+from jaxbert.experiment.restoring import check_architecture, check_data
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
-from jaxbert.experiment.trainee import Data, Trainee
+from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.experiment.validation_share import divided
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.source import find_model
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
@@ -55,7 +57,8 @@ class _Start:
     """The records."""
     held_out: tuple[Any, ...]
     """Those of the same file that are not trained on."""
-    loaded: Opened
+    encoder: EncoderConfig
+    """As the model has it."""
     tokenizer: Tokenizer
 
 
@@ -80,13 +83,16 @@ def finetune(
     for spec in config.validation_sets.values():
         check_split(spec)
     start = _start(config)
+    loaded = _opened(start)
     data, examples = _data(start)
     if start.config.cache_features:
         check_cacheable(start.config, start.task.head, packing=start.config.packing)
         _check_directory(start.config.cache_features)
     with open_run(run_path, start.config) as run:
         try:
-            trainee, data, frozen = _trainee(start, data, run, interrupted=interrupted, quiet=quiet)
+            trainee, data, frozen = _trainee(
+                start, loaded, data, run, interrupted=interrupted, quiet=quiet
+            )
         except Interrupted:
             return Fitted(None, "preempted", 0, {}, {})
         fitted = fit(
@@ -106,6 +112,33 @@ def finetune(
         return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
 
 
+def exporter(
+    run: RunDirectory, config: Finetune, saved_run: Mapping[str, Any], step: int
+) -> Callable[[Params], Exports]:
+    """Parameters of a checkpoint -> what the run exports of them.
+
+    `saved_run`: what the checkpoint says of the run. Labels are those of the training data, and the
+    tokenizer is the model's: both must be there. Raises UserError where they are not, or are
+    others, and for what no checkpoint holds.
+    """
+    if config.cache_features:
+        raise UserError(
+            f"{run.path}: with cache_features a checkpoint holds the head alone: let the run end, "
+            "which joins it with the encoder"
+        )
+    start = _start(config)
+    data, examples = _data(start)
+    if any(isinstance(found, TuningExamples) and found.tunes for found in examples.values()):
+        raise UserError(
+            f"{run.path}: task.threshold=tuned chooses the thresholds at the end of a run, and no "
+            "checkpoint has them: let the run end"
+        )
+    check_data(run, data.fingerprints, saved_run, step)
+    trained = with_dropout(start.encoder, config.dropout)
+    check_architecture(run, described([trained]), saved_run["architecture"], step)
+    return lambda params: _exports(start, start.task.head, params)
+
+
 def _check_directory(cache: bool | str) -> None:
     """Raises UserError where features cannot be kept in what cache_features names."""
     check_is_here(str(cache))
@@ -114,23 +147,29 @@ def _check_directory(cache: bool | str) -> None:
 
 
 def _start(config: Finetune) -> _Start:
-    """Reads the records to train on, and opens the model: its weights are not read yet."""
+    """Reads the records to train on, and what the model's directory says of it."""
     section: TaskConfig = config.task
     train: tuple[Any, ...] = tuple(section.read(config.train, labelled=True))
     held_out: tuple[Any, ...] = ()
     if config.validation_fraction:
         train, held_out = divided(train, config.validation_fraction, config.task.columns.inputs)
     task = _task(config, train)
-    loaded = open_params(
-        config.model,
-        head=task.head,
-        seed=config.seed,
-        ignore_mismatched_heads=config.ignore_mismatched_heads,
+    directory = find_model(config.model).directory
+    encoder = read_description(directory, head=task.head).config
+    tokenizer = load_tokenizer_of(directory, task.head)
+    check_tokenizer(tokenizer, encoder)
+    config = _with_length(config, task, train, encoder, tokenizer)
+    return _Start(config, task, train, held_out, encoder, tokenizer)
+
+
+def _opened(start: _Start) -> Opened:
+    """The model to begin with, whose weights are not read yet."""
+    return open_params(
+        start.config.model,
+        head=start.task.head,
+        seed=start.config.seed,
+        ignore_mismatched_heads=start.config.ignore_mismatched_heads,
     )
-    tokenizer = load_tokenizer_of(loaded.directory, task.head)
-    check_tokenizer(tokenizer, loaded.config)
-    config = _with_length(config, task, train, loaded, tokenizer)
-    return _Start(config, task, train, held_out, loaded, tokenizer)
 
 
 def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
@@ -154,7 +193,7 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
         seed=config.seed,
     )
     if config.recipe is not None:
-        layers = start.loaded.config.num_hidden_layers
+        layers = start.encoder.num_hidden_layers
         advice = freezing_advice(len(start.train), layers, config)
         data = replace(data, notes=(*data.notes, *advice))
     return data, examples
@@ -162,6 +201,7 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
 
 def _trainee(
     start: _Start,
+    loaded: Opened,
     data: Data,
     run: RunDirectory,
     *,
@@ -173,8 +213,8 @@ def _trainee(
     Raises Interrupted where the features could not be computed to the end.
     """
     config, head = start.config, start.task.head
-    encoder = with_dropout(start.loaded.config, config.dropout)
-    make_params = _first_params(config, start.task, start.train, start.loaded)
+    encoder = with_dropout(start.encoder, config.dropout)
+    make_params = _first_params(config, start.task, start.train, loaded)
     if not config.cache_features:
         return Trainee.of(encoder, head, make_params), data, {}
     given = config.cache_features
@@ -198,12 +238,15 @@ def _written(
     """Exports the model and reports on it."""
     config = start.config
     head = _tuned(start.task.head, examples, fitted.outputs)
-    models = {"model": TrainedModel(params, start.loaded.config, head)}
-    described = f"{config.train}: {len(start.train)} rows"
-    write_artifacts(run, fitted.results, models, start.tokenizer, config, described)
+    write_artifacts(run, fitted.results, _exports(start, head, params), config)
     tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
     write_report(run, fitted.results, notes, tables)
     return fitted
+
+
+def _exports(start: _Start, head: Head, params: Params) -> Exports:
+    models = {"model": TrainedModel(params, start.encoder, head)}
+    return Exports(models, start.tokenizer, f"{start.config.train}: {len(start.train)} rows")
 
 
 def _with_pooling(config: Finetune) -> Finetune:
@@ -255,14 +298,14 @@ def _with_length(
     config: Finetune,
     task: LabelledTask,
     train: Sequence[Any],
-    loaded: Opened,
+    encoder: EncoderConfig,
     tokenizer: Tokenizer,
 ) -> Finetune:
     """With a max_seq_length that is a number, and fits the model."""
     if config.max_seq_length != "auto":
-        check_length("max_seq_length", config.max_seq_length, loaded.config)
+        check_length("max_seq_length", config.max_seq_length, encoder)
         return config
-    longest = longest_input(loaded.config)
+    longest = longest_input(encoder)
     # Without labels an embedding's examples would be their first texts, which are the shorter ones.
     whole = task.examples(train, tokenizer, Reading(longest), labelled=True)
     usual = usual_length([len(row) for row in whole.features["input_ids"] if len(row)])

@@ -1,5 +1,6 @@
 """What pretraining minimises: the choices of a configuration, and how they become a trainee."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -135,7 +136,24 @@ def opened_generator(config: ReplacedTokenConfig) -> Opened:
     return open_params(config.generator, head=GENERATOR)
 
 
-def trained_models(pair: ReplacedTokenPair, params: Params) -> dict[str, TrainedModel]:
+def trained_models(
+    objective: Objective,
+    sentence_pairs: SentencePairs,
+    encoders: Sequence[EncoderConfig],
+    params: Params,
+) -> dict[str, TrainedModel]:
+    """What is exported of the parameters of a run, by directory; `encoders`: the trainee's."""
+    if isinstance(objective, ReplacedTokenConfig):
+        generator, discriminator = encoders
+        pair = ReplacedTokenPair(
+            generator, discriminator, objective.embedding_sharing, objective.temperature
+        )
+        return _of_pair(pair, params)
+    [encoder] = encoders
+    return {"model": TrainedModel(params, encoder, MaskedLanguageModelling(sentence_pairs).head)}
+
+
+def _of_pair(pair: ReplacedTokenPair, params: Params) -> dict[str, TrainedModel]:
     """The discriminator, which people fine-tune, as `model`; the generator beside it.
 
     Where transformers has no class for a discriminator (DeBERTa-v3's), its encoder alone.

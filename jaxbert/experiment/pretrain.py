@@ -1,18 +1,18 @@
 """Pretraining: a token store in, a run directory out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
-from jaxbert.experiment.artifacts import TrainedModel, write_artifacts
+from jaxbert.experiment.artifacts import Exports, write_artifacts
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.extension import AHEAD, Steps, check_steps_taken
 from jaxbert.experiment.fit import Fitted, fit
@@ -32,6 +32,7 @@ from jaxbert.experiment.parameters import drawn, read
 from jaxbert.experiment.pretraining_data import (
     PhaseConfig,
     StoreConfig,
+    Stores,
     data_fingerprints,
     data_phases,
     evaluation_rows,
@@ -44,7 +45,14 @@ from jaxbert.experiment.pretraining_model import (
     check_encoders,
     encoder_of,
 )
-from jaxbert.experiment.run_directory import check_run, open_run, read_run_config, steps_taken
+from jaxbert.experiment.restoring import check_data
+from jaxbert.experiment.run_directory import (
+    RunDirectory,
+    check_run,
+    open_run,
+    read_run_config,
+    steps_taken,
+)
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.hub.load import Opened, open_params
@@ -54,7 +62,7 @@ from jaxbert.nn.head import Head
 from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.tasks.replaced_token_pair import DISCRIMINATOR, ReplacedTokenPair
 from jaxbert.tasks.replaced_tokens import ReplacedTokenDetection
-from jaxbert.text.tokenizer import load_tokenizer
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
 
@@ -125,9 +133,36 @@ def pretrain(
             quiet=quiet,
         )
         if fitted.params is not None:
-            models = job.models(fitted.params)
-            write_artifacts(run, fitted.results, models, tokenizer, config, stores.described)
+            made = _exports(config, job.trainee.encoders, stores, tokenizer, fitted.params)
+            write_artifacts(run, fitted.results, made, config)
     return fitted
+
+
+def exporter(
+    run: RunDirectory, config: Pretrain, saved_run: Mapping[str, Any], step: int
+) -> Callable[[Params], Exports]:
+    """Parameters of a checkpoint -> what the run exports of them.
+
+    `saved_run`: what the checkpoint says of the run. The architecture is in it, so that a model
+    that the run began with need not be there; the store must, for its tokenizer. Raises UserError
+    where it is not, or is another one.
+    """
+    stores = open_stores(config.store)
+    check_data(run, data_fingerprints(stores, config.data), saved_run, step)
+    tokenizer = load_tokenizer(stores.first.tokenizer_directory)
+    encoders = [parse_config(EncoderConfig, values) for values in saved_run["architecture"]]
+    return partial(_exports, config, encoders, stores, tokenizer)
+
+
+def _exports(
+    config: Pretrain,
+    encoders: Sequence[EncoderConfig],
+    stores: Stores,
+    tokenizer: Tokenizer,
+    params: Params,
+) -> Exports:
+    models = trained_models(config.objective, config.data.sentence_pairs, encoders, params)
+    return Exports(models, tokenizer, stores.described)
 
 
 def _check_steps_taken(run: Path, config: Pretrain) -> None:
@@ -149,8 +184,6 @@ class _Job:
 
     task: MaskedLanguageModelling | ReplacedTokenDetection
     trainee: Trainee
-    models: Callable[[Params], dict[str, TrainedModel]]
-    """The trained parameters -> what is exported, by directory."""
 
 
 def _job(config: Pretrain, vocabulary: Vocabulary) -> _Job:
@@ -161,11 +194,7 @@ def _job(config: Pretrain, vocabulary: Vocabulary) -> _Job:
     encoder = _encoder(config, loaded, vocabulary)
     task = masked_lm_of(encoder, config.data.sentence_pairs)
     fresh = drawn(init_params, encoder, head, seed=config.seed)
-    return _Job(
-        task,
-        Trainee.of(encoder, head, fresh if loaded is None else read(loaded)),
-        lambda params: {"model": TrainedModel(params, encoder, head)},
-    )
+    return _Job(task, Trainee.of(encoder, head, fresh if loaded is None else read(loaded)))
 
 
 def _replaced_tokens(
@@ -187,7 +216,6 @@ def _replaced_tokens(
     return _Job(
         ReplacedTokenDetection(special_ids, objective.discriminator_weight),
         trainee_of(pair, make_params),
-        lambda params: trained_models(pair, params),
     )
 
 

@@ -11,6 +11,9 @@ from jaxbert.training.state import TrainState
 from jaxbert.tree import flat
 from jaxbert.typing import Params
 
+_OTHERWISE = ", or give another --run directory"
+"""For who would have the run go on."""
+
 
 def restored(
     run: RunDirectory,
@@ -28,15 +31,8 @@ def restored(
     parameters.
     """
     saved_run = checkpoints.run(step)
-    data = saved_run["data"]
-    saved = data["fingerprint"].split(" ")
-    if saved != [*fingerprints.values()]:
-        raise UserError(
-            f"{run.path}: {_changed(fingerprints, saved)} not what the run had up to the "
-            f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
-            "them), or give another --run directory"
-        )
-    if data.get("first_rows") != first_rows:
+    check_data(run, fingerprints, saved_run, step, _OTHERWISE)
+    if saved_run["data"].get("first_rows") != first_rows:
         raise UserError(
             f"{run.path}: the run began with another version of jaxbert or NumPy, which made other "
             "rows of these data; continue it with that version, or give another --run directory"
@@ -44,9 +40,30 @@ def restored(
     target = phase_of_state(phases, step).state
     _check_shapes(run, target.params, checkpoints.shapes(step)["params"], step)
     # What earlier versions saved has none.
-    _check_architecture(run, architecture, saved_run.get("architecture", architecture), step)
+    saved = saved_run.get("architecture", architecture)
+    check_architecture(run, architecture, saved, step, _OTHERWISE)
     state: TrainState = checkpoints.restore(step, target)
     return state
+
+
+def check_data(
+    run: RunDirectory,
+    fingerprints: Mapping[str, str],
+    saved_run: Mapping[str, Any],
+    step: int,
+    otherwise: str = "",
+) -> None:
+    """Raises UserError where a part of the data has another fingerprint than in `saved_run`.
+
+    `otherwise`: what else can be done than to put the data back.
+    """
+    saved = saved_run["data"]["fingerprint"].split(" ")
+    if saved != [*fingerprints.values()]:
+        raise UserError(
+            f"{run.path}: {_changed(fingerprints, saved)} not what the run had up to the "
+            f"checkpoint of step {step}; put the data back (and the model, whose tokenizer reads "
+            f"them){otherwise}"
+        )
 
 
 def _changed(fingerprints: Mapping[str, str], saved: Sequence[str]) -> str:
@@ -62,24 +79,27 @@ def _check_shapes(run: RunDirectory, params: Params, saved: Mapping[str, Any], s
     changed = [name for name in now | before if now.get(name) != before.get(name)]
     if changed:
         is_now, was = (shapes.get(changed[0], "not there") for shapes in (now, before))
-        raise _another_model(run, f"{changed[0]} was {was}, is {is_now}", step)
+        raise _another_model(run, f"{changed[0]} was {was}, is {is_now}", step, _OTHERWISE)
 
 
-def _check_architecture(
+def check_architecture(
     run: RunDirectory,
     now: Sequence[Mapping[str, Any]],
     saved: Sequence[Mapping[str, Any]],
     step: int,
+    otherwise: str = "",
 ) -> None:
-    """The same shapes may be another function: other heads, another activation, dropout."""
+    """Raises UserError where an option of an encoder is another one than it was.
+
+    The same shapes may be another function: other heads, another activation, dropout.
+    """
     for new, old in zip(now, saved, strict=True):
         if changed := differences(old, new):
-            raise _another_model(run, "; ".join(text for _, text in changed), step)
+            raise _another_model(run, "; ".join(text for _, text in changed), step, otherwise)
 
 
-def _another_model(run: RunDirectory, change: str, step: int) -> UserError:
+def _another_model(run: RunDirectory, change: str, step: int, otherwise: str) -> UserError:
     return UserError(
         f"{run.path}: the model is no longer the model of this run up to the checkpoint of step "
-        f"{step}: {change}; put back what `model` in {run.config.name} names, or give another "
-        "--run directory"
+        f"{step}: {change}; put back what `model` in {run.config.name} names{otherwise}"
     )

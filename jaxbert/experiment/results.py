@@ -1,11 +1,12 @@
 """The figures of a run, as `all_results.json` has them."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from jaxbert.experiment.run_directory import RunDirectory
-from jaxbert.training.log import MetricLog, from_json
+from jaxbert.training.log import MetricLog, Row, from_json
 
 
 def results_of(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
@@ -14,14 +15,18 @@ def results_of(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
     losses = [loss for loss in log.series("loss").values() if math.isfinite(loss)]
     if losses:
         results["train_loss"] = float(np.mean(losses[-100:]))
-    for row in log.rows:
-        if row["step"] == step:
-            results |= {
-                name.replace("/", "_", 1): value
-                for name, value in row.items()
-                if name.startswith("eval/")
-            }
-    return results
+    return results | evaluated(log.rows, step)
+
+
+def evaluated(rows: Iterable[Row], step: int) -> dict[str, float]:
+    """What was evaluated after `step` steps, of the rows of a run's log."""
+    return {
+        name.replace("/", "_", 1): value
+        for row in rows
+        if row["step"] == step
+        for name, value in row.items()
+        if name.startswith("eval/")
+    }
 
 
 def first_runtime(run: RunDirectory) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What is trained, and on which data, in the form that every kind of run brings it in."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,8 +57,7 @@ class Trainee:
     @property
     def architecture(self) -> list[dict[str, Any]]:
         """Of every encoder, as JSON gives it back."""
-        described: list[dict[str, Any]] = json.loads(json.dumps([*map(asdict, self.encoders)]))
-        return described
+        return described(self.encoders)
 
     @classmethod
     def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":
@@ -70,3 +69,9 @@ class Trainee:
             make_params,
             lambda batch: train_flops(encoder, batch),
         )
+
+
+def described(encoders: Sequence[EncoderConfig]) -> list[dict[str, Any]]:
+    """Every option of some encoders, as JSON gives it back."""
+    values: list[dict[str, Any]] = json.loads(json.dumps([*map(asdict, encoders)]))
+    return values
