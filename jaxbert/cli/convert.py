@@ -1,21 +1,26 @@
 """`jaxbert convert`: any format into Hugging Face's layout or jaxbert's own, checked on request."""
 
 import argparse
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
-from jaxbert.cli.arguments import add_case_arguments
+from jaxbert.cli.arguments import add_case_arguments, check_not_given, positive
 from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
-    from jaxbert.hub.load import Pretrained
+    from jaxbert.hub.save import Layout
     from jaxbert.hub.verify import Differences
+    from jaxbert.nn.config import EncoderConfig
+    from jaxbert.nn.head import Head
     from jaxbert.text.tokenizer import Tokenizer
+    from jaxbert.typing import Params
 
 HELP = "convert a model from any format, verified against PyTorch on request"
 EXAMPLE = """\
 jaxbert convert google-bert/bert-base-uncased bert-base --verify
 jaxbert convert uncased_L-12_H-768_A-12/bert_model.ckpt bert-base --lowercase
 jaxbert convert runs/first exported --dtype bfloat16 --max-shard-size 2GB
+jaxbert convert runs/first so-far --step latest    # a run that goes on, or failed
 jaxbert convert bert-base native --to orbax"""
 
 
@@ -28,9 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         choices=("huggingface", "orbax"),
-        default="huggingface",
         help="layout to write: of transformers, or with the parameters as an Orbax tree, which has"
-        " a place for every head (default: huggingface)",
+        " a place for every head (default: huggingface; of --step as the run would write it)",
+    )
+    parser.add_argument(
+        "--step",
+        type=_step,
+        metavar="N|latest",
+        help="of a run: the model that it would have left if it had ended at the checkpoint of step"
+        " N, or at its newest; the run may be going on, and what it is trained on must be here",
     )
     parser.add_argument(
         "--verify", action="store_true", help="compare with transformers in PyTorch"
@@ -56,14 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
-    from jaxbert.families import family_of
+    if arguments.step is not None:
+        return _run_of_checkpoint(arguments)
     from jaxbert.hub.convert import convert
 
+    layout: Layout = arguments.to or "huggingface"
     converted = convert(
         arguments.source,
         arguments.destination,
         head=arguments.head,
-        layout=arguments.to,
+        layout=layout,
         dtype=arguments.dtype,
         max_shard_size=arguments.max_shard_size,
         lowercase=arguments.lowercase,
@@ -71,21 +84,93 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     source, tokenizer = converted.source, converted.tokenizer
-    kind = source.head.kind
-    print(
-        f"{arguments.destination}: {family_of(source.config.model_type).architecture(kind) or kind}"
-    )
+    _print_written(arguments.destination, source.config, source.head)
     if tokenizer is None:
         print(f"The export has no tokenizer: {converted.no_tokenizer}")
-    if not arguments.verify:
-        return 0
-    differences = _verify(source, arguments)
+    written = _Written(
+        arguments.destination,
+        layout,
+        arguments.dtype,
+        source.params,
+        source.config,
+        source.head,
+        tokenizer,
+    )
+    return 0 if not arguments.verify or _agrees(written) else 1
+
+
+def _run_of_checkpoint(arguments: argparse.Namespace) -> int:
+    """Converts a checkpoint of a run."""
+    why = "a checkpoint has the head and the tokenizer of its run (--step): leave it out"
+    check_not_given(arguments, ["head", "lowercase", "revision"], why)
+    import jax
+
+    # The run may be going on, and hold the accelerator, which nothing here needs.
+    jax.config.update("jax_platforms", "cpu")
+    from jaxbert.experiment.export import export_checkpoint
+    from jaxbert.hub.save import layout_for
+
+    exported = export_checkpoint(
+        arguments.source,
+        arguments.destination,
+        arguments.step,
+        layout=arguments.to,
+        dtype=arguments.dtype,
+        max_shard_size=arguments.max_shard_size,
+        overwrite=arguments.overwrite,
+    )
+    agree = True
+    for directory, model in exported.models.items():
+        _print_written(str(directory), model.encoder, model.head, f" after step {exported.step:,}")
+        layout = arguments.to or layout_for(model.encoder, model.head)
+        written = _Written(
+            str(directory),
+            layout,
+            arguments.dtype,
+            model.params,
+            model.encoder,
+            model.head,
+            exported.tokenizer,
+        )
+        agree = (not arguments.verify or _agrees(written)) and agree
+    return 0 if agree else 1
+
+
+def _step(text: str) -> int | Literal["latest"]:
+    """A step, or the word, as argparse reads it."""
+    return "latest" if text == "latest" else positive(text)
+
+
+def _print_written(directory: str, config: "EncoderConfig", head: "Head", when: str = "") -> None:
+    from jaxbert.families import family_of
+
+    name = family_of(config.model_type).architecture(head.kind) or head.kind
+    print(f"{directory}: {name}{when}")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A directory, and the model that it was made of."""
+
+    directory: str
+    layout: "Layout"
+    dtype: str
+    params: "Params"
+    config: "EncoderConfig"
+    head: "Head"
+    tokenizer: "Tokenizer | None"
+
+
+def _agrees(written: _Written) -> bool:
+    """Prints whether PyTorch and transformers read in the directory what was written."""
+    differences = _verify(written)
     _print(differences)
-    has_same_ids = tokenizer is None or _verify_tokenizer(tokenizer, arguments.destination)
-    return 0 if differences.is_equivalent and has_same_ids else 1
+    tokenizer = written.tokenizer
+    has_same_ids = tokenizer is None or _verify_tokenizer(tokenizer, written.directory)
+    return differences.is_equivalent and has_same_ids
 
 
-def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences":
+def _verify(written: _Written) -> "Differences":
     """Compares what PyTorch reads with the source, or, where bytes were saved, with the export.
 
     bfloat16 rounds the weights, so an exact comparison takes the rounded ones on both sides.
@@ -98,13 +183,13 @@ def _verify(source: "Pretrained", arguments: argparse.Namespace) -> "Differences
     from jaxbert.hub.verify import verify
     from jaxbert.nn.functional import model_from_params
 
-    is_rounded, is_orbax = arguments.dtype != "float32", arguments.to == "orbax"
+    is_rounded, is_orbax = written.dtype != "float32", written.layout == "orbax"
     if is_rounded or is_orbax:
-        model = from_pretrained(arguments.destination)
+        model = from_pretrained(written.directory)
     else:
-        model = model_from_params(source.params, source.config, source.head)
+        model = model_from_params(written.params, written.config, written.head)
     if not is_orbax:
-        return verify(model, arguments.destination)
+        return verify(model, written.directory)
     with TemporaryDirectory() as scratch:
         save_pretrained(model, None, scratch)
         return verify(model, scratch)

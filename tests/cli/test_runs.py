@@ -147,6 +147,18 @@ def test_the_exported_model_is_loaded_by_the_library(pretrained):
         assert logits.shape == (1, len(ids[0]), tokenizer.vocab_size)
 
 
+def test_a_checkpoint_converts_to_a_model(pretrained, tmp_path, capsys):
+    words = ["convert", str(pretrained), str(tmp_path / "out"), "--step", "32"]
+    assert main([*words, "--dtype", "bfloat16"]) == 0
+    assert "out: BertForPreTraining after step 32\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    for asked, expected in (
+        (["--head", "none"], "--head: a checkpoint has the head and the tokenizer of its run"),
+        (["--overwrite", "--step", "33"], "no checkpoint of step 33: those of 32, 40 are there"),
+    ):
+        assert expected in error(capsys, *words, *asked)
+
+
 def test_a_pretraining_run_is_evaluated_on_what_it_held_out(
     pretrained, configuration, capsys, tmp_path
 ):

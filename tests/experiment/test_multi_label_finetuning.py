@@ -15,6 +15,7 @@ from jaxbert.config import parse_config
 from jaxbert.data.reading import Reading
 from jaxbert.errors import UserError
 from jaxbert.experiment import finetune as module
+from jaxbert.experiment.export import export_checkpoint
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
@@ -214,3 +215,8 @@ def test_a_classifier_that_has_learnt_keeps_its_bias(
 def test_options_that_do_not_go_together_are_refused(task: dict, message: str):
     with pytest.raises(UserError, match=message):
         parse_config(Finetune, {"model": "m", "train": "t.tsv", "task": task})
+
+
+def test_no_checkpoint_has_the_thresholds_that_the_end_of_a_run_chooses(run, tmp_path):
+    with pytest.raises(UserError, match=r"task\.threshold=tuned chooses .*: let the run end"):
+        export_checkpoint(run, tmp_path / "out", "latest")

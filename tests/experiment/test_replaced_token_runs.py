@@ -8,6 +8,7 @@ import pytest
 from experiment.small_runs import after_polls, pretraining, trajectory
 
 from jaxbert.errors import UserError
+from jaxbert.experiment.export import export_checkpoint
 from jaxbert.experiment.inference import ready
 from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 from jaxbert.experiment.pretrain import pretrain
@@ -62,6 +63,23 @@ def test_an_interrupted_run_continues_bit_for_bit(finished: Path, store: Path, t
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_checkpoint_is_exported_as_the_run_exports_both(finished: Path, tmp_path: Path):
+    exported = export_checkpoint(finished, tmp_path / "out", "latest")
+    assert [path.name for path in exported.models] == ["model", "generator"]
+    for name in ("model", "generator"):
+        assert_same_files(tmp_path / "out" / name, finished / name)
+    (tmp_path / "out" / "config.json").touch()
+    with pytest.raises(UserError, match=r"out also holds config\.json, where model and generator"):
+        export_checkpoint(finished, tmp_path / "out", "latest", overwrite=True)
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in other.iterdir())
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
 def test_a_run_goes_on_from_a_pair(finished: Path, store: Path, tmp_path: Path):
     model, objective = {"from_pretrained": str(finished / "model")}, ELECTRA[3:]
     with pytest.raises(UserError, match=r"objective\.generator"):
@@ -102,6 +120,8 @@ def test_deberta_v3_shares_its_embeddings_without_their_gradient(store: Path, tm
     generator = flat(load_params(tmp_path / "run" / "generator").params)[name]
     difference = np.abs(judge - generator).max()
     assert 0 < difference <= 4 * 1e-3
+    export_checkpoint(tmp_path / "run", tmp_path / "out", 4)
+    assert_same_files(tmp_path / "out" / "model", tmp_path / "run" / "model")
 
 
 def test_a_family_without_a_class_for_a_discriminator_is_refused(store: Path, tmp_path: Path):
