@@ -51,8 +51,8 @@ def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
         raise UserError(
             f"{run} has taken {taken} steps, and with this num_steps and schedule step {step + 1} "
             f"would have had the learning rate {after[step]!s}, where it had {before[step]!s}: "
-            f"{_way_back(run, step)}; give a schedule that keeps those rates; or begin another run "
-            f"with model.from_pretrained={run}"
+            f"{_way_back(run, step)}; give a schedule that keeps those rates; or "
+            f"{_another_run(run, step)}"
         )
     past, planned = ([p for p in steps.phases if p[0] < taken] for steps in (was, now))
     if past != planned:
@@ -62,13 +62,26 @@ def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
             f"{run} is evaluated on rows that are cut for its last phase, and with these phases "
             f"they would have been others: what checkpoint.metric={now.metric} was until now could "
             "not be compared with what it will be; keep max_seq_length and max_predictions of the "
-            f"last phase, or begin another run with model.from_pretrained={run}"
+            f"last phase, or {_another_run(run, taken)}"
         )
 
 
 def _way_back(run: Path, step: int) -> str:
     """From which checkpoint a run could go on of which only the first `step` steps were right."""
-    usable = [saved for saved in checkpoint_steps(run) if saved <= step]
+    usable = _at_most(run, step)
     if not usable:
         return f"it has no checkpoint of at most {step} steps (checkpoint.keep_every keeps some)"
     return f"remove its checkpoints of more than {step} steps, to go on from that of {usable[-1]}"
+
+
+def _another_run(run: Path, step: int) -> str:
+    """How another run begins with what this one has learnt in at most `step` steps, or in all."""
+    if usable := _at_most(run, step):
+        command = f"jaxbert convert {run} DEST --step {usable[-1]}"
+        return f"begin another run with model.from_pretrained=DEST of `{command}`"
+    return f"begin another run with model.from_pretrained={run}"
+
+
+def _at_most(run: Path, step: int) -> list[int]:
+    """The checkpoints of at most so many steps."""
+    return [saved for saved in checkpoint_steps(run) if saved <= step]

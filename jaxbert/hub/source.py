@@ -80,6 +80,11 @@ def _model_directory(directory: Path) -> Path:
     for candidate in (directory, directory / "model"):
         if any((candidate / name).is_file() for name in CONFIG_FILES):
             return candidate
+    if any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*")):
+        raise UserError(
+            f"{directory} is a run that has not ended, and has no model yet: make one of a "
+            f"checkpoint with `jaxbert convert {directory} DEST --step latest`, and take DEST"
+        )
     raise UserError(f"{directory} holds no config.json: expected a model directory, or a run's")
 
 

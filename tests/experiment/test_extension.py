@@ -46,7 +46,8 @@ def test_a_run_that_fell_goes_on_from_a_checkpoint_before_the_fall(store, tmp_pa
     longer = pretraining(store, *plan, "num_steps=10")
     pretrain(longer, whole, quiet=True)
     pretrain(pretraining(store, *plan, "num_steps=6"), run, quiet=True)
-    with pytest.raises(UserError, match=r"taken 6 steps.* step 5 would .*go on from that of 4;"):
+    refused = r"taken 6 steps.* step 5 would .*go on from that of 4;.*convert \S+run DEST --step 4`"
+    with pytest.raises(UserError, match=refused):
         pretrain(longer, run, quiet=True)
     assert read_run_config(run)["num_steps"] == 6
     shutil.rmtree(run / "checkpoints" / "6")

@@ -139,6 +139,15 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path):
         find_model(tmp_path)
 
 
+def test_a_run_that_has_only_checkpoints_is_told_how_to_make_a_model(tmp_path: Path):
+    (tmp_path / "checkpoints" / "notes").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no config\.json"):
+        find_model(tmp_path)
+    (tmp_path / "checkpoints" / "500").mkdir()
+    with pytest.raises(UserError, match=rf"`jaxbert convert {tmp_path} DEST --step latest`"):
+        find_model(tmp_path)
+
+
 def test_a_revision_of_a_directory_is_refused(tmp_path: Path):
     for place in (tmp_path, "gs://bucket/model"):
         with pytest.raises(UserError, match="is no hub id: leave out revision='main'"):
