@@ -23,7 +23,8 @@ class CheckpointConfig:
     keep_best: Annotated[int, Ge(0)] = 1
     """How many with the best `metric` stay besides; needs `metric`."""
     keep_every: Annotated[int, Ge(1)] | None = None
-    """Those of every so many steps stay for good, to look back at or to go on from; null: none."""
+    """Those of every so many steps stay for good, to look back at, to go on from or to export:
+    jaxbert convert RUN DEST --step N; null: none."""
     metric: str | None = None
     """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
     mode: Literal["auto", "max", "min"] = "auto"
