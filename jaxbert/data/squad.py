@@ -142,8 +142,8 @@ def _squad_document(spec: str, *, labelled: bool) -> list[Any] | None:
     # To the end, which warns of what was replaced.
     for number, _ in lines:
         raise UserError(
-            f"{spec}:{number}: goes on after SQuAD's JSON, of which a file holds one; put each into "
-            "a file of its own, or all articles into one `data`"
+            f"{spec}:{number}: goes on after SQuAD's JSON, of which a file holds one; put each "
+            "into a file of its own, or all articles into one `data`"
         )
     return data
 

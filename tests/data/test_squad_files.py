@@ -147,7 +147,7 @@ def test_what_follows_the_document_is_refused_and_not_left_out(tmp_path: Path):
     text = json.dumps(document()) + "\n \n"
     assert_all_there(write(tmp_path / "blank.json", text))
     path = write(tmp_path / "two.json", text + json.dumps(document()))
-    with pytest.raises(UserError, match=r"two\.json:3: goes on after SQuAD's JSON, of which a file"):
+    with pytest.raises(UserError, match=r"two\.json:3: goes on after SQuAD's JSON, of which"):
         questions(path)
 
 
