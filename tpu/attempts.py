@@ -191,7 +191,8 @@ class Run:
         return None
 
     def _watch(self) -> Outcome:
-        silent = waited = 0
+        silent = 0
+        failed_since = asked_since = None
         for statuses in self._polls():
             outages, silent = self.outages, 0 if statuses else silent + 1
             if not statuses and (loss := self._loss()):
@@ -206,13 +207,16 @@ class Run:
                 continue
             if "running" not in statuses.values():
                 return self._lost_or(outcome)
-            # Without one worker the others wait for it: they are asked to save, then left.
-            waited += self.options.poll
-            if waited > self.options.grace:
+            # Without one worker the others wait for it: they are asked to save, then left. By the
+            # clock: a look takes seconds itself, and minutes where gcloud hangs.
+            now = time.monotonic()
+            failed_since = failed_since or now
+            if now - failed_since > self.options.grace:
                 self._stop()
-            if waited > 2 * self.options.grace:
-                reason = f"{outcome.reason}, and others do not end"
-                return self._lost_or(Outcome("failed", reason))
+                asked_since = asked_since or now
+                if now - asked_since > self.options.grace:
+                    reason = f"{outcome.reason}, and others do not end"
+                    return self._lost_or(Outcome("failed", reason))
         raise AssertionError("polling ends with a return")
 
     def _polls(self) -> Iterator[dict[str, str]]:

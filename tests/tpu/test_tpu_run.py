@@ -338,8 +338,8 @@ def test_workers_that_wait_for_a_failed_one_are_asked_to_save(cloud):
     done = play(
         cloud,
         states=["ACTIVE"],
-        statuses=[workers("absent", "absent"), *[hung] * 4, workers("exited 1", "exited 75")],
-        options=("--tries", "1", "--grace", "120", "--restarts", "0"),
+        statuses=[workers("absent", "absent"), *[hung] * 2, workers("exited 1", "exited 75")],
+        options=("--tries", "1", "--grace", "0", "--restarts", "0"),
     )
     # 75 of the others makes it a preemption, and no restart is left.
     assert done.returncode == 75, done.stdout
@@ -348,9 +348,10 @@ def test_workers_that_wait_for_a_failed_one_are_asked_to_save(cloud):
 
 def test_workers_that_do_not_end_bound_the_wait(cloud):
     statuses = [workers("absent", "absent"), workers("exited 1", "running")]
-    options = ("--tries", "1", "--grace", "120")
+    options = ("--tries", "1", "--grace", "0")
     done = play(cloud, states=["ACTIVE"], statuses=statuses, options=options)
     assert done.returncode == 1
+    assert course(cloud)[3:] == ["status", "status", "stop", "status", "stop", "log"]
     assert "w-0 ended with 1, and others do not end" in done.stdout
 
 
