@@ -32,6 +32,7 @@ done
 [[ ${#paths[@]} -eq 2 ]] || fail "expected a source and a directory; see --help"
 from="${paths[0]}" to="${paths[1]}"
 if [[ "$from" == gs://* ]]; then
+  need_gcloud
   call mkdir -p "$to"
   call gcloud storage rsync --recursive "$from" "$to"
 else

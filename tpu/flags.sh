@@ -73,8 +73,18 @@ need_name() {
     fail "NAME is $name: expected lower-case letters, digits and hyphens, a letter first"
 }
 
+# Ends with 1 and not as a mistake does: gcloud is away for a moment while it is updated, and run.py
+# asks again.
+need_gcloud() {
+  [[ -n "$dry_run" ]] || command -v gcloud >/dev/null || {
+    echo "${0##*/}: gcloud is not installed: https://cloud.google.com/sdk/docs/install" >&2
+    exit 1
+  }
+}
+
 # Project and zone from flags or gcloud's configuration, as the array `place`.
 need_place() {
+  need_gcloud
   project="$(configured --project project "$project")"
   zone="$(configured --zone compute/zone "$zone")"
   place=("--project=$project" "--zone=$zone")

@@ -47,11 +47,13 @@ describe() {
 # One word: the state of the request (or VM), ABSENT where there is none, UNKNOWN where gcloud
 # failed. A request can stay ACTIVE after its VMs were preempted, so they are asked for too.
 machine_state() {
-  local state problem
+  local state problem code=0
   problem="$(mktemp)"
-  if ! state="$(describe 2>"$problem")"; then
+  state="$(describe 2>"$problem")" || code=$?
+  if ((code)); then
     state=UNKNOWN
-    if grep -qi "not_found\|not found" "$problem"; then
+    # 126 and 127 are a shell's, which has not found gcloud, or in it Python: no word of Google's.
+    if ((code < 126)) && grep -qi "not_found\|not found" "$problem"; then
       state=ABSENT
     else
       cat "$problem" >&2

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -91,6 +92,8 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     options, command = parser.parse_args(words[:cut]), words[cut + 1 :]
     if not command:
         parser.error("expected -- COMMAND")
+    if not (options.dry_run or shutil.which("gcloud")):
+        parser.error("gcloud is not installed: https://cloud.google.com/sdk/docs/install")
     if options.mirror and has_several_vms(options):
         parser.error("--mirror serves one VM, and here are several; see README.md, Several VMs")
     return options, command
