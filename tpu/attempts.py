@@ -175,6 +175,11 @@ class Run:
             say("the command is running already")
         elif self.machine.setup(self.revision):
             return self._lost_or(Outcome("failed", "it could not be set up", is_ours=True))
+        # Also where the command is running: a worker that was restarted has lost its mounts.
+        if self.options.mount and (code := self.machine.mount(self.options.mount)):
+            if code == EXIT_MISTAKE:
+                return Outcome("failed", "a bucket cannot be mounted", code, is_final=True)
+            return self._lost_or(Outcome("failed", "a bucket could not be mounted", is_ours=True))
         code, output = self.machine.on_every_worker(self.start)
         print(output, end="")
         if code == EXIT_MISTAKE:
@@ -183,9 +188,8 @@ class Run:
             return self._lost_or(Outcome("failed", "it could not be started", is_ours=True))
         if self.is_mirrored and output.count("jaxbert-worker") > 1:
             self._stop()
-            return Outcome(
-                "failed", "--mirror serves one VM, here are several", EXIT_MISTAKE, is_final=True
-            )
+            reason = "--mirror serves one VM, here are several: --mount"
+            return Outcome("failed", reason, EXIT_MISTAKE, is_final=True)
         self.has_started = True
         say(f"started; to look on: {self.machine.command('logs.sh', '--follow')}")
         return None

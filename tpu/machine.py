@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,11 @@ class Machine:
     def setup(self, revision: str) -> int:
         """Brings code and packages to every worker."""
         return self._run("setup.sh", "--revision", revision)
+
+    def mount(self, pairs: Iterable[str]) -> int:
+        """Mounts buckets on every worker; 2 for a mistake."""
+        words = ["python3", "jaxbert/tpu/worker.py", "mount", *pairs]
+        return self._run("ssh.sh", "--", shlex.join(words))
 
     def delete(self) -> int:
         """Deletes the VMs and their request."""

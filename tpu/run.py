@@ -30,6 +30,8 @@ EXAMPLE = """example:
   run.py bert --type v5litepod-8 --spot --zone us-west4-a --delete done \\
       --fetch gs://my-bucket/stores/wiki=stores/wiki \\
       --mirror gs://my-bucket/runs/base=runs/base -- \\
+      jaxbert pretrain configs/pretrain/bert_base.yaml --run runs/base
+  run.py bert --type v5litepod-256 --spot --mount gs://my-bucket/runs=runs -- \\
       jaxbert pretrain configs/pretrain/bert_base.yaml --run runs/base"""
 
 PAIR = "gs://B/P=DIR"
@@ -79,6 +81,14 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     add(
         "--mirror", type=copied, action="append", default=[], metavar=PAIR, help="and kept like DIR"
     )
+    add(
+        "--mount",
+        type=copied,
+        action="append",
+        default=[],
+        metavar="gs://B[/P]=DIR",
+        help="a bucket as a directory that all workers share",
+    )
     add("--tries", type=positive, default=3, help="failures within an hour before it gives up")
     add("--restarts", type=int, default=1000, help="times that the TPU may be taken back")
     add("--timeout", type=positive, default=86400, help="seconds to wait for the TPU each time")
@@ -95,7 +105,7 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     if not (options.dry_run or shutil.which("gcloud")):
         parser.error("gcloud is not installed: https://cloud.google.com/sdk/docs/install")
     if options.mirror and has_several_vms(options):
-        parser.error("--mirror serves one VM, and here are several; see README.md, Several VMs")
+        parser.error("--mirror serves one VM, and here are several: --mount, see README.md")
     return options, command
 
 
@@ -153,7 +163,9 @@ def head() -> str:
 
 def show(machine: Machine, start: str, options: argparse.Namespace) -> int:
     """Prints the calls of a run that nothing interrupts, and of a restart."""
-    steps = (machine.create, lambda: machine.wait(options.timeout), lambda: machine.setup("HEAD"))
+    steps = [machine.create, lambda: machine.wait(options.timeout), lambda: machine.setup("HEAD")]
+    if options.mount:
+        steps.append(lambda: machine.mount(options.mount))
     for step in steps:
         if code := step():
             return code

@@ -8,6 +8,9 @@ call it there through ssh. The command goes on when ssh ends, and writes to ~/ja
   --mirror gs://B/P=DIR  the same where DIR is empty, and then keeps the bucket like DIR: every
                          JAXBERT_TPU_MIRROR seconds (default 300) and at the end; 1 in place of
                          status 0 where that fails
+
+`mount` makes a bucket, or a path in it, the directory DIR, through Cloud Storage FUSE, and installs
+that where it is missing. It ends with 2 for what the user has to put right, otherwise with 1.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import signal
 import socket
@@ -23,6 +27,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mounting
 import supervision
 from supervision import STATE
 
@@ -49,6 +54,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=formatter)
     verbs = parser.add_subparsers(required=True, dest="name", metavar="VERB")
     verbs.add_parser("install", help="Python and the package").set_defaults(verb=install)
+    add = verbs.add_parser("mount", help="buckets as directories").add_argument
+    add("pairs", nargs="+", type=pair, metavar="URL=DIR")
+    verbs.choices["mount"].set_defaults(verb=mount)
     verbs.add_parser("status", help="running, exited N, lost, absent").set_defaults(verb=status)
     verbs.add_parser("stop", help="asks the command to save and end").set_defaults(verb=stop)
     for name, verb in (("start", start), ("supervise", supervise)):
@@ -68,8 +76,9 @@ def parse_arguments() -> argparse.Namespace:
 def pair(word: str) -> supervision.Pair:
     """A bucket's directory and the one here."""
     url, _, directory = word.partition("=")
+    has_bucket = re.match(r"gs://[^/]", url) is not None
     # With another = nobody knows which one parts the two, and the wrong one would mirror nothing.
-    if not (url.startswith("gs://") and directory) or "=" in directory:
+    if not (has_bucket and directory) or "=" in directory:
         raise argparse.ArgumentTypeError(
             f"{word}: expected gs://BUCKET/PATH=DIRECTORY, and no other = in it"
         )
@@ -85,6 +94,19 @@ command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
 uv pip install --python .venv/bin/python --editable '.[tpu,gcs]'
 .venv/bin/jaxbert --version"""
     return subprocess.run(["bash", "-c", script], cwd=HERE).returncode
+
+
+def mount(arguments: argparse.Namespace) -> int:
+    """Mounts buckets, unless they are mounted already."""
+    host = socket.gethostname()
+    for url, directory in arguments.pairs:
+        try:
+            is_new = mounting.mount(url, HERE / directory)
+        except mounting.MountError as error:
+            print(f"worker.py: {host}: {url} cannot be mounted at {directory}: {error}")
+            return error.code
+        print(f"{host}: {url} is mounted at {directory}{'' if is_new else ' already'}")
+    return 0
 
 
 def start(arguments: argparse.Namespace) -> int:

@@ -46,10 +46,7 @@ class Cloud:
     def __post_init__(self):
         (self.home / "bin").mkdir()
         (self.home / "rules.json").write_text("[]")
-        for name in ("gcloud", "kubectl", "xpk"):
-            program = self.home / "bin" / name
-            program.write_text(PROGRAM.format(python=sys.executable, home=str(self.home)))
-            program.chmod(0o755)
+        self.has("gcloud", "kubectl", "xpk")
 
     @property
     def environment(self):
@@ -60,6 +57,13 @@ class Cloud:
             "JAXBERT_TPU_SLEEP": "0",
             "JAXBERT_TPU_METADATA": "http://127.0.0.1:9/",
         }
+
+    def has(self, *names):
+        """Makes more such programs."""
+        for name in names:
+            program = self.home / "bin" / name
+            program.write_text(PROGRAM.format(python=sys.executable, home=str(self.home)))
+            program.chmod(0o755)
 
     def without_git(self):
         """Archives of this repository are slow to make and, to most tests, all the same."""
