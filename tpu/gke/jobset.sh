@@ -16,6 +16,8 @@ JobSet controller (0.10.1 or newer) and a node pool of that TYPE and topology fo
   --topology T          of a slice, as of its node pool: 2x4, 4x4, 2x2x2, ...
   --slices N            default: 1
   --chips N             of a node (default: 4, of one-node v5e and v6e slices up to 8)
+  --mount gs://B[/P]=DIR  a bucket as a directory that all pods share, in /jaxbert where DIR is
+                        relative; GKE 1.33.3 or newer with the add-on GcsFuseCsiDriver
   --max-restarts N      after crashes (default: 3); after preemptions always, after mistakes
                         (status 2) never
   --service-account S   of Kubernetes (default: default); the bucket is the node pool's to use
@@ -27,6 +29,10 @@ example:
   jobset.sh apply bert --image us-docker.pkg.dev/my-project/jaxbert/jaxbert:1 --tpu v5e \
       --topology 2x4 -- jaxbert pretrain configs/pretrain/bert_base.yaml \
       store=gs://my-bucket/stores/wiki --run gs://my-bucket/runs/base
+  jobset.sh apply bert --image us-docker.pkg.dev/my-project/jaxbert/jaxbert:1 --tpu v5e \
+      --topology 4x4 --mount gs://my-bucket/runs=runs -- \
+      jaxbert pretrain configs/pretrain/bert_base.yaml \
+      store=gs://my-bucket/stores/wiki --run runs/base
 EOF
 }
 
@@ -45,7 +51,7 @@ accelerator_of() {
 verb="$1"
 [[ "$verb" != -h && "$verb" != --help ]] || { usage && exit; }
 shift
-image="" tpu="" topology="" slices=1 chips="" restarts=3 account=default follow="" yes=""
+image="" tpu="" topology="" slices=1 chips="" restarts=3 account=default follow="" yes="" mounts=()
 kubectl=(kubectl)
 while [[ $# -gt 0 ]]; do
   case "$1" in
@@ -54,6 +60,7 @@ while [[ $# -gt 0 ]]; do
     --topology) topology="$(value "$@")"; shift 2 ;;
     --slices) slices="$(value "$@")"; shift 2 ;;
     --chips) chips="$(value "$@")"; shift 2 ;;
+    --mount) mounts+=("$(value "$@")"); shift 2 ;;
     --max-restarts) restarts="$(value "$@")"; shift 2 ;;
     --service-account) account="$(value "$@")"; shift 2 ;;
     --namespace) kubectl+=("--namespace=$(value "$@")"); shift 2 ;;
@@ -78,6 +85,45 @@ json() {
   echo "[$text]"
 }
 
+# A JSON object of strings: object KEY VALUE...
+object() {
+  local text=""
+  while [[ $# -gt 0 ]]; do
+    text+="${text:+, }\"$1\": \"$2\""
+    shift 2
+  done
+  echo "{$text}"
+}
+
+# What a pod needs to have buckets as directories, through the CSI driver of Cloud Storage FUSE:
+# sets `annotations`, `volumes` and `places`, as JSON.
+mount_buckets() {
+  local pair path directory options attributes name number=0
+  annotations="{}" volumes="" places=""
+  for pair in "$@"; do
+    [[ "$pair" =~ ^gs://([-_.a-z0-9]+)(/[^=,\"\\]*)?=([^=\"\\]+)$ ]] ||
+      fail "--mount is $pair: expected gs://BUCKET[/PATH]=DIR"
+    path="${BASH_REMATCH[2]#/}" directory="${BASH_REMATCH[3]}"
+    [[ "$directory" == /* ]] || directory="/jaxbert/$directory"
+    # The same as in ../mounting.py, which says why.
+    options="implicit-dirs,file-system:rename-dir-limit:100000,metadata-cache:ttl-secs:0"
+    options+=",metadata-cache:negative-ttl-secs:0,write:enable-streaming-writes:false"
+    options+="${path:+,only-dir=${path%/}}"
+    # On the network of the node it is the node's service account that mounts, and the driver would
+    # check whether the pod's may.
+    attributes="$(object bucketName "${BASH_REMATCH[1]}" skipCSIBucketAccessCheck true \
+      mountOptions "$options")"
+    name="\"name\": \"bucket-$((++number))\""
+    volumes+="${volumes:+, }{$name, \"csi\": {\"driver\": \"gcsfuse.csi.storage.gke.io\", \
+\"volumeAttributes\": $attributes}}"
+    places+="${places:+, }{$name, \"mountPath\": \"$directory\"}"
+    # Zero is no limit: what is written waits on the sidecar's disk until it is in the bucket.
+    annotations="$(object gke-gcsfuse/volumes true gke-gcsfuse/cpu-limit 0 \
+      gke-gcsfuse/memory-limit 0 gke-gcsfuse/ephemeral-storage-limit 0)"
+  done
+  volumes="[$volumes]" places="[$places]"
+}
+
 # shellcheck disable=SC2016 # ${NAME} is a word of the template
 manifest() {
   local text accelerator all
@@ -95,6 +141,7 @@ manifest() {
     *) chips=$((all < 4 ? all : 4)) ;;
   esac
   ((all % chips == 0)) || fail "--chips $chips do not divide the $all chips of $topology"
+  mount_buckets "${mounts[@]}"
   text="$(<"$(dirname "${BASH_SOURCE[0]}")/jobset.yaml")"
   # Quoted: & in a replacement would stand for what is replaced.
   text="${text//'${NAME}'/"$name"}"
@@ -106,6 +153,9 @@ manifest() {
   text="${text//'${CHIPS}'/"$chips"}"
   text="${text//'${MAX_RESTARTS}'/"$restarts"}"
   text="${text//'${SERVICE_ACCOUNT}'/"$account"}"
+  text="${text//'${ANNOTATIONS}'/"$annotations"}"
+  text="${text//'${VOLUMES}'/"$volumes"}"
+  text="${text//'${PLACES}'/"$places"}"
   printf '%s\n' "${text//'${COMMAND}'/"$(json "$@")"}"
 }
 
