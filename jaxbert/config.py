@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
+from annotated_types import Ge, Gt, Le, Lt
 
 from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError, kind_of
@@ -180,8 +181,9 @@ def check_options(config: Any) -> None:
     """For `__post_init__` of dataclasses that people make themselves, which pydantic never sees.
 
     Fields of a Literal type must have one of its values, all others their type (NumPy's numbers
-    are numbers), and lists become the tuples that are wanted; raises UserError, for a value of a
-    Literal with the nearest, and for a text in place of a tuple of texts.
+    are numbers) within the bounds that are annotated, and lists become the tuples that are wanted;
+    raises UserError, for a value of a Literal with the nearest, and for a text in place of a tuple
+    of texts.
     """
     for field in dataclasses.fields(config):
         name, value, kinds = field.name, getattr(config, field.name), _kinds(field.type)
@@ -208,13 +210,34 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 def _check_option(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
     literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
     choices = [choice for literal in literals for choice in typing.get_args(literal)]
-    if choices and value not in choices:
+    if value in choices:
+        return
+    plain = [kind.__origin__ if hasattr(kind, "__metadata__") else kind for kind in kinds]
+    classes = tuple(_NUMBERS.get(kind, kind) for kind in plain if isinstance(kind, type))
+    is_bool = isinstance(value, bool) and bool not in plain
+    if not is_bool and isinstance(value, classes):
+        _check_bounds(name, value, [b for kind in kinds for b in getattr(kind, "__metadata__", ())])
+        return
+    if choices:
         raise UserError(f"{name}={value!r}: {nearest(str(value), choices)}")
-    classes = tuple(_NUMBERS.get(kind, kind) for kind in kinds if isinstance(kind, type))
-    is_bool = isinstance(value, bool) and bool not in kinds
-    if not literals and (is_bool or not isinstance(value, classes)):
-        expected = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
-        raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected {expected}")
+    expected = " or ".join(kind.__name__ for kind in plain if kind is not types.NoneType)
+    raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected {expected}")
+
+
+def _check_bounds(name: str, value: Any, bounds: Sequence[Any]) -> None:
+    rules = []
+    for bound in bounds:
+        match bound:
+            case Gt(gt=limit):
+                rules.append((value > limit, f"above {limit}"))
+            case Ge(ge=limit):
+                rules.append((value >= limit, f"at least {limit}"))
+            case Lt(lt=limit):
+                rules.append((value < limit, f"below {limit}"))
+            case Le(le=limit):
+                rules.append((value <= limit, f"at most {limit}"))
+    if not all(holds for holds, _ in rules):
+        raise UserError(f"{name}={value!r}: must be {' and '.join(rule for _, rule in rules)}")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Gt
 
+from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.config import (
     json_schema,
     load_config,
@@ -14,7 +15,20 @@ from jaxbert.config import (
     to_values,
     to_yaml,
 )
+from jaxbert.data.masking_config import (
+    MaskingConfig,
+    NgramUnits,
+    SpanUnits,
+    TokenUnits,
+)
+from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.errors import UserError
+from jaxbert.optim.groups import GroupConfig
+from jaxbert.optim.kinds import AdamW, Lion
+from jaxbert.optim.schedule import ScheduleConfig
+from jaxbert.parallel.mesh import MeshConfig
+from jaxbert.training.loop import LoopConfig
+from jaxbert.training.step import StepConfig
 
 
 @dataclass(frozen=True)
@@ -227,3 +241,46 @@ def test_a_value_that_yaml_stumbles_over_is_text_or_one_line(tmp_path, text):
     else:
         with pytest.raises(UserError, match=r"run\.yaml: not valid YAML"):
             read_values(file)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (AdamW, {"learning_rate": -1e-3}, "learning_rate=-0.001: must be above 0"),
+        (AdamW, {"learning_rate": "1e-3"}, "learning_rate: '1e-3' is str, expected float"),
+        (AdamW, {"b2": 1.0}, "b2=1.0: must be at least 0 and below 1"),
+        (AdamW, {"freeze": "encoder"}, "freeze='encoder': expected a tuple or a list"),
+        (AdamW, {"freeze_layers": -1}, "freeze_layers=-1: must be at least 0"),
+        (AdamW, {"freeze_layers": "al"}, "freeze_layers='al': did you mean 'all'"),
+        (AdamW, {"groups": [{"params": "pooler"}]}, "groups: {.*} is dict, expected GroupConfig"),
+        (Lion, {"kind": "adamw"}, "kind='adamw': valid: lion"),
+        (GroupConfig, {"params": "pooler", "factor": 0}, "factor=0: must be above 0"),
+        (ScheduleConfig, {"kind": "cosin"}, "kind='cosin': did you mean 'cosine'"),
+        (ScheduleConfig, {"warmup_steps": -5}, "warmup_steps=-5: must be at least 0"),
+        (MaskingConfig, {"units": "spans"}, "units: 'spans' is str, expected TokenUnits or"),
+        (MaskingConfig, {"units": SpanUnits}, "units: .* is type, expected TokenUnits or"),
+        (MaskingConfig, {"interpolation": "cubic"}, "interpolation='cubic': valid: constant"),
+        (SpanUnits, {"geometric_p": 2.0}, "geometric_p=2.0: must be above 0 and at most 1"),
+        (NgramUnits, {"max_words": 0}, "max_words=0: must be at least 1"),
+        (PretrainingDataConfig, {"packing": "no"}, "packing: 'no' is str, expected bool"),
+        (PretrainingDataConfig, {"masking": {}}, "masking: {} is dict, expected MaskingConfig"),
+        (StepConfig, {"accumulation_steps": 0}, "accumulation_steps=0: must be at least 1"),
+        (StepConfig, {"gradient_dtype": "bf16"}, "gradient_dtype='bf16': did you mean 'bfloat16'"),
+        (MeshConfig, {"fsdp": "al"}, "fsdp='al': valid: auto"),
+        (LoopConfig, {"evaluate_every": "epochs"}, "evaluate_every='epochs': did you mean 'epoch'"),
+        (CheckpointConfig, {"mode": "maximum"}, "mode='maximum': did you mean 'max'"),
+    ],
+)
+def test_a_mistake_in_python_is_one_line_too(cls: Any, options: dict[str, Any], message: str):
+    """Pydantic sees only what comes from YAML."""
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        cls(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_that_are_right_are_taken_as_they_are():
+    assert AdamW(learning_rate=1, freeze_layers="all", max_grad_norm=None).freeze_layers == "all"
+    assert AdamW(freeze=["pooler"]) == AdamW(freeze=("pooler",))
+    assert MaskingConfig(units=TokenUnits(), schedule=[]) == MaskingConfig()
+    assert (MeshConfig(fsdp="auto").fsdp, MeshConfig(fsdp=2).fsdp) == ("auto", 2)
+    assert LoopConfig(evaluate_every=5, early_stopping_patience=None).evaluate_every == 5

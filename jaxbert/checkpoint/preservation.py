@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from orbax.checkpoint import checkpoint_managers as orbax
 
+from jaxbert.config import check_options
+
 Mode = Literal["max", "min"]
 
 _LESS_IS_BETTER = r"(loss|error|perplexity|mse|mae)$"
@@ -29,6 +31,9 @@ class CheckpointConfig:
     """Evaluation metric that says which is best, e.g. `accuracy`; null: the last is the best."""
     mode: Literal["auto", "max", "min"] = "auto"
     """Whether more or less of it is better; auto: less of a loss, an error or a perplexity."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def better(self) -> Mode:

@@ -1,12 +1,13 @@
 """What masked language modelling hides, and what it puts there."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_args, overload
+from typing import Annotated, Literal, overload
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from jaxbert.config import check_options
 from jaxbert.data.masking_rates import (
     Interpolation,
     RatePoint,
@@ -42,6 +43,9 @@ class SpanUnits:
     max_words: Annotated[int, Ge(1)] = 10
     """Of a run."""
 
+    def __post_init__(self) -> None:
+        check_options(self)
+
 
 @dataclass(frozen=True)
 class NgramUnits:
@@ -50,6 +54,9 @@ class NgramUnits:
     kind: Literal["ngrams"] = "ngrams"
     max_words: Annotated[int, Ge(1)] = 3
     """The largest n."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -91,12 +98,11 @@ class MaskingConfig:
     original BERT, its `dupe_factor`). null: dynamic masking, which never repeats them."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         for name in ("max_predictions", "num_duplicates"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: must be at least 1, or null")
-        if self.interpolation not in get_args(Interpolation):
-            raise UserError(f"interpolation={self.interpolation!r}: must be constant or linear")
         rates_of_points(self._first, self.schedule)
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxbert.config import nearest
+from jaxbert.config import check_options, nearest
 from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.assembly import assemble
 from jaxbert.data.masking import IGNORED, mask_tokens
@@ -67,15 +67,13 @@ class PretrainingDataConfig:
     stay together, and a store that has grown holds out those that it held out before."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.max_tokens < 2:
             shortest = self.max_seq_length - self.max_tokens + 2
             raise UserError(f"max_seq_length={self.max_seq_length}: must be at least {shortest}")
         for name in ("short_sequence_probability", "validation_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}={getattr(self, name)}: must be from 0 to 1")
-        if self.sentence_pairs not in get_args(SentencePairs):
-            hint = nearest(str(self.sentence_pairs), get_args(SentencePairs))
-            raise UserError(f"sentence_pairs={self.sentence_pairs!r}: {hint}")
         if self.max_examples_per_row is not None:
             if not self.packing:
                 raise UserError("max_examples_per_row is for packing=true, which it is not")
@@ -129,7 +127,8 @@ class PretrainingData:
     and `sequence_starts` [batch, examples] take the place of `attention_mask`, and
     `next_sentence_label` and `row_ids` are [batch, examples].
 
-    `vocabulary` defaults to that of the tokenizer in the store.
+    `vocabulary` defaults to that of the tokenizer in the store. Raises UserError for another split,
+    and for one without the documents that `config` needs.
     """
 
     def __init__(
@@ -140,6 +139,8 @@ class PretrainingData:
         split: Split = "train",
         vocabulary: Vocabulary | None = None,
     ):
+        if split not in get_args(Split):
+            raise UserError(f"split={split!r}: {nearest(str(split), get_args(Split))}")
         self.config = config
         self._limits = config.limits
         self.seed = seed

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from jaxbert.config import nearest
+from jaxbert.config import check_options, nearest
 from jaxbert.errors import UserError
 from jaxbert.tree import map_with_path, matches, of_whole_names, paths
 
@@ -38,6 +38,7 @@ class GroupConfig:
     """Biases and norms of the group have none all the same."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.learning_rate is not None and self.factor is not None:
             raise UserError(
                 f"optimizer.groups: {self.params!r} has a learning_rate and a factor: give one"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
+from jaxbert.config import check_options
 from jaxbert.optim.groups import FreezeLayers, GroupConfig
 
 
@@ -26,6 +27,9 @@ class Updates:
     """Regular expressions of parameter paths that are not trained, e.g. `encoder/embeddings`."""
     freeze_layers: FreezeLayers | None = None
     """The embeddings and so many of the lowest layers are not trained; `all`: the encoder."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Le
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 
 
@@ -50,6 +51,7 @@ class ScheduleConfig:
     """warmup_stable_decay: along a line, or 1 - sqrt(t) (Hägele et al. 2024), which falls first."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         for field in fields(self):
             readers, value = _READERS.get(field.name), getattr(self, field.name)
             if readers is not None and self.kind not in readers and value != field.default:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 
 AXES = ("replica", "data", "fsdp", "tensor")
@@ -30,6 +31,9 @@ class MeshConfig:
     that the devices divide by, and the others to `data`."""
     tensor: int = 1
     """Splits heads, feed-forward and vocabulary."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

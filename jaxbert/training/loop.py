@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
+from jaxbert.config import check_options
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.ledger import Activity, Ledger
 from jaxbert.training.log import MetricLog
@@ -37,6 +38,9 @@ class LoopConfig:
     """Batches made ahead of their use, at least one for each thread; 0: none."""
     loader_threads: Annotated[int, Ge(1)] = 1
     """Threads that make batches; more help where `data_share` is high, and change no batch."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jaxbert.config import check_options
 from jaxbert.errors import UserError
 from jaxbert.nn.placement import placed
 from jaxbert.optim.optimizer import updates_done
@@ -61,6 +62,9 @@ class StepConfig:
     """Every device keeps and updates its part of the optimiser's state (ZeRO-1)."""
     nonfinite: Literal["stop", "skip"] = "stop"
     """A loss or gradient that is not finite: stop the run, or leave that update out."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def make_train_step(

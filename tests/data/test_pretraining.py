@@ -418,6 +418,12 @@ def test_settings_that_make_no_sense_are_refused(options, message):
         PretrainingDataConfig(**options)
 
 
+def test_a_split_that_is_none_is_refused(store):
+    """It would be read as the other one, and evaluation be on what was trained on."""
+    with pytest.raises(UserError, match="^split='valid': did you mean 'validation'"):
+        make(store, split="valid", validation_fraction=0.5)
+
+
 def test_the_shortest_rows_still_hold_a_pair(store):
     data = make(store, max_seq_length=5)
     for ids in unmasked(data.batch(0)):
