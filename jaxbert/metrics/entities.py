@@ -7,7 +7,11 @@ from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fsc
 from seqeval.metrics.v1 import precision_recall_fscore_support as strict_scores
 from seqeval.scheme import BILOU, IOBES, Entities
 
+from jaxbert.config import nearest
+from jaxbert.errors import UserError
+
 _STRICT = {"bioes": IOBES, "bilou": BILOU}
+_SCHEMES = ("bio", "iob1", *_STRICT)
 _NAMES = ("precision", "recall", "f1")
 _NONE = (0.0, 0.0, 0.0, 0)
 
@@ -21,8 +25,10 @@ def entity_scores(
 
     `number/TYPE` is how many there are. BIO and IOB1 are read as conlleval does (seqeval's
     default), BIOES and BILOU strictly: there an entity without its end is none. 0.0 where there is
-    nothing to divide by.
+    nothing to divide by. `scheme` is bio, iob1, bioes or bilou; UserError for another.
     """
+    if scheme not in _SCHEMES:
+        raise UserError(f"scheme={scheme!r}: {nearest(scheme.lower(), _SCHEMES)}")
     # seqeval takes lists of lists alone, and at least one.
     wanted = [list(tags) for tags in labels] or [[]]
     found = [list(tags) for tags in predictions] or [[]]

@@ -6,6 +6,7 @@ import pytest
 from seqeval.metrics import classification_report
 from seqeval.scheme import BILOU, IOBES
 
+from jaxbert.errors import UserError
 from jaxbert.metrics.entities import entity_scores
 
 CASES = [
@@ -48,3 +49,10 @@ def test_scores_of_any_tags_are_those_of_seqeval(scheme, prefixes, strict):
 def test_sentences_without_entities_have_no_scores_but_zero(scheme: str):
     for tags in ([], [[]], [["O", "O"], []]):
         assert set(entity_scores(tags, tags, scheme, ["x"]).values()) == {0.0}
+
+
+@pytest.mark.parametrize(("scheme", "meant"), [("BIOES", "bioes"), ("iobes", "bioes")])
+def test_a_scheme_that_is_none_is_refused(scheme: str, meant: str):
+    """Tags would be read as BIO, in which E and S are no entity's."""
+    with pytest.raises(UserError, match=f"^scheme='{scheme}': did you mean '{meant}'"):
+        entity_scores([["S-x"]], [["S-x"]], scheme, ["x"])
