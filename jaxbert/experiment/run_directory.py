@@ -143,7 +143,12 @@ def open_run(
 
     def make() -> None:
         check_run(run.path, config, may_change)
-        run.path.mkdir(parents=True, exist_ok=True)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--run {run.path} cannot be made ({error.strerror}): name another directory"
+            ) from None
 
     def write() -> None:
         # Who trained in it until now may have made checkpoints since.

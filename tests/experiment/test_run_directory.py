@@ -52,6 +52,12 @@ def test_a_run_directory_holds_its_configuration(tmp_path):
     assert read_run_config(tmp_path) is None
 
 
+@pytest.mark.parametrize("path", ["/proc/x", "/dev/null/x"])
+def test_a_run_where_nothing_can_be_made_is_told(path):
+    with pytest.raises(UserError, match=f"^--run {path} cannot be made .*: name another directory"):
+        opened(Path(path), Config())
+
+
 def test_the_configuration_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
