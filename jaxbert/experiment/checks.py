@@ -6,19 +6,24 @@ from pathlib import Path
 
 from jax.sharding import AbstractMesh, Mesh
 
+from jaxbert.adapt.reinitialize import begins_anew
 from jaxbert.config import nearest
 from jaxbert.errors import UserError
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
+from jaxbert.nn.functional import abstract_params
+from jaxbert.nn.head import Head
 from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.placement import placed
+from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.rules import row_shards
 from jaxbert.text.classes import OF_FILE
 from jaxbert.text.files import TOKENIZER
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.gradients import placement_on
+from jaxbert.tree import flat
 
 
 def check_training(
@@ -79,6 +84,21 @@ def check_checkpoints(settings: TrainingSettings, *, has_validation: bool) -> No
             " is one at the end alone: give it steps, or epoch"
         )
     _check_keeping(settings)
+
+
+def check_begun_are_trained(
+    count: int, settings: TrainingSettings, encoder: EncoderConfig, head: Head
+) -> None:
+    """Raises UserError where some of `count` layers that begin anew are frozen as drawn."""
+    options, begun = settings.optimizer, begins_anew(encoder, count)
+    labels = group_labels(abstract_params(encoder, head), options.freeze, options.freeze_layers)
+    for path, label in flat(labels).items():
+        if label == FROZEN and path.startswith(begun):
+            raise UserError(
+                f"reinitialize_layers={count}: {path} would begin anew and stay as it is drawn, "
+                "for optimizer.freeze_layers or optimizer.freeze names it: freeze or reinitialise "
+                "fewer"
+            )
 
 
 def check_is_metric(name: str, metrics: Collection[str]) -> None:

@@ -13,7 +13,7 @@ from jaxbert.data.reading import Reading, usual_length
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, TrainedModel, write_artifacts
-from jaxbert.experiment.checks import check_length
+from jaxbert.experiment.checks import check_begun_are_trained, check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
@@ -275,10 +275,9 @@ def _first_params(
 ) -> MakeParams:
     """Those of the model, and what the configuration begins otherwise."""
     make, section = read(loaded), config.task
-    if config.reinitialize_layers:
-        make = reinitialized(
-            make, loaded.config, task.head, config.reinitialize_layers, config.seed
-        )
+    if count := config.reinitialize_layers:
+        check_begun_are_trained(count, config, loaded.config, task.head)
+        make = reinitialized(make, loaded.config, task.head, count, config.seed)
     if isinstance(section, SequenceClassificationConfig) and BIAS in loaded.fresh:
         assert isinstance(task, SequenceClassification)
         if (bias := section.first_bias(task, train)) is not None:

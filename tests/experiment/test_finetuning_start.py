@@ -72,6 +72,20 @@ def test_top_layers_and_pooler_begin_anew_where_asked(model, tmp_path, monkeypat
             assert np.array_equal(found, before) == is_kept, (count, layer)
 
 
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({"freeze_layers": "all"}, "encoder/layers/1/attention/key/bias"),
+        ({"freeze_layers": 2}, "encoder/layers/1/attention/key/bias"),
+        ({"freeze": ["pooler"]}, "pooler/dense/bias"),
+    ],
+)
+def test_what_begins_anew_is_not_frozen_as_it_is_drawn(model, tmp_path, monkeypatch, options, path):
+    with pytest.raises(UserError, match=f"reinitialize_layers=1: {path} would begin anew"):
+        begin(model, tmp_path, monkeypatch, reinitialize_layers=1, optimizer=options)
+    begin(model, tmp_path, monkeypatch, reinitialize_layers=1, optimizer={"freeze_layers": 1})
+
+
 def test_dropout_of_the_run_goes_before_the_models(model, tmp_path, monkeypatch):
     encoder, _ = begin(model, tmp_path, monkeypatch, dropout={"hidden": 0.25, "attention": 0.0})
     assert (encoder.hidden_dropout_prob, encoder.attention_probs_dropout_prob) == (0.25, 0.0)
