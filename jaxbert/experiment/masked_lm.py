@@ -129,7 +129,8 @@ def _filled(
 
 def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[dict[str, Any]]:
     probabilities = scipy.special.softmax(logits.astype(np.float64))
-    best = np.argsort(-probabilities, kind="stable")[:top_k]
+    # A model may have more embeddings than its tokenizer has tokens, as DeBERTa-v3 has.
+    best = np.argsort(-probabilities[: len(pieces)], kind="stable")[:top_k]
     return [{"token": pieces[i], "probability": float(probabilities[i])} for i in best]
 
 

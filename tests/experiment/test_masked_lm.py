@@ -13,6 +13,11 @@ from jaxbert.experiment.inference import ready
 from jaxbert.experiment.masked_lm import evaluate_masked_lm, mask_filler, masked_lm_data
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.experiment.run_directory import read_data
+from jaxbert.hub.save import save_params
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
+from jaxbert.text.training import train_wordpiece
 
 
 def test_a_run_of_phases_is_evaluated_on_the_rows_of_its_last_phase(store: Path, tmp_path: Path):
@@ -57,6 +62,23 @@ def test_a_damaged_note_of_the_data_is_named(pretrained: Path, tmp_path: Path):
         (run / "data.json").write_text(text)
         with pytest.raises(UserError, match=message):
             ready(run)
+
+
+def test_masks_are_filled_with_tokens_where_there_are_more_embeddings(tmp_path: Path):
+    tokenizer = train_wordpiece(["the old cat", "a green tree"], 60, min_frequency=1)
+    count = tokenizer.vocab_size
+    encoder = EncoderConfig(
+        vocab_size=count + 30,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=16,
+    )
+    head = Head("masked_lm")
+    save_params(init_params(encoder, head, 0), encoder, head, tokenizer, tmp_path / "model")
+    [found] = mask_filler(ready(tmp_path / "model"), top_k=1000)(["the [MASK] cat"])
+    assert sorted(piece["token"] for piece in found["masks"][0]) == sorted(tokenizer.vocab())
 
 
 def test_masks_beyond_what_is_read_are_counted(pretrained: Path):
