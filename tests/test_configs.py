@@ -68,6 +68,12 @@ def test_a_batch_per_device_is_told_that_it_is_of_all_devices_here():
         parse_config(Finetune, {"per_device_train_batch_size": 8})
 
 
+def test_no_seed_is_taken_that_draws_the_dropout_of_another():
+    assert parse_config(Finetune, {"model": "m", "train": "t", "seed": 2**32 - 1}).seed == 2**32 - 1
+    with pytest.raises(UserError, match="'seed': Input should be less than 4294967296"):
+        parse_config(Finetune, {"model": "m", "train": "t", "seed": 2**32})
+
+
 def test_the_trial_that_the_tpu_readme_names_is_a_run():
     trial = "num_steps=2000 schedule.warmup_steps=0.01 'phases=[]'"
     assert trial in (ROOT.parent / "tpu" / "README.md").read_text()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.nn.execution import Execution
@@ -21,7 +21,7 @@ from jaxbert.training.step import StepConfig
 class TrainingSettings:
     """The sections that pretraining and fine-tuning share."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Of initialisation, data order, masks and dropout."""
     batch_size: Annotated[int, Ge(1)] = 32
     """Rows per update, over all devices and microbatches."""
