@@ -107,7 +107,10 @@ def from_json(text: str) -> Row:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a last line cut off by a crash is left out."""
+    """The rows of a metrics.jsonl; a last line cut off by a crash is left out.
+
+    Raises UserError for another line that is no row.
+    """
     if not path.exists():
         return []
     rows = []
@@ -115,10 +118,13 @@ def read_metrics(path: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             rows.append(from_json(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
+            if not isinstance(rows[-1]["step"], int):
+                raise TypeError
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            if number < len(lines) or not isinstance(error, ValueError):
                 raise UserError(
-                    f"{path}:{number}: not JSON: put the line right or remove it"
+                    f"{path}:{number}: not a row as jaxbert writes it, JSON with an integer step: "
+                    "put the line right or remove it"
                 ) from None
     return rows
 

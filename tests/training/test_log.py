@@ -74,12 +74,13 @@ def test_a_last_line_that_was_cut_off_is_dropped(tmp_path, cut):
     ]
 
 
-def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path):
+@pytest.mark.parametrize("damaged", ['{"step":', "3", "[1]", '{"loss": 1}', '{"step": "2"}'])
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path, damaged):
     write(tmp_path)
     path = tmp_path / "metrics.jsonl"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], lines[1][:8], *lines[2:]]) + "\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not JSON"):
+    path.write_text("\n".join([lines[0], damaged, *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a row .* or remove it$"):
         MetricLog(tmp_path, 3)
     assert len(path.read_text().splitlines()) == 4
 
