@@ -79,15 +79,18 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
     if _is_over(loop):
         return state, "stopped_early"
     loop.ledger.begin(step)
-    phase = phase_of_state(loop.phases, step)
+    phase, before = phase_of_state(loop.phases, step), None
     # A CPU works on the steps themselves while they are handed to it.
     is_cpu = loop.mesh.devices.flat[0].platform == "cpu"
     dispatching: Activity = "train" if is_cpu else "dispatch"
     for batch in loop.ledger.waiting(loop.batches(step, loop.num_steps)):
         if loop.interrupted():
             break
-        if (due := phase_at(loop.phases, step)) is not phase:
+        due, shapes = phase_at(loop.phases, step), {name: x.shape for name, x in batch.items()}
+        if due is not phase or before not in (None, shapes):
             loop.recorder.compiling()
+        before = shapes
+        if due is not phase:
             state, phase = entered(due, state), due
         loop.profile.before(step)
         with loop.ledger.spent(dispatching):

@@ -1,7 +1,7 @@
 """The loop with a step of plain arithmetic: when it does what, and resumption from anywhere."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,23 @@ def test_a_killed_process_loses_what_came_after_its_last_checkpoint_and_nothing_
             killed.start(Killing(limit))
         assert killed.start(Polls()) == expected
         assert killed.rows() == whole.rows()
+
+
+def test_batches_of_other_shapes_are_another_program(session):
+    made = session("shapes")
+    log = MetricLog(made.directory, 0)
+    loop = made.loop(log, Polls())
+    told: list[int] = []
+    loop.recorder.compiling = lambda: told.append(loop.recorder.pending["step"])
+
+    def batches(start: int, stop: int) -> Any:
+        for step in range(start, stop):
+            width = 3 if step < 4 else 5
+            yield {"numbers": np.zeros(BATCH, np.float32), "ids": np.zeros((BATCH, width))}
+
+    train(replace(loop, batches=batches), TrainState(0, 1.0, None))
+    log.close()
+    assert told == [4]
 
 
 def test_a_cpu_works_on_steps_while_they_are_handed_to_it(session):
