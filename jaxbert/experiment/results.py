@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from jaxbert.experiment.run_directory import RunDirectory
-from jaxbert.training.log import MetricLog, Row, from_json
+from jaxbert.text.vocabulary import read_object
+from jaxbert.training.log import MetricLog, Row
 
 
 def results_of(log: MetricLog, step: int, seconds: float) -> dict[str, float]:
@@ -31,6 +32,5 @@ def evaluated(rows: Iterable[Row], step: int) -> dict[str, float]:
 
 def first_runtime(run: RunDirectory) -> dict[str, float]:
     """The time that a run which was over already had taken: the same command again takes none."""
-    if not run.results.is_file():
-        return {}
-    return {"train_runtime": from_json(run.results.read_text(encoding="utf-8"))["train_runtime"]}
+    known = read_object(run.results)
+    return {name: known[name] for name in ("train_runtime",) if name in known}

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import yaml
 
-from jaxbert.config import NOT_YAML, to_values, to_yaml
+from jaxbert.config import read_values, to_values, to_yaml
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import LOCK, sole_trainer
@@ -206,11 +205,8 @@ def read_run_config(path: str | Path) -> dict[str, Any] | None:
 
 
 def _read_values(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except NOT_YAML as error:
-        raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
+    values = read_values(file)
+    if not isinstance(values, dict) or not values:
         raise UserError(f"{file}: expected the configuration of a run, as `jaxbert` wrote it")
     return values
 
@@ -223,7 +219,7 @@ def steps_taken(path: str | Path) -> int:
 def checkpoint_steps(path: str | Path) -> list[int]:
     """The steps of a run's checkpoints, oldest first."""
     names = (entry.name for entry in RunDirectory(Path(path)).checkpoints.glob("*"))
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:

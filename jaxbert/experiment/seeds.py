@@ -16,6 +16,7 @@ from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.parallel.processes import in_first
 from jaxbert.text.download import is_here
+from jaxbert.text.vocabulary import read_object
 
 SUMMARY = "seeds.json"
 
@@ -82,8 +83,7 @@ def _check_path(path: Path, seeds: Sequence[int]) -> None:
     if RunDirectory(path).config.exists():
         raise UserError(f"{path} is a single run: give another --run directory for several seeds")
     summary = path / SUMMARY
-    known = json.loads(summary.read_text(encoding="utf-8"))["seeds"] if summary.exists() else []
-    missing = [seed for seed in known if seed not in seeds]
+    missing = [seed for seed in read_object(summary).get("seeds", []) if seed not in seeds]
     if missing:
         raise UserError(
             f"{summary} has the figures of seed {', '.join(map(str, missing))}, which would go: "

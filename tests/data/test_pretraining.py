@@ -420,7 +420,7 @@ def test_settings_that_make_no_sense_are_refused(options, message):
 
 def test_a_split_that_is_none_is_refused(store):
     """It would be read as the other one, and evaluation be on what was trained on."""
-    with pytest.raises(UserError, match="^split='valid': did you mean 'validation'"):
+    with pytest.raises(UserError, match=r"^split='valid': did you mean 'validation'"):
         make(store, split="valid", validation_fraction=0.5)
 
 

@@ -79,6 +79,9 @@ def test_figures_of_other_seeds_and_single_runs_are_not_overwritten(tmp_path):
             train_seeds(Training(), Config(), tmp_path, fewer, quiet=True)
     assert (tmp_path / "seeds.json").read_text() == written
     assert train_seeds(Training(), Config(), tmp_path, range(3), quiet=True)
+    (tmp_path / "seeds.json").write_text("{")
+    with pytest.raises(UserError, match=r"seeds.json: not valid JSON"):
+        train_seeds(Training(), Config(), tmp_path, range(3), quiet=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     with pytest.raises(UserError, match="run is a single run: give another --run directory"):
