@@ -29,7 +29,7 @@ from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.loop import Loop, Outcome, scores, train
 from jaxbert.training.phases import TrainingPhase
-from jaxbert.training.profile import NO_STEPS, Profile
+from jaxbert.training.profile import NO_STEPS, Profile, trace_directory
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.recorder import Recorder
 from jaxbert.training.state import TrainState, new_state
@@ -105,7 +105,7 @@ def fit(
     with (
         Ledger(run.path, began) as ledger,
         closing(Checkpoints(run.checkpoints, settings.checkpoint)) as checkpoints,
-        closing(Profile(profile, run.path)) as trace,
+        closing(Profile(profile, trace_directory(run.path))) as trace,
     ):
         return _fit(job, checkpoints, ledger, trace, quiet=quiet)
 

@@ -1,6 +1,7 @@
 """A trace of chosen steps, for TensorBoard's profiler or xprof."""
 
 import os
+import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 
 from jaxbert.errors import UserError
+from jaxbert.parallel.processes import of_all
 
 NO_STEPS = range(0)
 
@@ -27,9 +29,19 @@ def check_tracing() -> None:
         )
 
 
+def trace_directory(run: Path) -> Path:
+    """RUN/profile, and where several processes of a machine trace a folder in it for each.
+
+    A trace is called after the machine and the second. It is a meeting of all processes.
+    """
+    machines, process = of_all(socket.gethostname()), jax.process_index()
+    is_alone = machines.count(machines[process]) == 1
+    return run / "profile" / ("" if is_alone else f"process_{process}")
+
+
 @dataclass
 class Profile:
-    """Traces the steps in `steps` (after how many each begins) into `directory`/profile."""
+    """Traces the steps in `steps` (after how many each begins) into `directory`."""
 
     steps: range
     directory: Path
@@ -48,7 +60,7 @@ class Profile:
     def before(self, step: int) -> None:
         """A step is about to begin."""
         if step in self.steps and not self._is_tracing:
-            jax.profiler.start_trace(self.directory / "profile")
+            jax.profiler.start_trace(self.directory)
             self._is_tracing = True
 
     def after(self, step: int, metrics: Any) -> None:

@@ -187,7 +187,7 @@ def test_only_the_chosen_steps_are_traced(tmp_path, monkeypatch):
         profile.before(step)
         at.append(len(calls))
         profile.after(step + 1, {})
-    assert calls == [("start", tmp_path / "profile"), ("stop",)]
+    assert calls == [("start", tmp_path), ("stop",)]
     # Begun before step 3, ended after step 4.
     assert at == [0, 0, 0, 1, 1, 2, 2, 2]
 
@@ -198,7 +198,7 @@ def test_a_trace_is_closed_with_the_run(tmp_path):
     jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))
     profile.close()
     profile.close()
-    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 def test_steps_that_a_run_does_not_come_to_are_said_not_to_be_traced(tmp_path):

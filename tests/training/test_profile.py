@@ -1,4 +1,5 @@
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import jax
 import pytest
@@ -33,3 +34,15 @@ def test_a_trace_on_a_tpu_and_without_libtpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     monkeypatch.setattr(profile, "find_spec", lambda name: None)
     profile.check_tracing()
+
+
+@pytest.mark.parametrize(
+    ("machines", "expected"),
+    [(["a"], "profile"), (["a", "b"], "profile"), (["a", "a"], "process_1")],
+)
+def test_processes_of_one_machine_trace_into_folders_of_their_own(
+    machines: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(profile, "of_all", lambda own: machines)
+    monkeypatch.setattr(jax, "process_index", lambda: len(machines) - 1)
+    assert profile.trace_directory(Path("run")).name == expected
