@@ -12,6 +12,7 @@ import quick_programs
 
 import jaxbert
 from jaxbert.cli import main
+from jaxbert.training.log import read_metrics
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = [
@@ -122,6 +123,23 @@ def test_the_research_loop_learns_something(pretrained, tmp_path):
     )
     assert before.shape == after.shape
     assert not (before == after).all()
+
+
+def test_an_objective_of_ones_own_is_learnt_and_continued(pretrained, tmp_path):
+    text = tmp_path / "sentences.txt"
+    text.write_text("\n".join(sentences(50)))
+    command = ("own_objective.py", pretrained, text, "--out", tmp_path / "run", "--length", 16)
+    options = ("--batch-size", 16, "--learning-rate", 2e-3)
+    run_example(*command, *options, "--steps", 40)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    losses = [row["moved_loss"] for row in rows]
+    assert losses[-1] < losses[0]
+    model = tmp_path / "run" / "model" / "model.safetensors"
+    before = model.read_bytes()
+    run_example(*command, *options, "--steps", 40)
+    assert model.read_bytes() == before
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl") == rows
+    assert jaxbert.from_pretrained(tmp_path / "run").head.labels == ("in place", "moved")
 
 
 @pytest.mark.parametrize(
