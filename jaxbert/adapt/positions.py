@@ -1,5 +1,6 @@
 """Longer or shorter inputs than a model was trained with."""
 
+import math
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -44,6 +45,25 @@ def resize_positions(
         return np.concatenate([table[:reserved], learnt])
 
     return map_with_path(resize, params), resized
+
+
+def with_rope_theta(config: EncoderConfig, rope_theta: float) -> EncoderConfig:
+    """The architecture with another base of the rotary positions of full attention.
+
+    A larger base turns slower, so that rows longer than those of training come to angles that were
+    seen: ModernBERT went from 10,000 at 1,024 tokens to 160,000 at 8,192 (Warner et al. 2024,
+    section 2.2.2). Layers of sliding attention keep `local_rope_theta`, as its did. No parameter
+    changes, but outputs do: the model is to be trained on. Raises UserError where there are no
+    rotary positions, and for a base that is not a finite number of at least 1.
+    """
+    if not 1 <= rope_theta < math.inf:
+        raise UserError(f"rope_theta={rope_theta:g}: expected a number of at least 1, e.g. 160000")
+    if config.rotary is None:
+        raise UserError(
+            f"rope_theta={rope_theta:g}: a {config.model_type} encoder has no rotary positions,"
+            " whose base this is"
+        )
+    return replace(config, rotary=replace(config.rotary, rope_theta=float(rope_theta)))
 
 
 def move_padding(

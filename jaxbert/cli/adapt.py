@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HELP = "change what a trained model takes: longer inputs, another vocabulary, fewer layers"
 EXAMPLE = """
 jaxbert adapt bert-base long --positions 4096 --how copy
+jaxbert adapt runs/modern/model long --positions 8192 --rope-theta 160000
 jaxbert adapt bert-base legal --add-tokens words.txt
 jaxbert adapt bert-base student --every 2
 """
@@ -56,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " over, or after them random ones (default: interpolate)",
     )
     add("--seed", type=int, help="of --how fresh (default: 0)")
+    add(
+        "--rope-theta",
+        type=float,
+        metavar="BASE",
+        help="base of the rotary positions of full attention (ModernBERT, EuroBERT), which longer"
+        " rows want larger; local layers keep theirs",
+    )
     vocabulary = parser.add_mutually_exclusive_group()
     vocabulary.add_argument(
         "--add-tokens",
@@ -77,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Adapts, saves, and prints what changed."""
-    asked = ("keep_layers", "drop_top", "every", "positions", "add_tokens", "tokenizer")
+    layers = ("keep_layers", "drop_top", "every")
+    asked = (*layers, "positions", "rope_theta", "add_tokens", "tokenizer")
     if all(getattr(arguments, name) is None for name in asked):
         options = ", ".join("--" + name.replace("_", "-") for name in asked)
         raise UserError(f"nothing to change: give at least one of {options}")
@@ -91,9 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = load_params(arguments.source, revision=arguments.revision)
     original = _Model(source.params, source.config, tokenizer_of(source))
-    model = _limited(
-        _with_vocabulary(_with_positions(_with_layers(original, arguments), arguments), arguments)
-    )
+    model = _with_positions(_with_layers(original, arguments), arguments)
+    model = _limited(_with_vocabulary(_with_rope_theta(model, arguments), arguments))
     rows = [*model.rows, _sizes(original.params, model.params)]
     save_made_of(
         source,
@@ -144,6 +152,21 @@ def _with_positions(model: _Model, arguments: argparse.Namespace) -> _Model:
     rows = _tables(model.params, params, [TABLE], _how(before, after, how))
     limit = ("tokens of a row", f"{before:,}", f"{after:,}", "" if rows else "there is no table")
     return _Model(params, config, tokenizer, (*model.rows, limit, *rows))
+
+
+def _with_rope_theta(model: _Model, arguments: argparse.Namespace) -> _Model:
+    from jaxbert.adapt.positions import with_rope_theta
+
+    if arguments.rope_theta is None:
+        return model
+    config = with_rope_theta(model.config, arguments.rope_theta)
+    old, new = model.config.rotary, config.rotary
+    assert old is not None
+    assert new is not None
+    is_local = "sliding_attention" in (config.layer_types or ())
+    how = f"local layers keep {new.local_rope_theta:,.10g}" if is_local else ""
+    row = ("rope_theta", f"{old.rope_theta:,.10g}", f"{new.rope_theta:,.10g}", how)
+    return replace(model, config=config, rows=(*model.rows, row))
 
 
 def _limited(model: _Model) -> _Model:

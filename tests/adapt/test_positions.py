@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from small_models import BERT, MODERNBERT, ROBERTA, random_ids, random_params, run
 
-from jaxbert.adapt.positions import Resize, resize_positions
+from jaxbert.adapt.positions import Resize, resize_positions, with_rope_theta
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import check_params, make_apply
 from jaxbert.nn.head import Head
+from jaxbert.nn.parts import RotaryPositions
 from jaxbert.tree import flat
 
 TABLE = "encoder/embeddings/position/embedding"
@@ -127,6 +128,24 @@ def test_rotary_positions_only_take_the_limit():
     longer, config = resize_positions(params, MODERNBERT, 64)
     assert config.max_position_embeddings == 64
     assert all(flat(longer)[path] is leaf for path, leaf in flat(params).items())
+
+
+def test_another_base_is_that_of_full_attention_alone():
+    changed = with_rope_theta(MODERNBERT, 160000)
+    assert changed.rotary == RotaryPositions(rope_theta=160000.0, local_rope_theta=10000.0)
+    assert replace(changed, rotary=MODERNBERT.rotary) == MODERNBERT
+
+
+@pytest.mark.parametrize("base", [0.0, -160000.0, 0.5, np.inf, np.nan])
+def test_what_is_no_base_is_refused(base: float):
+    with pytest.raises(UserError, match=f"rope_theta={base:g}: expected a number of at least 1"):
+        with_rope_theta(MODERNBERT, base)
+
+
+@pytest.mark.parametrize("config", [BERT, ROBERTA], ids=lambda config: config.model_type)
+def test_no_base_is_given_where_positions_are_not_rotary(config: EncoderConfig):
+    with pytest.raises(UserError, match=f"a {config.model_type} encoder has no rotary positions"):
+        with_rope_theta(config, 160000.0)
 
 
 @pytest.mark.parametrize(

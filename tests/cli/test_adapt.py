@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 
 import jaxbert
 from jaxbert.cli import main
+from jaxbert.families import preset
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head, LayerMixture
+from jaxbert.nn.parts import RotaryPositions
 from jaxbert.text.tokenizer import Tokenizer, save_tokenizer
 from jaxbert.text.training import train_wordpiece
 from jaxbert.tree import flat
@@ -113,6 +116,24 @@ def test_no_tokenizer_gives_more_tokens_than_the_model_takes(
     assert jaxbert.load_tokenizer(tmp_path / "out").model_max_length == limit
 
 
+def test_the_base_of_rotary_positions_is_changed_shown_and_told_in_the_card(capsys, tmp_path):
+    sizes = {name: getattr(CONFIG, name) for name in ("hidden_size", "num_attention_heads")}
+    sizes |= {"num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16}
+    published = preset("modernbert-base")
+    config = replace(published, **sizes, vocab_size=TOKENIZER.vocab_size, pad_token_id=0)
+    head = Head("masked_lm")
+    save_params(init_params(config, head, 0), config, head, TOKENIZER, tmp_path / "in")
+    options = ("--positions", "40", "--rope-theta", "1e6")
+    shown = adapted(capsys, tmp_path / "in", tmp_path / "out", *options)
+    assert "tokens of a row │ 16 │ 40" in shown
+    assert "rope_theta │ 160,000 │ 1,000,000 │ local layers keep 10,000" in shown
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "- rope_theta: 160,000 → 1,000,000 (local layers keep 10,000)" in card
+    rotary = RotaryPositions(rope_theta=1e6, local_rope_theta=1e4)
+    longer = replace(config, rotary=rotary, max_position_embeddings=40)
+    assert load_params(tmp_path / "out").config == longer
+
+
 def test_a_head_of_ours_is_saved_in_our_layout(capsys, tmp_path):
     head = Head("sequence_classification", ("a", "b"), pooling="mean", mixture=LayerMixture(2))
     params = init_params(CONFIG, head, 0)
@@ -154,6 +175,7 @@ def test_a_sentence_encoder_stays_one(capsys, tmp_path):
         (("--add-tokens", "absent.txt"), "absent.txt: no such file"),
         (("--drop-top", "1", "--how", "copy"), "--how: says what more --positions are"),
         (("--positions", "40", "--seed", "0"), "--seed: is of --how fresh: leave it out"),
+        (("--rope-theta", "160000"), "rope_theta=160000: a bert encoder has no rotary positions"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(capsys, model, tmp_path, words, message):

@@ -1,5 +1,6 @@
 """After surgery a model opens in transformers, which computes what we compute."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from there_and_back import assert_same_outputs, batch_for, our_outputs, run_thei
 from torch_models import make_torch_model
 
 from jaxbert.adapt.layers import keep_layers
-from jaxbert.adapt.positions import resize_positions
+from jaxbert.adapt.positions import resize_positions, with_rope_theta
 from jaxbert.adapt.vocabulary import take_rows
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
@@ -62,3 +63,34 @@ def test_longer_wider_and_shallower_models_open_as_themselves(architecture: str,
     again = load_params(tmp_path / "adapted")
     assert again.config == config
     jax.tree.map(np.testing.assert_array_equal, again.params, params)
+
+
+@pytest.mark.parametrize("architecture", ["ModernBertForMaskedLM", "EuroBertForMaskedLM"])
+def test_a_model_with_another_rotary_base_opens_with_that_base(architecture: str, tmp_path: Path):
+    """Against transformers' own class with the same weights, begun with the new base."""
+    transformers.utils.logging.disable_progress_bar()
+    before = make_torch_model(architecture)
+    before.save_pretrained(tmp_path / "theirs")
+    loaded = load_params(tmp_path / "theirs")
+    params, config = resize_positions(loaded.params, loaded.config, 150)
+    config = with_rope_theta(config, 500.0)
+    save_params(params, config, loaded.head, None, tmp_path / "adapted")
+    opened = getattr(transformers, architecture).from_pretrained(tmp_path / "adapted")
+    fields = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    bases = fields["rope_parameters"]
+    # ModernBERT has a base for each type of layers; that of the local ones is not asked for.
+    bases.get("full_attention", bases)["rope_theta"] = 500.0
+    assert opened.config.rope_parameters == bases
+    rebased = make_torch_model(architecture, rope_parameters=bases, max_position_embeddings=150)
+
+    batch = batch_for(loaded.head.kind, model_from_params(params, config, loaded.head), 2, 150)
+    mask = batch["attention_mask"].astype(bool)
+    with torch.no_grad():
+        expected, theirs = run_theirs(rebased, batch), run_theirs(opened.eval(), batch)
+        unchanged = run_theirs(before, batch)
+    assert torch.abs(theirs["logits"] - expected["logits"])[mask].max() <= 1e-6
+    assert torch.abs(theirs["logits"] - unchanged["logits"])[mask].max() > 1e-2
+    apply = make_apply(config, loaded.head)
+    call = jax.jit(lambda params: apply(params, **batch, capture=("hidden_states",)))
+    assert_same_outputs(our_outputs(call(params)), theirs, mask)
+    assert load_params(tmp_path / "adapted").config == config
