@@ -1,5 +1,7 @@
 """Losses between the embeddings of texts. Everything is float32."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
@@ -25,6 +27,7 @@ def ranking_losses(
     scale: float,
     symmetric: bool,
     spare_duplicates: bool,
+    dimensions: Sequence[int],
 ) -> Float[Array, "batch *examples"]:
     """Cross-entropy of the own positive among all positives and negatives of the whole batch.
 
@@ -32,14 +35,14 @@ def ranking_losses(
     ranking (Henderson et al. 2017, section 4.4) on cosines times `scale`, as sentence-transformers'
     MultipleNegativesRankingLoss; symmetric: the mean with the loss of the anchor among all anchors
     for every positive. `spare_duplicates`: a text that equals the anchor, or a positive of it in
-    any row, is no negative, wherever it stands. 0 where an example is not real.
+    any row, is no negative, wherever it stands. 0 where an example is not real. `dimensions`: the
+    mean of the losses of vectors cut to so many first components (Kusupati et al. 2022).
     """
     own, ids, real = _by_example(embeddings, text_ids, is_real)
     vectors, all_ids, all_real = _by_example(
         all_rows(embeddings), all_rows(text_ids), all_rows(is_real)
     )
     number = first_row(len(embeddings)) * (len(own) // len(embeddings)) + jnp.arange(len(own))
-    own, vectors = unit(own), unit(vectors)
     is_own = number[:, None] == jnp.arange(len(vectors))[None]
     # The rows of an anchor, and those of a positive: all that stands beside it there belongs to it.
     same = [_equal(ids[:, side], all_ids[:, side]) for side in (0, 1)]
@@ -52,16 +55,33 @@ def ranking_losses(
             is_known = _equal(ids[:, 0], others) | _among(same[0], all_ids[:, 1], others)
             is_candidate &= ~is_known | (is_own & (column == 1))
         masks.append(jnp.broadcast_to(is_candidate, is_own.shape))
-    candidates = vectors[:, 1:].swapaxes(0, 1).reshape(-1, vectors.shape[-1])
-    losses = _losses(own[:, 0], candidates, jnp.concatenate(masks, axis=1), number, scale)
+    forward, backward = jnp.concatenate(masks, axis=1), None
     if symmetric:
-        mask = jnp.broadcast_to(all_real[None], is_own.shape)
+        backward = jnp.broadcast_to(all_real[None], is_own.shape)
         if spare_duplicates:
             anchors = all_ids[:, 0]
             is_known = _equal(ids[:, 1], anchors) | _among(same[1], anchors, anchors)
-            mask &= ~is_known | is_own
-        losses = (losses + _losses(own[:, 1], vectors[:, 0], mask, number, scale)) / 2
-    return jnp.where(real, losses, 0.0).reshape(is_real.shape)
+            backward &= ~is_known | is_own
+    # Which texts are compared is the same for all cuts, whose vectors are of length 1 each.
+    cuts = [(unit(own[..., :width]), unit(vectors[..., :width])) for width in dimensions]
+    losses = jnp.stack([_losses_of_cut(*cut, forward, backward, number, scale) for cut in cuts])
+    return jnp.where(real, jnp.mean(losses, axis=0), 0.0).reshape(is_real.shape)
+
+
+def _losses_of_cut(
+    own: Float[Array, "rows texts features"],
+    vectors: Float[Array, "count texts features"],
+    forward: Bool[Array, "rows candidates"],
+    backward: Bool[Array, "rows count"] | None,
+    labels: Int[Array, " rows"],
+    scale: float,
+) -> Float[Array, " rows"]:
+    """Of anchors among candidates and, with `backward`, of positives among anchors."""
+    candidates = vectors[:, 1:].swapaxes(0, 1).reshape(-1, vectors.shape[-1])
+    losses = _losses(own[:, 0], candidates, forward, labels, scale)
+    if backward is None:
+        return losses
+    return (losses + _losses(own[:, 1], vectors[:, 0], backward, labels, scale)) / 2
 
 
 def _by_example(

@@ -75,6 +75,20 @@ class SentenceEmbeddingConfig:
     """Scores are divided by it: 5 for STS-B."""
     recall_at: tuple[Annotated[int, Ge(1)], ...] = (1, 5, 10)
     """Of retrieval, where there are no scores."""
+    dimensions: tuple[Annotated[int, Ge(1)], ...] | None = None
+    """Matryoshka embeddings (Kusupati et al. 2022): the loss is the mean of those of vectors cut to
+    so many first components, from most to fewest, e.g. [768, 256, 64]. Metrics are of whole vectors
+    and, with the number behind their names (mrr_64), of cut ones. null: of whole ones alone."""
+
+    def __post_init__(self) -> None:
+        dimensions = self.dimensions
+        if dimensions is not None and (
+            not dimensions or sorted(set(dimensions), reverse=True) != [*dimensions]
+        ):
+            raise UserError(
+                f"dimensions={[*dimensions]}: expected numbers of components, each smaller than "
+                "the one before, such as [768, 256, 64]; or null"
+            )
 
     @property
     def is_ranking(self) -> bool:
@@ -137,10 +151,12 @@ class SentenceEmbedding(LabelledTask):
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
         """Squared differences, or cross-entropies."""
         vectors, is_real = _vectors(output), batch["row_ids"] >= 0
+        dimensions = self._dimensions(vectors.shape[-1])
         if not self.config.is_ranking:
-            found = contrast.cosines(vectors[..., 0, :], vectors[..., 1, :])
-            losses = jnp.where(is_real, jnp.square(found - batch["labels"]), 0.0)
-            return {"loss": jnp.sum(losses)}
+            pairs = [(vectors[..., 0, :width], vectors[..., 1, :width]) for width in dimensions]
+            errors = [jnp.square(contrast.cosines(*pair) - batch["labels"]) for pair in pairs]
+            losses = jnp.mean(jnp.stack(errors), axis=0)
+            return {"loss": jnp.sum(jnp.where(is_real, losses, 0.0))}
         losses = contrast.ranking_losses(
             vectors,
             batch["text_ids"],
@@ -148,8 +164,18 @@ class SentenceEmbedding(LabelledTask):
             scale=self.config.scale,
             symmetric=self.config.symmetric,
             spare_duplicates=self.config.spare_duplicates,
+            dimensions=dimensions,
         )
         return {"loss": jnp.sum(losses)}
+
+    def _dimensions(self, width: int) -> tuple[int, ...]:
+        """Numbers of components of which the losses are; UserError for more than there are."""
+        dimensions = self.config.dimensions or (width,)
+        if dimensions[0] > width:
+            raise UserError(
+                f"task.dimensions={[*dimensions]}: the model's vectors have {width} components"
+            )
+        return dimensions
 
     def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The vectors of all texts, or of the one that there is."""
@@ -218,18 +244,26 @@ class EncodedTexts:
 
         Retrieval: every different anchor is a query; what is searched are all different positives
         and negatives of the rows, what is relevant the positives of its rows. The anchor's own
-        text, which would be the nearest of all, is not searched where it is not relevant.
+        text, which would be the nearest of all, is not searched where it is not relevant. The same
+        of vectors cut to `dimensions`, whose number stands behind the names: mrr_64.
         """
-        assert self.text_ids is not None
+        metrics, vectors = means | self._metrics(rows), rows["embeddings"]
+        for width in self.task.config.dimensions or ():
+            if width < vectors.shape[-1]:
+                found = self._metrics({**rows, "embeddings": vectors[..., :width]})
+                metrics |= {f"{name}_{width}": value for name, value in found.items()}
+        return metrics
+
+    def _metrics(self, rows: Rows) -> dict[str, float]:
         if self.scores is not None:
             found, scores = self._cosines(rows), self.scores[rows["row_ids"]]
-            return means | {
+            return {
                 "pearson": pearson_correlation(scores, found),
                 "spearman": spearman_correlation(scores, found),
             }
         _, ranks = self._ranks(rows)
         recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
-        return means | {"mrr": mean_reciprocal_rank(ranks), **recalls}
+        return {"mrr": mean_reciprocal_rank(ranks), **recalls}
 
     def tables(self, rows: Rows) -> tuple[Table, ...]:
         """The pairs whose cosine is furthest from their score, or the anchors ranked worst."""

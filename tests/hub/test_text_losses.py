@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch_models import make_torch_model
 
+from jaxbert.errors import UserError
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.sentence_embedding import (
@@ -171,6 +172,46 @@ def test_what_belongs_to_an_anchor_in_any_row_is_no_negative(texts: int, symmetr
         assert float(found) == pytest.approx(
             defined_loss(ids, vectors, symmetric=symmetric), rel=1e-5
         )
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_of_cut_vectors_the_loss_is_the_mean_of_the_losses_of_the_cuts(symmetric: bool):
+    draws, dimensions = np.random.default_rng(0), (5, 3, 1)
+    ids, vectors = np.arange(18).reshape(6, 3), draws.normal(size=(6, 3, 5))
+    columns = EmbeddingColumns(negatives=("a",))
+    config = SentenceEmbeddingConfig(
+        columns=columns, scale=SCALE, symmetric=symmetric, dimensions=dimensions
+    )
+    found, gradient = of_vectors(config, vectors, text_ids=ids, row_ids=np.arange(6))
+    losses = [defined_loss(ids, vectors[..., :width], symmetric=symmetric) for width in dimensions]
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-5)
+    given, none = torch.tensor(vectors, requires_grad=True), torch.zeros(6, 12, dtype=torch.bool)
+    cuts = [given[..., :width] for width in dimensions]
+    theirs = sum(ranking_loss(cut, none, none[:, :6], symmetric=symmetric) for cut in cuts)
+    (theirs / len(dimensions)).backward()
+    np.testing.assert_allclose(gradient, given.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_of_cut_vectors_the_squared_error_is_the_mean_of_those_of_their_cosines():
+    draws = np.random.default_rng(0)
+    vectors, scores = draws.normal(size=(5, 2, 7)), draws.uniform(-1, 1, 5).astype(np.float32)
+    config = SentenceEmbeddingConfig(columns=EmbeddingColumns(label="score"), dimensions=(6, 2))
+    row_ids, ids = np.array([3, 0, 1, -1, 2]), np.arange(10).reshape(5, 2)
+    found, gradient = of_vectors(config, vectors, row_ids=row_ids, labels=scores, text_ids=ids)
+    errors = []
+    for width in (6, 2):
+        a, b = vectors[:, 0, :width], vectors[:, 1, :width]
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        errors.append(np.square(np.sum(a * b, axis=1) / norms - scores)[row_ids >= 0])
+    assert float(found) == pytest.approx(np.mean(errors), rel=1e-5)
+    assert not np.asarray(gradient)[..., 6:].any()
+    assert np.asarray(gradient)[row_ids >= 0][..., :6].all()
+
+
+def test_more_components_than_the_vectors_have_are_refused():
+    config, ids = SentenceEmbeddingConfig(dimensions=(768, 2)), np.arange(4).reshape(2, 2)
+    with pytest.raises(UserError, match=r"dimensions=\[768, 2\]: .* vectors have 3 components"):
+        of_vectors(config, np.ones((2, 2, 3)), row_ids=np.arange(2), text_ids=ids)
 
 
 def test_scores_have_the_squared_error_of_the_cosine():

@@ -102,6 +102,34 @@ def test_an_anchor_does_not_find_its_own_text(tokenizer, tmp_path):
     assert found.tables(rows)[0].rows == ()
 
 
+def test_metrics_are_also_those_of_cut_vectors(tokenizer, tmp_path):
+    text = "anchor\tpositive\none\ttwo\nthree\tfour\n"
+    options = {"recall_at": [1], "dimensions": [3, 2]}
+    found = examples(tokenizer, options, tmp_path / "a.tsv", text)
+    # Whole, every anchor is nearest to its positive, and without the last component to the other.
+    embeddings = np.array([[[1, 0, 5], [0, 1, 5]], [[0, 1, -5], [1, 0, -5]]])
+    metrics = found.metrics({"loss": 0.5}, {"embeddings": embeddings, "row_ids": np.arange(2)})
+    whole = {"loss": 0.5, "mrr": 1.0, "recall_at_1": 1.0}
+    assert metrics == whole | {"mrr_2": 0.5, "recall_at_1_2": 0.0}
+
+
+def test_correlations_are_also_those_of_cut_vectors(tokenizer, tmp_path):
+    text = "a\tb\tscore\none\ttwo\t1\nthree\tfour\t3\nfive\tsix\t2\n"
+    options = SCORES | {"dimensions": [3]}
+    found = examples(tokenizer, options, tmp_path / "a.tsv", text)
+    vectors = np.random.default_rng(0).normal(size=(3, 2, 5))
+    metrics = found.metrics({}, {"embeddings": vectors, "row_ids": np.arange(3)})
+    cut = found.metrics({}, {"embeddings": vectors[..., :3], "row_ids": np.arange(3)})
+    assert cut["pearson"] != metrics["pearson"]
+    assert {name: metrics[f"{name}_3"] for name in cut} == cut
+
+
+@pytest.mark.parametrize("dimensions", [[64, 768], [64, 64], [], [768, 0], [768, -1]])
+def test_dimensions_that_do_not_descend_to_a_component_are_refused(dimensions: list[int]):
+    with pytest.raises(UserError, match="dimensions"):
+        parse_config(SentenceEmbeddingConfig, {"dimensions": dimensions})
+
+
 def test_the_head_pools_and_a_finished_model_keeps_its_pooling():
     config = SentenceEmbeddingConfig(pooling="cls")
     assert config.assumed()[0].head == Head("none", pooling="cls")

@@ -34,8 +34,10 @@ CONFIG = EncoderConfig(
 )
 # LLVM's passes are most of the time that these programs take.
 quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-SCORED = SentenceEmbeddingConfig(columns=EmbeddingColumns(label="score"))
-RANKED = SentenceEmbeddingConfig(columns=EmbeddingColumns(negatives=("c",)), symmetric=True)
+SCORED = SentenceEmbeddingConfig(columns=EmbeddingColumns(label="score"), dimensions=(4, 1))
+RANKED = SentenceEmbeddingConfig(
+    columns=EmbeddingColumns(negatives=("c",)), symmetric=True, dimensions=(4, 1)
+)
 
 
 def table(*, are_scores: bool) -> EncodedExamples:
@@ -85,6 +87,30 @@ def test_packed_rows_have_the_loss_and_the_outputs_of_padded_ones(task: Any):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+class Projected(SentenceEmbedding):
+    model_inputs = ("x",)
+
+
+def projected(params: Any, *, x: jax.Array, key: jax.Array) -> ModelOutput:
+    dense = params["pooler"]["dense"]
+    return ModelOutput(jnp.zeros((1, 1, 1)), x @ dense["kernel"] + dense["bias"][None, None])
+
+
+def gradients_of(config: SentenceEmbeddingConfig, batch: Any, mesh: Any = None) -> Any:
+    """Losses, and gradients of a layer that makes vectors of [microbatches, rows, texts, 6]."""
+    kernel = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+    params = {"pooler": {"dense": {"kernel": kernel, "bias": np.ones(4, np.float32)}}}
+    labels = jax.tree.map(lambda _: "head", params)
+    gradients = make_gradients(projected, Projected(config), labels, "float32", mesh)
+    return quickly(gradients)(params, batch, jax.random.key(0))
+
+
+def assert_same_gradients(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found[0]["loss"], expected[0]["loss"], rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(found[1]), jax.tree.leaves(expected[1]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_negatives_are_those_of_all_devices():
     draws = np.random.default_rng(0)
     text_ids = np.arange(48).reshape(16, 3)
@@ -96,23 +122,19 @@ def test_negatives_are_those_of_all_devices():
     }
     kinds = {"x": np.float32, "text_ids": np.int32, "row_ids": np.int32}
     batch = {name: values[None].astype(kinds[name]) for name, values in batch.items()}
-    kernel = draws.normal(size=(6, 4)).astype(np.float32)
-    params = {"pooler": {"dense": {"kernel": kernel, "bias": np.ones(4, np.float32)}}}
+    found = gradients_of(RANKED, batch, make_mesh(MeshConfig(data=8)))
+    assert_same_gradients(found, gradients_of(RANKED, batch))
 
-    class Projected(SentenceEmbedding):
-        model_inputs = ("x",)
 
-    def apply(params: Any, *, x: jax.Array, key: jax.Array) -> ModelOutput:
-        dense = params["pooler"]["dense"]
-        return ModelOutput(jnp.zeros((1, 1, 1)), x @ dense["kernel"] + dense["bias"][None, None])
-
-    labels = jax.tree.map(lambda _: "head", params)
-
-    def of(mesh: Any) -> Any:
-        gradients = make_gradients(apply, Projected(RANKED), labels, "float32", mesh)
-        return quickly(gradients)(params, batch, jax.random.key(0))
-
-    (losses, found), (right, expected) = of(make_mesh(MeshConfig(data=8))), of(None)
-    np.testing.assert_allclose(losses["loss"], right["loss"], rtol=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+def test_microbatches_of_cut_vectors_with_scores_add_up():
+    draws = np.random.default_rng(0)
+    batch = {
+        "x": draws.normal(size=(8, 2, 6)).astype(np.float32),
+        "labels": draws.uniform(0, 1, 8).astype(np.float32),
+        "row_ids": np.where(np.arange(8) == 1, -1, np.arange(8)).astype(np.int32),
+    }
+    split, whole = (
+        {name: array.reshape(parts, -1, *array.shape[1:]) for name, array in batch.items()}
+        for parts in (2, 1)
+    )
+    assert_same_gradients(gradients_of(SCORED, split), gradients_of(SCORED, whole))
