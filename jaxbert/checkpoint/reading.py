@@ -4,6 +4,7 @@
 unfinished, which of a run that is going on is the checkpoint that it is about to make.
 """
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ _BROKEN = (FileNotFoundError, ValueError, AttributeError, KeyError)
 def read_run(checkpoint: Path) -> dict[str, Any]:
     """What `Checkpoints.save` was told of the run; raises UserError where it is not whole."""
     _check_whole(checkpoint)
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    # Handlers, since a checkpointer warns of what the manager keeps for all items together.
+    with closing(ocp.JsonCheckpointHandler()) as handler:
         try:
-            run: dict[str, Any] = checkpointer.restore((checkpoint / RUN).resolve())
+            run: dict[str, Any] = handler.restore((checkpoint / RUN).resolve())
         except _BROKEN as error:
             raise _damaged(checkpoint, str(error)) from None
     return run
@@ -40,15 +42,15 @@ def read_params(checkpoint: Path) -> Params:
     """
     _check_whole(checkpoint)
     folder = (checkpoint / STATE).resolve()
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with closing(ocp.PyTreeCheckpointHandler()) as handler:
         try:
-            saved = checkpointer.metadata(folder).item_metadata.tree[_PARAMS]
+            saved = handler.metadata(folder).tree[_PARAMS]
             wanted = {_PARAMS: jax.tree.map(lambda _: 0, saved)}
             as_numpy = {
                 _PARAMS: jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
             }
             restore = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            params: Params = checkpointer.restore(folder, args=restore)[_PARAMS]
+            params: Params = handler.restore(folder, args=restore)[_PARAMS]
         except _BROKEN as error:
             _check_whole(checkpoint)
             raise _damaged(checkpoint, str(error)) from None

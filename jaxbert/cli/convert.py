@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from jaxbert.cli.arguments import add_case_arguments, check_not_given, positive
+from jaxbert.cli.arguments import add_case_arguments, check_not_given
 from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ def _run_of_checkpoint(arguments: argparse.Namespace) -> int:
 
 def _step(text: str) -> int | Literal["latest"]:
     """A step, or the word, as argparse reads it."""
-    return "latest" if text == "latest" else positive(text)
+    if text == "latest":
+        return "latest"
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected the number of a step, or latest: {text!r}")
+    return int(text)
 
 
 def _print_written(directory: str, config: "EncoderConfig", head: "Head", when: str = "") -> None:

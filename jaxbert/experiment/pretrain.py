@@ -150,7 +150,9 @@ def exporter(
     stores = open_stores(config.store)
     check_data(run, data_fingerprints(stores, config.data), saved_run, step)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
-    encoders = [parse_config(EncoderConfig, values) for values in saved_run["architecture"]]
+    origin = f"the checkpoint of step {step}"
+    saved = saved_run["architecture"]
+    encoders = [parse_config(EncoderConfig, values, origin=origin) for values in saved]
     return partial(_exports, config, encoders, stores, tokenizer)
 
 

@@ -33,13 +33,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints._directory / "5"
 
 
-def test_the_parameters_are_whole_arrays_of_the_host_whatever_held_them(saved):
+def test_the_parameters_are_whole_arrays_of_the_host_whatever_held_them(saved, caplog):
     params = read_params(saved)
     assert isinstance(params["layers"]["0"]["kernel"], np.ndarray)
     np.testing.assert_array_equal(params["layers"]["0"]["kernel"], KERNEL)
     np.testing.assert_array_equal(params["bias"], np.float32([1, 2]))
     assert {*params} == {"layers", "bias"}
     assert read_run(saved) == RUN
+    assert caplog.records == [], "whoever calls it is warned of nothing"
 
 
 def test_nothing_but_the_parameters_is_read(saved, monkeypatch):
@@ -74,7 +75,7 @@ def test_a_checkpoint_with_any_file_gone_or_cut_off_is_refused(saved, tmp_path):
 def test_a_checkpoint_that_the_run_deletes_meanwhile_is_not_taken(
     saved, tmp_path, monkeypatch, when
 ):
-    copy, restore = tmp_path / "5", ocp.PyTreeCheckpointer.restore
+    copy, restore = tmp_path / "5", ocp.PyTreeCheckpointHandler.restore
     shutil.copytree(saved, copy)
 
     def late(*args, **options):
@@ -84,6 +85,6 @@ def test_a_checkpoint_that_the_run_deletes_meanwhile_is_not_taken(
         shutil.rmtree(copy)
         return found
 
-    monkeypatch.setattr(ocp.PyTreeCheckpointer, "restore", late)
+    monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "restore", late)
     with pytest.raises(UserError, match="5 is no longer there: the run has replaced it"):
         read_params(copy)

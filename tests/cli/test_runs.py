@@ -157,6 +157,9 @@ def test_a_checkpoint_converts_to_a_model(pretrained, tmp_path, capsys):
         (["--overwrite", "--step", "33"], "no checkpoint of step 33: those of 32, 40 are there"),
     ):
         assert expected in error(capsys, *words, *asked)
+    with pytest.raises(SystemExit):
+        main([*words, "--step", "newest"])
+    assert "expected the number of a step, or latest: 'newest'" in capsys.readouterr().err
 
 
 def test_a_pretraining_run_is_evaluated_on_what_it_held_out(

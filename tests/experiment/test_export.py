@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from experiment.small_runs import after_polls, fine_tuning, pretraining
+from experiment.small_runs import fine_tuning, pretraining
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.export import export_checkpoint
@@ -28,33 +28,30 @@ def test_a_checkpoint_of_the_last_step_is_the_model_of_the_run(pretrained, tmp_p
 
 
 def test_an_earlier_checkpoint_is_the_model_of_a_run_that_ended_there(store, tmp_path):
-    """Of one whose state is split over a mesh, with what was evaluated at that step in its card."""
-    plan = ("schedule.kind=constant", "schedule.warmup_steps=2")
-    split = ("mesh.data=1", "mesh.fsdp=4", "mesh.tensor=2", "step.shard_optimizer=true")
+    """With what was evaluated at that step in its card."""
+    plan = ("schedule.kind=constant", "loop.evaluate_every=1")
     run, shorter = tmp_path / "long" / "run", tmp_path / "short" / "run"
-    pretrain(pretraining(store, *plan, *split, "num_steps=8"), run, quiet=True)
-    pretrain(pretraining(store, *plan, *split, "num_steps=4"), shorter, quiet=True)
-    export_checkpoint(run, tmp_path / "4", 4)
-    found, expected = contents(tmp_path / "4"), contents(shorter / "model")
+    pretrain(pretraining(store, *plan, "num_steps=2"), run, quiet=True)
+    pretrain(pretraining(store, *plan, "num_steps=1"), shorter, quiet=True)
+    export_checkpoint(run, tmp_path / "1", 1)
+    found, expected = contents(tmp_path / "1"), contents(shorter / "model")
     cards = [files.pop("README.md").decode() for files in (found, expected)]
     assert found == expected != contents(run / "model")
-    assert cards[0].replace("| num_steps | 8 |", "| num_steps | 4 |") == cards[1]
+    assert cards[0].replace("| num_steps | 2 |", "| num_steps | 1 |") == cards[1]
 
 
-def test_a_run_that_is_going_on_is_not_touched(store, pretrained, tmp_path):
+def test_a_run_that_is_going_on_is_not_touched(pretrained, tmp_path):
     run = tmp_path / "run"
-    config = pretraining(store, "loop.checkpoint_every=3")
-    # A poll comes before every step, and before every batch of an evaluation.
-    pretrain(config, run, interrupted=after_polls(3), quiet=True)
+    shutil.copytree(pretrained, run, ignore=shutil.ignore_patterns("model"))
     with pytest.raises(UserError, match=r"not ended.*`jaxbert convert \S+run DEST --step latest`"):
         find_model(run)
     checkpoints = run / "checkpoints"
     # What it is writing at the moment, and what a crash has left of a newer one.
-    (checkpoints / "6.orbax-checkpoint-tmp").mkdir()
-    shutil.copytree(checkpoints / "3", checkpoints / "9")
-    (checkpoints / "9" / "manifest.json").unlink()
+    (checkpoints / "16.orbax-checkpoint-tmp").mkdir()
+    shutil.copytree(checkpoints / "12", checkpoints / "20")
+    (checkpoints / "20" / "manifest.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
-    assert export_checkpoint(run, tmp_path / "model", "latest").step == 3
+    assert export_checkpoint(run, tmp_path / "model", "latest").step == 12
     assert {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))} == before
     assert load_params(tmp_path / "model").fresh == ()
 
