@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jaxbert.config import nearest
-from jaxbert.errors import UserError, kind_of
+from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
 from jaxbert.families.head_fields import (
@@ -21,6 +21,7 @@ from jaxbert.families.head_fields import (
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind
+from jaxbert.text.vocabulary import read_object
 
 FILE = "config.json"
 PARAMS = "params"
@@ -101,15 +102,9 @@ def _file(directory: Path) -> Path:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: expected a model directory") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{file}: expected a JSON object, found {kind_of(fields)}")
-    return fields
+    if not file.is_file():
+        raise UserError(f"{file} is missing: expected a model directory")
+    return read_object(file)
 
 
 def _model_type(fields: Mapping[str, Any]) -> str:

@@ -361,7 +361,7 @@ def test_a_config_that_cannot_be_followed_is_refused(
 def test_broken_json_is_refused(copy_of: CopyOf):
     directory = copy_of("BertModel")
     (directory / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(UserError, match=r"config\.json: not valid JSON"):
         load_params(directory)
 
 
