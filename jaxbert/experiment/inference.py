@@ -25,7 +25,7 @@ from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.hub.sentence_modules import is_sentence_encoder, load_tokenizer_of
 from jaxbert.hub.sentence_prompts import refuse_default_prompt
-from jaxbert.hub.source import find_model
+from jaxbert.hub.source import check_is_name, find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
@@ -76,6 +76,7 @@ def ready(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
+    check_is_name(model)
     check_is_one_run(model)
     source = find_model(model)
     # A model directory may have a config.yaml of somebody else's in it.

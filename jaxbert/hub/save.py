@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.families import family_of
 from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
@@ -199,7 +199,15 @@ def check_config(config: EncoderConfig, head: Head) -> None:
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
-    """Raises UserError where the model has no embedding for an id, or takes another for padding."""
+    """Raises UserError where the model has no embedding for an id, or takes another for padding.
+
+    And for another library's tokenizer, which has not what is to be written.
+    """
+    if not isinstance(tokenizer, Tokenizer):
+        raise UserError(
+            f"tokenizer is {kind_of(tokenizer)}: expected one of jaxbert.load_tokenizer, or None to"
+            " save none"
+        )
     wrong = None
     if tokenizer.vocab_size > config.vocab_size:
         wrong = f"has {tokenizer.vocab_size} tokens and the model vocab_size={config.vocab_size}"

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from os import PathLike
 from os.path import expanduser
 from pathlib import Path
+from typing import Any
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, kind_of
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
@@ -35,8 +37,9 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
     Takes a model directory, a run directory (its `model/`), the prefix of a TensorFlow checkpoint
     (".../bert_model.ckpt"), a URL of such a directory or prefix that fsspec opens ("gs://..."), or
     a hub id, which is downloaded into the Hugging Face cache (HF_HUB_OFFLINE is respected).
-    `revision` is for hub ids only.
+    `revision` is for hub ids only. Raises UserError for what is none of these.
     """
+    check_is_name(path_or_hub_id)
     path = Path(expanduser(path_or_hub_id))
     is_url = "://" in str(path_or_hub_id)
     exists = not is_url and is_here(path)
@@ -55,6 +58,15 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
     if not _can_be_hub_id(str(path_or_hub_id)):
         raise UserError(f"{path}: there is no such directory")
     return Source(_download(str(path_or_hub_id), revision))
+
+
+def check_is_name(given: Any) -> None:
+    """Raises UserError for what names no place, such as a model itself."""
+    if not isinstance(given, str | PathLike):
+        raise UserError(
+            f"expected a directory, a run or a hub id, found {kind_of(given)}: a model in memory is"
+            " saved first, with jaxbert.save_pretrained"
+        )
 
 
 def _find_remote(url: str) -> Source:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
 from jaxbert.typing import Array, ArrayOrNumpy
 
@@ -129,8 +130,8 @@ def predicted(given: Any, head: Head, shape: tuple[int, ...]) -> ArrayOrNumpy:
     return x
 
 
-def check_architecture(config: Any, head: Any) -> None:
-    """Raises UserError for the name of a preset or of a kind of head, where a value is wanted."""
+def check_architecture(config: Any, head: Any, execution: Any = PLAIN) -> None:
+    """Raises UserError for a name, as of a preset or of a kind of head, where a value is wanted."""
     if not isinstance(config, EncoderConfig):
         raise UserError(
             f"config is {config!r}: expected an EncoderConfig, such as "
@@ -138,6 +139,11 @@ def check_architecture(config: Any, head: Any) -> None:
         )
     if not isinstance(head, Head):
         raise UserError(f"head is {head!r}: expected a Head, such as jaxbert.Head('masked_lm')")
+    if not isinstance(execution, Execution):
+        raise UserError(
+            f"execution is {execution!r}: expected an Execution of jaxbert.nn.execution, such as "
+            "Execution(remat='full')"
+        )
 
 
 def floating(dtype: Any) -> jnp.dtype:

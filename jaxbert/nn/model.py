@@ -77,7 +77,7 @@ class Model(nnx.Module):
         rngs: nnx.Rngs,
     ):
         head = Head() if head is None else head
-        check_architecture(config, head)
+        check_architecture(config, head, execution)
         dtype = floating(dtype)
         self.config, self.head = config, head
         self.encoder = Encoder(config, dtype=dtype, execution=execution, rngs=rngs)

@@ -17,7 +17,7 @@ from torch_models import LABELS, Saved, as_torch, make_batch
 import jaxbert.hub.save
 from jaxbert.errors import UserError
 from jaxbert.hub.load import from_pretrained, load_params
-from jaxbert.hub.save import file_tensors, save_params, save_pretrained
+from jaxbert.hub.save import check_tokenizer, file_tensors, save_params, save_pretrained
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import functional, init_params
 from jaxbert.nn.head import Head
@@ -224,6 +224,13 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tokenizer: Tokenizer,
     with pytest.raises(UserError, match=r"tokenizer has \d+ tokens and the model vocab_size=10"):
         save_params(init_params(config, head, 0), config, head, tokenizer, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("other", ["out", object()])
+def test_another_librarys_tokenizer_is_refused(other: Any):
+    """A path here is an argument in another's place."""
+    with pytest.raises(UserError, match=r"^tokenizer is (str|object): expected one of jaxbert.lo"):
+        check_tokenizer(other, EncoderConfig())
 
 
 def test_an_unknown_dtype_is_refused(opened: Open, tmp_path: Path):

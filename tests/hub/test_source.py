@@ -9,8 +9,10 @@ import pytest
 
 import jaxbert.hub.source
 from jaxbert.errors import UserError
+from jaxbert.experiment.inference import ready
 from jaxbert.hub.load import load_params
 from jaxbert.hub.source import Source, find_model
+from jaxbert.nn.model import Model
 
 CHECKPOINT = Path(__file__).parent / "tensorflow_checkpoint"
 
@@ -32,6 +34,12 @@ def offline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_name_that_no_file_can_have_is_refused():
     with pytest.raises(UserError, match="no file can have that name"):
         find_model("x" * 300)
+
+
+@pytest.mark.parametrize("open_it", [find_model, load_params, ready])
+def test_what_names_no_place_is_refused(open_it: Any):
+    with pytest.raises(UserError, match=r"^expected a directory, .*found Model: .* is saved first"):
+        open_it(Model.__new__(Model))
 
 
 def test_a_cached_hub_model_is_found_offline(offline_cache: Path):

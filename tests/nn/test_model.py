@@ -397,3 +397,8 @@ def test_names_in_place_of_values_are_refused(config: Any, head: Any, message: s
     # In these tests beartype comes before the check of the model itself.
     with pytest.raises(UserError, match=message):
         check_architecture(config, head)
+
+
+def test_the_name_of_a_way_to_compute_is_refused_where_a_value_is_wanted():
+    with pytest.raises(UserError, match=r"^execution is 'full': expected an Execution .*remat='f"):
+        check_architecture(CONFIG, HEAD, "full")
