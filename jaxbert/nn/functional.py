@@ -126,9 +126,13 @@ def model_from_params(
     dtype: DTypeLike = jnp.float32,
     execution: Execution = PLAIN,
 ) -> Model:
-    """The callable module around existing parameters (shared, not copied)."""
+    """The callable module around existing parameters: shared, not copied.
+
+    But for NumPy's, as `load_params` gives them, which go to the default device. Raises UserError
+    for parameters that are not those of `config` and `head`.
+    """
     graph, state = _structure(config, head, floating(dtype), execution)
-    return nnx.merge(graph, _filled(state, params))
+    return nnx.merge(graph, _filled(state, jax.tree.map(_of_jax, params)))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -149,6 +149,16 @@ def test_numpy_parameters_may_be_constants_of_a_program(positions: Any):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_of_numpy_parameters_may_be_a_constant_of_a_program():
+    config, draws = dataclasses.replace(CONFIG, num_hidden_layers=1), np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), abstract_params(config, HEAD)
+    )
+    model = model_from_params(params, config, HEAD)
+    found = jax.jit(lambda ids: model(ids).logits)(IDS)
+    np.testing.assert_allclose(found, model(IDS).logits, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
