@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxbert.config import nearest
-from jaxbert.errors import UserError, kind_of
+from jaxbert.errors import UserError
 from jaxbert.families import family_of
 from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
@@ -205,8 +205,8 @@ def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
     """
     if not isinstance(tokenizer, Tokenizer):
         raise UserError(
-            f"tokenizer is {kind_of(tokenizer)}: expected one of jaxbert.load_tokenizer, or None to"
-            " save none"
+            f"tokenizer is {type(tokenizer).__name__}: expected one of jaxbert.load_tokenizer, or"
+            " None to save none"
         )
     wrong = None
     if tokenizer.vocab_size > config.vocab_size:

@@ -7,7 +7,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import UserError, kind_of
+from jaxbert.errors import UserError
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
@@ -64,8 +64,8 @@ def check_is_name(given: Any) -> None:
     """Raises UserError for what names no place, such as a model itself."""
     if not isinstance(given, str | PathLike):
         raise UserError(
-            f"expected a directory, a run or a hub id, found {kind_of(given)}: a model in memory is"
-            " saved first, with jaxbert.save_pretrained"
+            f"expected a directory, a run or a hub id, found {type(given).__name__}: a model in"
+            " memory is saved first, with jaxbert.save_pretrained"
         )
 
 

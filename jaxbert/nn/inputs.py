@@ -4,11 +4,13 @@ Shapes and dtypes are known wherever a model is traced; values only of NumPy arr
 are not on a device yet.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
@@ -51,9 +53,11 @@ def mask_of(name: str, given: Any, shape: tuple[int, ...]) -> ArrayOrNumpy:
 
 
 def as_array(name: str, given: Any) -> ArrayOrNumpy:
-    """Nested lists as an array; UserError for rows of unequal lengths."""
+    """Nested lists as an array; UserError for rows of unequal lengths, and for a batch."""
     if isinstance(given, jax.Array | np.ndarray):
         return given
+    if isinstance(given, Mapping):
+        raise UserError(f"{name} is a whole batch: its entries are arguments, as in model(**batch)")
     try:
         return np.asarray(given)
     except jax.errors.TracerArrayConversionError:
@@ -168,6 +172,15 @@ def check_key(key: Any, name: str = "key") -> None:
         )
     if key.ndim != (0 if is_typed else 1):
         raise UserError(f"{name} is keys of shape {list(key.shape)}: expected one; see jax.vmap")
+
+
+def check_rngs(rngs: Any) -> None:
+    """Raises UserError for a seed or a key, which is for `init_params`."""
+    if not isinstance(rngs, nnx.Rngs):
+        raise UserError(
+            f"rngs is {type(rngs).__name__}: expected nnx.Rngs(seed); of a number or a key"
+            " jaxbert.init_params draws"
+        )
 
 
 def check_split(name: str, x: ArrayOrNumpy) -> None:

@@ -19,6 +19,7 @@ from jaxbert.nn.inputs import (
     check_architecture,
     check_key,
     check_rank,
+    check_rngs,
     check_shape,
     check_split,
     floating,
@@ -78,6 +79,7 @@ class Model(nnx.Module):
     ):
         head = Head() if head is None else head
         check_architecture(config, head, execution)
+        check_rngs(rngs)
         dtype = floating(dtype)
         self.config, self.head = config, head
         self.encoder = Encoder(config, dtype=dtype, execution=execution, rngs=rngs)

@@ -16,7 +16,14 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply, model_from_params
 from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.heads import Classifier
-from jaxbert.nn.inputs import check_architecture, check_key, floating, positions
+from jaxbert.nn.inputs import (
+    check_architecture,
+    check_key,
+    check_rngs,
+    floating,
+    integers,
+    positions,
+)
 from jaxbert.nn.model import Model, _check_capture
 from jaxbert.nn.parts import RelativeAttention
 
@@ -349,6 +356,12 @@ def test_positions_may_be_those_of_all_rows(model: Model):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_batch_in_place_of_its_ids_is_refused():
+    # In these tests beartype comes before the check of the model itself.
+    with pytest.raises(UserError, match=r"^input_ids is a whole batch: .* as in model\(\*\*batch"):
+        integers("input_ids", {"input_ids": IDS})
+
+
 def test_positions_of_a_model_that_reads_distances_are_refused():
     config = dataclasses.replace(CONFIG, relative_attention=RelativeAttention())
     with pytest.raises(UserError, match="position_ids: bert attends by the distance"):
@@ -370,6 +383,13 @@ def test_what_is_no_key_is_refused(key: Any):
             check_key(jnp.stack([right, right]))
     with pytest.raises(UserError, match=rf"key is {type(key).__name__}: expected a key such as"):
         check_key(key)
+
+
+@pytest.mark.parametrize("rngs", [0, jax.random.key(0), None])
+def test_a_seed_in_place_of_rngs_is_refused(rngs: Any):
+    check_rngs(nnx.Rngs(0))
+    with pytest.raises(UserError, match=r"^rngs is .*: expected nnx.Rngs\(seed\)"):
+        check_rngs(rngs)
 
 
 @pytest.mark.parametrize("dtype", ["int8", jnp.int32, "bf16", "float64", None])
