@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
+from jaxbert.errors import UserError
 from jaxbert.parallel.rules import ROWS, batch_sharding, row_shards
 from jaxbert.typing import Batch, HostBatch
 
@@ -48,7 +49,8 @@ class RowPlacement:
     def put(self, batch: HostBatch) -> Batch:
         """This process's rows, in the order of their numbers, as a global batch on the devices.
 
-        With microbatches [microbatches, rows, ...], else [rows, ...].
+        With microbatches [microbatches, rows, ...], else [rows, ...]. Raises UserError for rows
+        that the devices cannot share equally.
         """
         return {name: self._put(values) for name, values in batch.items()}
 
@@ -71,8 +73,12 @@ class RowPlacement:
 
     def _held(self, size: int) -> Indices:
         """The rows of this process in one microbatch of `size` rows."""
-        width = size // row_shards(self.mesh)
-        assert size == width * row_shards(self.mesh), (size, self.mesh.shape)
+        parts = row_shards(self.mesh)
+        width = size // parts
+        if size != width * parts:
+            raise UserError(
+                f"{size} rows: the mesh splits rows into {parts} parts, so give a multiple of it"
+            )
         return (width * self._shards()[:, None] + np.arange(width)).ravel()
 
     def _shards(self) -> Indices:

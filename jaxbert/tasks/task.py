@@ -1,5 +1,6 @@
 """What the training loop knows of a task."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,8 @@ WeightedSums = dict[str, tuple[Array, Array]]
 class Task(Protocol):
     """An objective: a frozen value whose methods are pure. Tasks inherit what they have none of.
 
+    Every task has a head, loss_weights and loss_sums of its own.
+
     The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`,
     each times `loss_factors[name]` where there is one.
     Weights come from the batch alone, so that microbatches of unequal weight add up to exactly
@@ -36,6 +39,7 @@ class Task(Protocol):
     """
 
     @property
+    @abstractmethod
     def head(self) -> Head:
         """The head that the task needs."""
 
@@ -49,9 +53,11 @@ class Task(Protocol):
         """What multiplies a loss in the total; 1 for those that are not named."""
         return {}
 
+    @abstractmethod
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Denominator of every loss: how many labels count in this batch (float32 scalars)."""
 
+    @abstractmethod
     def loss_sums(self, output: Any, batch: Batch) -> dict[str, Array]:
         """Sum of every loss over the labels that count (float32 scalars)."""
 

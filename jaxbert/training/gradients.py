@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import DTypeLike
 
+from jaxbert.errors import UserError
 from jaxbert.nn.draws import key_of_device
 from jaxbert.nn.placement import Placement, placed
 from jaxbert.optim.groups import FROZEN
@@ -105,6 +106,11 @@ def _losses(
     params = map_with_path(partial(_used, sent), params, labels, specs, within)
     output = run_model(apply, params, batch, key, inputs=task.model_inputs)
     sums = task.loss_sums(output, batch)
+    if without := [name for name in sums if name not in weights]:
+        raise UserError(
+            f"{type(task).__name__}: loss_sums has {without}, loss_weights only {[*weights]}: "
+            "every loss is divided by the weight of its name"
+        )
     losses = {name: _ratio(sums[name], weights[name]) for name in sums}
     return total(losses, task), losses
 

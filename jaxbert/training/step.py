@@ -200,7 +200,11 @@ def _example_of_tokens(batch: Batch) -> Array:
 
 
 def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
-    """Compiles with the state as it lies (it may be abstract) and donated, the batch by rows."""
+    """Compiles with the state as it lies (it may be abstract) and donated, the batch by rows.
+
+    `state` lies on `mesh`, as `new_state` and `abstract_state` place it; batches as `RowPlacement`
+    puts them.
+    """
     placement = jax.tree.map(lambda x: x.sharding, state)
     return jax.jit(
         step,
@@ -211,7 +215,16 @@ def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
 
 
 def jit_evaluation_step(step: Step, params: Params, mesh: Mesh) -> Step:
-    """Evaluation or prediction, with rows split over the mesh; results are on every device."""
+    """Evaluation or prediction, with rows split over the mesh; results are on every device.
+
+    `params` lie on `mesh`, as `jax.device_put(params, shardings(params, mesh))` places them.
+    Raises UserError for those of NumPy, which lie on no device.
+    """
+    if any(not hasattr(leaf, "sharding") for leaf in jax.tree.leaves(params)):
+        raise UserError(
+            "params are NumPy's: put them on the mesh, with jax.device_put(params,"
+            " jaxbert.parallel.rules.shardings(params, mesh))"
+        )
     placement = jax.tree.map(lambda x: x.sharding, params)
     return jax.jit(
         step,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
+from jaxbert.errors import UserError
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.parallel.rows import RowPlacement
 
@@ -32,3 +33,10 @@ def test_every_device_gets_the_rows_of_its_place(mesh: Mesh, microbatches: int |
         ((_, data, fsdp, _),) = np.argwhere(mesh.devices == shard.device)
         first = width * (2 * data + fsdp)
         np.testing.assert_array_equal(shard.data, whole[..., first : first + width, :])
+
+
+@pytest.mark.parametrize("microbatches", [None, 2])
+def test_rows_that_devices_cannot_share_are_refused(mesh: Mesh, microbatches: int | None):
+    rows = np.zeros((6 * (microbatches or 1), 5), np.int32)
+    with pytest.raises(UserError, match=r"^6 rows: the mesh splits rows into 4 parts"):
+        RowPlacement(mesh, microbatches).put({"input_ids": rows})

@@ -1,6 +1,7 @@
 """Losses against their definition, row by row, in float64."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxbert.tasks.losses import (
     label_count,
     weighted_cross_entropies,
 )
+from jaxbert.tasks.task import Task
 
 
 def brute_force(logits: np.ndarray, labels: np.ndarray) -> tuple[float, int, int]:
@@ -111,3 +113,14 @@ def test_labels_may_be_stored_in_few_bits(kind: type[np.generic]):
         found = weighted_cross_entropies(logits, given, *options)
         np.testing.assert_array_equal(found, weighted_cross_entropies(logits, wide, *options))
     assert float(label_count(given)) == 200
+
+
+def test_a_task_without_its_losses_is_none():
+    """What it does not say would be None, where the step looks for sums."""
+
+    class Unfinished(Task):
+        def loss_sums(self, output: Any, batch: Any) -> dict[str, jax.Array]:
+            return {}
+
+    with pytest.raises(TypeError, match=r"abstract methods '?head'?, '?loss_weights"):
+        Unfinished()  # type: ignore[abstract]

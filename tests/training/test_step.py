@@ -69,6 +69,13 @@ class ToyTask(NamedTuple):
         return {"loss": jnp.sum(self.loss(output, batch["x"]))}
 
 
+class MisnamedTask(ToyTask):
+    """One whose weight has another name than its loss."""
+
+    def loss_weights(self, batch: Any) -> dict[str, jax.Array]:
+        return {"losses": jnp.ones(())}
+
+
 def square_root(output: ModelOutput, x: jax.Array) -> jax.Array:
     """x = 0 gives a finite loss and a gradient that is not; x = inf neither."""
     return jnp.sqrt(output.last_hidden_state[1] * x)
@@ -187,6 +194,27 @@ def test_a_batch_without_the_axis_of_microbatches_is_refused():
         UserError, match=r"batch\['x'\] is \[1, 2, 1\]: .*accumulation_steps=2, row"
     ):
         run_toy(linear, [[[[1.0], [2.0]]]], config=StepConfig(accumulation_steps=2))
+
+
+def test_a_loss_without_its_weight_is_refused():
+    task = MisnamedTask(linear)
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(
+        toy,
+        task,  # type: ignore[arg-type]
+        *(optimizer, lambda count: 0.1, group_labels(PARAMS, ()), StepConfig(), 0),
+    )
+    state = TrainState(jnp.zeros((), jnp.int32), PARAMS, optimizer.init(PARAMS))
+    with pytest.raises(
+        UserError, match=r"^MisnamedTask: loss_sums has \['loss'\], loss_weights only \['los"
+    ):
+        step(state, {"x": jnp.ones((1, 1))})
+
+
+def test_parameters_that_lie_nowhere_are_told_where_to_lie():
+    params = jax.tree.map(np.asarray, PARAMS)
+    with pytest.raises(UserError, match=r"^params are NumPy's: put them on the mesh"):
+        jit_evaluation_step(make_evaluation_step(toy, ToyTask(linear)), params, one_device())  # type: ignore[arg-type]
 
 
 def test_every_step_microbatch_and_seed_has_its_own_dropout_key():
