@@ -120,7 +120,8 @@ def _write(
     )
     values["problems"] = dict(sorted(found.problems.counts.items()))
     text = json.dumps(values, indent=2, ensure_ascii=False)
-    (out / JSON).write_text(text + "\n", encoding="utf-8")
+    # What is no Unicode in the name of a file becomes an escape of JSON's.
+    (out / JSON).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     first, *others = arguments.sources
     place = Path(first).name + (f" and {len(others)} more" if others else "")
     title = f"{place}: lengths of {figures.rows:,} rows"

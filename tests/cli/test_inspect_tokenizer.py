@@ -38,6 +38,13 @@ def test_documents_are_counted_and_drawn(tokenizer, tmp_path, capsys):
     assert "unknown characters: '?' 10" in out
 
 
+def test_a_file_whose_name_is_no_unicode_is_inspected(tokenizer, tmp_path):
+    corpus = tmp_path / "\udcff $\\x$.txt"
+    corpus.write_text("alpha beta\n", encoding="utf-8")
+    found = inspected(tmp_path / "out", [tokenizer, corpus])
+    assert (found["rows"], found["sources"]) == (1, [str(corpus)])
+
+
 def test_rows_of_pairs_are_as_long_as_the_model_sees_them(tokenizer, tmp_path):
     table = tmp_path / "pairs.tsv"
     table.write_text("a\tb\nalpha\tbeta gamma\n\t\ndelta delta\talpha\n", encoding="utf-8")

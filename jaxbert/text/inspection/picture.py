@@ -42,7 +42,8 @@ def draw_lengths(counts: Mapping[int, int], figures: LengthFigures, path: Path, 
     note = f" ({beyond:,} rows of up to {longest:,} not shown)" if beyond else ""
     axes.set_xlabel(f"tokens, {figures.special_tokens} special ones included{note}")
     axes.set_ylabel("rows")
-    axes.set_title(title)
+    # The name of a file is no formula, and may be no Unicode.
+    axes.set_title(title.encode(errors="replace").decode(), parse_math=False)
     axes.legend(loc="center right", framealpha=1)
     figure.savefig(path)
 
