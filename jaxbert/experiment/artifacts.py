@@ -99,7 +99,10 @@ def draw_losses(run: RunDirectory) -> None:
         points = [(row["step"], row[name]) for row in rows if name in row]
         marker = "o" if name.startswith("eval/") else ""
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker, markersize=3)
-    axes.set(xlabel="step", ylabel="loss (nats)", title=run.path.resolve().name)
+    axes.set(xlabel="step", ylabel="loss (nats)")
+    # The name of a directory is no formula, and may be no Unicode.
+    title = run.path.resolve().name.encode(errors="replace").decode()
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     if names:
         axes.legend()

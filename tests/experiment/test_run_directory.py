@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jaxbert.errors import UserError
+from jaxbert.experiment.artifacts import draw_losses
 from jaxbert.experiment.run_directory import (
     MAY_CHANGE,
     RunDirectory,
@@ -179,3 +180,11 @@ def test_a_configuration_that_was_spoilt_is_one_line_that_names_the_file(tmp_pat
         with pytest.raises(UserError, match=r"config\.yaml: ") as caught:
             read(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_any_name_gets_its_curve(tmp_path):
+    run = RunDirectory(tmp_path / "\udcff $\\x$")
+    run.path.mkdir()
+    run.metrics.write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.0}\n')
+    draw_losses(run)
+    assert run.loss_curve.read_bytes().startswith(b"\x89PNG")
