@@ -40,7 +40,7 @@ def names_split_of_hf(name: str) -> bool:
     directory, _, split = name.partition(":")
     if is_saved_dataset(Path(directory)):
         return bool(split) or not _has_splits(Path(directory))
-    return bool(_parts(name)[-1])
+    return bool(parts_of_hf(name)[-1])
 
 
 def read_hf(name: str, reading: Reading) -> Rows:
@@ -152,14 +152,14 @@ def _choices(name: str) -> Iterator[_Choice]:
 
     A data set's own name may hold one slash: `a/b` is that data set, or else configuration b of a.
     """
-    path, config, split = _parts(name)
+    path, config, split = parts_of_hf(name)
     yield _Choice(path, config or None, split or "train")
     if path.count("/") == 1 and not config and not Path(path).is_dir():
         owner, _, config = path.partition("/")
         yield _Choice(owner, config, split or "train")
 
 
-def _parts(name: str) -> tuple[str, str, str]:
+def parts_of_hf(name: str) -> tuple[str, str, str]:
     """Path, configuration and split of a name; empty where it does not say one.
 
     What follows a single colon is a split if it begins like one, or else a configuration.

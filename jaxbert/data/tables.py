@@ -20,7 +20,7 @@ from jaxbert.data.table_files import (
     read_standard_input,
     read_text,
 )
-from jaxbert.data.table_hf import is_saved_dataset, names_split_of_hf, read_hf
+from jaxbert.data.table_hf import is_saved_dataset, names_split_of_hf, parts_of_hf, read_hf
 from jaxbert.data.table_tfds import read_tfds, split_tfds_name
 from jaxbert.data.whole_lines import (
     HARMLESS,
@@ -131,6 +131,13 @@ def check_split(spec: str) -> None:
             f"{spec}: says no split, and without one its rows are those of train; name one, as in "
             f"{name}:validation"
         )
+
+
+def named_rows(spec: str) -> str:
+    """The name of a data set with the split that it means, equal where the rows are."""
+    kind, _, name = spec.partition(":")
+    *parts, split = split_tfds_name(name) if kind == "tfds" else parts_of_hf(name)
+    return ":".join([kind, *parts, split or "train"])
 
 
 def column_names(spec: str | Path) -> tuple[str, ...]:

@@ -108,6 +108,9 @@ def test_a_recursive_pattern_gives_the_files_of_all_directories(tmp_path):
         (["docs:json", "docs:json"], r"^docs:json: gives documents that docs:json gives, so"),
         (["docs:json,this", "docs:"], r"^docs:: gives documents that docs:json,this gives, so"),
         (["hf:a/b", "hf:a/b"], r"^hf:a/b: gives documents that hf:a/b gives, so"),
+        (["hf:a/b", "hf:a/b:train"], r"^hf:a/b:train: gives documents that hf:a/b gives, so"),
+        (["hf:a/b:c:test", "hf:a/b/c:test"], r"^hf:a/b/c:test: gives documents that hf:a/b:c:test"),
+        (["tfds:a:train", "tfds:a"], r"^tfds:a: gives documents that tfds:a:train gives, so"),
     ],
 )
 def test_what_is_named_twice_is_refused(tmp_path, monkeypatch, specs, message):
@@ -119,6 +122,11 @@ def test_what_is_named_twice_is_refused(tmp_path, monkeypatch, specs, message):
         (tmp_path / "link.txt").unlink()
     with pytest.raises(UserError, match=message):
         resolve_sources(specs, SourceOptions())
+
+
+def test_splits_and_configurations_of_a_data_set_are_sources_of_their_own():
+    specs = ["hf:a/b", "hf:a/b:test", "hf:a/b:c", "hf:a/b:train[:9]", "tfds:a", "tfds:a:test"]
+    assert len(resolve_sources(specs, SourceOptions())) == len(specs)
 
 
 def test_files_of_several_kinds_follow_each_other(tmp_path):

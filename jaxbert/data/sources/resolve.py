@@ -20,6 +20,7 @@ from jaxbert.data.tables import (
     is_pattern,
     is_table,
     matching,
+    named_rows,
 )
 from jaxbert.errors import UserError
 
@@ -46,7 +47,7 @@ def resolve_sources(specs: Sequence[str], options: SourceOptions) -> list[Source
     A UserError where two of them are one, or share packages: documents would be there twice.
     """
     sources: list[Source] = []
-    names: dict[Path | Source | str, str] = {}
+    names: dict[Path | str, str] = {}
     for spec in specs:
         for source in _resolve(spec, options):
             name = _name(source, spec)
@@ -62,11 +63,14 @@ def resolve_sources(specs: Sequence[str], options: SourceOptions) -> list[Source
     return sources
 
 
-def _parts(source: Source) -> Iterable[Path | Source | str]:
+def _parts(source: Source) -> Iterable[Path | str]:
     """What a source is made of, equal where the documents are."""
     if isinstance(source, Docs):
         return source.names()
-    return [source if source.path is None else source.path.resolve()]
+    if isinstance(source, TableRows) and source.path is None:
+        return [named_rows(source.spec)]
+    assert source.path is not None, source
+    return [source.path.resolve()]
 
 
 def _name(source: Source, spec: str) -> str:
