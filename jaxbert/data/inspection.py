@@ -115,7 +115,10 @@ def _pairs(source: Source, pair: str, problems: Problems, advance: Advance) -> I
     if not isinstance(source, TableRows):
         raise UserError(f"--text-pair-column {pair}: needs tables; leave other sources out")
     columns = [source.column, pair]
-    for row in read_rows(source.spec, columns=columns, problems=problems, advance=advance):
+    rows = read_rows(
+        source.spec, columns=columns, problems=problems, advance=advance, streaming=True
+    )
+    for row in rows:
         texts = [row.values[name] for name in columns]
         if all(isinstance(text, str) for text in texts):
             yield _Row(*texts)

@@ -63,6 +63,20 @@ def test_rows_of_pairs_are_as_long_as_the_model_sees_them(tokenizer, tmp_path):
     assert found["words"]["words"] == 6
 
 
+def test_pairs_of_the_hub_are_read_as_a_stream(tokenizer, tmp_path, monkeypatch):
+    """Else a limit of a megabyte would download all of a data set."""
+    asked = []
+
+    def read(name, reading):
+        asked.append((name, reading.streaming))
+        yield 1, {"a": "alpha", "b": "beta"}
+
+    monkeypatch.setattr("jaxbert.data.tables.read_hf", read)
+    words = [tokenizer, "hf:pairs:test", "--text-column", "a", "--text-pair-column", "b"]
+    assert inspected(tmp_path / "out", words)["rows"] == 1
+    assert asked == [("pairs:test", True)]
+
+
 def test_a_limit_stops_reading_and_a_new_vocabulary_is_compared_when_asked(
     tokenizer, tmp_path, capsys
 ):
