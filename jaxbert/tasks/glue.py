@@ -11,7 +11,12 @@ from typing import Any, Literal
 
 from jaxbert.data.problems import Problems
 from jaxbert.data.tables import DATA_SETS, Row, read_rows, whole_rows
-from jaxbert.data.whole_lines import HARMLESS, check_is_utf8, warn_of_kept
+from jaxbert.data.whole_lines import (
+    HARMLESS,
+    check_is_not_empty,
+    check_is_utf8,
+    warn_of_kept,
+)
 from jaxbert.errors import UserError
 from jaxbert.tasks.sentences import SentenceColumns
 
@@ -103,19 +108,24 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
     task = GLUE[name]
     renamed = _columns(task, spec, labelled=labelled)
     names = task.names if labelled and not spec.startswith(DATA_SETS) else None
-    problems = Problems()
     # Predictions are numbered by their rows: without one, those after it would be of others.
     if task.has_broken_rows and labelled:
-        rows = read_rows(spec, columns=[*renamed], names=names, problems=problems)
+        rows = _but_broken_rows(spec, [*renamed])
     else:
         rows = whole_rows(spec, columns=[*renamed], names=names, labelled=labelled)
     for row in rows:
-        if labelled:
-            check_is_utf8(problems)
         values = {new: row.values[column] for column, new in renamed.items()}
         classes = {to: row.classes[name] for name, to in renamed.items() if name in row.classes}
         yield Row(values, row.file, row.line, classes)
-    # Empty where `whole_rows` has read them, which sees to its own.
+
+
+def _but_broken_rows(spec: str, columns: list[str]) -> Iterator[Row]:
+    """Labelled rows, with a warning of how many were left out; UserError where none is left."""
+    problems, count = Problems(), 0
+    for row in read_rows(spec, columns=columns, problems=problems):
+        check_is_utf8(problems)
+        count += 1
+        yield row
     warn_of_kept(problems)
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
@@ -123,6 +133,7 @@ def read_glue(spec: str, name: GlueName, *, labelled: bool) -> Iterator[Row]:
                 "%s: %d left out for %s, the first in line %d",
                 *(problem.file, problems.counts[kind], kind, problem.line),
             )
+    check_is_not_empty(count, "rows", spec, labelled=True)
 
 
 def submission_file(name: GlueName, spec: str) -> str:

@@ -70,6 +70,9 @@ def test_the_rows_that_qqp_is_broken_in_are_counted(tmp_path: Path, caplog: Any)
     assert len(tuple(config("qqp").read(str(path), labelled=True))) == 2
     expected = f"{path}: 1 left out for wrong number of fields, the first in line 3"
     assert caplog.messages == [expected]
+    path.write_text(HEADERS["qqp"], encoding="utf-8")
+    with pytest.raises(UserError, match=r"train\.tsv: no rows$"):
+        tuple(config("qqp").read(str(path), labelled=True))
 
 
 def test_a_broken_row_of_a_test_file_is_refused(tmp_path: Path):
