@@ -8,6 +8,7 @@ from importlib import import_module
 from textwrap import dedent, indent
 
 from jaxbert import __version__
+from jaxbert.cli.output import takes_all_characters
 from jaxbert.cli.reporting import show_warnings, status_of
 
 VERBS = (
@@ -20,8 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status: 0, 2 for what the user must put right, ..."""
     show_warnings()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files may be no Unicode: they are printed as they are.
-        sys.stdout.reconfigure(errors="surrogateescape")
+        # Names of files may be no Unicode: they are printed as they are. A terminal of another
+        # encoding gets escapes for what it lacks.
+        errors = "surrogateescape" if takes_all_characters() else "backslashreplace"
+        sys.stdout.reconfigure(errors=errors)
     arguments = parse(argv)
     place = getattr(arguments, "run", None) or getattr(arguments, "out", None)
     return status_of(partial(arguments.command, arguments), f"jaxbert {arguments.verb}", place)

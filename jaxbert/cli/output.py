@@ -1,6 +1,7 @@
 """Where results go: standard output, or a file that is there as a whole or not at all."""
 
 import os
+import sys
 from collections.abc import Iterable
 from os.path import expanduser
 from pathlib import Path
@@ -10,6 +11,12 @@ from jaxbert.errors import UserError
 from jaxbert.text.remote import check_is_here
 
 STANDARD_OUTPUT = "-"
+
+
+def takes_all_characters() -> bool:
+    """Whether standard output is in an encoding of Unicode."""
+    # Of a buffer in memory it is None.
+    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")
 
 
 def out_file(out: str | None, data: str) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.cli.output import takes_all_characters
 from jaxbert.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -49,7 +50,9 @@ def lines_of(
     """
     delimiter = None if out is None else DELIMITERS.get(out.suffix.lower())
     if delimiter is None:
-        return (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
+        # Where standard output takes no other characters they are escapes, in the words of JSON.
+        is_ascii = out is None and not takes_all_characters()
+        return (json.dumps(prediction, ensure_ascii=is_ascii) for prediction in predictions)
     return _table(predictions, delimiter, example)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from jaxbert.cli import VERBS, main, parse, reporting
 from jaxbert.cli.figures import print_figures, shown
+from jaxbert.cli.predictions import lines_of
 from jaxbert.errors import UserError
 
 
@@ -28,6 +30,21 @@ def test_the_help_of_every_verb_shows_an_example(verb, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"example:\n  jaxbert {verb}" in shown
+
+
+def test_standard_output_of_another_encoding_gets_escapes(monkeypatch):
+    def run(_):
+        print("é", *lines_of([{"text": "é"}], None))
+        return 0
+
+    monkeypatch.setattr("jaxbert.cli.goodput.run", run)
+    escaped, plain = b'\\xe9 {"text": "\\u00e9"}\n', 'é {"text": "é"}\n'.encode()
+    for encoding, expected in (("ascii", escaped), ("utf-8", plain)):
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["goodput", "a"]) == 0
+        out.flush()
+        assert out.buffer.getvalue() == expected
 
 
 def test_an_empty_word_after_a_flag_is_an_override_like_others():
