@@ -345,6 +345,8 @@ def _of_the_kind(details: list[Any]) -> list[Any]:
         if detail["type"] == "literal_error" and detail["loc"][-1] == "kind"
     ]
     kept = [d for d in details if not any(d["loc"][: len(o)] == o for o in others)] or details
+    # A mapping was not meant to be one of some words.
+    kept = [d for d in kept if (d["type"], type(d["input"])) != ("literal_error", dict)] or kept
     # Pydantic finds a list too short where its members are wrong.
     return [d for d in kept if d["type"] != "too_short" or len(d["input"]) < d["ctx"]["min_length"]]
 

@@ -56,6 +56,9 @@ def test_weights_are_given_by_name_or_balanced_by_the_data():
         target("negative", "positive", class_weights={"negativ": 2.0})
     with pytest.raises(UserError, match=r"task\.class_weights: 0 for every class: nothing to"):
         target("a", "b", class_weights={"a": 0.0, "b": 0.0})
+    number = r"^configuration: 'class_weights.0': Input should be .* put it in quotes$"
+    with pytest.raises(UserError, match=number):
+        parse_config(SequenceClassificationConfig, {"class_weights": {0: 2.0}})
 
 
 def test_how_one_class_is_trained_and_told_is_as_the_section_says():
