@@ -1,5 +1,6 @@
 """Rows of fine-tuning that hold several examples each."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
@@ -26,9 +27,17 @@ class PackedLabelledRows:
     `sequence_starts` is [batch, examples, texts], and a text that is not there has no columns.
     """
 
-    def __init__(self, examples: EncodedExamples, *, seed: int, length: int):
+    def __init__(
+        self,
+        examples: EncodedExamples,
+        *,
+        seed: int,
+        length: int,
+        place: Callable[[int], str] = "row {}".format,
+    ):
+        """Raises UserError for an example that is too long, of several texts by its `place`."""
         check_fits(examples, length)
-        _check_together(examples, length)
+        _check_together(examples, length, place)
         self.examples, self.seed, self.length = examples, seed, length
 
     @property
@@ -92,10 +101,10 @@ class PackedLabelledRows:
         return replace(plan, examples=order[plan.examples])
 
 
-def _check_together(examples: EncodedExamples, length: int) -> None:
+def _check_together(examples: EncodedExamples, length: int, place: Callable[[int], str]) -> None:
     longest = int(np.argmax(examples.num_tokens))
     if examples.num_tokens[longest] > length:
         raise UserError(
-            f"row {longest}: its {examples.texts} texts have {examples.num_tokens[longest]} tokens,"
-            f" and a packed row has {length}: raise max_seq_length, or set packing=false"
+            f"{place(longest)}: its {examples.texts} texts have {examples.num_tokens[longest]} "
+            f"tokens, and a packed row has {length}: raise max_seq_length, or set packing=false"
         )

@@ -37,7 +37,7 @@ def training_data(
     fingerprints = {"the training data": fingerprint_of(found.features)}
     rows: LabelledRows | PackedLabelledRows
     if packing:
-        rows = PackedLabelledRows(table, seed=seed, length=length)
+        rows = _packed(table, train, seed, length)
     else:
         rows = LabelledRows(table, seed=seed, length=static_length(table.lengths, length))
     stream = Stream([Phase(rows, batch_size)])
@@ -49,7 +49,7 @@ def training_data(
         table = encoded(judged.features, task, tokenizer)
         held_out: BucketedRows | PackedLabelledRows
         if packing:
-            held_out = PackedLabelledRows(table, seed=seed, length=length)
+            held_out = _packed(table, records, seed, length)
         else:
             held_out = BucketedRows(table, batch_size=evaluation_batch_size, longest=length)
         notes.append(f"{name or 'evaluation'}: {_described(held_out)}")
@@ -63,6 +63,15 @@ def training_data(
         examples[name] = judged
         sets[name] = Evaluation(held_out, judged.metrics, is_reported=True)
     return Data(stream, sets, fingerprints, tuple(notes)), examples
+
+
+def _packed(
+    table: EncodedExamples, records: Sequence[Any], seed: int, length: int
+) -> PackedLabelledRows:
+    # An example of several texts is a record.
+    return PackedLabelledRows(
+        table, seed=seed, length=length, place=lambda number: records[number].place
+    )
 
 
 def encoded(

@@ -34,6 +34,7 @@ from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
+from jaxbert.tasks.multiple_choice import ChoiceColumns, MultipleChoiceConfig
 from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
@@ -254,3 +255,18 @@ def test_validation_data_that_are_the_training_data_are_told():
     assert told == [
         "same: these are the training examples themselves: figures say nothing of others"
     ]
+
+
+def test_choices_that_do_not_fit_one_packed_row_are_named_by_their_record():
+    columns = ChoiceColumns(context="c", question=None, choices=("a", "b"), label="l")
+    values = [{"c": "x", "a": "one", "b": end, "l": "0"} for end in ("two", "two two two two")]
+    rows = [Row(value, "t.csv", line) for line, value in enumerate(values, start=2)]
+    with pytest.raises(UserError, match=r"^t\.csv:3: its 2 texts have \d+ tokens, and a packed"):
+        training_data(
+            MultipleChoiceConfig(columns=columns).task(rows),
+            *(rows, {}, train_wordpiece(["one two x"] * 3, 60), Reading(12)),
+            packing=True,
+            batch_size=1,
+            evaluation_batch_size=1,
+            seed=0,
+        )
