@@ -5,7 +5,6 @@ alone.
 """
 
 from jaxbert.data.digests import DigestSet, text_digest
-from jaxbert.data.min_hash import Bands, NearDuplicateConfig
 from jaxbert.data.sources.document import Document
 
 
@@ -28,7 +27,7 @@ class ExactDuplicates:
 
 
 class NearDuplicates:
-    """A filter for documents that are nearly an earlier one which was kept.
+    """Tells by their `Bands` the documents that are nearly an earlier one which was kept.
 
     It holds a `DigestSet` of all bands: with the default configuration 170 to 340 bytes a kept
     document. Nothing confirms a pair that meets in a band, so the curve of the banding is the
@@ -36,16 +35,11 @@ class NearDuplicates:
     Rajaraman and Ullman, Mining of Massive Datasets, section 3.4).
     """
 
-    def __init__(self, config: NearDuplicateConfig | None = None) -> None:
-        self.bands = Bands(NearDuplicateConfig() if config is None else config)
+    def __init__(self) -> None:
         self._digests = DigestSet()
 
-    def __call__(self, document: Document) -> str | None:
-        """Why the document is to be dropped, or None."""
-        return None if self.add(self.bands(document.text)) else "near duplicate"
-
     def add(self, bands: tuple[int, ...]) -> bool:
-        """Remember what `bands` gave for a text; False where it is near to an earlier one."""
+        """Remember the bands of a text; False where it is near to an earlier one."""
         if any(digest in self._digests for digest in bands):
             return False
         for digest in bands:

@@ -75,7 +75,7 @@ class Seen:
     def __init__(self, filters: Filters, directory: Path, sizes: Sequence[int] = (0, 0)):
         near = filters.near_duplicates
         self._exact = ExactDuplicates() if filters.exact_duplicates else None
-        self._near = None if near is None else NearDuplicates(near)
+        self._near = None if near is None else NearDuplicates()
         directory.mkdir(exist_ok=True)
         named = zip(_FILES, sizes, strict=True)
         self._files = [_cut(directory / name, size) for name, size in named]
