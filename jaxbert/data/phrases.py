@@ -149,7 +149,7 @@ def _lines(path: Path) -> dict[int, str]:
     """The lines that are not blank by their numbers."""
     try:
         # Notepad's files begin with a mark, which would be part of the first phrase.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of phrases") from None
     except OSError as error:

@@ -138,6 +138,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_phrase(file):
         (b"\n \n", "no phrases in it: give one a line"),
         (b"new \xff york", "not UTF-8 text at byte 4"),
         (b"new york\n" + b"the times " * 40, "line 2: a phrase of .* tokens, at most 32"),
+        (b"new\xe2\x80\xa8york\x0c\r\n" + b"the times " * 40, "line 2: a phrase of .* tokens"),
     ],
 )
 def test_a_file_that_is_of_no_use_is_refused(tmp_path, content, message):
