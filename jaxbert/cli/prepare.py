@@ -231,6 +231,6 @@ def _problems(summary: "Summary") -> "Table":
     table.columns[1].justify = "right"
     for kind, count in sorted(summary.problems.counts.items()):
         first = summary.problems.first[kind]
-        place = Text(f"{first.file}:{first.line}", overflow="fold")
+        place = Text(first.place, overflow="fold")
         table.add_row(kind, f"{count:,}", place, Text(first.detail))
     return table

@@ -22,6 +22,11 @@ class Problem:
     line: int
     detail: str
 
+    @property
+    def place(self) -> str:
+        """File and line, for a message."""
+        return f"{self.file}:{self.line}"
+
 
 class Problems:
     """Collects problems: how many of each kind, the first of each, and all of them in `log`.

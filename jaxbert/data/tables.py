@@ -109,8 +109,8 @@ def _check_all_are_there(problems: Problems, *, labelled: bool) -> None:
     for kind, problem in problems.first.items():
         if kind not in HARMLESS:
             raise UserError(
-                f"{problem.file}:{problem.line}: {problem.detail.removesuffix(LEFT_OUT)}; correct "
-                "or remove the row, so that every row counts"
+                f"{problem.place}: {problem.detail.removesuffix(LEFT_OUT)}; correct or remove the "
+                "row, so that every row counts"
             )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxbert.data.lines import read_lines
-from jaxbert.data.problems import Problem, Problems
+from jaxbert.data.problems import Problems
 from jaxbert.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def check_is_utf8(problems: Problems) -> None:
     problem = problems.first.get(NOT_UTF8)
     if problem is not None:
         raise UserError(
-            f"{_place(problem)}: not UTF-8; convert the file (iconv -f cp1252 -t utf-8, if it is "
+            f"{problem.place}: not UTF-8; convert the file (iconv -f cp1252 -t utf-8, if it is "
             "from Windows)"
         )
 
@@ -59,9 +59,5 @@ def warn_of_kept(problems: Problems) -> None:
         if kind in problems.first:
             log.warning(
                 "%s: %s in %d lines, this one the first: %s",
-                *(_place(problems.first[kind]), kind, problems.counts[kind], outcome),
+                *(problems.first[kind].place, kind, problems.counts[kind], outcome),
             )
-
-
-def _place(problem: Problem) -> str:
-    return f"{problem.file}:{problem.line}"
