@@ -129,6 +129,18 @@ def to_values(config: Any) -> dict[str, Any]:
     return _plain(dataclasses.asdict(config))
 
 
+def completed(cls: type, values: Any) -> Any:
+    """Plain values that an earlier version wrote, with the defaults of the keys that came since.
+
+    A key that comes later has what was done before it as its default. Values that are no longer
+    valid are given back as they are.
+    """
+    try:
+        return to_values(parse_config(cls, values))
+    except UserError:
+        return values
+
+
 def to_yaml(config: Any) -> str:
     """A configuration as YAML, the inverse of `load_config`."""
     return yaml.dump(to_values(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
+from jaxbert.config import completed
 from jaxbert.errors import UserError
 from jaxbert.experiment.run_directory import RunDirectory, differences
+from jaxbert.nn.config import EncoderConfig
 from jaxbert.training.phases import TrainingPhase, phase_of_state
 from jaxbert.training.state import TrainState
 from jaxbert.tree import flat
@@ -94,7 +96,7 @@ def check_architecture(
     The same shapes may be another function: other heads, another activation, dropout.
     """
     for new, old in zip(now, saved, strict=True):
-        if changed := differences(old, new):
+        if changed := differences(completed(EncoderConfig, old), new):
             raise _another_model(run, "; ".join(text for _, text in changed), step, otherwise)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from jaxbert.config import read_values, to_values, to_yaml
+from jaxbert.config import completed, read_values, to_values, to_yaml
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import LOCK, sole_trainer
@@ -104,7 +104,7 @@ def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -
                 "ends: move it away first"
             )
         if steps_taken(path):
-            _check_same(run, to_values(config), {*MAY_CHANGE, *may_change})
+            _check_same(run, config, {*MAY_CHANGE, *may_change})
     elif run.path.exists() and (not run.path.is_dir() or any(_foreign(run))):
         raise UserError(
             f"{run.path} is neither empty nor a run (it has no config.yaml): give another --run"
@@ -222,8 +222,8 @@ def checkpoint_steps(path: str | Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _check_same(run: RunDirectory, new: dict[str, Any], may_change: Collection[str]) -> None:
-    old = _read_values(run.config)
+def _check_same(run: RunDirectory, config: Any, may_change: Collection[str]) -> None:
+    old, new = completed(type(config), _read_values(run.config)), to_values(config)
     found = differences(_without_places(old), _without_places(new))
     # With the places again: whoever reads it has written these.
     texts = dict(differences(old, new))

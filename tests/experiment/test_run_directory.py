@@ -103,6 +103,18 @@ def test_what_no_update_depends_on_may_change(tmp_path):
     assert read_run_config(tmp_path)["step"]["nonfinite"] == "skip"
 
 
+def test_a_run_of_an_earlier_version_goes_on_where_options_came_since(tmp_path):
+    """A key that it did not have stands for what was done then, which is its default."""
+    begun(tmp_path, Config(seed=3))
+    (tmp_path / "config.yaml").write_text("seed: 3\nstep: {nonfinite: stop}\n")
+    with pytest.raises(UserError, match=r"\(step.accumulation_steps was 1, is 2\)"):
+        opened(tmp_path, Config(seed=3, step=Inner(accumulation_steps=2)))
+    opened(tmp_path, Config(seed=3))
+    (tmp_path / "config.yaml").write_text("seed: 3\ngone: 1\n")
+    with pytest.raises(UserError, match="gone was 1, is None"):
+        opened(tmp_path, Config(seed=3))
+
+
 @dataclass(frozen=True)
 class Trained:
     store: Any
