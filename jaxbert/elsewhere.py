@@ -28,7 +28,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "dataloader_num_workers": ("loop.loader_threads",),
     "model_name_or_path": ("model.from_pretrained", "model"),
     "train_file": ("train", "store"),
-    "validation_file": ("validation", "data.validation_fraction"),
+    "validation_file": ("validation",),
     "validation_split_percentage": ("validation_fraction", "data.validation_fraction"),
     "mlm_probability": ("data.masking.probability",),
     # Google's BERT

@@ -309,10 +309,13 @@ def _cut(store: TokenStore, config: PretrainingDataConfig, split: Split) -> Segm
     documents = np.flatnonzero(is_held_out == (split == "validation"))
     needed = 2 if config.sentence_pairs == "next_sentence" else 1
     if len(documents) < needed:
+        fraction = config.validation_fraction
+        # A store that is evaluated whole has another fraction than the configuration.
+        is_whole = split == "validation" and fraction == 1.0
+        change = "" if is_whole else f"change validation_fraction={fraction}, "
         raise UserError(
             f"{store.path}: {store.num_documents} documents, {len(documents)} in the {split} split,"
-            f" at least {needed} needed; change validation_fraction={config.validation_fraction},"
-            " add documents or set sentence_pairs=none"
+            f" at least {needed} needed; {change}add documents or set sentence_pairs=none"
         )
     sentence_offsets = Offsets([shard.sentence_offsets for shard in store.shards])
     document_offsets = Offsets([shard.document_offsets for shard in store.shards])

@@ -9,7 +9,7 @@ from jaxbert.data.reading import Reading, WindowConfig, check_reading
 from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.recipes import check_recipe
-from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
@@ -125,9 +125,7 @@ class Finetune(TrainingSettings):
     @property
     def validation_sets(self) -> dict[str, str]:
         """By name; a single one is called ""."""
-        if isinstance(self.validation, dict):
-            return self.validation
-        return {} if self.validation is None else {"": self.validation}
+        return named_sets(self.validation)
 
     @property
     def validation_names(self) -> tuple[str, ...]:

@@ -92,13 +92,17 @@ class HeldOut:
     ) -> tuple[dict[str, float], dict[str, Any]]:
         """Metrics under their whole names, and outputs."""
         means, outputs = collect(self._step, params, batches, self._mesh)
-        prefix = f"{name}_" if name else ""
         metrics = self._sets[name].metrics(means, outputs)
-        return {f"{prefix}{metric}": value for metric, value in metrics.items()}, outputs
+        return {of_set(name, metric): value for metric, value in metrics.items()}, outputs
 
     def _batches(self, held_out: Evaluation) -> Iterator[HostBatch]:
         numbers = RowPlacement(self._mesh).numbers(self._batch_size)
         return evaluation_batches(held_out.rows, self._batch_size, numbers)
+
+
+def of_set(name: str, metric: str) -> str:
+    """What a metric of a set is called."""
+    return f"{name}_{metric}" if name else metric
 
 
 def _until(batches: Iterable[HostBatch], interrupted: Callable[[], bool]) -> Iterator[HostBatch]:

@@ -55,7 +55,7 @@ class Ready:
     run_config: Mapping[str, Any]
     """Configuration of the run that made the model; {} where it is not known."""
     data: Mapping[str, str]
-    """Fingerprints of what that run was trained on, by what messages call it."""
+    """Fingerprints of what that run was trained and evaluated on, by what messages call it."""
 
     @property
     def rows_at_once(self) -> int:

@@ -20,7 +20,7 @@ from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.inference import Ready, evaluate_rows
 from jaxbert.experiment.predictor import chunks
 from jaxbert.experiment.pretrain import Pretrain
-from jaxbert.experiment.pretraining_data import data_phases
+from jaxbert.experiment.pretraining_data import data_phases, is_trained_on
 from jaxbert.families import family_of
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -60,7 +60,7 @@ def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
     config = _data_config(model)
     if not head.has_next_sentence:
         config = replace(config, sentence_pairs="none")
-    if not config.validation_fraction or store.fingerprint not in model.data.values():
+    if not config.validation_fraction or not is_trained_on(store, model.data):
         config = replace(config, validation_fraction=1.0)
     return PretrainingData(store, config, 0, split="validation")
 

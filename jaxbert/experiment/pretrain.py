@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
+from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, write_artifacts
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.extension import AHEAD, Steps, check_steps_taken
@@ -35,8 +36,9 @@ from jaxbert.experiment.pretraining_data import (
     Stores,
     data_fingerprints,
     data_phases,
-    evaluation_rows,
+    evaluation_sets,
     open_stores,
+    open_validation,
     training_stream,
 )
 from jaxbert.experiment.pretraining_model import (
@@ -53,7 +55,7 @@ from jaxbert.experiment.run_directory import (
     read_run_config,
     steps_taken,
 )
-from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
@@ -74,6 +76,9 @@ class Pretrain(TrainingSettings):
     kind: Literal["pretrain"] = "pretrain"
     store: StoreConfig
     """Token store made by `jaxbert prepare`, or several: `[{path: ..., weight: ...}, ...]`."""
+    validation: str | dict[str, str] | None = None
+    """Token store that is evaluated whole during training, beside what data.validation_fraction
+    holds out or instead of it; several by name, which goes before the metrics of each."""
     model: ModelConfig
     data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     num_steps: Annotated[int, Ge(1)]
@@ -86,6 +91,21 @@ class Pretrain(TrainingSettings):
     def __post_init__(self) -> None:
         goes_on = self.model.from_pretrained is not None
         check_objective(self.objective, self.data.sentence_pairs, goes_on=goes_on)
+        if self.data.validation_fraction and "" in self.validation_sets:
+            raise UserError(
+                "validation: what data.validation_fraction holds out is evaluated too, and has no "
+                f"name: give the store one, validation='{{NAME: {self.validation_sets['']}}}'"
+            )
+
+    @property
+    def validation_sets(self) -> dict[str, str]:
+        """Stores by name; a single one is called ""."""
+        return named_sets(self.validation)
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Names of all that is evaluated; that of what is held out of the stores is ""."""
+        return (*([""] if self.data.validation_fraction else []), *self.validation_sets)
 
 
 def pretrain(
@@ -106,18 +126,16 @@ def pretrain(
     check_past = partial(_check_steps_taken, Path(run_path), config)
     check_past()
     stores = open_stores(config.store)
+    validation = open_validation(config.validation_sets, stores)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
     job = _job(config, Vocabulary(stores.first, tokenizer))
     phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     check_encoders(job.trainee.encoders, [data for _, _, data in phases])
-    evaluated = phases[-1][2]
-    held_out = {}
-    if evaluated.validation_fraction:
-        held_out[""] = Evaluation(evaluation_rows(stores, evaluated), job.task.metrics)
+    evaluated = evaluation_sets(stores, validation, phases[-1][2])
     data = Data(
         train=training_stream(stores, phases, config.seed),
-        held_out=held_out,
-        fingerprints=data_fingerprints(stores, config.data),
+        held_out={name: Evaluation(rows, job.task.metrics) for name, rows in evaluated.items()},
+        fingerprints=data_fingerprints(stores, validation, config.data),
     )
     with open_run(run_path, config, AHEAD, check_past) as run:
         fitted = fit(
@@ -148,7 +166,8 @@ def exporter(
     where it is not, or is another one.
     """
     stores = open_stores(config.store)
-    check_data(run, data_fingerprints(stores, config.data), saved_run, step)
+    validation = open_validation(config.validation_sets, stores)
+    check_data(run, data_fingerprints(stores, validation, config.data), saved_run, step)
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
     origin = f"the checkpoint of step {step}"
     saved = saved_run["architecture"]

@@ -1,7 +1,7 @@
 """The data of pretraining: stores and phases of the configuration become a stream of batches."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from jaxbert.data.masking_config import PhraseUnits
 from jaxbert.data.mixture import Mixture
 from jaxbert.data.pretraining import PretrainingData, PretrainingDataConfig, Split
 from jaxbert.data.store import TokenStore
-from jaxbert.data.stream import Phase, Rows, Stream
+from jaxbert.data.stream import EvaluationRows, Phase, Rows, Stream
 from jaxbert.errors import UserError
 
 
@@ -30,7 +30,7 @@ class WeightedStore:
 class PhaseConfig:
     """From a step on, other lengths or batch sizes; null: as in the phase before.
 
-    What is held out is cut for the last phase, and evaluated so in the phases before it too.
+    What is evaluated is cut for the last phase, in the phases before it too.
     """
 
     first_step: Annotated[int, Ge(1)]
@@ -44,6 +44,8 @@ class PhaseConfig:
 
 
 StoreConfig = str | tuple[WeightedStore, ...]
+_TRAINED = "the store "
+"""So begins what messages, and a run's data.json, call a store that is trained on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,29 @@ def open_stores(config: StoreConfig) -> Stores:
     return Stores(stores, tuple(given) or None)
 
 
+def open_validation(sets: Mapping[str, str], stores: Stores) -> dict[str, TokenStore]:
+    """Opens the stores of validation sets, by name; raises UserError for one that is trained on.
+
+    Also for one that was made with another tokenizer than the stores to train on.
+    """
+    opened = {}
+    for name, path in sets.items():
+        key = f"validation.{name}" if name else "validation"
+        store = opened[name] = TokenStore.open(path)
+        if store.metadata["tokenizer"] != stores.first.metadata["tokenizer"]:
+            raise UserError(
+                f"{key}: {store.path} was made with another tokenizer than {stores.first.path}; "
+                f"prepare it with --tokenizer {stores.first.path}"
+            )
+        for trained in stores.stores:
+            if store.fingerprint == trained.fingerprint:
+                raise UserError(
+                    f"{key}: what is in {store.path} is trained on, as {trained.path}: give "
+                    "another store, or hold documents out with data.validation_fraction"
+                )
+    return opened
+
+
 def data_phases(
     config: PretrainingDataConfig, batch_size: int, phases: Sequence[PhaseConfig], num_steps: int
 ) -> list[tuple[int, int, PretrainingDataConfig]]:
@@ -106,18 +131,31 @@ def data_phases(
     return described
 
 
-def data_fingerprints(stores: Stores, config: PretrainingDataConfig) -> dict[str, str]:
+def data_fingerprints(
+    stores: Stores, validation: Mapping[str, TokenStore], config: PretrainingDataConfig
+) -> dict[str, str]:
     """Change with any token or boundary of a store, and with the phrases to be masked."""
     parts: dict[str, str] = {}
     for number, store in enumerate(stores.stores):
         # One may be mixed with itself, by another weight.
-        again = f" (number {number})" if f"the store {store.path}" in parts else ""
-        parts[f"the store {store.path}{again}"] = store.fingerprint
+        again = f" (number {number})" if f"{_TRAINED}{store.path}" in parts else ""
+        parts[f"{_TRAINED}{store.path}{again}"] = store.fingerprint
+    for name, store in validation.items():
+        called = f" ({name})" if name else ""
+        parts[f"the validation store {store.path}{called}"] = store.fingerprint
     if isinstance(config.masking.units, PhraseUnits):
         phrases = config.masking.units.file
         digest = hashlib.sha256(Path(phrases).read_bytes()).hexdigest()[:16]
         parts[f"the file of phrases {phrases}"] = digest
     return parts
+
+
+def is_trained_on(store: TokenStore, data: Mapping[str, str]) -> bool:
+    """Whether a run that noted these `data_fingerprints` was trained on what is in a store."""
+    return any(
+        name.startswith(_TRAINED) and fingerprint == store.fingerprint
+        for name, fingerprint in data.items()
+    )
 
 
 def training_stream(
@@ -137,9 +175,17 @@ def training_stream(
     return Stream(made)
 
 
-def evaluation_rows(stores: Stores, config: PretrainingDataConfig) -> Rows:
-    """What is held out of every store."""
-    return _rows(stores, config, 0, "validation")
+def evaluation_sets(
+    stores: Stores, validation: Mapping[str, TokenStore], config: PretrainingDataConfig
+) -> dict[str, EvaluationRows]:
+    """By name, the whole of every validation store; as "" what is held out of those trained on."""
+    sets: dict[str, EvaluationRows] = {}
+    if config.validation_fraction:
+        sets[""] = _rows(stores, config, 0, "validation")
+    whole = replace(config, validation_fraction=1.0)
+    return sets | {
+        name: PretrainingData(store, whole, 0, "validation") for name, store in validation.items()
+    }
 
 
 def _described(store: TokenStore) -> str:

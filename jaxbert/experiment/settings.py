@@ -58,3 +58,10 @@ class TrainingSettings:
         if self.dtype == "auto":
             return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
         return jnp.dtype(self.dtype)
+
+
+def named_sets(validation: str | dict[str, str] | None) -> dict[str, str]:
+    """What is named to be evaluated, by name; a single one is called ""."""
+    if isinstance(validation, dict):
+        return validation
+    return {} if validation is None else {"": validation}

@@ -17,6 +17,7 @@ from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.checks import check_checkpoints, check_is_metric, check_length
 from jaxbert.experiment.finetune_config import Finetune
+from jaxbert.experiment.held_out import of_set
 from jaxbert.experiment.objectives import (
     ReplacedTokenConfig,
     masked_lm_of,
@@ -93,7 +94,7 @@ def _pretraining(config: Pretrain) -> Subject:
     encoder, assumptions = _pretrained_encoder(config)
     described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     ends = [*(first for first, _, _ in described[1:]), config.num_steps]
-    check_checkpoints(config, has_validation=described[-1][2].validation_fraction > 0)
+    check_checkpoints(config, has_validation=bool(config.evaluated))
     phases = tuple(
         Phase(first, end - first, batch_size, partial(_pretraining_batch, data))
         for (first, batch_size, data), end in zip(described, ends, strict=True)
@@ -110,7 +111,8 @@ def _pretraining(config: Pretrain) -> Subject:
         trainee = _trainee(encoder, task.head, config.seed)
     check_encoders(trainee.encoders, [data for _, _, data in described])
     if (metric := config.checkpoint.metric) is not None:
-        check_is_metric(metric, _metric_names(trainee, task, phases[-1].make_batch(1)))
+        names = _metric_names(trainee, task, phases[-1].make_batch(1))
+        check_is_metric(metric, [of_set(each, name) for each in config.evaluated for name in names])
     return Subject(config, trainee, task, phases, config.num_steps, tuple(assumptions))
 
 

@@ -7,6 +7,7 @@ import pytest
 from experiment.small_runs import (
     MODEL,
     UNTRAINABLE,
+    WITHOUT_VALIDATION,
     fine_tuning,
     make_store,
     pretraining,
@@ -133,6 +134,13 @@ def test_what_could_not_be_trained_is_refused_as_training_refuses_it(store, over
     with pytest.raises(UserError) as caught:
         subject_of(pretraining(store, *overrides))
     assert message in str(caught.value)
+
+
+def test_checkpoints_may_be_ranked_by_a_validation_store(store):
+    named = (WITHOUT_VALIDATION, "validation={dev: stores/dev}")
+    subject_of(pretraining(store, *named, "checkpoint.metric=dev_masked_lm_loss"))
+    with pytest.raises(UserError, match="did you mean 'dev_masked_lm_loss'"):
+        subject_of(pretraining(store, *named, "checkpoint.metric=masked_lm_loss"))
 
 
 def test_fine_tuning_without_validation_data_has_no_best_checkpoint():
