@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.errors import UserError
+from jaxbert.experiment.pretraining_data import DataPhase
 from jaxbert.experiment.run_directory import checkpoint_steps
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
@@ -22,7 +22,7 @@ class Steps:
     """What the steps of a pretraining run are."""
 
     num_steps: int
-    phases: Sequence[tuple[int, int, PretrainingDataConfig]]
+    phases: Sequence[DataPhase]
     """As `data_phases` gives them."""
     schedule: ScheduleConfig
     learning_rate: float
@@ -54,10 +54,10 @@ def check_steps_taken(run: Path, taken: int, was: Steps, now: Steps) -> None:
             f"{_way_back(run, step)}; give a schedule that keeps those rates; or "
             f"{_another_run(run, step)}"
         )
-    past, planned = ([p for p in steps.phases if p[0] < taken] for steps in (was, now))
+    past, planned = ([p for p in steps.phases if p.first_step < taken] for steps in (was, now))
     if past != planned:
         raise UserError(f"{run} has taken {taken} steps: only later ones can be of other phases")
-    if now.metric is not None and was.phases[-1][2] != now.phases[-1][2]:
+    if now.metric is not None and was.phases[-1].data != now.phases[-1].data:
         raise UserError(
             f"{run} is evaluated on rows that are cut for its last phase, and with these phases "
             f"they would have been others: what checkpoint.metric={now.metric} was until now could "

@@ -73,7 +73,7 @@ def _data_config(model: Ready) -> PretrainingDataConfig:
         length = min(128, longest_input(encoder))
         return PretrainingDataConfig(sentence_pairs=pairs, max_seq_length=length)
     run = parse_config(Pretrain, dict(model.run_config), origin="the run's config.yaml")
-    return data_phases(run.data, run.batch_size, run.phases, run.num_steps)[-1][-1]
+    return data_phases(run.data, run.batch_size, run.phases, run.num_steps)[-1].data
 
 
 def mask_filler(

@@ -34,6 +34,7 @@ from jaxbert.experiment.pretraining_data import (
     PhaseConfig,
     StoreConfig,
     Stores,
+    check_weights,
     data_fingerprints,
     data_phases,
     evaluation_sets,
@@ -84,13 +85,14 @@ class Pretrain(TrainingSettings):
     num_steps: Annotated[int, Ge(1)]
     """Updates, those of all phases together."""
     phases: tuple[PhaseConfig, ...] = ()
-    """Later lengths and batch sizes, such as the 512 of BERT's last 10 %."""
+    """Later lengths, batch sizes and mixtures, such as the 512 of BERT's last 10 %."""
     objective: Objective = field(default_factory=MaskedLMConfig)
     """What is learnt, by `kind`."""
 
     def __post_init__(self) -> None:
         goes_on = self.model.from_pretrained is not None
         check_objective(self.objective, self.data.sentence_pairs, goes_on=goes_on)
+        check_weights(self.store, self.phases)
         if self.data.validation_fraction and "" in self.validation_sets:
             raise UserError(
                 "validation: what data.validation_fraction holds out is evaluated too, and has no "
@@ -130,8 +132,8 @@ def pretrain(
     tokenizer = load_tokenizer(stores.first.tokenizer_directory)
     job = _job(config, Vocabulary(stores.first, tokenizer))
     phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
-    check_encoders(job.trainee.encoders, [data for _, _, data in phases])
-    evaluated = evaluation_sets(stores, validation, phases[-1][2])
+    check_encoders(job.trainee.encoders, [phase.data for phase in phases])
+    evaluated = evaluation_sets(stores, validation, phases[-1].data)
     data = Data(
         train=training_stream(stores, phases, config.seed),
         held_out={name: Evaluation(rows, job.task.metrics) for name, rows in evaluated.items()},

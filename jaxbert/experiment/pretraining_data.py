@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from jaxbert.data.masking_config import PhraseUnits
 from jaxbert.data.mixture import Mixture
@@ -22,13 +22,14 @@ class WeightedStore:
 
     path: str
     """Directory or URL of a token store; all were made with one tokenizer."""
-    weight: Annotated[float, Gt(0)] | None = None
-    """Its share of the rows goes by this; null for all of them: by their sizes."""
+    weight: Annotated[float, Ge(0)] | None = None
+    """Its share of the rows goes by this; null for all of them: by their sizes. 0: none, until a
+    phase gives it other `weights`."""
 
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """From a step on, other lengths or batch sizes; null: as in the phase before.
+    """From a step on, other lengths, batch sizes or weights; null: as in the phase before.
 
     What is evaluated is cut for the last phase, in the phases before it too.
     """
@@ -41,11 +42,24 @@ class PhaseConfig:
     """Tokens of a row; null: as in the phase before."""
     max_predictions: Annotated[int, Ge(1)] | None = None
     """Where max_seq_length is given, null: as many as masking.probability asks for."""
+    weights: tuple[Annotated[float, Ge(0)], ...] | None = None
+    """Of the stores to train on, in their order: each goes on from the row that it has come to."""
 
 
 StoreConfig = str | tuple[WeightedStore, ...]
 _TRAINED = "the store "
 """So begins what messages, and a run's data.json, call a store that is trained on."""
+
+
+@dataclass(frozen=True)
+class DataPhase:
+    """What the rows of the steps from one on are."""
+
+    first_step: int
+    batch_size: int
+    data: PretrainingDataConfig
+    weights: tuple[float, ...] | None = None
+    """Of the stores; None: those that they have from the start."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,8 @@ def open_stores(config: StoreConfig) -> Stores:
     if given and len(given) < len(weights):
         without = next(entry.path for entry in config if entry.weight is None)
         raise UserError(f"store: {without} has no weight and others have: give all of them or none")
+    if given and not any(given):
+        raise UserError("store: all weights are 0: one has to be more")
     stores = tuple(TokenStore.open(entry.path) for entry in config)
     for store in stores[1:]:
         if store.metadata["tokenizer"] != stores[0].metadata["tokenizer"]:
@@ -111,23 +127,44 @@ def open_validation(sets: Mapping[str, str], stores: Stores) -> dict[str, TokenS
     return opened
 
 
+def check_weights(store: StoreConfig, phases: Sequence[PhaseConfig]) -> None:
+    """Raises UserError for weights of a phase that are none of the stores'."""
+    paths = [store] if isinstance(store, str) else [entry.path for entry in store]
+    for number, phase in enumerate(phases):
+        if phase.weights is None:
+            continue
+        key = f"phases[{number}].weights={[*phase.weights]}"
+        if len(paths) == 1:
+            raise UserError(f"{key}: there is one store, {paths[0]}: list several, or leave it out")
+        if len(phase.weights) != len(paths):
+            raise UserError(
+                f"{key}: {len(phase.weights)} of them for {len(paths)} stores ({', '.join(paths)}):"
+                " give one for each, 0 for what is not to be trained on"
+            )
+        if not any(phase.weights):
+            raise UserError(f"{key}: all are 0: one has to be more")
+
+
 def data_phases(
     config: PretrainingDataConfig, batch_size: int, phases: Sequence[PhaseConfig], num_steps: int
-) -> list[tuple[int, int, PretrainingDataConfig]]:
-    """(first step, batch size, data) of every phase; raises UserError for steps out of order."""
-    described = [(0, batch_size, config)]
+) -> list[DataPhase]:
+    """What every phase is in full; raises UserError for steps out of order."""
+    described = [DataPhase(0, batch_size, config)]
     for number, phase in enumerate(phases):
-        last_step, batch_size, config = described[-1]
-        if not last_step < phase.first_step < num_steps:
+        before = described[-1]
+        if not before.first_step < phase.first_step < num_steps:
             raise UserError(
-                f"phases[{number}].first_step={phase.first_step}: must be after {last_step} and "
-                f"before num_steps={num_steps}; change it, or leave all phases out (phases=[])"
+                f"phases[{number}].first_step={phase.first_step}: must be after "
+                f"{before.first_step} and before num_steps={num_steps}; change it, or leave all "
+                "phases out (phases=[])"
             )
+        config = before.data
         if phase.max_seq_length is not None or phase.max_predictions is not None:
             masking = replace(config.masking, max_predictions=phase.max_predictions)
             length = phase.max_seq_length or config.max_seq_length
             config = replace(config, max_seq_length=length, masking=masking)
-        described.append((phase.first_step, phase.batch_size or batch_size, config))
+        size, weights = phase.batch_size or before.batch_size, phase.weights or before.weights
+        described.append(DataPhase(phase.first_step, size, config, weights))
     return described
 
 
@@ -158,20 +195,22 @@ def is_trained_on(store: TokenStore, data: Mapping[str, str]) -> bool:
     )
 
 
-def training_stream(
-    stores: Stores, phases: Sequence[tuple[int, int, PretrainingDataConfig]], seed: int
-) -> Stream:
+def training_stream(stores: Stores, phases: Sequence[DataPhase], seed: int) -> Stream:
     """A phase whose rows have the same examples goes on where the one before has come to."""
     made: list[Phase] = []
-    rows: dict[PretrainingDataConfig, Rows] = {}
-    next_row: dict[PretrainingDataConfig, int] = {}
-    for index, (first_step, batch_size, config) in enumerate(phases):
-        if config not in rows:
-            rows[config] = _rows(stores, config, seed, "train")
-        phase = Phase(rows[config], batch_size, first_step, next_row.get(config.of_rows, 0))
+    sources: dict[PretrainingDataConfig, list[PretrainingData]] = {}
+    ended: dict[PretrainingDataConfig, tuple[Rows, int]] = {}
+    """The last rows of the same examples, and the position in them that is next."""
+    for index, phase in enumerate(phases):
+        if phase.data not in sources:
+            sources[phase.data] = _sources(stores, phase.data, seed, "train")
+        rows = _mixed(sources[phase.data], phase.weights or stores.weights, seed)
+        first_row = 0
+        if phase.data.of_rows in ended:
+            rows, first_row = _continued(rows, *ended[phase.data.of_rows])
+        made.append(Phase(rows, phase.batch_size, phase.first_step, first_row))
         if index + 1 < len(phases):
-            next_row[config.of_rows] = phase.row_of(phases[index + 1][0])
-        made.append(phase)
+            ended[phase.data.of_rows] = rows, made[-1].row_of(phases[index + 1].first_step)
     return Stream(made)
 
 
@@ -181,7 +220,7 @@ def evaluation_sets(
     """By name, the whole of every validation store; as "" what is held out of those trained on."""
     sets: dict[str, EvaluationRows] = {}
     if config.validation_fraction:
-        sets[""] = _rows(stores, config, 0, "validation")
+        sets[""] = _mixed(_sources(stores, config, 0, "validation"), stores.weights, 0)
     whole = replace(config, validation_fraction=1.0)
     return sets | {
         name: PretrainingData(store, whole, 0, "validation") for name, store in validation.items()
@@ -197,9 +236,27 @@ def _described(store: TokenStore) -> str:
     return f"{store.path}: {store.num_documents} documents, {store.num_tokens} tokens{noted}"
 
 
-def _rows(stores: Stores, config: PretrainingDataConfig, seed: int, split: Split) -> Rows:
-    sources = [PretrainingData(store, config, seed, split) for store in stores.stores]
+def _sources(
+    stores: Stores, config: PretrainingDataConfig, seed: int, split: Split
+) -> list[PretrainingData]:
+    return [PretrainingData(store, config, seed, split) for store in stores.stores]
+
+
+def _mixed(
+    sources: Sequence[PretrainingData], weights: Sequence[float] | None, seed: int
+) -> PretrainingData | Mixture:
+    """None: by their sizes."""
     if len(sources) == 1:
         return sources[0]
-    weights = stores.weights or [source.num_rows for source in sources]
-    return Mixture(sources, weights, seed)
+    return Mixture(sources, weights or [source.num_rows for source in sources], seed)
+
+
+def _continued(
+    rows: PretrainingData | Mixture, before: Rows, position: int
+) -> tuple[PretrainingData | Mixture, int]:
+    """`rows` that go on after the first ones of others of the same examples, and from where on."""
+    if not isinstance(rows, Mixture) or not isinstance(before, Mixture):
+        return rows, position
+    if rows.quotas.tolist() == before.quotas.tolist():
+        return rows.after(before.begun), position
+    return rows.after(before.begun_at(position)), 0

@@ -57,7 +57,7 @@ def _check_batches(config: Pretrain | Finetune, topology: Topology) -> None:
     sizes = [config.batch_size]
     if isinstance(config, Pretrain):
         phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
-        sizes = [batch_size for _, batch_size, _ in phases]
+        sizes = [phase.batch_size for phase in phases]
     mesh = abstract_mesh(config.mesh, topology.num_devices, topology.num_slices)
     check_batch_sizes(config, sizes, mesh)
 

@@ -93,11 +93,16 @@ def subject_of(config: Pretrain | Finetune) -> Subject:
 def _pretraining(config: Pretrain) -> Subject:
     encoder, assumptions = _pretrained_encoder(config)
     described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
-    ends = [*(first for first, _, _ in described[1:]), config.num_steps]
+    ends = [*(phase.first_step for phase in described[1:]), config.num_steps]
     check_checkpoints(config, has_validation=bool(config.evaluated))
     phases = tuple(
-        Phase(first, end - first, batch_size, partial(_pretraining_batch, data))
-        for (first, batch_size, data), end in zip(described, ends, strict=True)
+        Phase(
+            phase.first_step,
+            end - phase.first_step,
+            phase.batch_size,
+            partial(_pretraining_batch, phase.data),
+        )
+        for phase, end in zip(described, ends, strict=True)
     )
     if isinstance(config.objective, ReplacedTokenConfig):
         pair = pair_of(config.objective, encoder)
@@ -109,7 +114,7 @@ def _pretraining(config: Pretrain) -> Subject:
     else:
         task = masked_lm_of(encoder, config.data.sentence_pairs)
         trainee = _trainee(encoder, task.head, config.seed)
-    check_encoders(trainee.encoders, [data for _, _, data in described])
+    check_encoders(trainee.encoders, [phase.data for phase in described])
     if (metric := config.checkpoint.metric) is not None:
         names = _metric_names(trainee, task, phases[-1].make_batch(1))
         check_is_metric(metric, [of_set(each, name) for each in config.evaluated for name in names])

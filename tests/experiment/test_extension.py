@@ -12,6 +12,7 @@ from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.errors import UserError
 from jaxbert.experiment.extension import Steps, check_steps_taken
 from jaxbert.experiment.pretrain import pretrain
+from jaxbert.experiment.pretraining_data import DataPhase
 from jaxbert.experiment.run_directory import read_run_config, steps_taken
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.training.ledger import read_sessions
@@ -57,7 +58,7 @@ def test_a_run_that_fell_goes_on_from_a_checkpoint_before_the_fall(store, tmp_pa
 
 
 def steps(number: int, kind: str = "linear", **schedule: float) -> Steps:
-    return Steps(number, [(0, 8, DATA)], ScheduleConfig(kind, **schedule), 1e-3)
+    return Steps(number, [DataPhase(0, 8, DATA)], ScheduleConfig(kind, **schedule), 1e-3)
 
 
 @pytest.mark.parametrize("kind", ["constant", "inverse_sqrt", "warmup_stable_decay"])
@@ -94,8 +95,8 @@ def test_a_run_cannot_end_before_where_it_is():
 
 def test_phases_may_change_after_the_steps_taken():
     def phased(*first_steps: int, batch_size: int = 16) -> Steps:
-        later = [(first, batch_size, DATA) for first in first_steps]
-        return replace(steps(90, "constant"), phases=[(0, 8, DATA), *later])
+        later = [DataPhase(first, batch_size, DATA) for first in first_steps]
+        return replace(steps(90, "constant"), phases=[DataPhase(0, 8, DATA), *later])
 
     check_steps_taken(RUN, 10, phased(20), phased(10, 30))
     check_steps_taken(RUN, 10, phased(10), phased())
@@ -107,10 +108,10 @@ def test_phases_may_change_after_the_steps_taken():
 def test_evaluations_that_are_ranked_stay_those_of_the_same_rows():
     longer = replace(DATA, max_seq_length=512)
     was, now = steps(90, "constant"), steps(200, "constant")
-    now = replace(now, phases=[*now.phases, (100, 8, longer)])
+    now = replace(now, phases=[*now.phases, DataPhase(100, 8, longer)])
     check_steps_taken(RUN, 90, was, now)
     ranked = [replace(one, metric="masked_lm_loss") for one in (was, now)]
     with pytest.raises(UserError, match="until now could not be compared"):
         check_steps_taken(RUN, 90, *ranked)
-    larger = replace(ranked[1], phases=[*was.phases, (100, 16, DATA)])
+    larger = replace(ranked[1], phases=[*was.phases, DataPhase(100, 16, DATA)])
     check_steps_taken(RUN, 90, ranked[0], larger)

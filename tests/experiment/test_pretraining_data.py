@@ -27,6 +27,8 @@ PHASED = [
     "loop.evaluate_every=6",
 ]
 
+TWO = "store=[{path: a}, {path: b}]"
+
 
 @pytest.fixture(scope="module")
 def mixed(store: Path, tmp_path_factory) -> list[dict]:
@@ -122,6 +124,13 @@ def test_replaced_tokens_train_on_packed_rows(store, tmp_path):
         (['phases=[{"first_step": 5, "max_seq_length": 64}]'], "max_position_embeddings=32"),
         (['phases=[{"first_step": 5, "batch_size": 7}]'], "batch_size=7 is not a multiple of"),
         (["store=[]"], "an empty list"),
+        (["store=[{path: a, weight: 0}]"], "all weights are 0"),
+        (["store=[{path: a, weight: -1}]"], "greater than or equal to 0"),
+        (['phases=[{"first_step": 5, "weights": [1]}]'], r"weights=\[1.0\]: there is one store"),
+        ([TWO, 'phases=[{"first_step": 5, "weights": [1]}]'], r"1 of them for 2 stores \(a, b\)"),
+        ([TWO, 'phases=[{"first_step": 5, "weights": []}]'], "0 of them for 2 stores"),
+        ([TWO, 'phases=[{"first_step": 5, "weights": [0, 0]}]'], "all are 0: one has to be more"),
+        ([TWO, 'phases=[{"first_step": 5, "weights": [2, -1]}]'], "greater than or equal to 0"),
         (["data.max_examples_per_row=3"], "is for packing=true"),
     ],
 )
