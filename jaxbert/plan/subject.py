@@ -129,7 +129,7 @@ def _metric_names(trainee: Trainee, task: _Pretraining, batch: HostBatch) -> lis
 
 
 def _fine_tuning(config: Finetune) -> Subject:
-    check_checkpoints(config, has_validation=bool(config.validation_names))
+    check_checkpoints(config, has_validation=bool(config.evaluated))
     encoder, assumptions = architecture_of(config.model)
     task, taken = config.task.assumed()
     assumptions.extend(taken)
