@@ -101,8 +101,8 @@ class Finetune(TrainingSettings):
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
         )
-        if is_tuned and len(self.evaluated) != 1:
-            number = len(self.evaluated) or "none"
+        if is_tuned and len(self.validation_names) != 1:
+            number = len(self.validation_names) or "none"
             raise UserError(
                 f"task.threshold=tuned needs validation data of one set, there is {number}"
             )
@@ -112,7 +112,7 @@ class Finetune(TrainingSettings):
 
     def _check_metric_of_tuned(self) -> None:
         """Raises UserError where checkpoints would be ranked by thresholds that are not kept."""
-        [name], metric = self.evaluated, self.checkpoint.metric or ""
+        [name], metric = self.validation_names, self.checkpoint.metric or ""
         before = f"{name}_" if name else ""
         if metric.removeprefix(before) in OF_PREDICTIONS:
             raise UserError(
@@ -128,7 +128,7 @@ class Finetune(TrainingSettings):
         return named_sets(self.validation)
 
     @property
-    def evaluated(self) -> tuple[str, ...]:
+    def validation_names(self) -> tuple[str, ...]:
         """Of all sets that are evaluated, the share of train too."""
         return ("",) if self.validation_fraction else tuple(self.validation_sets)
 

@@ -105,8 +105,8 @@ class Pretrain(TrainingSettings):
         return named_sets(self.validation)
 
     @property
-    def evaluated(self) -> tuple[str, ...]:
-        """Names of all that is evaluated; that of what is held out of the stores is ""."""
+    def validation_names(self) -> tuple[str, ...]:
+        """Of all sets that are evaluated; that of what is held out of the stores is ""."""
         return (*([""] if self.data.validation_fraction else []), *self.validation_sets)
 
 
@@ -164,8 +164,8 @@ def exporter(
     """Parameters of a checkpoint -> what the run exports of them.
 
     `saved_run`: what the checkpoint says of the run. The architecture is in it, so that a model
-    that the run began with need not be there; the store must, for its tokenizer. Raises UserError
-    where it is not, or is another one.
+    that the run began with need not be there; the store must, for its tokenizer, and what the run
+    was validated on. Raises UserError where one is not, or is another one.
     """
     stores = open_stores(config.store)
     validation = open_validation(config.validation_sets, stores)

@@ -94,7 +94,7 @@ def _pretraining(config: Pretrain) -> Subject:
     encoder, assumptions = _pretrained_encoder(config)
     described = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     ends = [*(phase.first_step for phase in described[1:]), config.num_steps]
-    check_checkpoints(config, has_validation=bool(config.evaluated))
+    check_checkpoints(config, has_validation=bool(config.validation_names))
     phases = tuple(
         Phase(
             phase.first_step,
@@ -117,7 +117,9 @@ def _pretraining(config: Pretrain) -> Subject:
     check_encoders(trainee.encoders, [phase.data for phase in described])
     if (metric := config.checkpoint.metric) is not None:
         names = _metric_names(trainee, task, phases[-1].make_batch(1))
-        check_is_metric(metric, [of_set(each, name) for each in config.evaluated for name in names])
+        check_is_metric(
+            metric, [of_set(each, name) for each in config.validation_names for name in names]
+        )
     return Subject(config, trainee, task, phases, config.num_steps, tuple(assumptions))
 
 
@@ -129,7 +131,7 @@ def _metric_names(trainee: Trainee, task: _Pretraining, batch: HostBatch) -> lis
 
 
 def _fine_tuning(config: Finetune) -> Subject:
-    check_checkpoints(config, has_validation=bool(config.evaluated))
+    check_checkpoints(config, has_validation=bool(config.validation_names))
     encoder, assumptions = architecture_of(config.model)
     task, taken = config.task.assumed()
     assumptions.extend(taken)

@@ -101,6 +101,6 @@ def test_stores_that_cannot_be_validated_on_are_named(store, other, tmp_path):
 def test_only_one_set_may_have_no_name(store, other):
     with pytest.raises(UserError, match=r"give the store one, validation='\{NAME: .*other\}'"):
         pretraining(store, f"validation={other}")
-    assert pretraining(store, f"validation={{other: '{other}'}}").evaluated == ("", "other")
-    assert pretraining(store, WITHOUT_VALIDATION, f"validation={other}").evaluated == ("",)
-    assert pretraining(store, WITHOUT_VALIDATION).evaluated == ()
+    assert pretraining(store, f"validation={{other: '{other}'}}").validation_names == ("", "other")
+    assert pretraining(store, WITHOUT_VALIDATION, f"validation={other}").validation_names == ("",)
+    assert pretraining(store, WITHOUT_VALIDATION).validation_names == ()
