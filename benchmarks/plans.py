@@ -69,6 +69,9 @@ CASES = {
     "BERT-base, 32 packed rows a chip": Case(
         "pretrain/bert_base.yaml", (ONE, *PACKED), 32, topologies=("v5e:2x4",)
     ),
+    "ModernBERT-base, last phase": Case(
+        "pretrain/modernbert_base.yaml", (ONE, "batch_size=4608"), topologies=("v5e:16x16",)
+    ),
 }
 """Phases one by one, so that less is lost where the command is stopped."""
 
