@@ -31,6 +31,9 @@ Input = str | tuple[str, ...] | Mapping[str, Any]
 # What a batch more costs, in the positions that take as long: a CPU reads all weights again, an
 # accelerator has done thousands of positions when the next batch is dispatched.
 _CALL, _ACCELERATOR_CALL = 32, 4096
+# On a CPU: more positions in a batch than the first take so many times as long each, as what lies
+# between operations fits no cache, and its memory comes from the system anew with every call.
+_LARGE, _LARGE_COSTS = 2048, 1.2
 
 
 class Predictor:
@@ -75,8 +78,7 @@ class Predictor:
         largest = self._model.batch_size
         # The largest first: it is taken where another one does not cost less.
         self._batch_sizes = (largest, *sorted({n for n in sizes if n < largest}, reverse=True))
-        is_cpu = mesh.devices.flat[0].platform == "cpu"
-        self._call = _CALL if is_cpu else _ACCELERATOR_CALL
+        self._is_cpu = mesh.devices.flat[0].platform == "cpu"
 
     def __call__(self, inputs: Sequence[Input]) -> list[dict[str, Any]]:
         """A prediction for every input: a text, a pair of texts, or values by column."""
@@ -142,9 +144,17 @@ class Predictor:
             BucketedRows(table, batch_size=size, longest=longest, lengths=self._lengths)
             for size in self._batch_sizes
         ]
-        rows = min(sizes, key=lambda rows: rows.num_positions + rows.num_batches * self._call)
+        rows = min(sizes, key=self._cost)
         batches = evaluation_batches(rows, rows.batch_size)
         return examples, predict(self._step, self._model.params, batches, self._model.mesh)
+
+    def _cost(self, rows: BucketedRows) -> float:
+        """In the time of a position in a small batch."""
+        positions, batches = rows.num_positions, rows.num_batches
+        if not self._is_cpu:
+            return positions + batches * _ACCELERATOR_CALL
+        each = _LARGE_COSTS if positions > batches * _LARGE else 1.0
+        return positions * each + batches * _CALL
 
     def _encoded(self, records: Sequence[Any]) -> tuple[Examples, EncodedExamples]:
         tokenizer = self._model.tokenizer
