@@ -13,6 +13,8 @@ from jaxbert.plan.collectives import KINDS
 from jaxbert.plan.hlo import Computation, Instruction, Program
 from jaxbert.plan.pallas import is_pallas
 
+_GOES_ON = "async-collective-start", "async-collective-done"
+"""Fusions that hold nothing but the two ends of an exchange beside other work."""
 _FILE = re.compile(r"\d+-([^<>]+)-\d+-final_bundles\.txt")
 _BUNDLE = re.compile(r" *(?:0x)?[0-9a-f]+ (?:(\w\w)| *) *: *((?:> ?)*) *\{(\})?")
 _EXIT = re.compile(r"(%\w+) = scmp\.ge\.\S+ (%\w+), (\d+) /\* loop exit test")
@@ -58,6 +60,8 @@ def schedule_of(program: Program, directory: Path) -> Schedule:
     missing: dict[bool, list[str]] = {False: [], True: []}
     for computation, instruction, times in program.scheduled():
         if instruction.opcode.removesuffix("-start") in KINDS:
+            continue
+        if instruction.name.startswith(_GOES_ON):
             continue
         is_kernel = is_pallas(instruction)
         bundles = own.get(instruction.name)

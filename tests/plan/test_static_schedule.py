@@ -84,6 +84,8 @@ ENTRY %main (p: f32[8]) -> f32[8] {{
   %fusion.2 = f32[8]{{0}} fusion(%p), kind=kLoop, calls=%one
   %fusion.3 = f32[8]{{0}} fusion(%p), kind=kLoop, calls=%other
   %all-reduce.1 = f32[8]{{0}} all-reduce(%p), replica_groups=[1,8]<=[8]
+  %async-collective-start.1 = f32[8]{{0}} fusion(%p), kind=kCustom, calls=%other
+  %async-collective-done.1 = f32[8]{{0}} fusion(%p), kind=kCustom, calls=%other
   %splash.1 = f32[8]{{0}} {KERNEL}
   ROOT %splash.2 = f32[8]{{0}} {KERNEL}
 }}
