@@ -56,6 +56,7 @@ def finetune(
     """Runs or continues `jaxbert finetune` in the directory `run`; arguments as of `pretrain`.
 
         config = {"model": "bert-base-uncased", "train": "train.csv", "validation": "dev.csv",
+                  "task": {"columns": {"text": "review", "label": "stars"}},
                   "num_epochs": 3, "batch_size": 32, "optimizer": {"learning_rate": 3e-5}}
         jaxbert.finetune(config, "runs/classifier").results["eval_accuracy"]
 
