@@ -9,8 +9,9 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -126,7 +127,7 @@ def given_values(
 
 def to_values(config: Any) -> dict[str, Any]:
     """A configuration as plain values, the inverse of `parse_config`."""
-    return _plain(dataclasses.asdict(config))
+    return plain(dataclasses.asdict(config))
 
 
 def completed(cls: type, values: Any) -> Any:
@@ -420,9 +421,13 @@ def _readable(detail: Any) -> str:
     return f"{prefix}{message}{shown}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+def plain(value: Any) -> Any:
+    """As YAML would give it, and apart from `value`: dicts, lists, texts and Python's numbers."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+        return [plain(item) for item in value]
+    if isinstance(value, PathLike):
+        return fspath(value)
+    # NumPy's numbers and arrays have it.
+    return value.tolist() if hasattr(value, "tolist") else value

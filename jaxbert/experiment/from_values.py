@@ -1,14 +1,10 @@
 """Runs from Python, configured as on the command line: a YAML file or plain values."""
 
-import copy
 from collections.abc import Mapping
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from jaxbert.config import parse_config, read_values, set_value
+from jaxbert.config import parse_config, plain, read_values, set_value
 from jaxbert.errors import UserError
 from jaxbert.experiment import finetune as finetuning
 from jaxbert.experiment import pretrain as pretraining
@@ -83,17 +79,6 @@ def values_of(verb: str, config: Given) -> Any:
 def origin_of(config: Given) -> str:
     """What messages call it."""
     return "configuration" if isinstance(config, Mapping) else str(config)
-
-
-def plain(value: Any) -> Any:
-    """As YAML would give it: dicts, lists, texts and Python's numbers."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, PathLike):
-        return fspath(value)
-    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
 
 
 def _with_overrides(
