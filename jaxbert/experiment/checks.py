@@ -114,7 +114,7 @@ def check_vocabulary(store: Path, made_with: Tokenizer, model: Path, vocab_size:
     The model may have more embeddings, `vocab_size`, than its tokenizer has tokens, as DeBERTa-v3
     has. A directory without a tokenizer is taken at the user's word where the numbers are equal.
     """
-    has_tokenizer = any((model / name).is_file() for name in (TOKENIZER, *OF_FILE))
+    has_tokenizer = _has_tokenizer(model)
     tokens = made_with.vocab_size
     if tokens > vocab_size or (tokens < vocab_size and not has_tokenizer):
         raise UserError(
@@ -123,13 +123,46 @@ def check_vocabulary(store: Path, made_with: Tokenizer, model: Path, vocab_size:
         )
     if not has_tokenizer:
         return
-    theirs = load_tokenizer(model).vocab()
-    for number, (made, known) in enumerate(zip_longest(made_with.vocab(), theirs)):
-        if made != known:
-            raise UserError(
-                f"{store} was made with another vocabulary than that of {model}: token {number} "
-                f"is {made!r} there and {known!r} here; prepare the store with --tokenizer {model}"
-            )
+    if (found := _first_difference(made_with, model)) is not None:
+        number, made, known = found
+        raise UserError(
+            f"{store} was made with another vocabulary than that of {model}: token {number} "
+            f"is {made!r} there and {known!r} here; prepare the store with --tokenizer {model}"
+        )
+
+
+def check_same_tokens(name: str, tokenizer: Tokenizer, model: Path, vocab_size: int) -> None:
+    """Raises UserError where a model, which the user calls `name`, has learnt other tokens.
+
+    It may have more embeddings, `vocab_size`, than there are tokens; a directory without a
+    tokenizer is taken at the user's word where it has enough.
+    """
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"{name} has a vocabulary of {vocab_size}, and the tokens are those of one of "
+            f"{tokenizer.vocab_size}: both models must read the same tokens"
+        )
+    if _has_tokenizer(model) and (found := _first_difference(tokenizer, model)) is not None:
+        number, ours, theirs = found
+        raise UserError(
+            f"{name} reads other tokens: token {number} is {theirs!r} there and {ours!r} here; "
+            "both models must read the same tokens"
+        )
+
+
+def _has_tokenizer(model: Path) -> bool:
+    return any((model / name).is_file() for name in (TOKENIZER, *OF_FILE))
+
+
+def _first_difference(
+    tokenizer: Tokenizer, model: Path
+) -> tuple[int, str | None, str | None] | None:
+    """An id, what it is in `tokenizer`, and what in the one of a model; None: all are equal."""
+    pairs = zip_longest(tokenizer.vocab(), load_tokenizer(model).vocab())
+    for number, (ours, theirs) in enumerate(pairs):
+        if ours != theirs:
+            return number, ours, theirs
+    return None
 
 
 def check_length(name: str, length: int, encoder: EncoderConfig) -> None:

@@ -23,6 +23,7 @@ from jaxbert.experiment.parameters import MakeParams, beginning_with, read, rein
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
+from jaxbert.experiment.teacher import Teacher, opened_teacher
 from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.experiment.validation_share import divided
 from jaxbert.hub.config_file import read_description
@@ -216,7 +217,8 @@ def _trainee(
     encoder = with_dropout(start.encoder, config.dropout)
     make_params = _first_params(config, start.task, start.train, loaded)
     if not config.cache_features:
-        return Trainee.of(encoder, head, make_params), data, {}
+        trainee = Trainee.of(encoder, head, make_params)
+        return replace(trainee, teacher=_teacher(start)), data, {}
     given = config.cache_features
     directory = run.features if given is True else Path(expanduser(given))
     known = frozen_encoder(
@@ -225,6 +227,14 @@ def _trainee(
         quiet=quiet,
     )
     return known.trainee, known.data, {"encoder": known.params}
+
+
+def _teacher(start: _Start) -> Teacher | None:
+    given, reading = start.config.distillation, start.config.reading
+    if given is None:
+        return None
+    lengths = (reading.max_seq_length,)
+    return opened_teacher(given, start.encoder, start.task.head, start.tokenizer, lengths)
 
 
 def _written(

@@ -92,6 +92,11 @@ class Finetune(TrainingSettings):
                 f"validation={self.validation} and validation_fraction={self.validation_fraction}: "
                 "leave one of the two out"
             )
+        if self.distillation is not None and self.cache_features:
+            raise UserError(
+                "cache_features: distillation needs the tokens of every step, which cached "
+                "features leave out: drop one of them"
+            )
         parts = self.step.accumulation_steps
         if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
             raise UserError(

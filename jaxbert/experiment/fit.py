@@ -16,10 +16,11 @@ from jaxbert.data.loader import iterate
 from jaxbert.experiment.alike import check_same_run, check_same_step
 from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
-from jaxbert.experiment.restoring import restored
+from jaxbert.experiment.restoring import check_same_teacher, restored
 from jaxbert.experiment.results import first_runtime, results_of
 from jaxbert.experiment.run_directory import RunDirectory, write_data
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.experiment.teacher import KnownTeacher, lesson
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.experiment.training_phases import training_phases
 from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
@@ -95,7 +96,7 @@ def fit(
     `began`: `time.perf_counter()` when the work on the run began; None: now.
     """
     mesh = checked_mesh(
-        settings, trainee.encoders, data.batch_sizes, has_validation=bool(data.held_out)
+        settings, trainee.all_encoders, data.batch_sizes, has_validation=bool(data.held_out)
     )
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
     first_rows = data.train.digest()
@@ -114,14 +115,16 @@ def _fit(
     job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
 ) -> Fitted:
     started = time.perf_counter()
+    taught = lesson(job.apply, job.task, job.trainee.teacher, job.settings, job.mesh)
     phases = training_phases(
         job.settings,
-        job.task,
-        job.apply,
+        taught.task,
+        taught.apply,
         job.trainee.shapes,
         num_steps=job.num_steps,
         ends_epoch=job.data.train.ends_epoch,
         mesh=job.mesh,
+        fixed=taught.fixed,
     )
     latest = checkpoints.latest_step()
     check_same_step(latest, job.run.checkpoints)
@@ -133,6 +136,9 @@ def _fit(
     else:
         with ledger.spent("restore"):
             state = _restored(job, checkpoints, latest, phases)
+    known = None if job.trainee.teacher is None else job.trainee.teacher.read(job.mesh)
+    if known is not None and latest is not None:
+        check_same_teacher(job.run, known.digest, checkpoints.run(latest), latest)
     write_data(job.run, job.data.fingerprints)
     first_step = int(state.step)
     with (
@@ -145,7 +151,7 @@ def _fit(
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
         held_out = _held_out(job, state.params)
-        loop = _loop(job, phases, held_out, checkpoints, log, progress, ledger, profile)
+        loop = _loop(job, phases, known, held_out, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
         ledger.ended(outcome)
         with ledger.spent("save"):
@@ -206,6 +212,7 @@ def _described(phases: Sequence[TrainingPhase]) -> list[str]:
 def _loop(
     job: _Job,
     phases: Sequence[TrainingPhase],
+    teacher: KnownTeacher | None,
     held_out: HeldOut | None,
     checkpoints: Checkpoints,
     log: MetricLog,
@@ -232,13 +239,14 @@ def _loop(
             "config": to_values(settings),
             "data": {"fingerprint": data.fingerprint, "first_rows": job.first_rows},
             "architecture": job.trainee.architecture,
+            **({} if teacher is None else {"teacher": teacher.digest}),
         },
         log=log,
         recorder=Recorder(
             log,
             progress,
             ledger,
-            job.trainee.flops,
+            job.trainee.step_flops,
             log_every=settings.loop.log_every,
             num_steps=job.num_steps,
             stop_on_nonfinite=settings.step.nonfinite == "stop",
@@ -248,6 +256,7 @@ def _loop(
         ledger=ledger,
         profile=profile,
         mesh=job.mesh,
+        fixed=() if teacher is None else (teacher.params,),
         interrupted=job.interrupted,
     )
 

@@ -34,20 +34,24 @@ def read(model: Opened) -> MakeParams:
     """Those of a file, read one by one; UserError where processes read unlike files of one name."""
 
     def make(mesh: Mesh) -> Params:
-        place = place_on(mesh)
         if jax.process_count() == 1:
-            return model.read(place)
-        checksums: dict[str, int] = {}
-
-        def noted(path: str, values: np.ndarray) -> Any:
-            checksums[path] = checksum(values)
-            return place(path, values)
-
-        params = model.read(noted)
-        check_same_weights(checksums, model.directory)
-        return params
+            return model.read(place_on(mesh))
+        return read_summed(model, mesh)[0]
 
     return make
+
+
+def read_summed(model: Opened, mesh: Mesh) -> tuple[Params, dict[str, int]]:
+    """What `read` gives, and a checksum of every parameter by its path."""
+    place, checksums = place_on(mesh), {}
+
+    def noted(path: str, values: np.ndarray) -> Any:
+        checksums[path] = checksum(values)
+        return place(path, values)
+
+    params = model.read(noted)
+    check_same_weights(checksums, model.directory)
+    return params, checksums
 
 
 def reinitialized(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +31,7 @@ from jaxbert.experiment.objectives import (
 )
 from jaxbert.experiment.parameters import drawn, read
 from jaxbert.experiment.pretraining_data import (
+    DataPhase,
     PhaseConfig,
     StoreConfig,
     Stores,
@@ -57,6 +58,7 @@ from jaxbert.experiment.run_directory import (
     steps_taken,
 )
 from jaxbert.experiment.settings import TrainingSettings, named_sets
+from jaxbert.experiment.teacher import Teacher, opened_teacher
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.nn.config import EncoderConfig
@@ -92,6 +94,11 @@ class Pretrain(TrainingSettings):
     def __post_init__(self) -> None:
         goes_on = self.model.from_pretrained is not None
         check_objective(self.objective, self.data.sentence_pairs, goes_on=goes_on)
+        if self.distillation is not None and isinstance(self.objective, ReplacedTokenConfig):
+            raise UserError(
+                f"distillation: {self.objective.kind} has no labels that a teacher could answer: "
+                "take objective.kind=masked_lm"
+            )
         check_weights(self.store, self.phases)
         if self.data.validation_fraction and "" in self.validation_sets:
             raise UserError(
@@ -133,6 +140,7 @@ def pretrain(
     job = _job(config, Vocabulary(stores.first, tokenizer))
     phases = data_phases(config.data, config.batch_size, config.phases, config.num_steps)
     check_encoders(job.trainee.encoders, [phase.data for phase in phases])
+    trainee = replace(job.trainee, teacher=_teacher(config, job, tokenizer, phases))
     evaluated = evaluation_sets(stores, validation, phases[-1].data)
     data = Data(
         train=training_stream(stores, phases, config.seed),
@@ -143,7 +151,7 @@ def pretrain(
         fitted = fit(
             run,
             config,
-            job.trainee,
+            trainee,
             job.task,
             data,
             config.num_steps,
@@ -218,6 +226,15 @@ def _job(config: Pretrain, vocabulary: Vocabulary) -> _Job:
     task = masked_lm_of(encoder, config.data.sentence_pairs)
     fresh = drawn(init_params, encoder, head, seed=config.seed)
     return _Job(task, Trainee.of(encoder, head, fresh if loaded is None else read(loaded)))
+
+
+def _teacher(
+    config: Pretrain, job: _Job, tokenizer: Tokenizer, phases: Sequence[DataPhase]
+) -> Teacher | None:
+    if config.distillation is None:
+        return None
+    [student], lengths = job.trainee.encoders, [phase.data.max_seq_length for phase in phases]
+    return opened_teacher(config.distillation, student, job.task.head, tokenizer, lengths)
 
 
 def _replaced_tokens(

@@ -100,6 +100,18 @@ def check_architecture(
             raise _another_model(run, "; ".join(text for _, text in changed), step, otherwise)
 
 
+def check_same_teacher(
+    run: RunDirectory, digest: str, saved_run: Mapping[str, Any], step: int
+) -> None:
+    """Raises UserError where the run has learnt from another teacher up to a checkpoint."""
+    if saved_run.get("teacher") != digest:
+        raise UserError(
+            f"{run.path}: the teacher is not the one from which the run has learnt up to the "
+            f"checkpoint of step {step}; put back what distillation.teacher in {run.config.name} "
+            f"names{_OTHERWISE}"
+        )
+
+
 def _another_model(run: RunDirectory, change: str, step: int, otherwise: str) -> UserError:
     return UserError(
         f"{run.path}: the model is no longer the model of this run up to the checkpoint of step "

@@ -13,6 +13,7 @@ from jaxbert.optim.kinds import AdamW, OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.optim.unfreezing import UnfreezingConfig
 from jaxbert.parallel.mesh import MeshConfig
+from jaxbert.tasks.distillation import DistillationConfig
 from jaxbert.training.loop import LoopConfig
 from jaxbert.training.step import StepConfig
 
@@ -44,6 +45,8 @@ class TrainingSettings:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     unfreezing: UnfreezingConfig | None = None
     """null: what `optimizer` does not freeze is trained from the start."""
+    distillation: DistillationConfig | None = None
+    """Learning from another model, a teacher; null: from the data alone."""
     step: StepConfig = field(default_factory=StepConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxbert.data.stream import Stream
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.parameters import MakeParams
+from jaxbert.experiment.teacher import Teacher
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import abstract_params, make_apply
@@ -52,12 +53,24 @@ class Trainee:
     """Of the parameters, abstract."""
     make_params: MakeParams
     flops: Callable[[HostBatch], float]
-    """Model FLOPs of a training step on a batch."""
+    """Model FLOPs of a training step on a batch, without those of a teacher."""
+    teacher: Teacher | None = None
+    """Whom it learns from."""
 
     @property
     def architecture(self) -> list[dict[str, Any]]:
-        """Of every encoder, as JSON gives it back."""
+        """Of every encoder that is trained, as JSON gives it back."""
         return described(self.encoders)
+
+    @property
+    def all_encoders(self) -> tuple[EncoderConfig, ...]:
+        """The teacher's too."""
+        return self.encoders if self.teacher is None else (*self.encoders, self.teacher.encoder)
+
+    def step_flops(self, batch: HostBatch, share: float = 1.0) -> float:
+        """Model FLOPs of a step: `share` of those of training everything, and the teacher's."""
+        taught = 0.0 if self.teacher is None else train_flops(self.teacher.encoder, batch) / 3
+        return share * self.flops(batch) + taught
 
     @classmethod
     def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":

@@ -28,8 +28,12 @@ def training_phases(
     num_steps: int,
     ends_epoch: Callable[[int], bool],
     mesh: Mesh,
+    fixed: tuple[Params, ...] = (),
 ) -> tuple[TrainingPhase, ...]:
-    """For abstract `params`, what is trained from when on: one phase, or more with unfreezing."""
+    """For abstract `params`, what is trained from when on: one phase, or more with unfreezing.
+
+    `fixed`, abstract too: what the steps take after state and batch.
+    """
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
     frozen = group_labels(params, settings.optimizer.freeze, settings.optimizer.freeze_layers)
     shards = settings.step.shard_optimizer
@@ -50,7 +54,7 @@ def training_phases(
         )
         sizes = jax.tree.map(lambda x, label: x.size * (label != FROZEN), params, stage.labels)
         num_trained = sum(jax.tree.leaves(sizes))
-        compiled = jit_train_step(step, state, mesh)
+        compiled = jit_train_step(step, state, mesh, fixed)
         share = share_computed(stage.labels)
         return TrainingPhase(stage.first_step, optimizer, state, compiled, num_trained, share)
 

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_training
+from jaxbert.experiment.teacher import lesson
 from jaxbert.experiment.training_phases import training_phases
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.plan.chips import Topology, no_such_topology
@@ -91,19 +92,22 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     """
     settings, trainee = subject.settings, subject.trainee
     sizes = [each.batch_size for each in subject.phases]
-    check_training(settings, trainee.encoders, mesh, sizes)
+    check_training(settings, trainee.all_encoders, mesh, sizes)
+    apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
+    taught = lesson(apply, subject.task, trainee.teacher, settings, mesh)
     # Of gradual unfreezing the last phase: it needs the most.
     last = training_phases(
         settings,
-        subject.task,
-        gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh),
+        taught.task,
+        taught.apply,
         trainee.shapes,
         num_steps=subject.num_steps,
         ends_epoch=lambda step: True,
         mesh=mesh,
+        fixed=taught.fixed,
     )[-1]
     batch = _abstract_batch(subject, phase)
-    lowered = last.step.lower(last.state, batch)  # type: ignore[attr-defined]
+    lowered = last.step.lower(last.state, batch, *taught.fixed)  # type: ignore[attr-defined]
     try:
         return Step(lowered.compile(), mesh, last.state)
     except jax.errors.JaxRuntimeError as error:

@@ -62,10 +62,13 @@ def state_figures(state: Any) -> dict[str, Figure]:
 
 def model_figures(subject: Subject, phase: Phase, num_devices: int) -> dict[str, Figure]:
     """What the model needs, whatever the program does."""
-    flops = subject.trainee.flops(phase.make_batch(phase.batch_size)) / num_devices
+    batch, share = phase.make_batch(phase.batch_size), subject.flops_share
+    flops = subject.trainee.step_flops(batch, share) / num_devices
     how = "analytic (Chowdhery et al. 2022, appendix B), all rows full, one example a row"
-    if (share := subject.flops_share) < 1:
-        flops, how = share * flops, f"{how}, without what is not computed for frozen layers"
+    if share < 1:
+        how = f"{how}, without what is not computed for frozen layers"
+    if subject.trainee.teacher is not None:
+        how = f"{how}, with the teacher's forward pass"
     return {"model_flops": Figure(flops, "flops", how)}
 
 

@@ -1,6 +1,6 @@
 """What a configuration would train, without its data: model, task, and the shapes of batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from jaxbert.experiment.parameters import drawn
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores
 from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, encoder_of
+from jaxbert.experiment.teacher import Teacher, check_teacher
 from jaxbert.experiment.trainee import Trainee
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
@@ -115,6 +116,8 @@ def _pretraining(config: Pretrain) -> Subject:
         task = masked_lm_of(encoder, config.data.sentence_pairs)
         trainee = _trainee(encoder, task.head, config.seed)
     check_encoders(trainee.encoders, [phase.data for phase in described])
+    lengths = [phase.data.max_seq_length for phase in described]
+    trainee = _taught(trainee, task.head, config, lengths, assumptions)
     if (metric := config.checkpoint.metric) is not None:
         names = _metric_names(trainee, task, phases[-1].make_batch(1))
         check_is_metric(
@@ -145,11 +148,14 @@ def _fine_tuning(config: Finetune) -> Subject:
         assumptions.append("cache_features: the frozen encoder as part of every step, as without")
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")
+    student = with_dropout(encoder, config.dropout)
+    trainee = _trainee(student, task.head, config.seed)
+    trainee = _taught(trainee, task.head, config, (length,), assumptions)
     make_batch = partial(_labelled_batch, config, task.columns, length)
     phase = Phase(0, config.num_steps, config.batch_size, make_batch)
     return Subject(
         config,
-        _trainee(with_dropout(encoder, config.dropout), task.head, config.seed),
+        trainee,
         task,
         (phase,),
         config.num_steps or _STEPS,
@@ -159,6 +165,25 @@ def _fine_tuning(config: Finetune) -> Subject:
 
 def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
     return Trainee.of(encoder, head, drawn(init_params, encoder, head, seed=seed))
+
+
+def _taught(
+    trainee: Trainee,
+    head: Head,
+    config: Pretrain | Finetune,
+    lengths: Sequence[int],
+    assumptions: list[str],
+) -> Trainee:
+    """With the teacher that the configuration names, whose weights are not read."""
+    given = config.distillation
+    if given is None:
+        return trainee
+    encoder, assumed = architecture_of(given.teacher)
+    [student] = trainee.encoders
+    check_teacher(given, encoder, student, lengths)
+    assumptions.extend(assumed)
+    own = Head("masked_lm") if head.has_masked_lm else head
+    return replace(trainee, teacher=Teacher(given, encoder, own))
 
 
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:

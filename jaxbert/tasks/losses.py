@@ -84,6 +84,28 @@ def binary_cross_entropies(
     return jax.nn.softplus(logits) - labels * logits
 
 
+def divergences(
+    logits: Float[Array, "*shape classes"],
+    teacher: Float[Array, "*shape classes"],
+    temperature: float,
+) -> Float[Array, "*shape"]:
+    """temperature^2 KL(softmax(teacher / temperature) || softmax(logits / temperature)).
+
+    Hinton et al. 2015, section 2: times the square, gradients are as large at every temperature.
+    """
+    ours, theirs = (x.astype(jnp.float32) / temperature for x in (logits, teacher))
+    log_ours, log_theirs = (jax.nn.log_softmax(x, axis=-1) for x in (ours, theirs))
+    return temperature**2 * jnp.sum(jnp.exp(log_theirs) * (log_theirs - log_ours), axis=-1)
+
+
+def binary_divergences(
+    logits: Float[Array, "*shape"], teacher: Float[Array, "*shape"], temperature: float
+) -> Float[Array, "*shape"]:
+    """As `divergences`, of a label that is there with the probability sigmoid(logit)."""
+    ours, theirs = (jnp.stack((x, jnp.zeros_like(x)), axis=-1) for x in (logits, teacher))
+    return divergences(ours, theirs, temperature)
+
+
 def correct_sum(
     logits: Float[Array, "*shape classes"], labels: Integer[Array, "*shape"]
 ) -> Float[Array, ""]:

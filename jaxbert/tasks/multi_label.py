@@ -13,7 +13,7 @@ from jaxbert.metrics.thresholds import best_thresholds
 from jaxbert.nn.head import ProblemType
 from jaxbert.tasks.finetuning import Column
 from jaxbert.tasks.labels import label_matrix
-from jaxbert.tasks.losses import binary_cross_entropies
+from jaxbert.tasks.losses import binary_cross_entropies, binary_divergences
 from jaxbert.tasks.sentences import Sentences
 from jaxbert.tasks.tables import MANY, Table, precision_recall_f1
 from jaxbert.tasks.target import Mistake, Outputs
@@ -52,6 +52,10 @@ class MultiLabel:
         """Means over labels."""
         losses = jnp.mean(binary_cross_entropies(logits, batch["labels"]), axis=-1)
         return jnp.where(batch["row_ids"] >= 0, losses, 0.0)
+
+    def divergences(self, logits: Array, teacher: Array, temperature: float) -> Array:
+        """Means over labels."""
+        return jnp.mean(binary_divergences(logits, teacher, temperature), axis=-1)
 
     def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
         """None: every metric is computed from the rows."""

@@ -17,7 +17,7 @@ from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
 from jaxbert.nn.numerics import MASKED_SCORE
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
-from jaxbert.tasks.losses import cross_entropies, label_count
+from jaxbert.tasks.losses import counts, cross_entropies, divergences, label_count
 from jaxbert.tasks.sentences import text_of
 from jaxbert.tasks.tables import Table, class_table, mistakes
 from jaxbert.text.tokenizer import Tokenizer
@@ -125,9 +125,18 @@ class MultipleChoice(LabelledTask):
 
     def loss_sums(self, output: ModelOutput, batch: Batch) -> dict[str, Array]:
         """Cross-entropies."""
-        assert output.logits is not None
-        logits = jnp.where(batch["text_ids"] >= 0, output.logits, MASKED_SCORE)
-        return {"loss": jnp.sum(cross_entropies(logits, batch["labels"]))}
+        return {"loss": jnp.sum(cross_entropies(_there(output, batch), batch["labels"]))}
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """Questions that count."""
+        return label_count(batch["labels"])
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Divergences over the choices that there are."""
+        apart = divergences(_there(output, batch), _there(teacher, batch), temperature)
+        return jnp.sum(jnp.where(counts(batch["labels"]), apart, 0.0))
 
     def row_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The logits, also of choices that are not there."""
@@ -176,6 +185,12 @@ class MultipleChoice(LabelledTask):
             f"{row.place}: {self.columns_read.label!r} is {value!r}, and the row has "
             f"{count} choices: {expected}; correct or remove the row"
         )
+
+
+def _there(output: ModelOutput, batch: Batch) -> Array:
+    """Logits, of which those of choices that are not there take no part in a softmax."""
+    assert output.logits is not None
+    return jnp.where(batch["text_ids"] >= 0, output.logits, MASKED_SCORE)
 
 
 @dataclass(frozen=True)

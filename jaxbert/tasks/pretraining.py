@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxbert.data.pairs import SentencePairs
 from jaxbert.metrics.perplexity import perplexity
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput
-from jaxbert.tasks.losses import correct_sum, cross_entropy_sum, label_count
+from jaxbert.tasks.losses import (
+    correct_sum,
+    counts,
+    cross_entropy_sum,
+    divergences,
+    label_count,
+)
 from jaxbert.tasks.task import Task, WeightedSums
 from jaxbert.typing import Array, Batch
 
@@ -48,6 +56,22 @@ class MaskedLanguageModelling(Task):
             assert pairs is not None
             sums[f"{self.sentence_pairs}_loss"] = cross_entropy_sum(pairs, labels)
         return sums
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """Masked positions."""
+        return label_count(batch["labels"])
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Divergences over masked positions; a teacher need not know of sentence pairs."""
+        assert output.logits is not None
+        assert teacher.logits is not None
+        # One of them may have rows beyond the last token.
+        known = min(output.logits.shape[-1], teacher.logits.shape[-1])
+        ours, theirs = (logits[..., :known] for logits in (output.logits, teacher.logits))
+        apart = divergences(ours, theirs, temperature)
+        return jnp.sum(jnp.where(counts(batch["labels"]), apart, 0.0))
 
     def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
         """Accuracy of both objectives."""

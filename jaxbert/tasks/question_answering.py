@@ -16,12 +16,12 @@ from jaxbert.data.tables import Row
 from jaxbert.data.windows import answer_labels, answer_tokens, windows
 from jaxbert.errors import UserError
 from jaxbert.metrics.squad import squad_scores, squad_v2_scores
-from jaxbert.nn.examples import lay_out
+from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.head import Head, LayerMixture
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.answer_spans import ContextTokens, Spans, best_spans
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
-from jaxbert.tasks.losses import IGNORED, cross_entropies
+from jaxbert.tasks.losses import IGNORED, cross_entropies, divergences
 from jaxbert.tasks.question_tables import question_tables
 from jaxbert.tasks.tables import Table
 from jaxbert.tasks.task import row_count
@@ -113,6 +113,23 @@ class QuestionAnswering(LabelledTask):
         start = _position_losses(output.start_logits, batch["start_positions"], batch)
         end = _position_losses(output.end_logits, batch["end_positions"], batch)
         return {"loss": jnp.sum(start + end) / 2}
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """Windows that count."""
+        return row_count(batch)
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Mean of the divergences of start and end over the tokens of the window."""
+        examples = _laid_out(batch)
+
+        def apart(ours: Array | None, theirs: Array | None) -> Array:
+            return divergences(_own(ours, examples), _own(theirs, examples), temperature)
+
+        start = apart(output.start_logits, teacher.start_logits)
+        end = apart(output.end_logits, teacher.end_logits)
+        return jnp.sum(jnp.where(batch["row_ids"] >= 0, start + end, 0.0)) / 2
 
     def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The logits."""
@@ -240,18 +257,30 @@ def _best(question: Question, spans: Spans) -> str:
 
 def _position_losses(logits: Array, positions: Array, batch: Batch) -> Array:
     """Cross-entropies over the tokens of every example: [batch], packed [batch, examples]."""
-    examples = lay_out(
+    examples = _laid_out(batch)
+    if examples.sequence_starts is not None:
+        positions = positions + examples.sequence_starts
+    labels = jnp.where(batch["row_ids"] >= 0, positions, IGNORED)
+    return cross_entropies(_own(logits, examples), labels)
+
+
+def _laid_out(batch: Batch) -> Examples:
+    return lay_out(
         batch["input_ids"],
         batch.get("attention_mask"),
         batch.get("sequence_ids"),
         batch.get("sequence_starts"),
     )
-    if examples.sequence_starts is not None:
-        positions, logits = positions + examples.sequence_starts, logits[:, None]
+
+
+def _own(logits: Array | None, examples: Examples) -> Array:
+    """Of every example those of its own tokens: [batch, seq], packed [batch, examples, seq]."""
+    assert logits is not None
     logits = logits.astype(jnp.float32)
+    if examples.sequence_starts is not None:
+        logits = logits[:, None]
     # Finite, because a softmax over no tokens at all must have gradients.
-    own = jnp.where(examples.members, logits, jnp.finfo(jnp.float32).min)
-    return cross_entropies(own, jnp.where(batch["row_ids"] >= 0, positions, IGNORED))
+    return jnp.where(examples.members, logits, jnp.finfo(jnp.float32).min)
 
 
 def _windows(

@@ -50,6 +50,10 @@ class Regression:
         errors = jnp.square(logits[..., 0] - batch["labels"].astype(jnp.float32))
         return jnp.where(batch["row_ids"] >= 0, errors, 0.0)
 
+    def divergences(self, logits: Array, teacher: Array, temperature: float) -> Array:
+        """Squared differences; numbers have no temperature."""
+        return jnp.square(logits[..., 0] - teacher[..., 0])
+
     def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
         """None: every metric is computed from the rows."""
         return {}

@@ -34,10 +34,9 @@ class ReplacedTokenDetection(Task):
         """The generator's samples take the place of the labels."""
         return (*MODEL_INPUTS, "labels")
 
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
+    def loss_factor(self, name: str) -> float:
         """The discriminator's loss is small and counts more."""
-        return {"replaced_token_loss": self.discriminator_weight}
+        return self.discriminator_weight if name == "replaced_token_loss" else 1.0
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Masked positions; tokens that are not special."""

@@ -168,6 +168,23 @@ class SentenceEmbedding(LabelledTask):
         )
         return {"loss": jnp.sum(losses)}
 
+    def answer_weight(self, batch: Batch) -> Array:
+        """Rows that count."""
+        return row_count(batch)
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Mean over a row's texts and the components of their vectors of the squared differences.
+
+        As Reimers and Gurevych 2020; vectors have no temperature.
+        """
+        apart = jnp.mean(jnp.square(_vectors(output) - _vectors(teacher)), axis=-1)
+        is_there = batch["text_ids"] >= 0
+        found = jnp.sum(jnp.where(is_there, apart, 0.0), axis=-1)
+        of_row = found / jnp.maximum(jnp.sum(is_there, axis=-1), 1)
+        return jnp.sum(jnp.where(batch["row_ids"] >= 0, of_row, 0.0))
+
     def _dimensions(self, width: int) -> tuple[int, ...]:
         """Numbers of components of which the losses are; UserError for more than there are."""
         dimensions = self.config.dimensions or (width,)

@@ -19,7 +19,7 @@ from jaxbert.tasks.multi_label import MultiLabel
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
 from jaxbert.tasks.tables import Table, mistakes
 from jaxbert.tasks.target import Target
-from jaxbert.tasks.task import WeightedSums
+from jaxbert.tasks.task import WeightedSums, row_count
 from jaxbert.tasks.windowed import combine_windows, first_windows
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
@@ -74,6 +74,20 @@ class SequenceClassification(LabelledTask):
         assert output.logits is not None
         losses = self.target.losses(output.logits, batch)
         return {"loss": jnp.sum(losses * batch["weights"] if "weights" in batch else losses)}
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """Rows that count: weights of windows are 1 on average."""
+        return row_count(batch)
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Divergences times weights of windows."""
+        assert output.logits is not None
+        assert teacher.logits is not None
+        apart = self.target.divergences(output.logits, teacher.logits, temperature)
+        apart = jnp.where(batch["row_ids"] >= 0, apart, 0.0)
+        return jnp.sum(apart * batch["weights"] if "weights" in batch else apart)
 
     def metric_sums(self, output: ModelOutput, batch: Batch) -> WeightedSums:
         """The target's; other metrics are computed from the rows."""

@@ -19,6 +19,7 @@ from jaxbert.tasks.losses import (
     class_weights_of,
     cross_entropies,
     cross_entropy_sum,
+    divergences,
     label_count,
     weighted_cross_entropies,
 )
@@ -89,6 +90,10 @@ class SingleLabel:
             return cross_entropies(logits, batch["labels"])
         smoothing = self.label_smoothing
         return weighted_cross_entropies(logits, batch["labels"], self._weights, smoothing)
+
+    def divergences(self, logits: Array, teacher: Array, temperature: float) -> Array:
+        """Of the distributions over classes."""
+        return divergences(logits, teacher, temperature)
 
     def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
         """The plain loss, where another one is trained."""

@@ -59,6 +59,9 @@ class Target(Protocol):
     def losses(self, logits: Array, batch: Batch) -> Array:
         """float32 [batch] or [batch, examples]; 0 for what does not count."""
 
+    def divergences(self, logits: Array, teacher: Array, temperature: float) -> Array:
+        """float32 [batch] or [batch, examples]: how far they are from a teacher's logits."""
+
     def metric_sums(self, logits: Array, batch: Batch) -> WeightedSums:
         """As `Task.metric_sums`."""
 

@@ -32,7 +32,7 @@ class Task(Protocol):
     Every task has a head, loss_weights and loss_sums of its own.
 
     The loss that is minimised is the sum over names of `loss_sums[name] / loss_weights[name]`,
-    each times `loss_factors[name]` where there is one.
+    each times `loss_factor(name)`.
     Weights come from the batch alone, so that microbatches of unequal weight add up to exactly
     the loss of the whole batch. In training a batch has the rows of one device: a loss between
     rows asks for `nn.placement.all_rows`, and sums over its own.
@@ -48,10 +48,9 @@ class Task(Protocol):
         """Entries of a batch that the model is called with, where the batch has them."""
         return MODEL_INPUTS
 
-    @property
-    def loss_factors(self) -> Mapping[str, float]:
-        """What multiplies a loss in the total; 1 for those that are not named."""
-        return {}
+    def loss_factor(self, name: str) -> float:
+        """What multiplies a loss in the total."""
+        return 1.0
 
     @abstractmethod
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
@@ -95,7 +94,11 @@ def run_model(
     key: Array | None = None,
     *,
     inputs: tuple[str, ...] = MODEL_INPUTS,
+    fixed: tuple[Params, ...] = (),
 ) -> Any:
-    """Calls the model with those entries of a batch that are its inputs."""
+    """Calls the model with those entries of a batch that are its inputs.
+
+    `fixed`: what it takes besides `params`, such as those of a teacher.
+    """
     given: dict[str, Any] = {name: batch[name] for name in inputs if name in batch}
-    return apply(params, **given, key=key)
+    return apply(params, *fixed, **given, key=key)

@@ -17,7 +17,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.head import Head, LayerMixture
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.finetuning import Column, LabelledTask
-from jaxbert.tasks.losses import cross_entropy_sum, label_count
+from jaxbert.tasks.losses import counts, cross_entropy_sum, divergences, label_count
 from jaxbert.tasks.tagged_words import TaggedWords
 from jaxbert.tasks.word_tags import Broken, Given, label_names, tag_indices
 from jaxbert.text.tokenizer import Tokenizer
@@ -132,6 +132,19 @@ class TokenClassification(LabelledTask):
         """Cross-entropy of the tokens that count."""
         assert output.logits is not None
         return {"loss": cross_entropy_sum(output.logits, batch["labels"])}
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """Tokens that count."""
+        return label_count(batch["labels"])
+
+    def answer_sum(
+        self, output: ModelOutput, teacher: ModelOutput, batch: Batch, temperature: float
+    ) -> Array:
+        """Divergences of the tokens that count."""
+        assert output.logits is not None
+        assert teacher.logits is not None
+        apart = divergences(output.logits, teacher.logits, temperature)
+        return jnp.sum(jnp.where(counts(batch["labels"]), apart, 0.0))
 
     def token_outputs(self, output: ModelOutput) -> dict[str, Array]:
         """The likeliest tag of every token and its probability: logits stay on the device."""

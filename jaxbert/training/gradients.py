@@ -20,8 +20,9 @@ from jaxbert.typing import Array, Batch, Params
 
 Losses = dict[str, Array]
 GradientDtype = Literal["float32", "bfloat16"]
-Gradients = Callable[[Params, Batch, Array], tuple[Losses, Params]]
-"""(params, batch of [microbatches, rows, ...], key) -> losses of the batch and their gradients."""
+Gradients = Callable[..., tuple[Losses, Params]]
+"""(params, batch of [microbatches, rows, ...], key, *fixed) -> losses of the batch and their
+gradients by `params`; `apply` takes the trees `fixed` after them, such as those of a teacher."""
 
 
 def make_gradients(
@@ -45,29 +46,41 @@ def make_gradients(
     axes = () if mesh is None else tuple(axis for axis in ROWS if mesh.shape[axis] > 1)
 
     def of_own_rows(
-        specs: Any, within: Any, params: Params, batch: Batch, key: Array
+        specs: Any, within: Any, params: Params, batch: Batch, key: Array, *fixed: Params
     ) -> tuple[Losses, Params]:
         weights = jax.lax.psum(_weights(task, batch), axes)
-        loss = partial(_losses, apply, task, labels, specs, within, sent, weights)
+        used = (labels, *(jax.tree.map(lambda _: FROZEN, tree) for tree in fixed))
+        whole = partial(map_with_path, partial(_used, sent))
+
+        def loss(params: Params, batch: Batch, key: Array) -> tuple[Array, Losses]:
+            trees = zip((params, *fixed), used, specs, within, strict=True)
+            read, *others = (whole(*tree) for tree in trees)
+            return _losses(apply, task, weights, read, tuple(others), batch, key)
+
         losses, gradients = _accumulated(loss, params, batch, key_of_device(key))
         sums = partial(_summed, axes, sent.gradients)
-        return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs, gradients)
+        return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs[0], gradients)
 
-    def gradients(params: Params, batch: Batch, key: Array) -> tuple[Losses, Params]:
+    def gradients(
+        params: Params, batch: Batch, key: Array, *fixed: Params
+    ) -> tuple[Losses, Params]:
+        trees = (params, *fixed)
         if mesh is None or not axes:
-            whole = jax.tree.map(lambda _: PartitionSpec(), params)
-            return of_own_rows(whole, whole, params, batch, key)
-        specs, within = (specs_along(some, params, mesh) for some in (ROWS, ("tensor",)))
+            whole = tuple(jax.tree.map(lambda _: PartitionSpec(), tree) for tree in trees)
+            return of_own_rows(whole, whole, params, batch, key, *fixed)
+        specs, within = (
+            tuple(specs_along(some, tree, mesh) for tree in trees) for some in (ROWS, ("tensor",))
+        )
         split = jax.shard_map(
             partial(of_own_rows, specs, within),
             mesh=mesh,
-            in_specs=(specs, PartitionSpec(None, axes), PartitionSpec()),
-            out_specs=(PartitionSpec(), specs),
+            in_specs=(specs[0], PartitionSpec(None, axes), PartitionSpec(), *specs[1:]),
+            out_specs=(PartitionSpec(), specs[0]),
             axis_names=set(axes),
             check_vma=False,
         )
         with placed(placement_on(mesh)):
-            return split(params, batch, key)
+            return split(params, batch, key, *fixed)
 
     return gradients
 
@@ -81,9 +94,7 @@ def placement_on(mesh: Mesh) -> Placement:
 
 def total(losses: Losses, task: Task) -> Array:
     """What is minimised."""
-    factors = task.loss_factors
-    scaled = [factors[name] * x if name in factors else x for name, x in losses.items()]
-    return sum(scaled, jnp.zeros(()))
+    return sum((task.loss_factor(name) * x for name, x in losses.items()), jnp.zeros(()))
 
 
 def _weights(task: Task, batch: Batch) -> Losses:
@@ -94,17 +105,13 @@ def _weights(task: Task, batch: Batch) -> Losses:
 def _losses(
     apply: Callable[..., Any],
     task: Task,
-    labels: Any,
-    specs: Any,
-    within: Any,
-    sent: "_Sent",
     weights: Losses,
     params: Params,
+    fixed: tuple[Params, ...],
     batch: Batch,
     key: Array,
 ) -> tuple[Array, Losses]:
-    params = map_with_path(partial(_used, sent), params, labels, specs, within)
-    output = run_model(apply, params, batch, key, inputs=task.model_inputs)
+    output = run_model(apply, params, batch, key, inputs=task.model_inputs, fixed=fixed)
     sums = task.loss_sums(output, batch)
     if without := [name for name in sums if name not in weights]:
         raise UserError(

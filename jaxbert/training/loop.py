@@ -66,6 +66,8 @@ class Loop:
     ledger: Ledger
     profile: Profile
     mesh: Mesh
+    fixed: tuple[Params, ...]
+    """What steps take after state and batch."""
     interrupted: Callable[[], bool]
     """Once true it stays true; alike in all processes."""
 
@@ -94,7 +96,7 @@ def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:
             state, phase = entered(due, state), due
         loop.profile.before(step)
         with loop.ledger.spent(dispatching):
-            state, metrics = phase.step(state, placement.put(batch))
+            state, metrics = phase.step(state, placement.put(batch), *loop.fixed)
         step += 1
         loop.recorder.add(step, metrics, batch, phase.flops_share)
         loop.profile.after(step, metrics)

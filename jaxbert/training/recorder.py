@@ -33,7 +33,7 @@ class Recorder:
         log: MetricLog,
         progress: TrainingProgress,
         ledger: Ledger,
-        flops: Callable[[HostBatch], float],
+        flops: Callable[[HostBatch, float], float],
         *,
         log_every: int,
         num_steps: int,
@@ -67,7 +67,7 @@ class Recorder:
         """
         self.flush()
         is_real = real_tokens(batch)
-        self._counted += [is_real.sum(), is_real.size, flops_share * self._flops_of(batch)]
+        self._counted += [is_real.sum(), is_real.size, self._flops_of(batch, flops_share)]
         if self._is_logged(step):
             self._totals = self._total(self._counted / self._copies)
         self._pending = (step, metrics, batch)

@@ -19,6 +19,7 @@ from jaxbert.parallel.rules import (
     batch_sharding,
     gathered_shardings,
     replicated,
+    shardings,
     update_shardings,
 )
 from jaxbert.tasks.task import Task, WeightedSums, real_tokens, run_model
@@ -27,7 +28,9 @@ from jaxbert.training.state import TrainState
 from jaxbert.typing import Array, Batch, Params
 
 Metrics = dict[str, Array]
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+TrainStep = Callable[..., tuple[TrainState, Metrics]]
+"""(state, batch, *fixed): `fixed` are trees that the model takes after its parameters, and that
+are not trained, such as those of a teacher."""
 
 
 class Outputs(NamedTuple):
@@ -78,7 +81,7 @@ def make_train_step(
     mesh: Mesh | None = None,
     compute_dtype: DTypeLike = jnp.float32,
 ) -> TrainStep:
-    """One update as a pure function (state, batch) -> (state, metrics).
+    """One update as a pure function (state, batch, *fixed) -> (state, metrics).
 
     Without `mesh` there is one device. `compute_dtype` is that of `apply`. `optimizer` is any of
     Optax that takes gradients alone; `schedule` is only what the metrics say of its rate.
@@ -94,10 +97,11 @@ def make_train_step(
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     chosen = _branched if platform == "cpu" else _selected
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch, *fixed: Params) -> tuple[TrainState, Metrics]:
         _check_microbatches(batch, config.accumulation_steps)
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
-        losses, grads = gradients(state.params, batch, jax.random.fold_in(base, state.step))
+        key = jax.random.fold_in(base, state.step)
+        losses, grads = gradients(state.params, batch, key, *fixed)
         return _updated(state, grads, losses)
 
     def _updated(
@@ -199,16 +203,19 @@ def _example_of_tokens(batch: Batch) -> Array:
     return jnp.where(real_tokens(batch), numbers[:, None], -1)
 
 
-def jit_train_step(step: TrainStep, state: TrainState, mesh: Mesh) -> TrainStep:
+def jit_train_step(
+    step: TrainStep, state: TrainState, mesh: Mesh, fixed: tuple[Params, ...] = ()
+) -> TrainStep:
     """Compiles with the state as it lies (it may be abstract) and donated, the batch by rows.
 
     `state` lies on `mesh`, as `new_state` and `abstract_state` place it; batches as `RowPlacement`
-    puts them.
+    puts them; trees that are `fixed` (they may be abstract) as `parallel.rules.shardings` says.
     """
     placement = jax.tree.map(lambda x: x.sharding, state)
+    batches = batch_sharding(mesh, microbatches=True)
     return jax.jit(
         step,
-        in_shardings=(placement, batch_sharding(mesh, microbatches=True)),
+        in_shardings=(placement, batches, *(shardings(tree, mesh) for tree in fixed)),
         out_shardings=(placement, replicated(mesh)),
         donate_argnums=0,
     )

@@ -55,7 +55,7 @@ def ours(pair: ReplacedTokenPair, params: Any, batch: Any) -> Any:
         output = run_model(pair.make_apply(), params, batch, KEY, inputs=TASK.model_inputs)
         sums, weights = TASK.loss_sums(output, batch), TASK.loss_weights(batch)
         losses = {name: sums[name] / weights[name] for name in sums}
-        return sum(TASK.loss_factors.get(name, 1.0) * x for name, x in losses.items()), output
+        return sum(TASK.loss_factor(name) * x for name, x in losses.items()), output
 
     (total, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     sample_key = jax.random.split(KEY, 3)[2]

@@ -173,6 +173,23 @@ def test_cached_features_are_planned_as_if_they_were_not_and_that_is_said():
     assert any("cache_features" in line for line in subject.assumptions)
 
 
+def test_a_teacher_is_part_of_the_plan_and_reads_every_row(store):
+    taught = "distillation={teacher: bert-tiny, hidden_states_weight: 1}"
+    alone, with_teacher = (
+        subject_of(fine_tuning("bert-tiny", "a.tsv", "b.tsv", *options))
+        for options in ((), (taught,))
+    )
+    assert "bert-tiny is not here: its published architecture" in with_teacher.assumptions
+    figures = [
+        model_figures(subject, subject.phases[0], 1)["model_flops"]
+        for subject in (alone, with_teacher)
+    ]
+    assert figures[1].value == pytest.approx(figures[0].value * 4 / 3)
+    assert "the teacher's forward pass" in figures[1].how
+    with pytest.raises(UserError, match="the teacher are 768 wide and those of the student 128"):
+        subject_of(fine_tuning("bert-tiny", "a.tsv", "b.tsv", taught.replace("tiny", "base-cased")))
+
+
 def test_auto_means_what_it_means_on_a_tpu(store):
     config = for_tpu(pretraining(store))
     assert (config.dtype, config.step.dropout_rng) == ("bfloat16", "rbg")
@@ -188,12 +205,17 @@ def test_a_configuration_goes_to_another_process_and_back(store):
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+OF_COMMANDS_BEFORE = {
+    "distillation": ("distillation.teacher=bert-base-uncased",),
+    "distilbert_base": ("model={preset: distilbert-base-uncased}",),
+}
+"""In the place of what the commands in a header make first, a published model."""
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_can_be_planned_where_nothing_is(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     kind = {"pretrain": Pretrain, "finetune": Finetune}[path.parent.name]
-    subject = subject_of(load_config(kind, path))
+    subject = subject_of(load_config(kind, path, OF_COMMANDS_BEFORE.get(path.stem, ())))
     for phase in subject.phases:
         assert subject.trainee.flops(phase.make_batch(2)) > 0

@@ -133,8 +133,9 @@ def test_losses_are_those_of_the_paper_and_special_tokens_are_not_judged():
     right = np.where(output.is_replaced, chance, 1 - chance)
     expected = -np.log(right)[IS_TEXT].sum()
     np.testing.assert_allclose(sums["replaced_token_loss"], expected, rtol=1e-6)
-    assert TASK.loss_factors == {"replaced_token_loss": 50.0}
-    assert replace(TASK, discriminator_weight=7.0).loss_factors == {"replaced_token_loss": 7.0}
+    assert TASK.loss_factor("replaced_token_loss") == 50.0
+    assert TASK.loss_factor("masked_lm_loss") == 1.0
+    assert replace(TASK, discriminator_weight=7.0).loss_factor("replaced_token_loss") == 7.0
     assert TASK.metrics({"masked_lm_loss": 2.0}, {})["perplexity"] == pytest.approx(np.exp(2))
     metrics = TASK.metric_sums(output, batch)
     found, replaced = np.asarray(output.logits) > 0, np.asarray(output.is_replaced)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -169,7 +169,9 @@ class BetweenRows(SimpleNamespace):
     """The sum, over pairs of different rows, of the square of their product."""
 
     model_inputs = ("x",)
-    loss_factors = MappingProxyType[str, float]({})
+
+    def loss_factor(self, name: str) -> float:
+        return 1.0
 
     def loss_weights(self, batch: Any) -> dict[str, jax.Array]:
         return {"loss": jnp.asarray(batch["x"].shape[0], jnp.float32)}
@@ -207,7 +209,7 @@ def test_a_loss_between_rows_is_that_of_one_device(axes: dict[str, int]):
 def test_weights_that_add_up_to_less_than_one_are_divided_by_as_they_are():
     task = SimpleNamespace(
         model_inputs=("x",),
-        loss_factors={},
+        loss_factor=lambda name: 1.0,
         loss_weights=lambda batch: {"loss": jnp.sum(batch["weights"])},
         loss_sums=lambda output, batch: {"loss": jnp.sum(batch["weights"] * output)},
     )

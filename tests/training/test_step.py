@@ -60,7 +60,10 @@ class ToyTask(NamedTuple):
     loss: Callable[[ModelOutput, jax.Array], jax.Array]
 
     model_inputs: tuple[str, ...] = MODEL_INPUTS
-    loss_factors: Mapping[str, float] = MappingProxyType({})
+    factors: Mapping[str, float] = MappingProxyType({})
+
+    def loss_factor(self, name: str) -> float:
+        return self.factors.get(name, 1.0)
 
     def loss_weights(self, batch: Any) -> dict[str, jax.Array]:
         return {"loss": jnp.asarray(batch["x"].size, jnp.float32)}
@@ -110,7 +113,7 @@ def run_toy(
     step = jax.jit(
         make_train_step(
             apply,
-            ToyTask(loss, loss_factors=factors),  # type: ignore[arg-type]
+            ToyTask(loss, factors=factors),  # type: ignore[arg-type]
             *(optimizer, schedule, labels, config, seed),
         )
     )

@@ -1,0 +1,151 @@
+"""The teacher of a run: a model that is there already, from which another one learns."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxbert.errors import UserError
+from jaxbert.experiment.checks import check_length, check_same_tokens
+from jaxbert.experiment.parameters import read_summed
+from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.hub.config_file import read_description
+from jaxbert.hub.load import Opened, open_params
+from jaxbert.hub.source import find_model
+from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.execution import Execution
+from jaxbert.nn.functional import Apply, abstract_params, make_apply
+from jaxbert.nn.head import Head
+from jaxbert.tasks.distillation import Distillation, DistillationConfig, TaughtApply, Teachable
+from jaxbert.tasks.sentence_embedding import pooled
+from jaxbert.tasks.task import Task
+from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.training.step import gathering
+from jaxbert.typing import Params
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model whose parameters are fixed."""
+
+    config: DistillationConfig
+    encoder: EncoderConfig
+    head: Head
+    opened: Opened | None = field(default=None, repr=False)
+    """None in a plan, which reads no weights."""
+
+    @property
+    def shapes(self) -> Params:
+        """Of its parameters, abstract."""
+        return abstract_params(self.encoder, self.head)
+
+    def make_apply(self, dtype: jnp.dtype, execution: Execution) -> Apply:
+        """Its pure function."""
+        return make_apply(self.encoder, self.head, dtype, execution)
+
+    def read(self, mesh: Mesh) -> "KnownTeacher":
+        """Its parameters, placed on the mesh."""
+        assert self.opened is not None
+        params, checksums = read_summed(self.opened, mesh)
+        known = json.dumps([repr(self.encoder), repr(self.head), sorted(checksums.items())])
+        return KnownTeacher(params, hashlib.sha256(known.encode()).hexdigest()[:32])
+
+
+class KnownTeacher(NamedTuple):
+    """What steps are given of a teacher."""
+
+    params: Params
+    digest: str
+    """Of the parameters and of what they are parameters of."""
+
+
+class Lesson(NamedTuple):
+    """What steps compute: the model and the objective, with a teacher those of both."""
+
+    apply: Callable[..., Any]
+    task: Task
+    fixed: tuple[Params, ...]
+    """Abstract parameters that `apply` takes after those that are trained."""
+
+
+def lesson(
+    apply: Callable[..., Any],
+    task: Task,
+    teacher: Teacher | None,
+    settings: TrainingSettings,
+    mesh: Mesh,
+) -> Lesson:
+    """The student's `apply`, and with a teacher its own beside it."""
+    if teacher is None:
+        return Lesson(apply, task, ())
+    assert isinstance(task, Teachable)
+    own = gathering(teacher.make_apply(settings.compute_dtype(), settings.execution), mesh)
+    distilled = Distillation(task, teacher.config)
+    return Lesson(TaughtApply(apply, own), distilled, (teacher.shapes,))
+
+
+def opened_teacher(
+    config: DistillationConfig,
+    student: EncoderConfig,
+    head: Head,
+    tokenizer: Tokenizer,
+    lengths: Sequence[int],
+) -> Teacher:
+    """The teacher for a student with this head, which reads rows of these lengths.
+
+    Raises UserError where it has no such head, or another vocabulary, other labels, or too few
+    positions.
+    """
+    spec = f"distillation.teacher={config.teacher}"
+    wanted: Head | str = "masked_lm" if head.has_masked_lm else head.kind
+    if wanted == "none":
+        wanted = pooled(read_description(find_model(config.teacher).directory, head="none").head)
+    opened = open_params(config.teacher, head=wanted)  # type: ignore[arg-type]
+    if opened.fresh:
+        raise UserError(
+            f"{spec}: it has no {opened.head.kind} head that was trained ({opened.fresh[0]} is not "
+            "there): fine-tune it for this task first"
+        )
+    check_same_tokens(spec, tokenizer, opened.directory, opened.config.vocab_size)
+    check_teacher(config, opened.config, student, lengths)
+    _check_labels(spec, opened.head, head)
+    return Teacher(config, opened.config, opened.head, opened)
+
+
+def check_teacher(
+    config: DistillationConfig,
+    teacher: EncoderConfig,
+    student: EncoderConfig,
+    lengths: Sequence[int],
+) -> None:
+    """Raises UserError where the architectures do not go together."""
+    for length in lengths:
+        check_length(f"distillation.teacher={config.teacher}: max_seq_length", length, teacher)
+    if config.hidden_states_weight and teacher.hidden_size != student.hidden_size:
+        raise UserError(
+            f"distillation.hidden_states_weight={config.hidden_states_weight}: hidden states of the"
+            f" teacher are {teacher.hidden_size} wide and those of the student "
+            f"{student.hidden_size}: set it to 0, or take a student of that width"
+        )
+
+
+def _check_labels(spec: str, theirs: Head, ours: Head) -> None:
+    unnamed = tuple(f"LABEL_{number}" for number in range(len(theirs.labels)))
+    is_same = len(theirs.labels) == len(ours.labels) and theirs.labels in (ours.labels, unnamed)
+    if ours.has_labels and not is_same:
+        raise UserError(
+            f"{spec}: its labels are {_shown(theirs.labels)}, those of the task "
+            f"{_shown(ours.labels)}: give task.labels in the teacher's order"
+        )
+    if theirs.problem_type not in (None, ours.problem_type):
+        raise UserError(
+            f"{spec}: it was trained for {theirs.problem_type}, and this is {ours.problem_type}"
+        )
+
+
+def _shown(labels: tuple[str, ...]) -> str:
+    return f"{list(labels[:8])}" + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")

@@ -1,0 +1,134 @@
+"""Learning from a teacher: what another model answers, beside the labels or in their place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from annotated_types import Ge, Gt
+
+from jaxbert.config import check_options
+from jaxbert.errors import UserError
+from jaxbert.nn.head import Head
+from jaxbert.nn.numerics import unit
+from jaxbert.tasks.task import Task, real_tokens
+from jaxbert.typing import Array, Batch, Params
+
+ANSWERS, HIDDEN, LABELS = "distillation_loss", "hidden_loss", "labels_loss"
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """What is learnt from another model beside the labels, or in their place."""
+
+    teacher: str
+    """Model directory, run directory or hub id, with the same tokens and, in fine-tuning, labels;
+    of any family and size."""
+    temperature: Annotated[float, Gt(0)] = 2.0
+    """Logits of both are divided by it; the loss is multiplied by its square."""
+    labels_weight: Annotated[float, Ge(0)] = 0.5
+    """Of what the run would learn without a teacher; 0: nothing of the labels."""
+    logits_weight: Annotated[float, Ge(0)] = 0.5
+    """Of the divergence from what the teacher answers: of the words at masked positions, classes,
+    tags, places or choices. Of numbers and of embeddings it is the squared difference."""
+    hidden_states_weight: Annotated[float, Ge(0)] = 0.0
+    """Of one minus the cosine of both last hidden states, which must be equally wide."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.logits_weight and not self.hidden_states_weight:
+            raise UserError(
+                "distillation: with logits_weight=0 and hidden_states_weight=0 nothing is learnt "
+                "from the teacher: leave distillation out, or give one of them"
+            )
+
+
+@runtime_checkable
+class Teachable(Task, Protocol):
+    """A task whose answers may be those of a teacher, a model with the same head."""
+
+    def answer_weight(self, batch: Batch) -> Array:
+        """How many answers of a teacher there are to learn (float32 scalar)."""
+
+    def answer_sum(self, output: Any, teacher: Any, batch: Batch, temperature: float) -> Array:
+        """Sum of how far each answer is from the teacher's (float32 scalar)."""
+
+
+class Taught(NamedTuple):
+    """What student and teacher make of the same batch."""
+
+    student: Any
+    teacher: Any
+
+
+@dataclass(frozen=True)
+class TaughtApply:
+    """apply(params, teacher's params, **inputs, key) -> Taught; the teacher is without dropout."""
+
+    student: Callable[..., Any]
+    teacher: Callable[..., Any]
+
+    def __call__(
+        self, params: Params, teacher_params: Params, *, key: Array | None = None, **inputs: Any
+    ) -> Taught:
+        """Both read the same tokens."""
+        teacher = self.teacher(teacher_params, **inputs)
+        return Taught(self.student(params, **inputs, key=key), teacher)
+
+
+@dataclass(frozen=True)
+class Distillation(Task):
+    """A task that is learnt from labels and from a teacher (Hinton et al. 2015).
+
+    Its losses are the task's own, of which `loss` is called `labels_loss` here; the mean distance
+    of answers, `distillation_loss`; and `hidden_loss`, the mean over real tokens of one minus the
+    cosine of both last hidden states (Sanh et al. 2019, DistilBERT, section 2). What has no weight
+    is left out, but for labels, whose losses are told all the same.
+    """
+
+    task: Teachable
+    config: DistillationConfig
+
+    @property
+    def head(self) -> Head:
+        """The task's."""
+        return self.task.head
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """The task's."""
+        return self.task.model_inputs
+
+    def loss_factor(self, name: str) -> float:
+        """The weights; of the task's own losses times their factors."""
+        others = {ANSWERS: self.config.logits_weight, HIDDEN: self.config.hidden_states_weight}
+        if name in others:
+            return others[name]
+        return self.config.labels_weight * self.task.loss_factor("loss" if name == LABELS else name)
+
+    def loss_weights(self, batch: Batch) -> dict[str, Array]:
+        """The task's; answers; real tokens."""
+        weights = _renamed(self.task.loss_weights(batch))
+        if self.config.logits_weight:
+            weights[ANSWERS] = self.task.answer_weight(batch)
+        if self.config.hidden_states_weight:
+            weights[HIDDEN] = jnp.sum(real_tokens(batch), dtype=jnp.float32)
+        return weights
+
+    def loss_sums(self, output: Taught, batch: Batch) -> dict[str, Array]:
+        """The task's, and how far the student is from its teacher."""
+        student, teacher = output
+        sums = _renamed(self.task.loss_sums(student, batch))
+        if self.config.logits_weight:
+            sums[ANSWERS] = self.task.answer_sum(student, teacher, batch, self.config.temperature)
+        if self.config.hidden_states_weight:
+            vectors = unit(student.last_hidden_state), unit(teacher.last_hidden_state)
+            apart = 1.0 - jnp.sum(vectors[0] * vectors[1], axis=-1)
+            is_real = real_tokens(batch).reshape(apart.shape)
+            sums[HIDDEN] = jnp.sum(jnp.where(is_real, apart, 0.0))
+        return sums
+
+
+def _renamed(losses: dict[str, Array]) -> dict[str, Array]:
+    # The total is called `loss`.
+    return {LABELS if name == "loss" else name: value for name, value in losses.items()}
