@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         model.config,
         model.tokenizer,
         arguments.destination,
-        layout=layout_for(model.config, source.head),
+        layout=layout_for(source.config, source.head),
         dtype=arguments.dtype,
         description=_described(arguments.source, rows),
         overwrite=arguments.overwrite,

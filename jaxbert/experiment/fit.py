@@ -256,8 +256,8 @@ def _loop(
         ledger=ledger,
         profile=profile,
         mesh=job.mesh,
-        fixed=() if teacher is None else (teacher.params,),
         interrupted=job.interrupted,
+        fixed=() if teacher is None else (teacher.params,),
     )
 
 

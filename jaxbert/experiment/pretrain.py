@@ -48,6 +48,7 @@ from jaxbert.experiment.pretraining_model import (
     Vocabulary,
     check_encoders,
     encoder_of,
+    note_of_own,
 )
 from jaxbert.experiment.restoring import check_data
 from jaxbert.experiment.run_directory import (
@@ -146,6 +147,7 @@ def pretrain(
         train=training_stream(stores, phases, config.seed),
         held_out={name: Evaluation(rows, job.task.metrics) for name, rows in evaluated.items()},
         fingerprints=data_fingerprints(stores, validation, config.data),
+        notes=note_of_own(trainee.encoders),
     )
     with open_run(run_path, config, AHEAD, check_past) as run:
         fitted = fit(

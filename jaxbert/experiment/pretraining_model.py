@@ -11,9 +11,8 @@ from jaxbert.data.store import TokenStore
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_length
 from jaxbert.families import preset
-from jaxbert.hub.save import check_config, check_tokenizer
+from jaxbert.hub.save import beyond_family, check_tokenizer
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
 
 
@@ -25,7 +24,8 @@ class ModelConfig:
     """e.g. `bert-base-uncased`; its vocabulary size gives way to the store's."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of the architecture (jaxbert/nn/config.py) that differ from the preset, such as
-    `hidden_size: 128`, as far as the family's config.json can say them."""
+    `hidden_size: 128`. Where the family's config.json cannot say them, the model is written in our
+    own layout (Orbax), which transformers does not open."""
     from_pretrained: str | None = None
     """Directory or hub id of a model to go on from, instead of a preset."""
 
@@ -74,11 +74,22 @@ def encoder_of(
 def check_encoders(
     encoders: Iterable[EncoderConfig], data: Sequence[PretrainingDataConfig]
 ) -> None:
-    """Raises UserError for one that could not be exported, or is too short for a phase's rows."""
+    """Raises UserError for one that is too short for a phase's rows."""
     for encoder in encoders:
-        check_config(encoder, Head())
         for phase in data:
             check_length("max_seq_length", phase.max_seq_length, encoder)
+
+
+def note_of_own(encoders: Iterable[EncoderConfig]) -> tuple[str, ...]:
+    """What a run begins with where its models can be kept in our own layout alone."""
+    own = {name: value for encoder in encoders for name, value in beyond_family(encoder).items()}
+    if not own:
+        return ()
+    told = ", ".join(f"{name}={value}" for name, value in own.items())
+    return (
+        f"an architecture of its own ({told}): no config.json of transformers can say it, so the "
+        "model is written in jaxbert's layout, which jaxbert alone opens",
+    )
 
 
 def _of_preset(model: ModelConfig, vocabulary: Vocabulary | None) -> EncoderConfig:

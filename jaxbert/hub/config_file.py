@@ -18,6 +18,7 @@ from jaxbert.families.head_fields import (
     THRESHOLDS,
     head_from_hf,
 )
+from jaxbert.hub.own_architecture import with_own_options
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind
@@ -72,7 +73,7 @@ def read_description(
             saved = wanted
         if labels is not None:
             wanted = _relabelled(wanted, labels)
-        config = family.config_from_hf(fields)
+        config = with_own_options(family.config_from_hf(fields), fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     if not isinstance(head, Head) and (wanted == Head() or is_sentence_encoder(wanted)):

@@ -1,6 +1,5 @@
 """Writing a model as a directory that Hugging Face's libraries open."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +15,7 @@ from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
+from jaxbert.hub.own_architecture import ARCHITECTURE, own_options
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
@@ -103,7 +103,9 @@ def save_params(
         )
     if layout == "orbax" and max_shard_size is not None:
         raise UserError(f"max_shard_size={max_shard_size!r} is for layout='huggingface'")
-    check_config(config, head)
+    if layout == "huggingface":
+        check_config(config, head)
+    _check_labels(head)
     check_params(params, config, head)
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
@@ -155,17 +157,30 @@ def file_tensors(
 
 
 def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
-    """The fields of config.json, without the dtype of the weights."""
-    family = family_of(config.model_type)
-    architecture = family.architecture(head.kind)
-    named = {KIND: head.kind} if architecture is None else {}
+    """The fields of config.json, without the dtype of the weights.
+
+    Of an architecture that the family's cannot say no class of transformers is named.
+    """
+    family, own = family_of(config.model_type), beyond_family(config)
+    architecture = None if own else family.architecture(head.kind)
     return {
         "model_type": family.model_type,
         "architectures": [] if architecture is None else [architecture],
-        **named,
+        **({KIND: head.kind} if architecture is None else {}),
+        **({ARCHITECTURE: own} if own else {}),
         **family.config_to_hf(config, head),
         **head_to_hf(head),
     }
+
+
+def beyond_family(config: EncoderConfig) -> dict[str, Any]:
+    """Options that the family's config.json cannot say, with their values; {} where there is none.
+
+    Its models are kept in our own layout. Raises UserError for a value that the family refuses.
+    """
+    family = family_of(config.model_type)
+    fields = {"model_type": family.model_type, **family.config_to_hf(config, Head())}
+    return own_options(config, family.config_from_hf(fields))
 
 
 def _token_ids(
@@ -182,15 +197,14 @@ def _token_ids(
 
 def check_config(config: EncoderConfig, head: Head) -> None:
     """Raises UserError for an option that the family's config.json cannot say."""
-    plain = dataclasses.replace(head, classifier_dropout=None, pooling=None, is_normalized=False)
-    read = family_of(config.model_type).config_from_hf(config_fields(config, plain))
-    for field in dataclasses.fields(config):
-        value, found = getattr(config, field.name), getattr(read, field.name)
-        if value != found:
-            raise UserError(
-                f"{field.name}={value!r}: {config.model_type} has no such option in config.json, "
-                f"and its models are read with {found!r}"
-            )
+    for name, value in beyond_family(config).items():
+        raise UserError(
+            f"{name}={value!r}: {config.model_type} has no such option in config.json, and "
+            "transformers would read another model: save it with layout='orbax' (--to orbax)"
+        )
+
+
+def _check_labels(head: Head) -> None:
     if head.problem_type == "single_label_classification" and len(head.labels) == 1:
         raise UserError(
             f"labels={list(head.labels)}: one class is nothing to tell apart, and transformers "
@@ -232,8 +246,9 @@ def _without_unknown_types(tokenizer: Tokenizer, config: EncoderConfig) -> Token
 
 
 def layout_for(config: EncoderConfig, head: Head) -> Layout:
-    """Hugging Face's layout wherever it can hold the head, else orbax."""
-    return "huggingface" if _beyond_transformers(config, head) is None else "orbax"
+    """Hugging Face's layout wherever it can hold the encoder and the head, else orbax."""
+    is_known = _beyond_transformers(config, head) is None and not beyond_family(config)
+    return "huggingface" if is_known else "orbax"
 
 
 def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:

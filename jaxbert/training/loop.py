@@ -66,10 +66,10 @@ class Loop:
     ledger: Ledger
     profile: Profile
     mesh: Mesh
-    fixed: tuple[Params, ...]
-    """What steps take after state and batch."""
     interrupted: Callable[[], bool]
     """Once true it stays true; alike in all processes."""
+    fixed: tuple[Params, ...] = ()
+    """What steps take after state and batch."""
 
 
 def train(loop: Loop, state: TrainState) -> tuple[TrainState, Outcome]:

@@ -39,7 +39,7 @@ def make(tmp_path):
             log,
             progress,
             Ledger(tmp_path),
-            lambda batch: train_flops(ENCODER, batch),
+            lambda batch, share: share * train_flops(ENCODER, batch),
             log_every=log_every,
             num_steps=100,
             stop_on_nonfinite=stop,
