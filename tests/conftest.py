@@ -36,6 +36,7 @@ PARITY = [
     "families/test_electra.py",
     "families/test_eurobert.py",
     "families/test_modernbert.py",
+    "families/test_nomic_bert.py",
     "families/test_roberta.py",
     "experiment/test_sentence_order.py",
     "optim/test_schedule_parity.py",

@@ -235,6 +235,14 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         "ten rates from 1e-5 to 1e-4, for 10,000 steps with early stopping; 3 epochs here",
     ),
+    Recipe(
+        ("nomic_bert",),
+        Published(
+            "the authors' settings (github.com/nomic-ai/contrastors, configs/train/glue.yaml)",
+            _values(3e-5, 10, 16, 0.06, weight_decay=1e-6, b2=0.98, eps=1e-6),
+        ),
+        "the file is of CoLA; for other tasks rate and batch were given on the command line",
+    ),
 )
 
 _SOURCES = {

@@ -10,6 +10,7 @@ from jaxbert.families.electra import ELECTRA
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
 from jaxbert.families.modernbert import MODERNBERT
+from jaxbert.families.nomic_bert import NOMIC_BERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from jaxbert.nn.config import EncoderConfig
 
@@ -26,6 +27,7 @@ FAMILIES = {
         DEBERTA_V2,
         MODERNBERT,
         EUROBERT,
+        NOMIC_BERT,
     )
 }
 

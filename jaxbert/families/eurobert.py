@@ -12,6 +12,7 @@ from jaxbert.families.fields import (
     read_fields,
     refuse_other_mathematics,
     rope_theta,
+    without_own_code,
     write_fields,
 )
 from jaxbert.families.weight import Weight, dense, norm
@@ -107,7 +108,7 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     Accepts the published files, whose custom code transformers has taken over since. Raises
     UserError for a field that asks for something else than EuroBERT's mathematics.
     """
-    hf = {name: value for name, value in hf.items() if name != "auto_map" or not _is_own(value)}
+    hf = without_own_code(hf, "_eurobert.EuroBert")
     refuse_other_mathematics(hf, "eurobert", {"rope_scaling": None, "hidden_dropout": 0.0})
     fields = read_fields(hf, FIELDS)
     fields |= padding_of(hf)
@@ -127,12 +128,6 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
         rotary=RotaryPositions(rope_theta=base),
         heads=head_styles(POOLINGS[pooling], decoder_bias=config.mlp_bias),
     )
-
-
-def _is_own(auto_map: Any) -> bool:
-    """Whether the code that a file names is EuroBERT's own."""
-    names = auto_map.values() if isinstance(auto_map, Mapping) else ()
-    return all("_eurobert.EuroBert" in str(name) for name in names)
 
 
 def _shared_heads(config: EncoderConfig) -> int | None:

@@ -1,7 +1,7 @@
 """What a published family is: its sizes, its config fields and its weight names, as values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxbert.data.pairs import SentencePairs
@@ -31,6 +31,8 @@ class Family:
     """Canonical keys of copies that files may hold, and the key that each one repeats."""
     head_prefixes: tuple[str, ...]
     """What canonical keys outside the encoder begin with; a model may have no use for those."""
+    former_architectures: Mapping[str, HeadKind] = field(default_factory=dict)
+    """Class names that published files have and transformers has not."""
     buffers: frozenset[str] = frozenset()
     """Canonical keys of tensors that are not parameters."""
     poolings: frozenset[Pooling] = frozenset()

@@ -104,6 +104,17 @@ def refuse_other_mathematics(
         )
 
 
+def without_own_code(hf: Mapping[str, Any], *marks: str) -> dict[str, Any]:
+    """The fields without an `auto_map` whose every name holds one of `marks`.
+
+    Those are of the family's own code, which transformers has taken over since.
+    """
+    auto_map = hf.get("auto_map")
+    names = [str(name) for name in auto_map.values()] if isinstance(auto_map, Mapping) else []
+    is_own = all(any(mark in name for mark in marks) for name in names)
+    return {name: value for name, value in hf.items() if name != "auto_map" or not is_own}
+
+
 def rope_theta(parameters: Any, default: Any) -> float:
     """The base of rotary positions from one object of `rope_parameters`.
 

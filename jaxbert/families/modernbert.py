@@ -18,7 +18,7 @@ from jaxbert.families.fields import (
     rope_theta,
     write_fields,
 )
-from jaxbert.families.weight import Weight, dense, norm
+from jaxbert.families.weight import Weight, dense, fused, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import POOLED, Head, HeadKind
 from jaxbert.nn.parts import Activation, HeadStyle, HeadStyles, LayerType, RotaryPositions
@@ -259,21 +259,14 @@ def _encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
         if index > 0 or config.first_norm:
             yield from norm(f"{ours}/attention_norm", f"{theirs}.attn_norm", bias=config.norm_bias)
         names = tuple(f"{ours}/attention/{name}" for name in ("query", "key", "value"))
-        yield from _fused(names, f"{theirs}.attn.Wqkv", bias=config.attention_bias)
+        yield from fused(names, f"{theirs}.attn.Wqkv", bias=config.attention_bias)
         output = f"{ours}/attention/output"
         yield from dense(output, f"{theirs}.attn.Wo", bias=config.attention_bias)
         yield from norm(f"{ours}/mlp_norm", f"{theirs}.mlp_norm", bias=config.norm_bias)
         names = (f"{ours}/mlp/up", f"{ours}/mlp/gate")
-        yield from _fused(names, f"{theirs}.mlp.Wi", bias=config.mlp_bias)
+        yield from fused(names, f"{theirs}.mlp.Wi", bias=config.mlp_bias)
         yield from dense(f"{ours}/mlp/down", f"{theirs}.mlp.Wo", bias=config.mlp_bias)
     yield from norm("encoder/final_norm", f"{prefix}final_norm", bias=config.norm_bias)
-
-
-def _fused(ours: tuple[str, ...], theirs: str, *, bias: bool) -> Iterator[Weight]:
-    """Dense layers that lie one after the other in one tensor of the file."""
-    for part, path in enumerate(ours):
-        for row in dense(path, theirs, bias=bias):
-            yield replace(row, part=part, parts=len(ours))
 
 
 def _canonical_key(key: str) -> str:

@@ -1,7 +1,7 @@
 """One parameter and its tensor in a Hugging Face file."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,6 +32,10 @@ class Weight:
     """Into how many equal parts the tensor falls along its first axis."""
     copy: str | None = None
     """A second name under which transformers saves the same numbers, and reads none of them."""
+    apart: str | None = None
+    """The name that a part has in files which hold it as a tensor of its own."""
+    zero_beside: str | None = None
+    """The name of a tensor beside which a file may lack this one, which then is zero."""
 
     def file_shape(self, shape: tuple[int, ...], config: EncoderConfig) -> tuple[int, ...]:
         """Shape of the whole tensor in the file, of a parameter that has `shape` here."""
@@ -66,6 +70,16 @@ def dense(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:
     yield Weight(f"{path}/kernel", f"{key}.weight", "transpose")
     if bias:
         yield Weight(f"{path}/bias", f"{key}.bias")
+
+
+def fused(
+    paths: Sequence[str], key: str, *, bias: bool = True, apart: Sequence[str] | None = None
+) -> Iterator[Weight]:
+    """Rows of dense layers that lie one after the other in one tensor; `apart`: else."""
+    for part, path in enumerate(paths):
+        for row in dense(path, key, bias=bias):
+            alone = None if apart is None else apart[part] + row.key.removeprefix(key)
+            yield replace(row, part=part, parts=len(paths), apart=alone)
 
 
 def norm(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:

@@ -118,7 +118,8 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
     names = fields.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"architectures={names!r}: expected a list of class names")
-    implemented = [family.architectures[name] for name in names if name in family.architectures]
+    known = {**family.former_architectures, **family.architectures}
+    implemented = [known[name] for name in names if name in known]
     # In our layout there are heads that transformers has no class for, such as EuroBERT's of spans.
     own = fields.get(KIND)
     if own is not None and own not in get_args(HeadKind):

@@ -1,6 +1,7 @@
 """The parameters of a Hugging Face directory, in every spelling that is still around."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ def stored_params(
     """What the tensors of `directory` hold of each parameter, the modules `without` left out.
 
     Accepts gamma and beta for a norm's weight and bias, an encoder without its prefix, position
-    ids, names that a wrapper was put before, and copies of tied tensors; raises UserError where
-    such a copy differs.
+    ids, names that a wrapper was put before, parts of a tensor as tensors of their own, and copies
+    of tied tensors; raises UserError where such a copy differs.
     """
     family, config, head = described.family, described.config, described.head
     names = _canonical_names(family, tensors.shapes, directory)
@@ -36,17 +37,35 @@ def stored_params(
     for path, shape in parameter_shapes(config, head).items():
         # What transformers has no class for, such as a mixture of layers, is in no file.
         weight = table.get(path, Weight(path, path))
-        key = None
-        if path.partition("/")[0] not in without:
-            # transformers 4 saves the bias of an untied decoder under the name of the copy alone.
-            spelled = [family.canonical_key(name) for name in (weight.key, weight.copy) if name]
-            key = next((names[name] for name in spelled if name in names), None)
-            used |= set(spelled)
-        stored[path] = _stored(weight, key, tensors, config, shape)
+        if path.partition("/")[0] in without:
+            stored[path] = _stored(weight, None, tensors, config, shape)
+            continue
+        weight, spelled = _spelled(weight, family, names)
+        key = next((names[name] for name in spelled if name in names), None)
+        used |= set(spelled)
+        beside = weight.zero_beside
+        is_zero = key is None and beside is not None and family.canonical_key(beside) in names
+        stored[path] = (
+            _zero(weight, shape) if is_zero else _stored(weight, key, tensors, config, shape)
+        )
     names = {name: key for name, key in names.items() if name not in used}
     unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]
     unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
     return Contents(stored, unexpected, tuple(sorted(unused)))
+
+
+def _spelled(
+    weight: Weight, family: Family, names: Collection[str]
+) -> tuple[Weight, list[str]]:
+    """The canonical names to look for, and the weight as the tensor of that name holds it."""
+    # transformers 4 saves the bias of an untied decoder under the name of the copy alone.
+    spelled = [family.canonical_key(name) for name in (weight.key, weight.copy) if name]
+    if weight.apart is None or any(name in names for name in spelled):
+        return weight, spelled
+    alone = family.canonical_key(weight.apart)
+    if alone not in names:
+        return weight, spelled
+    return replace(weight, key=weight.apart, part=0, parts=1), [alone]
 
 
 def _stored(
@@ -62,6 +81,11 @@ def _stored(
 
     found = None if key is None else tensors.shapes[key]
     return Stored(key or weight.key, weight.file_shape(shape, config), found, read)
+
+
+def _zero(weight: Weight, shape: tuple[int, ...]) -> Stored:
+    """A parameter that the file does without."""
+    return Stored(weight.key, shape, shape, lambda: np.zeros(shape, np.float32))
 
 
 def _canonical_names(family: Family, keys: Collection[str], directory: Path) -> dict[str, str]:

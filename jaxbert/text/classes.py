@@ -182,6 +182,7 @@ OF_MODEL = {
     "albert": "AlbertTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
     "modernbert": GENERIC,
+    "nomic_bert": "BertTokenizer",
 }
 """The class that goes with the `model_type` of a config.json."""
 

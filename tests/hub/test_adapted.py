@@ -65,7 +65,9 @@ def test_longer_wider_and_shallower_models_open_as_themselves(architecture: str,
     jax.tree.map(np.testing.assert_array_equal, again.params, params)
 
 
-@pytest.mark.parametrize("architecture", ["ModernBertForMaskedLM", "EuroBertForMaskedLM"])
+@pytest.mark.parametrize(
+    "architecture", ["ModernBertForMaskedLM", "EuroBertForMaskedLM", "NomicBertForMaskedLM"]
+)
 def test_a_model_with_another_rotary_base_opens_with_that_base(architecture: str, tmp_path: Path):
     """Against transformers' own class with the same weights, begun with the new base."""
     transformers.utils.logging.disable_progress_bar()

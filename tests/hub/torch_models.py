@@ -66,6 +66,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "eurobert": SIZES
     | {"num_attention_heads": 6, "num_key_value_heads": 2, "pad_token_id": 3}
     | NO_TOKENS,
+    "nomic_bert": SIZES | {"type_vocab_size": 2, "classifier_dropout": 0.2},
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

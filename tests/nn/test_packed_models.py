@@ -54,6 +54,7 @@ FAMILIES = {
     "deberta-v2": DEBERTA,
     "modernbert": MODERNBERT,
     "eurobert": replace(preset("eurobert-210m"), **SIZES, num_key_value_heads=2),
+    "nomic_bert": replace(preset("nomic-bert-2048"), **SIZES),
 }
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max", "attention", "segments")
 

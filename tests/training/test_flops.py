@@ -32,6 +32,7 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
         "deberta-v3-base",
         "modernbert-base",
         "eurobert-610m",
+        "nomic-bert-2048",
     ],
 )
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])
