@@ -27,7 +27,7 @@ from jaxbert.families.fields import (
 from jaxbert.families.weight import Weight, dense, fused, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
-from jaxbert.nn.parts import HeadStyles, RotaryPositions
+from jaxbert.nn.parts import Activation, HeadStyles, RotaryPositions
 
 PREFIX = "nomic_bert."
 WORDS = f"{PREFIX}embeddings.word_embeddings.weight"
@@ -47,12 +47,11 @@ PUBLISHED = {
     "layer_norm_eps": "layer_norm_epsilon",
     "hidden_dropout_prob": "resid_pdrop",
     "attention_probs_dropout_prob": "attn_pdrop",
-    "classifier_dropout": "embd_pdrop",
     "rope_theta": "rotary_emb_base",
 }
 """transformers' fields, and what the authors' own code calls them, which is after GPT-2."""
 
-GATES = {"swiglu": "silu", "geglu": "gelu"}
+GATES: dict[str, Activation] = {"swiglu": "silu", "geglu": "gelu"}
 """The authors' names of activations that multiply a second projection."""
 
 AS_PUBLISHED = {
@@ -100,50 +99,62 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     Raises UserError for a field that asks for something else than NomicBERT's mathematics.
     """
     hf = without_own_code(hf, "_nomic_bert.NomicBert")
-    if hf.get("moe_every_n_layers", 0) > 0:
+    if hf.get("moe_every_n_layers") not in (None, 0, -1):
         raise UserError(
             f"moe_every_n_layers={hf['moe_every_n_layers']!r} is not implemented for nomic_bert: "
             "expected a model without experts, such as nomic-embed-text-v1.5"
         )
     refuse_other_mathematics(hf, "nomic_bert", AS_PUBLISHED)
-    hf = _in_todays_words(hf)
-    fields = read_fields(hf, FIELDS) | padding_of(hf)
-    heads = with_classifier_dropout(DEFAULTS.heads, rate(hf, "classifier_dropout"))
-    config = replace(DEFAULTS, **fields, hidden_act=activation(hf, "hidden_act", "silu"))
+    names = {name: _spelling(name, hf) for name in FIELDS}
+    config = replace(DEFAULTS, **(read_fields(hf, names) | padding_of(hf) | _longest(hf)))
     width = config.hidden_size // config.num_attention_heads
     refuse_other_mathematics(hf, "nomic_bert", {"head_dim": width})
-    base = rope_theta(hf.get("rope_parameters"), hf.get("rope_theta", 1000.0))
-    return replace(config, rotary=RotaryPositions(rope_theta=base), heads=heads)
+    base = rope_theta(hf.get("rope_parameters"), hf.get(_spelling("rope_theta", hf), 1000.0))
+    return replace(
+        config,
+        hidden_act=_gate(hf),
+        rotary=RotaryPositions(rope_theta=base),
+        heads=with_classifier_dropout(DEFAULTS.heads, _classifier_dropout(hf)),
+    )
 
 
-def _in_todays_words(hf: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that only the authors' names give, under transformers' names as well."""
-    given = {ours: hf[theirs] for ours, theirs in PUBLISHED.items() if theirs in hf}
-    if "activation_function" in hf:
-        name = hf["activation_function"]
-        if name not in GATES:
-            raise UserError(
-                f"activation_function={name!r} is not implemented for nomic_bert: expected one of "
-                f"{', '.join(GATES)}"
-            )
-        given["hidden_act"] = GATES[name]
-    found = given | dict(hf)
-    if hf.get("n_positions") is not None:
-        found["max_position_embeddings"] = _longest(hf)
-    return found
+def _spelling(name: str, hf: Mapping[str, Any]) -> str:
+    """What a file calls a field: what transformers does, where both are there."""
+    return name if name in hf else PUBLISHED.get(name, name)
 
 
-def _longest(hf: Mapping[str, Any]) -> int:
-    """Positions up to which the rotation is the plain one.
+def _gate(hf: Mapping[str, Any]) -> Activation:
+    name = hf.get("activation_function", "swiglu")
+    if name not in GATES:
+        raise UserError(
+            f"activation_function={name!r} is not implemented for nomic_bert: expected one of "
+            f"{', '.join(GATES)}"
+        )
+    return activation(hf, "hidden_act", GATES[name])
 
-    With a `rotary_scaling_factor` the authors' code turns rows that are longer than those of
-    training by other angles. `max_position_embeddings` beside `n_positions` is training's length.
+
+def _classifier_dropout(hf: Mapping[str, Any]) -> float | None:
+    """None, that of the layers, also where the authors' rate is the same."""
+    if "classifier_dropout" in hf:
+        return rate(hf, "classifier_dropout")
+    own = rate(hf, "embd_pdrop")
+    return None if own == rate(hf, "resid_pdrop") else own
+
+
+def _longest(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """The authors' `n_positions`, up to which the rotation is the plain one.
+
+    With a `rotary_scaling_factor` their code turns rows that are longer than those of training by
+    other angles. `max_position_embeddings` beside it is training's length.
     """
+    if hf.get("n_positions") is None:
+        return {}
     positions = int(number("n_positions", hf["n_positions"], whole=True))
     if not hf.get("rotary_scaling_factor"):
-        return positions
+        return {"max_position_embeddings": positions}
     trained = hf.get("max_trained_positions", DEFAULTS.max_position_embeddings)
-    return min(positions, int(number("max_trained_positions", trained, whole=True)))
+    plain = int(number("max_trained_positions", trained, whole=True))
+    return {"max_position_embeddings": min(positions, plain)}
 
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
@@ -226,7 +237,9 @@ def _canonical_key(key: str) -> str:
     key = f"encoder.{key}" if key.startswith("layers.") else key
     for theirs, filed in RENAMED.items():
         key = key.replace(theirs, filed)
-    return PREFIX + key if key.startswith(("embeddings.", "emb_ln.", "encoder.", "pooler.")) else key
+    return (
+        PREFIX + key if key.startswith(("embeddings.", "emb_ln.", "encoder.", "pooler.")) else key
+    )
 
 
 NOMIC_BERT = Family(

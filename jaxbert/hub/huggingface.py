@@ -54,9 +54,7 @@ def stored_params(
     return Contents(stored, unexpected, tuple(sorted(unused)))
 
 
-def _spelled(
-    weight: Weight, family: Family, names: Collection[str]
-) -> tuple[Weight, list[str]]:
+def _spelled(weight: Weight, family: Family, names: Collection[str]) -> tuple[Weight, list[str]]:
     """The canonical names to look for, and the weight as the tensor of that name holds it."""
     # transformers 4 saves the bias of an untied decoder under the name of the copy alone.
     spelled = [family.canonical_key(name) for name in (weight.key, weight.copy) if name]

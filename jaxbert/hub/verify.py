@@ -78,7 +78,7 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
     architecture = described.family.architecture(kind)
     if architecture is None:
         raise UserError(f"{directory}: transformers has no class for its {kind} head")
-    has_pooler = model.head.pooling is None
+    has_pooler = model.head.pooling is None and model.config.heads.pooler is not None
     torch_model, missing, unexpected = _open_with_transformers(
         architecture, directory, has_pooler=has_pooler
     )
@@ -171,7 +171,7 @@ def _open_with_transformers(
         ) from None
     model_class = getattr(transformers, architecture)
     takes = signature(model_class.__init__).parameters
-    # An encoder that pools is saved without BERT's pooler.
+    # An encoder that pools is saved without BERT's pooler, NomicBERT always.
     options = {"add_pooling_layer": has_pooler} if "add_pooling_layer" in takes else {}
     with quiet(transformers):
         model, report = model_class.from_pretrained(

@@ -80,6 +80,7 @@ def sentencepiece_models(texts, tmp_path_factory) -> dict[str, Path]:
 FAMILIES = {
     "bert": ("bert", "vocab.txt", None, {"do_lower_case": True}),
     "distilbert": ("distilbert", "vocab.txt", None, {"do_lower_case": False}),
+    "nomic_bert": ("nomic_bert", "vocab.txt", None, {"do_lower_case": True}),
     "electra": (
         "electra",
         "vocab.txt",
