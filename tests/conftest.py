@@ -35,6 +35,7 @@ PARITY = [
     "families/test_distilbert.py",
     "families/test_electra.py",
     "families/test_eurobert.py",
+    "families/test_gte.py",
     "families/test_modernbert.py",
     "families/test_nomic_bert.py",
     "families/test_roberta.py",

@@ -243,6 +243,11 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         "the file is of CoLA; for other tasks rate and batch were given on the command line",
     ),
+    Recipe(
+        ("gte",),
+        Published(f"{_DEVLIN}, for BERT", _values(3e-5, 3, 32, 0.1, weight_decay=0.01)),
+        "BERT's values; those of Zhang et al. 2024 (arXiv 2407.19669) for GLUE are not here",
+    ),
 )
 
 _SOURCES = {

@@ -9,6 +9,7 @@ from jaxbert.families.distilbert import DISTILBERT
 from jaxbert.families.electra import ELECTRA
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
+from jaxbert.families.gte import GTE
 from jaxbert.families.modernbert import MODERNBERT
 from jaxbert.families.nomic_bert import NOMIC_BERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
@@ -28,12 +29,16 @@ FAMILIES = {
         MODERNBERT,
         EUROBERT,
         NOMIC_BERT,
+        GTE,
     )
 }
 
 
 def family_of(model_type: str) -> Family:
     """The family that config.json calls `model_type`."""
+    for family in FAMILIES.values():
+        if family.former_model_type == model_type:
+            return family
     if model_type not in FAMILIES:
         known = list(FAMILIES)
         raise UserError(

@@ -91,6 +91,8 @@ class EncoderConfig:
     gated_mlp: bool = False
     """The activation multiplies a second projection (Shazeer 2020)."""
     mlp_bias: bool = True
+    mlp_output_bias: bool | None = None
+    """Of the second product of the feed-forward network; None: `mlp_bias`."""
     mlp_dropout_prob: float = 0.0
     """Between the two products of the feed-forward network."""
     depth_scaled_initializer: bool = False

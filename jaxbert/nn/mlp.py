@@ -20,6 +20,7 @@ class FeedForward(nnx.Module):
         self.up = Linear(hidden, mlp, stddev=first, dtype=dtype, rngs=rngs, use_bias=bias)
         if config.gated_mlp:
             self.gate = Linear(hidden, mlp, stddev=first, dtype=dtype, rngs=rngs, use_bias=bias)
+        bias = bias if config.mlp_output_bias is None else config.mlp_output_bias
         self.down = Linear(mlp, hidden, stddev=last, dtype=dtype, rngs=rngs, use_bias=bias)
         self.activation, self.is_gated = config.hidden_act, config.gated_mlp
         self.dropout_rate = config.mlp_dropout_prob

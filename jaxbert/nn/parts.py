@@ -19,6 +19,13 @@ class RotaryPositions:
     """Base of the layers of full attention."""
     local_rope_theta: float = 10000.0
     """Base of the layers of sliding attention."""
+    factor: float = 1.0
+    """What positions are divided by, the linear scaling of rows that are longer than trained."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.factor > 0:
+            raise UserError(f"factor={self.factor}: rotary positions are divided by it: above 0")
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ class Rotation(NamedTuple):
     sine: Array
 
 
-def rotation(length: int, head_dim: int, theta: float) -> Rotation:
-    """[length, head_dim / 2]: position p turns pair i by the angle p / theta^(2 i / head_dim)."""
+def rotation(length: int, head_dim: int, theta: float, factor: float = 1.0) -> Rotation:
+    """[length, head_dim / 2]: p turns pair i by the angle p / factor / theta^(2 i / head_dim)."""
     # The reference rounds powers, frequencies and angles to float32, which at position 8,000 is a
     # turn of 5e-4: the models were trained with it. Each function is exact before it is rounded.
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     powers = np.power(theta, exponents.astype(np.float64)).astype(np.float32)
-    angles = np.arange(length, dtype=np.float32)[:, None] * (np.float32(1.0) / powers)
+    frequencies = np.float32(1.0) / powers / np.float32(factor)
+    angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
     cosine, sine = np.cos(angles, dtype=np.float64), np.sin(angles, dtype=np.float64)
     return Rotation(jnp.asarray(cosine, jnp.float32), jnp.asarray(sine, jnp.float32))
 

@@ -183,6 +183,7 @@ OF_MODEL = {
     "deberta-v2": "DebertaV2Tokenizer",
     "modernbert": GENERIC,
     "nomic_bert": "BertTokenizer",
+    "gte": "XLMRobertaTokenizer",
 }
 """The class that goes with the `model_type` of a config.json."""
 

@@ -67,6 +67,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     | {"num_attention_heads": 6, "num_key_value_heads": 2, "pad_token_id": 3}
     | NO_TOKENS,
     "nomic_bert": SIZES | {"type_vocab_size": 2, "classifier_dropout": 0.2},
+    "gte": SIZES
+    | {
+        "type_vocab_size": 2,
+        "rope_parameters": {"rope_type": "linear", "factor": 1.5, "rope_theta": 500.0},
+    },
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

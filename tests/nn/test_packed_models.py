@@ -55,6 +55,7 @@ FAMILIES = {
     "modernbert": MODERNBERT,
     "eurobert": replace(preset("eurobert-210m"), **SIZES, num_key_value_heads=2),
     "nomic_bert": replace(preset("nomic-bert-2048"), **SIZES),
+    "gte": replace(preset("gte-multilingual-base"), **SIZES),
 }
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max", "attention", "segments")
 

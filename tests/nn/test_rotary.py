@@ -22,6 +22,12 @@ def test_every_pair_is_turned_by_its_own_angle():
     np.testing.assert_allclose(found[..., 4:], turned.imag, atol=2e-6)
 
 
+def test_a_factor_divides_the_positions():
+    whole, scaled = rotation(9, 8, 100.0), rotation(33, 8, 100.0, 4.0)
+    np.testing.assert_allclose(scaled.cosine[::4], whole.cosine, atol=1e-6)
+    np.testing.assert_allclose(scaled.sine[::4], whole.sine, atol=1e-6)
+
+
 def test_products_depend_on_the_distance_alone():
     table = of_nine(10.0)
     one = np.broadcast_to(X[:, :1], X.shape)

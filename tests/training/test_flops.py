@@ -33,6 +33,7 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
         "modernbert-base",
         "eurobert-610m",
         "nomic-bert-2048",
+        "gte-base-en-v1.5",
     ],
 )
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])

@@ -32,6 +32,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "modernbert-base": {"layer_types": ("full_attention", "sliding_attention")},
     "eurobert-610m": {"num_hidden_layers": 1, "layer_types": None, "num_key_value_heads": 2},
     "nomic-bert-2048": {"num_hidden_layers": 1},
+    "gte-multilingual-base": {"num_hidden_layers": 1},
 }
 """What differs of the small model."""
 SPLIT = MeshConfig(data=2, fsdp=2, tensor=2)
