@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rope-theta",
         type=float,
         metavar="BASE",
-        help="base of the rotary positions of full attention (ModernBERT, EuroBERT, NomicBERT),"
-        " which longer rows want larger; local layers keep theirs",
+        help="base of the rotary positions of full attention (ModernBERT, GTE and others), which"
+        " longer rows want larger; local layers keep theirs",
     )
     vocabulary = parser.add_mutually_exclusive_group()
     vocabulary.add_argument(

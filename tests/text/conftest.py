@@ -108,6 +108,7 @@ FAMILIES = {
     "xlm-roberta": ("xlm-roberta", "sentencepiece.bpe.model", "xlm-roberta", {}),
     "xlm-roberta with bytes": ("xlm-roberta", "sentencepiece.bpe.model", "bytes", {}),
     "xlm-roberta unnormalized": ("xlm-roberta", "sentencepiece.bpe.model", "unnormalized", {}),
+    "gte": ("gte", "sentencepiece.bpe.model", "xlm-roberta", {}),
     # camembert-base states this and no more.
     "camembert": (
         "camembert",
