@@ -75,7 +75,10 @@ def dense(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:
 def fused(
     paths: Sequence[str], key: str, *, bias: bool = True, apart: Sequence[str] | None = None
 ) -> Iterator[Weight]:
-    """Rows of dense layers that lie one after the other in one tensor; `apart`: else."""
+    """Rows of dense layers that lie one after the other in one tensor.
+
+    `apart`: what each is called in files that hold it alone.
+    """
     for part, path in enumerate(paths):
         for row in dense(path, key, bias=bias):
             alone = None if apart is None else apart[part] + row.key.removeprefix(key)
