@@ -146,7 +146,8 @@ def _fit(
         TrainingProgress(job.num_steps, first_step, quiet=quiet or not is_first()) as progress,
     ):
         missed = profile.missed(first_step, job.num_steps)
-        for line in (_opening(job, state), *_described(phases), *job.data.notes, *missed):
+        lines = _opening(job, state), *_described(phases), *_taught_by(job), *job.data.notes
+        for line in (*lines, *missed):
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
@@ -207,6 +208,16 @@ def _described(phases: Sequence[TrainingPhase]) -> list[str]:
         return []
     trained = (f"{p.num_trained:,} after step {p.first_step:,}" for p in phases)
     return [f"trained parameters: {', '.join(trained)}"]
+
+
+def _taught_by(job: _Job) -> list[str]:
+    teacher = job.trainee.teacher
+    if teacher is None:
+        return []
+    size = num_elements(teacher.shapes)
+    return [
+        f"teacher: {teacher.config.teacher}, {teacher.encoder.model_type} of {size:,} parameters"
+    ]
 
 
 def _loop(
