@@ -15,7 +15,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
-from jaxbert.nn.inputs import check_key, floating
+from jaxbert.nn.inputs import check_key, check_module, floating
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
 from jaxbert.typing import Array, Params
@@ -33,6 +33,7 @@ def functional(model: Model) -> tuple[Apply, Params]:
     The function raises UserError for a tree with other leaves than the module's, and keeps none of
     them. The parameters are the module's own arrays: to donate them ends the module too.
     """
+    check_module(model)
     graph, state = nnx.split(model)
     shapes = jax.eval_shape(lambda: state)
     return _apply(graph, shapes), _with_string_keys(nnx.to_pure_dict(state))

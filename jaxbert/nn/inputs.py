@@ -174,6 +174,15 @@ def check_key(key: Any, name: str = "key") -> None:
         raise UserError(f"{name} is keys of shape {list(key.shape)}: expected one; see jax.vmap")
 
 
+def check_module(model: Any) -> None:
+    """Raises UserError for what has no parameters of its own, such as a path or params."""
+    if not isinstance(model, nnx.Module):
+        raise UserError(
+            f"model is {type(model).__name__}: expected a model, such as "
+            "jaxbert.from_pretrained(...) or jaxbert.model_from_params(params, config, head)"
+        )
+
+
 def check_rngs(rngs: Any) -> None:
     """Raises UserError for a seed or a key, which is for `init_params`."""
     if not isinstance(rngs, nnx.Rngs):

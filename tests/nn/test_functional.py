@@ -96,6 +96,14 @@ def test_a_model_survives_the_way_to_params_and_back(params: Any):
     assert all(one is other for one, other in pairs)
 
 
+@pytest.mark.parametrize("given", [{}, None, "bert-base-uncased"])
+def test_what_is_no_model_is_refused(given: Any, monkeypatch: pytest.MonkeyPatch):
+    # Outside of the tests nothing looks at types.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(UserError, match=r"^model is \w+: expected a model"):
+        functional(given)
+
+
 def test_the_function_of_a_model_is_that_of_its_architecture(params: Any):
     apply, _ = functional(model_from_params(params, CONFIG, HEAD))
     programs = [jax.make_jaxpr(f)(params, IDS) for f in (apply, make_apply(CONFIG, HEAD))]
