@@ -34,6 +34,11 @@ def make_optimizer(
     and `freeze_layers` know all other parameters as those of the head, and are a UserError where
     all are.
     """
+    if not isinstance(config, OptimizerConfig):
+        raise UserError(
+            f"config is {config!r}: expected an optimiser of jaxbert.optim.kinds, such as "
+            "AdamW(learning_rate=1e-4)"
+        )
     if labels is None:
         if config.layer_decay != 1.0:
             check_has_encoder(f"optimizer.layer_decay={config.layer_decay}", params)

@@ -78,6 +78,11 @@ def make_schedule(config: ScheduleConfig, peak: float, num_steps: int) -> optax.
 
     slanted_triangular is Howard and Ruder 2018, equation 3, with `warmup_steps` as the cut.
     """
+    if not isinstance(config, ScheduleConfig):
+        raise UserError(
+            f"config is {config!r}: expected a ScheduleConfig, such as "
+            "ScheduleConfig('linear', warmup_steps=0.1)"
+        )
     warmup = _warmup_steps(config, num_steps)
     if config.kind == "slanted_triangular":
         return _slanted_triangular(config, peak, num_steps, warmup)

@@ -135,6 +135,12 @@ def test_the_gradient_of_a_frozen_parameter_does_not_clip_the_others():
     jax.tree.map(np.testing.assert_array_equal, moments(found), moments(expected))
 
 
+@pytest.mark.parametrize("config", ["adamw", {"kind": "adamw"}, None, AdamW])
+def test_the_name_of_an_optimiser_is_not_its_configuration(config: Any):
+    with pytest.raises(UserError, match=r"^config is .*: expected an optimiser .* AdamW\("):
+        make_optimizer(config, optax.constant_schedule(RATE), make_params())
+
+
 def test_something_has_to_be_trained():
     with pytest.raises(UserError, match="all parameters are frozen"):
         make_optimizer(AdamW(freeze=(".*",)), optax.constant_schedule(RATE), make_params())

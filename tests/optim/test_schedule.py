@@ -162,3 +162,9 @@ def test_more_restarts_than_32_bits_can_count_are_refused():
     assert float(make_schedule(config, 1.0, 2_000_000)(1_999_999)) < 1e-5
     with pytest.raises(UserError, match="too many for 3,000,000 steps"):
         make_schedule(config, 1.0, 3_000_000)
+
+
+@pytest.mark.parametrize("given", ["linear", {"kind": "linear"}, None])
+def test_the_name_of_a_schedule_is_not_its_configuration(given: Any):
+    with pytest.raises(UserError, match=r"^config is .*: expected a ScheduleConfig"):
+        make_schedule(given, PEAK, STEPS)
