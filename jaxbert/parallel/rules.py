@@ -40,7 +40,10 @@ PARAMETER_AXES: Rules = (
     (r"attention_pooling/score/kernel", ("hidden", None)),
     (r"mixture/(weights|scale)", (None,)),
 )
-"""Every parameter of every model matches exactly one row; optimiser moments by the same path."""
+"""Every parameter of every model matches exactly one row; optimiser moments by the same path.
+
+A parameter of one's own that no row fits is whole on every device.
+"""
 
 MESH_AXES = {
     "vocab": "tensor",
@@ -80,11 +83,12 @@ def is_read_rounded(path: str) -> bool:
 
 
 def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: Rules = PARAMETER_AXES) -> Any:
-    """Sharding of every leaf of a params or optimiser-state tree; single numbers replicate.
+    """Sharding of every leaf of a params or optimiser-state tree.
 
-    `rules`: the table, to which a tree with parameters of one's own adds rows. Raises UserError
-    for a leaf that none or several of them fit, where a dimension does not divide by its mesh
-    axis, and for a mesh without `fsdp` or `tensor`.
+    Single numbers replicate, and what no rule fits: a head under a name of one's own. `rules`: the
+    table, with rows of one's own for what shall be split. Raises UserError for a leaf that several
+    rules fit, or one of another number of axes, where a dimension does not divide by its mesh axis,
+    and for a mesh without `fsdp` or `tensor`.
     """
     return map_with_path(lambda path, leaf: _sharding(path, leaf.shape, mesh, rules), tree)
 
@@ -178,13 +182,13 @@ def _sharding(
             "size 1 where nothing is to be split"
         )
     fitting = matching_rules(path, rules)
-    if math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
+    if not fitting or math.prod(shape) == 1 or re.search(_UNLIKE_PARAMETERS, path):
         return replicated(mesh)
     if [len(row) for row in fitting] != [len(shape)]:
         raise UserError(
-            f"{path} {list(shape)}: {len(fitting)} sharding rules match {fitting}, expected one of "
-            f"{len(shape)} axes: call it by a name that has one, such as classifier/dense/kernel; "
-            "shardings(..., rules=((pattern, axes), *PARAMETER_AXES)) takes others"
+            f"{path} {list(shape)}: the sharding rules of this name have the axes {fitting}, "
+            f"expected one rule of {len(shape)} axes: call it by a name that the table "
+            "(jaxbert.parallel.rules) does not have, to be whole on every device"
         )
     axes = tuple(
         None if axis == "classes" and not _splits_classes(size, mesh) else MESH_AXES[axis]
