@@ -204,17 +204,24 @@ def read_text(file: Path, reading: Reading) -> Rows:
 
 
 def read_standard_input(file: Path, reading: Reading) -> Rows:
-    """JSON lines where the first begins with `{`, else a text a line; never a table."""
+    """JSON lines where the first that is not empty begins with `{`, else a text a line.
+
+    Never a table. An empty line is an empty text.
+    """
     lines = read_lines(file, reading.problems, reading.advance)
-    first = next(lines, None)
-    if first is None:
+    before: list[tuple[int, str]] = []
+    for number, line in lines:
+        before.append((number, line))
+        if line.strip():
+            break
+    if not before:
         return
-    lines = chain([first], lines)
-    if first[1].lstrip().startswith("{"):
+    first, lines = before[-1][1], chain(before, lines)
+    if first.lstrip().startswith("{"):
         yield from _json_rows(lines, file, reading)
         return
     column = _only_column(file, reading)
-    if any(column in names for names in _headers(first[1])):
+    if any(column in names for names in _headers(first)):
         raise UserError(
             f"standard input looks like CSV or TSV: its first line has the column {column!r}; give "
             "the file itself (--data FILE.csv), or the texts alone, or JSON objects"

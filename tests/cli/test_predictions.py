@@ -106,6 +106,9 @@ for row in read_rows("-", columns=sys.argv[1:], problems=Problems()):
     [
         ("one\n\n two \r\nlast", ["text"], "1 ['one']\n2 ['']\n3 [' two ']\n4 ['last']\n"),
         ('{"a": "x", "b": "y"}\n{"b": "", "a": "z"}\n', ["a", "b"], "1 ['x', 'y']\n2 ['z', '']\n"),
+        ('\n \n{"text": "x"}\n\n{"text": "y"}\n', ["text"], "3 ['x']\n5 ['y']\n"),
+        ("\n\none\n", ["text"], "1 ['']\n2 ['']\n3 ['one']\n"),
+        ("\n", ["text"], "1 ['']\n"),
         ("", ["text"], ""),
     ],
 )
