@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from jaxbert.data.store import METADATA, file_sizes, parse_metadata
+from jaxbert.data.description import parse_metadata
+from jaxbert.data.store import METADATA, file_sizes
 from jaxbert.errors import UserError
 from jaxbert.text.remote import cache_directory, check_stays_inside, reached
 

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxbert.data.checksums import BLOCK_BYTES, joined_checksum
+from jaxbert.data.description import parse_metadata
 from jaxbert.data.shard import OFFSET, Shard, ShardRecord
 from jaxbert.errors import UserError
 
-FORMAT = "jaxbert token store"
-VERSION = 3
 METADATA, SHARDS, TOKENIZER = "store.json", "shards", "tokenizer"
 
 
@@ -231,24 +230,6 @@ def _read_metadata(path: Path) -> dict[str, Any]:
             f" {METADATA}); make it with `jaxbert prepare`"
         )
     return parse_metadata(file.read_bytes(), file)
-
-
-def parse_metadata(text: bytes, file: str | Path) -> dict[str, Any]:
-    """What store.json says; a UserError if it is not of a store of this version."""
-    try:
-        metadata = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON ({error}); prepare the store again") from None
-    is_ours = isinstance(metadata, dict) and metadata.get("format") == FORMAT
-    if not is_ours or not isinstance(metadata.get("version"), int):
-        raise UserError(f"{file}: not the description of a token store; give a store's directory")
-    if metadata["version"] != VERSION:
-        remedy = "prepare the store again" if metadata["version"] < VERSION else "update jaxbert"
-        raise UserError(
-            f"{file}: store version {metadata['version']}, this jaxbert reads version {VERSION};"
-            f" {remedy}"
-        )
-    return metadata
 
 
 def _check_size(file: Path, size: int) -> None:

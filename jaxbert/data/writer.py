@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 
 from jaxbert.data.checksums import RunningChecksum
+from jaxbert.data.description import FORMAT, VERSION
 from jaxbert.data.partial import NOTES, PartialStore
 from jaxbert.data.shard import (
     CHECKSUMS,
@@ -24,10 +25,8 @@ from jaxbert.data.shard import (
     ShardRecord,
 )
 from jaxbert.data.store import (
-    FORMAT,
     METADATA,
     SHARDS,
-    VERSION,
     shard_name,
     tokenizer_fingerprint,
 )
@@ -63,9 +62,10 @@ class StoreWriter:
         journal = self._partial.journal
         self.finished = [ShardRecord(**shard) for shard in journal.shards] if journal else []
         self._shard: _ShardWriter | None = None
-        for shard in (self.directory / SHARDS).glob("*"):
-            if int(shard.name) >= len(self.finished):
-                shutil.rmtree(shard)
+        for entry in (self.directory / SHARDS).glob("*"):
+            # What others put there, such as .DS_Store, is none of the store.
+            if entry.name.isdecimal() and int(entry.name) >= len(self.finished):
+                shutil.rmtree(entry)
 
     def __enter__(self) -> "StoreWriter":
         return self

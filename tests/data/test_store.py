@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from jaxbert.data.partial import PartialStore
 from jaxbert.data.store import TokenStore
 from jaxbert.data.writer import StoreWriter
 from jaxbert.errors import UserError
@@ -210,6 +212,52 @@ def test_a_broken_description_is_refused(tmp_path, text):
     (tmp_path / "s" / "store.json").write_text(text)
     with pytest.raises(UserError, match=r"store.json: not"):
         TokenStore.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, None) for name in ("dtype", "vocab_size", "tokenizer", "files", "shards")),
+        ("tokens", "3"),
+        ("documents", True),
+        ("dtype", "float32"),
+        ("files", ["a"]),
+        ("files", {"a": "b"}),
+        ("shards", ["00000"]),
+        ("shards", [{"documents": 1}]),
+        ("shards", [{"documents": 1, "sentences": 1, "tokens": 1, "crc32c": {"tokens": 1}}]),
+    ],
+)
+def test_a_description_without_what_it_needs_is_one_line(tmp_path, name, value):
+    write(tmp_path / "s")
+    file = tmp_path / "s" / "store.json"
+    said = json.loads(file.read_text()) | {name: value}
+    if value is None:
+        del said[name]
+    file.write_text(json.dumps(said))
+    with pytest.raises(
+        UserError, match=rf"store.json: the store is damaged: '{name}' is missing or"
+    ):
+        TokenStore.open(tmp_path / "s")
+
+
+def test_what_others_put_beside_the_shards_does_not_stop_who_goes_on(tmp_path):
+    def going_on():
+        return PartialStore(tmp_path / "s", key={"of": "this"})
+
+    with going_on() as partial:
+        writer = StoreWriter(tmp_path / "s", vocab_size=100, partial=partial)
+        writer.append(DOCUMENTS[:1])
+        writer.end_shard()
+        partial.note([asdict(shard) for shard in writer.finished], {})
+        writer.append(DOCUMENTS[1:])
+        writer.end_shard()
+        (partial.directory / "shards" / ".DS_Store").write_text("theirs")
+    with going_on() as partial:
+        writer = StoreWriter(tmp_path / "s", vocab_size=100, partial=partial)
+        writer.append(DOCUMENTS[1:])
+        writer.finish()
+    assert TokenStore.open(tmp_path / "s").num_documents == len(DOCUMENTS)
 
 
 def test_opening_reads_no_tokens(tmp_path):
