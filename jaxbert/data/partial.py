@@ -59,7 +59,11 @@ class PartialStore:
         self.notes = self.directory / NOTES
         self._key = key
         self._lock: int | None = _lock_directory(self.directory)
-        self.journal = _read_journal(self.notes)
+        try:
+            self.journal = _read_journal(self.notes)
+        except UserError:
+            os.close(self._lock)
+            raise
         try:
             if self.journal is None or self.journal.key != key:
                 if not overwrite:
@@ -171,7 +175,15 @@ def _remove_notes(notes: Path) -> None:
 
 def _read_journal(notes: Path) -> Journal | None:
     file = notes / _JOURNAL
-    return Journal(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return Journal(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{file}: does not say what is finished of an unfinished store: remove the directory "
+            f"{notes.parent}, and prepare from the start"
+        ) from None
 
 
 def _lock_directory(directory: Path) -> int:

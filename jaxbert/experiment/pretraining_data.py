@@ -230,7 +230,9 @@ def evaluation_sets(
 def _described(store: TokenStore) -> str:
     dropped = store.metadata.get("dropped", {})
     counts = {reason: of["documents"] for reason, of in dropped.items()}
-    counts |= {kind: n for kind, n in store.metadata["problems"].items() if kind != "dropped"}
+    counts |= {
+        kind: n for kind, n in store.metadata.get("problems", {}).items() if kind != "dropped"
+    }
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     noted = f" (noted in {store.path / 'problems.jsonl'}: {found})" if found else ""
     return f"{store.path}: {store.num_documents} documents, {store.num_tokens} tokens{noted}"

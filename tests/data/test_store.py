@@ -260,6 +260,16 @@ def test_what_others_put_beside_the_shards_does_not_stop_who_goes_on(tmp_path):
     assert TokenStore.open(tmp_path / "s").num_documents == len(DOCUMENTS)
 
 
+@pytest.mark.parametrize("text", ["", '{"key": {}}', "[]"])
+def test_a_damaged_journal_of_an_unfinished_store_is_one_line_each_time(tmp_path, text):
+    notes = tmp_path / "s.partial" / "unfinished"
+    notes.mkdir(parents=True)
+    (notes / "journal.json").write_text(text)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"journal.json: .* remove the directory .*s.partial,"):
+            PartialStore(tmp_path / "s", key={})
+
+
 def test_opening_reads_no_tokens(tmp_path):
     tokens = np.zeros(200_000, np.uint16)
     with StoreWriter(tmp_path / "s", vocab_size=100) as writer:

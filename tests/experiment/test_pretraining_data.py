@@ -12,6 +12,7 @@ from experiment.small_runs import after_polls, make_store, pretraining, trajecto
 from jaxbert.data.mixture import BLOCK, Mixture
 from jaxbert.data.store import TokenStore
 from jaxbert.data.stream import Stream
+from jaxbert.data.writer import StoreWriter
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.pretrain import Pretrain, pretrain
@@ -179,6 +180,14 @@ def test_a_store_of_another_vocabulary_of_the_same_size_is_refused(store, tmp_pa
         check_vocabulary(store, other, store / "tokenizer", len(words))
     check_vocabulary(store, tokenizer, store / "tokenizer", len(words))
     check_vocabulary(store, tokenizer, tmp_path / "nothing", len(words))
+
+
+def test_a_store_that_a_program_of_ones_own_wrote_has_a_line_in_the_card(tmp_path):
+    with StoreWriter(tmp_path / "own", vocab_size=9) as writer:
+        writer.append([[[1, 2], [3]]])
+        writer.finish()
+    line = f"{tmp_path / 'own'}: 1 documents, 3 tokens"
+    assert open_stores(str(tmp_path / "own")).described == line
 
 
 def test_what_was_left_out_of_a_store_is_in_the_card(store, tmp_path):
