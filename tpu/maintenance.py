@@ -8,6 +8,8 @@ import threading
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
+from urllib.error import HTTPError
 
 URL = os.environ.get(
     "JAXBERT_TPU_METADATA", "http://metadata.google.internal/computeMetadata/v1/instance/"
@@ -36,26 +38,39 @@ class Notice:
         before = announcement()
         while not self._ended.wait(SECONDS):
             now = announcement()
+            # Of an answer that broke off nothing follows, least of all that a maintenance is over.
+            if now is None:
+                continue
             if now and now != before:
                 self.announced(now)
             before = now
 
 
-def announcement() -> str:
-    """What begins within a minute or has begun; "" for nothing, and outside of Google Cloud."""
+def announcement() -> str | None:
+    """What begins within a minute or has begun; "" for nothing.
+
+    None: no answer, or part of one, as always outside of Google Cloud.
+    """
     event = asked("maintenance-event")
-    if event not in ("", "NONE"):
+    if event not in ("", "NONE", None):
         return event
     upcoming = asked("upcoming-maintenance?alt=json")
-    status = json.loads(upcoming).get("maintenanceStatus", "") if upcoming[:1] == "{" else ""
+    if event is None or upcoming is None:
+        return None
+    try:
+        status = json.loads(upcoming).get("maintenanceStatus", "") if upcoming[:1] == "{" else ""
+    except ValueError:
+        return None
     return "MAINTENANCE_ONGOING" if status == "ONGOING" else ""
 
 
-def asked(key: str) -> str:
-    """What the metadata server answers; "" where it refuses or is not there."""
+def asked(key: str) -> str | None:
+    """What the metadata server answers; "" where it refuses, None where it does not to the end."""
     request = urllib.request.Request(URL + key, headers={"Metadata-Flavor": "Google"})
     try:
         with _OPENER.open(request, timeout=5) as answer:
-            return answer.read().decode().strip()
-    except OSError:
+            return answer.read().decode(errors="replace").strip()
+    except HTTPError:
         return ""
+    except (OSError, HTTPException):
+        return None

@@ -14,6 +14,7 @@ import pytest
 from fake_cloud import TPU
 
 sys.path.insert(0, str(TPU))
+import maintenance
 from supervision import COPIES, Forwarded, Mirror, links_to
 
 
@@ -106,6 +107,36 @@ def test_announced_maintenance_lets_the_command_save(cloud, before, after):
     assert "MAINTENANCE" in log
     assert "the command is asked to save" in log
     assert log.count("saved\n") == 1
+
+
+ONGOING = '{"maintenanceStatus": "ONGOING"}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["", ONGOING[:20], ONGOING], ["MAINTENANCE_ONGOING"]),
+        # Nor is it announced twice.
+        ([None, ONGOING, ONGOING[:20], None, ONGOING], ["MAINTENANCE_ONGOING"]),
+        ([ONGOING, ONGOING[:20], ONGOING], []),
+        (["", ONGOING, "", ONGOING], ["MAINTENANCE_ONGOING"] * 2),
+    ],
+)
+def test_an_answer_that_breaks_off_is_none_and_the_next_one_counts(monkeypatch, answers, expected):
+    left, announced, ended = [*answers], [], threading.Event()
+
+    def answer(key):
+        if key == "maintenance-event":
+            return "NONE"
+        if not left:
+            ended.set()
+        return left.pop(0) if left else answers[-1]
+
+    monkeypatch.setattr(maintenance, "asked", answer)
+    monkeypatch.setattr(maintenance, "SECONDS", 0.001)
+    with maintenance.Notice(announced.append):
+        assert ended.wait(10)
+    assert announced == expected
 
 
 def test_a_signal_before_the_command_prevents_it(tmp_path):
