@@ -35,7 +35,7 @@ def check_training(
     """Raises UserError naming the keys that do not go together on these devices."""
     check_batch_sizes(settings, batch_sizes, mesh)
     for encoder in encoders:
-        _check_heads(encoder, mesh.shape["tensor"])
+        _check_tensor(encoder, mesh.shape["tensor"])
         _check_kernel(settings, encoder, mesh)
 
 
@@ -202,10 +202,16 @@ def _check_kernel(settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh
         choose_kernel(settings.execution.attention, call)
 
 
-def _check_heads(encoder: EncoderConfig, tensor: int) -> None:
+def _check_tensor(encoder: EncoderConfig, tensor: int) -> None:
     # The widths may divide where the heads do not: XLA would then exchange parts of heads.
-    if encoder.num_attention_heads % tensor:
-        raise UserError(
-            f"mesh.tensor={tensor} does not divide num_attention_heads="
-            f"{encoder.num_attention_heads}: whole heads are split over it"
-        )
+    split = {
+        "num_attention_heads": (encoder.num_attention_heads, "whole heads are"),
+        "num_key_value_heads": (encoder.key_value_heads, "whole heads are"),
+        "intermediate_size": (encoder.intermediate_size, "the feed-forward width is"),
+        "padded_vocab_size": (encoder.padded_vocab_size, "the rows of the vocabulary are"),
+    }
+    for name, (size, what) in split.items():
+        if size % tensor:
+            raise UserError(
+                f"mesh.tensor={tensor} does not divide {name}={size}: {what} split over it"
+            )

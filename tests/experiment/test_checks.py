@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -45,6 +46,31 @@ def test_a_kernel_that_cannot_compute_the_attention(
 def test_a_kernel_that_can_is_not_refused():
     check(replace(preset("bert-tiny"), **WITHOUT_DROPOUT), "splash")
     check(preset("bert-tiny"), "fused")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "changes", "message"),
+    [
+        (8, {}, "mesh.tensor=8 does not divide num_attention_heads=4"),
+        # Their widths divide: 2 heads of 32.
+        (4, {"num_key_value_heads": 2}, "mesh.tensor=4 does not divide num_key_value_heads=2"),
+        (4, {"intermediate_size": 510}, "mesh.tensor=4 does not divide intermediate_size=510"),
+        (3, {"num_attention_heads": 3, "hidden_size": 24}, "does not divide intermediate_size=512"),
+        (
+            *(3, {"num_attention_heads": 3, "hidden_size": 24, "intermediate_size": 48}),
+            "mesh.tensor=3 does not divide padded_vocab_size=30592",
+        ),
+    ],
+)
+def test_what_a_mesh_splits_over_tensor_divides(tensor: int, changes: Any, message: str):
+    small = replace(preset("bert-tiny"), hidden_size=128, num_attention_heads=4)
+    mesh = make_mesh(MeshConfig(data=1, tensor=tensor), jax.devices()[:tensor])
+    settings = pretraining(Path("nowhere"))
+    check_training(
+        settings, [small], make_mesh(MeshConfig(data=1, tensor=4), jax.devices()[:4]), [8]
+    )
+    with pytest.raises(UserError, match=message):
+        check_training(settings, [replace(small, **changes)], mesh, [8])
 
 
 def test_a_model_without_a_tokenizer_is_taken_at_the_users_word_where_the_numbers_are_equal(
