@@ -61,8 +61,8 @@ def check_cacheable(settings: TrainingSettings, head: Head, *, packing: bool) ->
     """Raises UserError where features are not all that training needs, naming the key at fault."""
     if settings.optimizer.freeze_layers != "all" or settings.unfreezing is not None:
         raise UserError(
-            "cache_features: the encoder has to stay as it is: set optimizer.freeze_layers=all, "
-            "and no unfreezing"
+            "cache_features: the encoder has to stay as it is: set optimizer.freeze_layers=all, in "
+            "place of patterns of optimizer.freeze, and no unfreezing"
         )
     if packing:
         raise UserError("cache_features: a head alone gains nothing by it: set packing=false")

@@ -113,6 +113,11 @@ def test_a_head_does_not_go_on_with_another_encoder(
     ("overrides", "message"),
     [
         (("cache_features=true",), "set optimizer.freeze_layers=all"),
+        # The head's optimiser, which is all there is, knows no parameter of the encoder.
+        (
+            ("cache_features=true", "optimizer.freeze=[encoder]"),
+            "set optimizer.freeze_layers=all, in place of patterns of optimizer.freeze",
+        ),
         ((*CACHED, "unfreezing={every: epoch}"), "and no unfreezing"),
         ((*CACHED, "packing=true"), "set packing=false"),
         ((*FROZEN, "cache_features=gs://b/features"), "gs://b/features: a URL, where only a path"),
