@@ -15,7 +15,13 @@ from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import METADATA
 from jaxbert.experiment.architecture import architecture_of
-from jaxbert.experiment.checks import check_checkpoints, check_is_metric, check_length
+from jaxbert.experiment.checks import (
+    check_begun_are_trained,
+    check_checkpoints,
+    check_is_metric,
+    check_length,
+)
+from jaxbert.experiment.feature_cache import check_cacheable
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.held_out import of_set
 from jaxbert.experiment.objectives import (
@@ -144,7 +150,10 @@ def _fine_tuning(config: Finetune) -> Subject:
     assumptions.append(f"rows of {length} tokens; shorter data make shorter rows")
     if config.packing:
         assumptions.append(f"packed rows of at most {length // _TOKENS_PER_EXAMPLE} examples")
+    if config.reinitialize_layers:
+        check_begun_are_trained(config.reinitialize_layers, config, encoder, task.head)
     if config.cache_features:
+        check_cacheable(config, task.head, packing=config.packing)
         assumptions.append("cache_features: the frozen encoder as part of every step, as without")
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")

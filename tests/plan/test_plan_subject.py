@@ -149,6 +149,19 @@ def test_fine_tuning_without_validation_data_has_no_best_checkpoint():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("reinitialize_layers=3",), "reinitialize_layers=3: expected 0 to the model's 2"),
+        (("reinitialize_layers=2", "optimizer.freeze_layers=1"), "stay as it is drawn"),
+        (("cache_features=true",), "set optimizer.freeze_layers=all"),
+    ],
+)
+def test_fine_tuning_that_would_be_refused_is_not_planned(overrides, message):
+    with pytest.raises(UserError, match=message):
+        subject_of(fine_tuning("bert-tiny", "a.tsv", "b.tsv", *overrides))
+
+
+@pytest.mark.parametrize(
     ("overrides", "thirds"),
     [
         # Of a frozen layer below all that is trained the forward pass alone, of two layers.
