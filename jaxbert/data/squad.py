@@ -28,7 +28,7 @@ class QuestionColumns:
     """Which columns of a table hold what; files in SQuAD's own form need none of it."""
 
     id: str | None = "id"
-    """null: questions are called by their line."""
+    """null: questions are called by their line, of a pattern's files by file and line."""
     question: str = "question"
     """Column of the question."""
     context: str = "context"
@@ -82,7 +82,7 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
         found = (
             question
             for part, data in documents.items()
-            for question in _of_document(data or [], part, columns, labelled)
+            for question in _of_document(data or [], part, columns, labelled, not is_pattern(spec))
         )
     seen: set[str] = set()
     for question in found:
@@ -99,8 +99,10 @@ def read_questions(spec: str, columns: QuestionColumns, *, labelled: bool) -> It
 def _of_table(spec: str, columns: QuestionColumns, labelled: bool) -> Iterator[Question]:
     wanted = [columns.id, columns.question, columns.context, columns.answers if labelled else None]
     names = [name for name in wanted if name is not None]
+    several = is_pattern(spec)
     for row in whole_rows(spec, columns=names, names=columns.names, labelled=labelled):
-        yield question_of(row, columns, labelled=labelled)
+        name = row.place if several else row.line
+        yield _of_values(row.values, row.place, name, columns, labelled)
 
 
 def question_of(row: Row, columns: QuestionColumns, *, labelled: bool) -> Question:
@@ -109,9 +111,9 @@ def question_of(row: Row, columns: QuestionColumns, *, labelled: bool) -> Questi
 
 
 def _of_values(
-    values: dict[str, Any], where: str, number: int, columns: QuestionColumns, labelled: bool
+    values: dict[str, Any], where: str, name: int | str, columns: QuestionColumns, labelled: bool
 ) -> Question:
-    identity = _identity(number if columns.id is None else values.get(columns.id, number), where)
+    identity = _identity(name if columns.id is None else values.get(columns.id, name), where)
     place = f"{where}: question {identity!r}"
     context = _text(values.get(columns.context), columns.context, place)
     return Question(
@@ -158,14 +160,14 @@ def _parsed(text: str, spec: str) -> Any:
 
 
 def _of_document(
-    data: list[Any], spec: str, columns: QuestionColumns, labelled: bool
+    data: list[Any], spec: str, columns: QuestionColumns, labelled: bool, is_alone: bool
 ) -> Iterator[Question]:
     """Articles of paragraphs; or rows of a table, as run_qa.py of transformers has them there."""
     for number, article in enumerate(data):
         where = f"{spec}: data[{number}]"
         if not isinstance(article, dict) or "paragraphs" not in article:
             row = _object(article, where, columns.question)
-            yield _of_values(row, where, number, columns, labelled)
+            yield _of_values(row, where, number if is_alone else where, columns, labelled)
             continue
         for place, paragraph in enumerate(_list(article, "paragraphs", where)):
             inner = f"{where}.paragraphs[{place}]"

@@ -99,6 +99,22 @@ def test_the_files_of_a_pattern_are_one_after_another(tmp_path: Path):
         questions(tmp_path / "squad-*.json")
 
 
+@pytest.mark.parametrize("id_", [None, "id"])
+def test_questions_without_ids_in_several_files_are_called_by_file_and_line(tmp_path: Path, id_):
+    row = {"question": "Who?", "context": "A cat."}
+    for number in range(2):
+        write(tmp_path / f"a{number}.jsonl", 2 * f"{json.dumps(row | {'id': f'q{number}'})}\n")
+        write(tmp_path / f"b{number}.json", json.dumps({"data": [row, row]}))
+    columns = QuestionColumns(id=id_)
+    if id_ is None:
+        found = questions(tmp_path / "a*.jsonl", columns, labelled=False)
+        names = [f"{tmp_path}/a{number}.jsonl:{line}" for number in range(2) for line in (1, 2)]
+        assert [question.id for question in found] == names
+    found = questions(tmp_path / "b*.json", columns, labelled=False)
+    names = [f"{tmp_path}/b{number}.json: data[{row}]" for number in range(2) for row in range(2)]
+    assert [question.id for question in found] == names
+
+
 def test_other_columns_and_questions_without_names(tmp_path: Path):
     table = write(tmp_path / "mine.tsv", "Q\tT\tmore\nWho?\tA cat.\t1\nWhat?\t\t2\n")
     columns = QuestionColumns(id=None, question="Q", context="T")
