@@ -2,13 +2,13 @@
 
 import argparse
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxbert.cli.arguments import number
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from jaxbert.experiment.finetune_config import Finetune
@@ -146,6 +146,7 @@ def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
     from functools import partial
 
     from jaxbert.config import parse_config, read_values
+    from jaxbert.experiment.from_values import verb_of
     from jaxbert.experiment.pretrain import Pretrain
     from jaxbert.experiment.recipe import parse_finetune
 
@@ -155,24 +156,12 @@ def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
     values = read_values(arguments.config)
     given = values if isinstance(values, dict) else {}
     origin, overrides = str(arguments.config), arguments.overrides
-    if _kind({**given, **dict(word.split("=", 1) for word in overrides)}, origin) == "pretrain":
-        return parse_config(Pretrain, values, overrides, origin=origin)
-    say = partial(print, file=sys.stderr)
-    return parse_finetune(values, overrides, origin=origin, reads_data=False, say=say)
-
-
-def _kind(given: "Mapping[str, Any]", origin: str) -> str:
-    """That which is said, else that of the keys: only fine-tuning has labelled data and a task."""
-    from jaxbert.config import nearest
-
-    kinds = ("pretrain", "finetune")
-    if "kind" not in given:
-        sections = {str(key).partition(".")[0] for key in given}
-        return kinds[bool(sections & {"train", "task"})]
-    if given["kind"] not in kinds:
-        hint = nearest(str(given["kind"]), kinds)
-        raise UserError(f"{origin}: 'kind': no {given['kind']!r}: {hint}")
-    return given["kind"]
+    words = (word.partition("=") for word in overrides)
+    told = verb_of(given | {key.partition(".")[0]: value for key, _, value in words}, origin)
+    if told is not None and told[0] == "finetune":
+        say = partial(print, file=sys.stderr)
+        return parse_finetune(values, overrides, origin=origin, reads_data=False, say=say)
+    return parse_config(Pretrain, values, overrides, origin=origin)
 
 
 def _write(path: "Path", found: "Plan", trials: "list[Trial]") -> None:

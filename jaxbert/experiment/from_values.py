@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import parse_config, plain, read_values, set_value
+from jaxbert.config import nearest, parse_config, plain, read_values, set_value
 from jaxbert.errors import UserError
 from jaxbert.experiment import finetune as finetuning
 from jaxbert.experiment import pretrain as pretraining
@@ -12,8 +12,8 @@ from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.recipe import parse_finetune
 
 Given = str | Path | Mapping[str, Any]
-OF_ONE_VERB = {"pretrain": "store", "finetune": "train"}
-"""A key that every configuration of the verb has, and none of another."""
+_OF_ONE_VERB = {"finetune": ("train", "task"), "pretrain": ("store",)}
+"""Keys that only a configuration of the verb has."""
 
 
 def pretrain(
@@ -67,13 +67,28 @@ def finetune(
 def values_of(verb: str, config: Given) -> Any:
     """The plain values of a configuration; UserError where it is one of another verb."""
     values = plain(config) if isinstance(config, Mapping) else read_values(config)
-    for other, key in OF_ONE_VERB.items():
-        if other != verb and isinstance(values, dict) and key in values:
-            raise UserError(
-                f"{origin_of(config)}: it says {key!r}, which makes it a configuration of "
-                f"jaxbert {other}"
-            )
+    told = verb_of(values, origin_of(config)) if isinstance(values, dict) else None
+    if told is not None and told[0] != verb:
+        raise UserError(
+            f"{origin_of(config)}: it says {told[1]!r}, which makes it a configuration of "
+            f"jaxbert {told[0]}"
+        )
     return values
+
+
+def verb_of(values: Mapping[Any, Any], origin: str) -> tuple[str, str] | None:
+    """The verb that plain values are a configuration of, and the key that tells: `kind` first.
+
+    None: no key does. Raises UserError for a kind that is no verb.
+    """
+    if "kind" in values:
+        verb = values["kind"]
+        if verb not in [*_OF_ONE_VERB]:
+            raise UserError(f"{origin}: 'kind': no {verb!r}: {nearest(str(verb), [*_OF_ONE_VERB])}")
+        return verb, "kind"
+    return next(
+        ((verb, key) for verb, keys in _OF_ONE_VERB.items() for key in keys if key in values), None
+    )
 
 
 def origin_of(config: Given) -> str:

@@ -43,6 +43,9 @@ def test_overrides_stand_above_the_file_and_leave_what_was_given(pretrained, tab
     [
         ("pretrain", {"train": "a.csv"}, {}, "configuration: it says 'train', .* jaxbert finetune"),
         ("finetune", {"store": "wiki"}, {}, "configuration: it says 'store', .* jaxbert pretrain"),
+        ("pretrain", {"task": {}}, {}, "configuration: it says 'task', .* jaxbert finetune"),
+        ("finetune", {"kind": "pretrain"}, {}, "it says 'kind', .* jaxbert pretrain"),
+        ("finetune", {"kind": "fine-tune"}, {}, "'kind': no 'fine-tune': did you mean 'finetune'"),
         ("finetune", "nowhere.yaml", {}, "nowhere.yaml: no such configuration file"),
         ("finetune", {}, {"optimiser.kind": "adamw"}, "unknown key 'optimiser'"),
         ("finetune", {"train": "a"}, {"train.x": 1}, "override 'train.x': 'train' is a value"),
