@@ -190,6 +190,14 @@ def test_an_xpk_workload(cloud):
     ]
 
 
+def test_an_xpk_workload_mounts_what_is_attached_to_the_cluster(cloud):
+    words = ("bert", "--cluster", "c", "--type", "v6e-16", "--image", "i", *PLACE)
+    stores = ("--storage", "runs", "--storage", "stores")
+    assert cloud.run("gke/xpk.sh", "create", *words, *stores, "--", "jaxbert").returncode == 0
+    [called] = cloud.calls
+    assert [word for word in called if "storage" in word] == ["--storage=runs", "--storage=stores"]
+
+
 def test_xpk_workloads_are_listed_and_deleted(cloud):
     assert cloud.run("gke/xpk.sh", "list", "--cluster", "c", *PLACE).returncode == 0
     deletion = ["delete", "bert", "--cluster", "c", "--yes", *PLACE]

@@ -15,6 +15,7 @@ Needs xpk (pip install xpk) and a cluster: xpk cluster create --cluster C --tpu-
   --type TYPE        v5litepod-16, v6e-16, v5p-16, ...
   --image IMAGE      made with tpu/gke/Dockerfile
   --slices N         default: 1
+  --storage NAME     mounts what `xpk storage attach NAME` has attached to the cluster; several
   --max-restarts N   preemptions are counted too (default: 100)
   --yes              delete: do not ask
 EOF
@@ -33,13 +34,14 @@ EOF
 verb="$1"
 [[ "$verb" != -h && "$verb" != --help ]] || { usage && exit; }
 shift
-cluster="" type="" image="" slices=1 restarts=100 yes=""
+cluster="" type="" image="" slices=1 restarts=100 yes="" storages=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --cluster) cluster="$(value "$@")"; shift 2 ;;
     --type) type="$(value "$@")"; shift 2 ;;
     --image) image="$(value "$@")"; shift 2 ;;
     --slices) slices="$(value "$@")"; shift 2 ;;
+    --storage) storages+=("--storage=$(value "$@")"); shift 2 ;;
     --max-restarts) restarts="$(value "$@")"; shift 2 ;;
     --yes) yes=--force; shift ;;
     --) shift; break ;;
@@ -58,7 +60,7 @@ case "$verb" in
     call xpk workload create "--workload=$name" "--cluster=$cluster" "${place[@]}" \
       "--tpu-type=$type" "--num-slices=$slices" "--docker-image=$image" \
       "--max-restarts=$restarts" --restart-on-exit-codes=75 \
-      --termination-grace-period-seconds=300 "--command=exec ${*@Q}"
+      --termination-grace-period-seconds=300 "${storages[@]}" "--command=exec ${*@Q}"
     ;;
   list) call xpk workload list "--cluster=$cluster" "${place[@]}" ;;
   delete)
