@@ -2,64 +2,27 @@
 
 import copy
 import dataclasses
-import difflib
 import itertools
 import math
-import numbers
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-from annotated_types import Ge, Gt, Le, Lt
-
 from jaxbert.elsewhere import ELSEWHERE
-from jaxbert.errors import UserError, kind_of
+from jaxbert.errors import UserError, kind_of, nearest
+from jaxbert.yaml_values import apply_override, dumped, plain, read_values
 
 if TYPE_CHECKING:
     import pydantic
 
 T = TypeVar("T")
 
-NOT_YAML = (yaml.YAMLError, ValueError, KeyError, RecursionError)
-"""What PyYAML may raise of a text: also of !!int x, of !!bool x, and of what is nested too deep."""
-_NUMBERS: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
-_DATE = "tag:yaml.org,2002:timestamp"
-_FLOAT = "tag:yaml.org,2002:float"
 _MEMBERS = {"str", "int", "float", "bool"}
 """What Pydantic calls the members of a union that have no more to them."""
-_EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML where 3e-5 is a number, as in YAML 1.2, and no key stands twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} occurs twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would take for a number."""
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
-# No option is a date, and a name may look like one, 2024-02-30 too.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != _DATE]
-    for first, found in _Loader.yaml_implicit_resolvers.items()
-}
 
 
 def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
@@ -69,22 +32,6 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     and a value of the wrong type or range; the message names file and key.
     """
     return parse_config(cls, read_values(path), overrides, origin=str(path))
-
-
-def read_values(path: str | Path) -> Any:
-    """What a YAML file says, as plain values; raises UserError as `load_config` does."""
-    path = Path(path)
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    except NOT_YAML as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return {} if values is None else values
 
 
 def parse_config(
@@ -120,7 +67,7 @@ def given_values(
     values = copy.deepcopy(values)
     _check_keys(cls, values, origin, "")
     for override in overrides:
-        _apply_override(values, override)
+        apply_override(values, override)
     _check_keys(cls, values, "command line", "")
     return values
 
@@ -144,7 +91,7 @@ def completed(cls: type, values: Any) -> Any:
 
 def to_yaml(config: Any) -> str:
     """A configuration as YAML, the inverse of `load_config`."""
-    return yaml.dump(to_values(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return dumped(to_values(config))
 
 
 def json_schema(cls: type) -> dict[str, Any]:
@@ -179,101 +126,6 @@ def field_texts(cls: type) -> dict[str, str]:
                 ):
                     texts[name] = inspect.cleandoc(text)
     return texts
-
-
-def nearest(name: str, choices: Sequence[str]) -> str:
-    """`did you mean 'X'?` where a choice resembles `name`, else the list of choices."""
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    shown, more = sorted(choices)[:20], len(choices) - 20
-    return f"valid: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
-
-
-def check_options(config: Any) -> None:
-    """For `__post_init__` of dataclasses that people make themselves, which pydantic never sees.
-
-    Fields of a Literal type must have one of its values, all others their type (NumPy's numbers
-    are numbers) within the bounds that are annotated, and lists become the tuples that are wanted;
-    raises UserError, for a value of a Literal with the nearest, and for a text in place of a tuple
-    of texts.
-    """
-    for field in dataclasses.fields(config):
-        name, value, kinds = field.name, getattr(config, field.name), _kinds(field.type)
-        if value is None and types.NoneType in kinds:
-            continue
-        items = next((typing.get_args(k)[0] for k in kinds if typing.get_origin(k) is tuple), None)
-        if items is None:
-            _check_option(name, value, kinds)
-            continue
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-            raise UserError(f"{name}={value!r}: expected a tuple or a list")
-        # The class is frozen, and its instances are keys.
-        object.__setattr__(config, name, tuple(value))
-        for item in value:
-            _check_option(name, item, _kinds(items))
-
-
-def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """The types of a union; of what is none itself."""
-    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if is_union else (annotation,)
-
-
-def _check_option(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
-    choices = [choice for literal in literals for choice in typing.get_args(literal)]
-    if value in choices:
-        return
-    plain = [kind.__origin__ if hasattr(kind, "__metadata__") else kind for kind in kinds]
-    classes = tuple(_NUMBERS.get(kind, kind) for kind in plain if isinstance(kind, type))
-    is_bool = isinstance(value, bool) and bool not in plain
-    if not is_bool and isinstance(value, classes):
-        _check_bounds(name, value, [b for kind in kinds for b in getattr(kind, "__metadata__", ())])
-        return
-    if choices:
-        raise UserError(f"{name}={value!r}: {nearest(str(value), choices)}")
-    expected = " or ".join(kind.__name__ for kind in plain if kind is not types.NoneType)
-    raise UserError(f"{name}: {value!r} is {type(value).__name__}, expected {expected}")
-
-
-def _check_bounds(name: str, value: Any, bounds: Sequence[Any]) -> None:
-    rules = []
-    for bound in bounds:
-        match bound:
-            case Gt(gt=limit):
-                rules.append((value > limit, f"above {limit}"))
-            case Ge(ge=limit):
-                rules.append((value >= limit, f"at least {limit}"))
-            case Lt(lt=limit):
-                rules.append((value < limit, f"below {limit}"))
-            case Le(le=limit):
-                rules.append((value <= limit, f"at most {limit}"))
-    if not all(holds for holds, _ in rules):
-        raise UserError(f"{name}={value!r}: must be {' and '.join(rule for _, rule in rules)}")
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"override {override!r}: expected dotted.key=value")
-    try:
-        value = yaml.load(text, _Loader)
-    except NOT_YAML:
-        value = text
-    set_value(values, key, value, origin=f"override {override!r}")
-
-
-def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> None:
-    """Sets what a dotted key names in plain values, and makes the sections on the way to it."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        if values.get(parent) is None:
-            values[parent] = {}
-        values = values[parent]
-        if not isinstance(values, dict):
-            raise UserError(f"{origin}: {parent!r} is a value, not a section")
-    values[last] = value
 
 
 def _check_keys(
@@ -419,15 +271,3 @@ def _readable(detail: Any) -> str:
     if detail["type"] == "too_short":
         shown += ": leave it out, or name some"
     return f"{prefix}{message}{shown}"
-
-
-def plain(value: Any) -> Any:
-    """As YAML would give it, and apart from `value`: dicts, lists, texts and Python's numbers."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, PathLike):
-        return fspath(value)
-    # NumPy's numbers and arrays have it.
-    return value.tolist() if hasattr(value, "tolist") else value

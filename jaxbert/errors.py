@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -22,3 +24,12 @@ class UnreachableError(UserError):
 def kind_of(value: object) -> str:
     """What a message calls the kind of a value from a file; null as JSON, YAML and Parquet do."""
     return "null" if value is None else type(value).__name__
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """`did you mean 'X'?` where a choice resembles `name`, else the list of choices."""
+    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    shown, more = sorted(choices)[:20], len(choices) - 20
+    return f"valid: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"

@@ -7,14 +7,7 @@ import pytest
 from annotated_types import Gt
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
-from jaxbert.config import (
-    json_schema,
-    load_config,
-    parse_config,
-    read_values,
-    to_values,
-    to_yaml,
-)
+from jaxbert.config import json_schema, load_config, parse_config, to_values, to_yaml
 from jaxbert.data.masking_config import (
     MaskingConfig,
     NgramUnits,
@@ -29,6 +22,7 @@ from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.parallel.mesh import MeshConfig
 from jaxbert.training.loop import LoopConfig
 from jaxbert.training.step import StepConfig
+from jaxbert.yaml_values import read_values
 
 
 @dataclass(frozen=True)

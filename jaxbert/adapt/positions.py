@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.tree import map_with_path

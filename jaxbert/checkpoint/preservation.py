@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from orbax.checkpoint import checkpoint_managers as orbax
 
-from jaxbert.config import check_options
+from jaxbert.options import check_options
 
 Mode = Literal["max", "min"]
 

@@ -145,10 +145,11 @@ def _config(arguments: argparse.Namespace) -> "Pretrain | Finetune":
     import sys
     from functools import partial
 
-    from jaxbert.config import parse_config, read_values
+    from jaxbert.config import parse_config
     from jaxbert.experiment.from_values import verb_of
     from jaxbert.experiment.pretrain import Pretrain
     from jaxbert.experiment.recipe import parse_finetune
+    from jaxbert.yaml_values import read_values
 
     for word in arguments.overrides:
         if not re.match(r"[\w.]+=", word):

@@ -6,11 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxbert.config import nearest
 from jaxbert.data.lines import read_lines
 from jaxbert.data.problems import Problems
 from jaxbert.data.whole_lines import whole_lines
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 

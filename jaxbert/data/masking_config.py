@@ -7,7 +7,6 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from jaxbert.config import check_options
 from jaxbert.data.masking_rates import (
     Interpolation,
     RatePoint,
@@ -17,6 +16,7 @@ from jaxbert.data.masking_rates import (
     rates_of_points,
 )
 from jaxbert.errors import UserError
+from jaxbert.options import check_options
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxbert.config import check_options, nearest
 from jaxbert.data.arrays import Batch, Indices
 from jaxbert.data.assembly import assemble
 from jaxbert.data.masking import IGNORED, mask_tokens
@@ -29,7 +28,8 @@ from jaxbert.data.segments import Segments, cut_into_segments
 from jaxbert.data.spans import cut_into_spans, held_out, in_blocks
 from jaxbert.data.store import TokenStore
 from jaxbert.data.vocabulary import Vocabulary
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
+from jaxbert.options import check_options
 from jaxbert.text.tokenizer import load_tokenizer
 
 Split = Literal["train", "validation"]

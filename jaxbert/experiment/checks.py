@@ -7,8 +7,7 @@ from pathlib import Path
 from jax.sharding import AbstractMesh, Mesh
 
 from jaxbert.adapt.reinitialize import begins_anew
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input

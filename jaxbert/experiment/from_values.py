@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import nearest, parse_config, plain, read_values, set_value
-from jaxbert.errors import UserError
+from jaxbert.config import parse_config
+from jaxbert.errors import UserError, nearest
 from jaxbert.experiment import finetune as finetuning
 from jaxbert.experiment import pretrain as pretraining
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.recipe import parse_finetune
+from jaxbert.yaml_values import plain, read_values, set_value
 
 Given = str | Path | Mapping[str, Any]
 _OF_ONE_VERB = {"finetune": ("train", "task"), "pretrain": ("store",)}

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxbert.config import nearest, parse_config
+from jaxbert.config import parse_config
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import TokenStore
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.experiment.checks import check_length
 from jaxbert.families import preset
 from jaxbert.hub.save import beyond_family, check_tokenizer

@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import given_values, parse_config, read_values
+from jaxbert.config import given_values, parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.recipes import FEW_EXAMPLES, Published, Recipe, Values, recipe_of
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.yaml_values import read_values
 
 _KINDS = (
     *("sequence_classification", "token_classification"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from jaxbert.config import completed, read_values, to_values, to_yaml
+from jaxbert.config import completed, to_values, to_yaml
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import LOCK, sole_trainer
@@ -18,6 +18,7 @@ from jaxbert.hub.replace import foreign_files
 from jaxbert.parallel.processes import in_first, is_first, of_all
 from jaxbert.text.remote import check_is_here
 from jaxbert.text.vocabulary import read_object
+from jaxbert.yaml_values import read_values
 
 
 @dataclass(frozen=True)

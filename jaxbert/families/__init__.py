@@ -1,7 +1,6 @@
 """The families that can be built, loaded and saved. A family is a file in this folder."""
 
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.families.albert import ALBERT
 from jaxbert.families.bert import BERT
 from jaxbert.families.deberta_v2 import DEBERTA_V2

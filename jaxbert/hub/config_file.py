@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
 from jaxbert.families.head_fields import (

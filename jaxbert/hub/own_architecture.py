@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbert.config import parse_config, plain
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.yaml_values import plain
 
 ARCHITECTURE = "jaxbert_architecture"
 """The field of config.json with the options that the family has no words for."""

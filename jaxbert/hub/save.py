@@ -8,8 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
 from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native

@@ -7,8 +7,7 @@ from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fsc
 from seqeval.metrics.v1 import precision_recall_fscore_support as strict_scores
 from seqeval.scheme import BILOU, IOBES, Entities
 
-from jaxbert.config import nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 
 _STRICT = {"bioes": IOBES, "bilou": BILOU}
 _SCHEMES = ("bio", "iob1", *_STRICT)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
 from jaxbert.nn.parts import (
     Activation,
@@ -13,6 +12,7 @@ from jaxbert.nn.parts import (
     RelativeAttention,
     RotaryPositions,
 )
+from jaxbert.options import check_options
 
 VOCABULARY_MULTIPLE = 128
 """Rows of the word embedding come in multiples of a TPU lane, so that shards stay equal."""

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from jaxbert.config import check_options
 from jaxbert.nn.placement import current_platform
+from jaxbert.options import check_options
 from jaxbert.typing import Array
 
 Remat = Literal["none", "attention", "products", "full"]

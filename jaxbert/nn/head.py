@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
+from jaxbert.options import check_options
 
 HeadKind = Literal[
     "none",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
+from jaxbert.options import check_options
 
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
 LayerType = Literal["full_attention", "sliding_attention"]

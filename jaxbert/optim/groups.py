@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from jaxbert.config import check_options, nearest
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
+from jaxbert.options import check_options
 from jaxbert.tree import map_with_path, matches, of_whole_names, paths
 
 FROZEN, TRAINED = "frozen", "trained"

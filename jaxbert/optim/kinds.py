@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from jaxbert.config import check_options
 from jaxbert.optim.groups import FreezeLayers, GroupConfig
+from jaxbert.options import check_options
 
 
 @dataclass(frozen=True)

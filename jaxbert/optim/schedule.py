@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, Le
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
+from jaxbert.options import check_options
 
 
 @dataclass(frozen=True)

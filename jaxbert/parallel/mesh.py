@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
+from jaxbert.options import check_options
 
 AXES = ("replica", "data", "fsdp", "tensor")
 _MOST_PARTS = 16

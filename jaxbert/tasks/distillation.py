@@ -7,10 +7,10 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 from annotated_types import Ge, Gt
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
 from jaxbert.nn.head import Head
 from jaxbert.nn.numerics import unit
+from jaxbert.options import check_options
 from jaxbert.tasks.task import Task, real_tokens
 from jaxbert.typing import Array, Batch, Params
 

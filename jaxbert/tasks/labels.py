@@ -8,9 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from jaxbert.config import nearest
 from jaxbert.data.tables import Row
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.tasks.sentences import SentenceColumns, Sentences
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from jaxbert.config import nearest
 from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row, whole_rows
-from jaxbert.errors import UserError, kind_of
+from jaxbert.errors import UserError, kind_of, nearest
 from jaxbert.metrics.classification import accuracy
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import ModelOutput

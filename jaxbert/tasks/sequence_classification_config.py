@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Lt, MinLen
 
-from jaxbert.config import nearest
 from jaxbert.data.tables import Row
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 from jaxbert.metrics.balance import balanced_weights, label_log_odds
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.tasks.glue import GLUE, GLUE_COLUMNS, GlueName, read_glue

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from jaxbert.config import nearest
 from jaxbert.data.tagged import TaggedSentence
 from jaxbert.data.tagging import (
     OUTSIDE,
@@ -18,7 +17,7 @@ from jaxbert.data.tagging import (
     parts,
     scheme_of_labels,
 )
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 
 Given = Scheme | Literal["auto"]
 Broken = Literal["error", "repair"]

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
-from jaxbert.config import check_options
+from jaxbert.options import check_options
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.ledger import Activity, Ledger
 from jaxbert.training.log import MetricLog

@@ -11,10 +11,10 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from jaxbert.config import check_options
 from jaxbert.errors import UserError
 from jaxbert.nn.placement import placed
 from jaxbert.optim.optimizer import updates_done
+from jaxbert.options import check_options
 from jaxbert.parallel.rules import (
     batch_sharding,
     gathered_shardings,

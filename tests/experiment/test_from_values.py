@@ -8,9 +8,10 @@ import yaml
 from experiment.small_runs import fine_tuning, pretraining
 
 import jaxbert
-from jaxbert.config import plain, to_values
+from jaxbert.config import to_values
 from jaxbert.errors import UserError
 from jaxbert.experiment.from_values import values_of
+from jaxbert.yaml_values import plain
 
 
 def test_a_run_of_values_is_that_of_the_configuration(store, pretrained, tmp_path):
