@@ -2,12 +2,14 @@
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jaxbert.cli.arguments import add_case_arguments, check_not_given
 from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxbert.hub.save import Layout
     from jaxbert.hub.verify import Differences
     from jaxbert.nn.config import EncoderConfig
@@ -67,40 +69,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
-    if arguments.step is not None:
-        return _run_of_checkpoint(arguments)
+    how = {name: getattr(arguments, name) for name in ("dtype", "max_shard_size", "overwrite")}
+    models = _of_model(arguments, how) if arguments.step is None else _of_run(arguments, how)
+    agree = [not arguments.verify or _agrees(written) for written in models]
+    return 0 if all(agree) else 1
+
+
+def _of_model(arguments: argparse.Namespace, how: dict[str, Any]) -> "Iterator[_Written]":
+    """Converts a model, and says so."""
     from jaxbert.hub.convert import convert
 
+    directory = arguments.destination
     layout: Layout = arguments.to or "huggingface"
-    converted = convert(
-        arguments.source,
-        arguments.destination,
-        head=arguments.head,
-        layout=layout,
-        dtype=arguments.dtype,
-        max_shard_size=arguments.max_shard_size,
-        lowercase=arguments.lowercase,
-        revision=arguments.revision,
-        overwrite=arguments.overwrite,
-    )
+    asked = {name: getattr(arguments, name) for name in ("head", "lowercase", "revision")}
+    converted = convert(arguments.source, directory, layout=layout, **asked, **how)
     source, tokenizer = converted.source, converted.tokenizer
-    _print_written(arguments.destination, source.config, source.head)
+    _print_written(directory, source.config, source.head)
     if tokenizer is None:
         print(f"The export has no tokenizer: {converted.no_tokenizer}")
-    written = _Written(
-        arguments.destination,
-        layout,
-        arguments.dtype,
-        source.params,
-        source.config,
-        source.head,
-        tokenizer,
-    )
-    return 0 if not arguments.verify or _agrees(written) else 1
+    model = (source.params, source.config, source.head)
+    yield _Written(directory, layout, arguments.dtype, *model, tokenizer)
 
 
-def _run_of_checkpoint(arguments: argparse.Namespace) -> int:
-    """Converts a checkpoint of a run."""
+def _of_run(arguments: argparse.Namespace, how: dict[str, Any]) -> "Iterator[_Written]":
+    """Converts a checkpoint of a run, and says so of each of its models."""
     why = "a checkpoint has the head and the tokenizer of its run (--step): leave it out"
     check_not_given(arguments, ["head", "lowercase", "revision"], why)
     import jax
@@ -110,30 +102,13 @@ def _run_of_checkpoint(arguments: argparse.Namespace) -> int:
     from jaxbert.experiment.export import export_checkpoint
     from jaxbert.hub.save import layout_for
 
-    exported = export_checkpoint(
-        arguments.source,
-        arguments.destination,
-        arguments.step,
-        layout=arguments.to,
-        dtype=arguments.dtype,
-        max_shard_size=arguments.max_shard_size,
-        overwrite=arguments.overwrite,
-    )
-    agree = True
-    for directory, model in exported.models.items():
-        _print_written(str(directory), model.encoder, model.head, f" after step {exported.step:,}")
-        layout = arguments.to or layout_for(model.encoder, model.head)
-        written = _Written(
-            str(directory),
-            layout,
-            arguments.dtype,
-            model.params,
-            model.encoder,
-            model.head,
-            exported.tokenizer,
-        )
-        agree = (not arguments.verify or _agrees(written)) and agree
-    return 0 if agree else 1
+    places = (arguments.source, arguments.destination, arguments.step)
+    exported = export_checkpoint(*places, layout=arguments.to, **how)
+    for directory, made in exported.models.items():
+        _print_written(str(directory), made.encoder, made.head, f" after step {exported.step:,}")
+        layout = arguments.to or layout_for(made.encoder, made.head)
+        model = (made.params, made.encoder, made.head)
+        yield _Written(str(directory), layout, arguments.dtype, *model, exported.tokenizer)
 
 
 def _step(text: str) -> int | Literal["latest"]:
