@@ -134,7 +134,7 @@ def _check_tokens(config: Mapping[str, Any], place: Path) -> None:
     for key in ("additional_special_tokens", "extra_special_tokens"):
         if not isinstance(config.get(key) or [], list | Mapping):
             raise UserError(f"{place}: {key} is {config[key]!r}; expected a list of tokens")
-    named = [config[role] for role in ROLES if config.get(role)]
+    named = [config[role] for role in ROLES if config.get(role) not in (None, "")]
     for token in (*named, *extra_tokens(config), *decoder.values()):
         check_token(token, place)
 

@@ -198,6 +198,8 @@ def test_merges_of_another_vocabulary_are_refused(roberta):
         ),
         ("added_tokens.json", '{"a": "b"}', "'a' has the id 'b'; expected a number"),
         ("tokenizer_config.json", '{"pad_token": 1}', r"1 is no token; expected text"),
+        ("tokenizer_config.json", '{"pad_token": {}}', r"{} is no token; expected text"),
+        ("tokenizer_config.json", '{"unk_token": []}', r"\[\] is no token; expected text"),
     ],
 )
 def test_a_spoilt_file_is_named(roberta, name, value, fault):
