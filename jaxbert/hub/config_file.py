@@ -134,7 +134,7 @@ def _without_leftovers(family: Family, fields: Mapping[str, Any], kind: HeadKind
     """
     own = {POOLING, MIXTURE, NORMALIZED}
     pooling = fields.get(POOLING)
-    if pooling in family.poolings and kind in MIXING & POOLED:
+    if isinstance(pooling, str) and pooling in family.poolings and kind in MIXING & POOLED:
         style = family.config_from_hf(fields).heads.sequence_classification
         own -= {POOLING} if style.pooling == pooling else set()
     return {name: value for name, value in fields.items() if name not in own}

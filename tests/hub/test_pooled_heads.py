@@ -12,6 +12,7 @@ import pytest
 from torch_models import Saved, make_batch
 
 from jaxbert.errors import UserError
+from jaxbert.hub.config_file import read_description
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
 from jaxbert.nn.head import Head, LayerMixture
@@ -130,3 +131,10 @@ def test_what_config_json_says_of_the_head_is_checked(
     (native / "config.json").write_text(json.dumps(fields | {field: value}))
     with pytest.raises(UserError, match=message):
         load_params(native)
+
+
+@pytest.mark.parametrize("pooling", [[], {}, "men"])
+def test_a_classifier_of_transformers_has_no_pooling_of_ours(tmp_path: Path, pooling: Any):
+    fields = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(fields | {"jaxbert_pooling": pooling}))
+    assert read_description(tmp_path).head.pooling is None
