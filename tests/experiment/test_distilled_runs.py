@@ -1,5 +1,6 @@
 """Runs that learn from a teacher."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
