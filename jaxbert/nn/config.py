@@ -137,6 +137,11 @@ class EncoderConfig:
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads={self.num_key_value_heads}"
             )
+        if self.relative_attention is not None and self.num_key_value_heads is not None:
+            raise UserError(
+                f"num_key_value_heads={self.num_key_value_heads}: disentangled attention "
+                "(relative_attention) has keys and values for every head: leave it out"
+            )
         if self.rotary is not None and self.hidden_size // self.num_attention_heads % 2:
             raise UserError(
                 f"hidden_size={self.hidden_size} and num_attention_heads="

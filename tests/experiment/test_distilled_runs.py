@@ -1,6 +1,5 @@
 """Runs that learn from a teacher."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path

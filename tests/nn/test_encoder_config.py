@@ -98,3 +98,8 @@ def made(cls: Any, option: str, value: Any) -> Any:
     object.__setattr__(config, option, value)
     config.__post_init__()
     return config
+
+
+def test_disentangled_attention_shares_no_keys():
+    with pytest.raises(UserError, match="num_key_value_heads=6: disentangled attention"):
+        EncoderConfig(relative_attention=RelativeAttention(), num_key_value_heads=6)
