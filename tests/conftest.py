@@ -37,6 +37,7 @@ PARITY = [
     "families/test_eurobert.py",
     "families/test_gte.py",
     "families/test_modernbert.py",
+    "families/test_mpnet.py",
     "families/test_nomic_bert.py",
     "families/test_roberta.py",
     "experiment/test_sentence_order.py",

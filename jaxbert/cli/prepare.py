@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--tokenizer-family",
-        choices=("bert", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
+        choices=("bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
         help="whose special tokens and treatment of text it gets; default: bert for wordpiece,"
         " roberta for byte_level_bpe, albert for unigram",
     )

@@ -95,8 +95,8 @@ def _train(
     family: TokenizerFamily, texts: Iterable[str], size: int, *, lowercase: bool
 ) -> Tokenizer:
     match family:
-        case "bert":
-            return train_wordpiece(texts, size, lowercase=lowercase)
+        case "bert" | "mpnet":
+            return train_wordpiece(texts, size, family=family, lowercase=lowercase)
         case "roberta" | "modernbert":
             return train_byte_level_bpe(texts, size, family=family)
         case "albert" | "deberta-v2" | "xlm-roberta":

@@ -194,6 +194,7 @@ def _check_kernel(settings: TrainingSettings, encoder: EncoderConfig, mesh: Mesh
         encoder.hidden_size // encoder.num_attention_heads,
         settings.compute_dtype(),
         is_disentangled=encoder.relative_attention is not None,
+        is_biased=encoder.relative_bias is not None,
         drops_weights=encoder.attention_probs_dropout_prob > 0,
         is_local="sliding_attention" in (encoder.layer_types or ()),
     )

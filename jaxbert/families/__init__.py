@@ -10,6 +10,7 @@ from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
 from jaxbert.families.gte import GTE
 from jaxbert.families.modernbert import MODERNBERT
+from jaxbert.families.mpnet import MPNET
 from jaxbert.families.nomic_bert import NOMIC_BERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from jaxbert.nn.config import EncoderConfig
@@ -21,6 +22,7 @@ FAMILIES = {
         ROBERTA,
         XLM_ROBERTA,
         CAMEMBERT,
+        MPNET,
         DISTILBERT,
         ALBERT,
         ELECTRA,

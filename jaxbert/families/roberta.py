@@ -85,10 +85,11 @@ def config_from_hf(defaults: EncoderConfig, hf: Mapping[str, Any]) -> EncoderCon
 def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     """RoBERTa's table of names. Of all classes, the plain encoder alone is saved unprefixed."""
     prefix = "" if head.kind == "none" else PREFIX
-    return (*encoder_weights(config, prefix), *_head_weights(config, head, prefix))
+    return (*encoder_weights(config, prefix), *head_weights(config, head, prefix))
 
 
-def _head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[Weight]:
+def head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[Weight]:
+    """Rows of every head; `prefix` is the encoder's, which has the pooler."""
     if head.kind == "sequence_classification":
         yield from dense("pooler/dense", "classifier.dense")
         yield from dense("classifier/dense", "classifier.out_proj")

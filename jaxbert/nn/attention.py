@@ -22,7 +22,7 @@ from jaxbert.nn.head_by_head import attend_by_head, pays
 from jaxbert.nn.kernels import cudnn_attention
 from jaxbert.nn.linear import Linear
 from jaxbert.nn.numerics import attention_weights
-from jaxbert.nn.placement import current_platform
+from jaxbert.nn.placement import current_platform, varying_alike
 from jaxbert.nn.relative import RelativePositions
 from jaxbert.nn.rotary import Rotation, rotate
 from jaxbert.nn.unseen_weights import attend
@@ -38,6 +38,8 @@ class AttentionInputs(NamedTuple):
     """Of queries and keys, where positions are rotary."""
     relative: RelativePositions | None = None
     """Where attention is disentangled."""
+    bias: Float[Array, "heads seq seq"] | None = None
+    """float32 [head, query, key], added to the scores of every row; XLA's alone adds it."""
     kernel: Kernel = "xla"
     examples: Examples | None = None
     """What a kernel makes its own mask of."""
@@ -143,10 +145,16 @@ class SelfAttention(nnx.Module):
         weights_key, scores_key = split_key(key, 2)
         left = _kept_weights(query, self.dropout_rate, weights_key)
         scale = 1.0 if left is None else scale_of(self.dropout_rate)
+        bias = inputs.bias
         if not inputs.wants_weights and inputs.relative is None:
+            if bias is not None:
+                query, keys, value, bias = varying_alike(query, keys, value, bias)
             compute = attend_by_head if pays(query) else attend
-            return compute(scale, query, keys, value, inputs.mask, left), None
-        weights = attention_weights(self.scores(query, keys, inputs, scores_key), inputs.mask)
+            return compute(scale, query, keys, value, bias, inputs.mask, left), None
+        scores = self.scores(query, keys, inputs, scores_key)
+        if bias is not None:
+            scores += bias[None]
+        weights = attention_weights(scores, inputs.mask)
         acting = weights if left is None else jnp.where(left, weights * scale, 0.0)
         attended = jnp.einsum("bnqk,bknd->bqnd", acting.astype(value.dtype), value)
         return as_attended(attended), weights

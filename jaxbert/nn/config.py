@@ -10,6 +10,7 @@ from jaxbert.nn.parts import (
     HeadStyles,
     LayerType,
     RelativeAttention,
+    RelativeBias,
     RotaryPositions,
 )
 from jaxbert.options import check_options
@@ -86,6 +87,7 @@ class EncoderConfig:
     """Width of the window of sliding attention: this many divided by 2 on either side."""
     rotary: RotaryPositions | None = None
     relative_attention: RelativeAttention | None = None
+    relative_bias: RelativeBias | None = None
     convolution: Convolution | None = None
 
     gated_mlp: bool = False

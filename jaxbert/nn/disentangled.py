@@ -9,6 +9,7 @@ from jaxbert.nn.attention import AttentionInputs, SelfAttention
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
 from jaxbert.nn.linear import Linear
+from jaxbert.nn.relative import of_pairs
 from jaxbert.typing import Array
 
 
@@ -60,11 +61,8 @@ def _against_positions(
     """float32 products of every position's content with the offsets named by its row of `rows`.
 
     `rows` says the same wherever two positions are as far apart. So every position is multiplied
-    with all 2 x seq - 1 distances, and each row of products then moved by its position: a matter
-    of strides. To look products up instead, and to add up their gradients, takes XLA on a TPU 2.5
-    times the cycles and 12 times the memory (v5e, 8 x 256 tokens, 16 heads).
+    with all 2 x seq - 1 distances, and its products with those that occur are taken of them.
     """
-    length = len(rows)
     # From the last position before the first one to the reverse, and one more to cut off.
     at = jnp.concatenate([rows[::-1, 0], rows[0, 1:], rows[0, -1:]])
     # Gradients of distances that share an offset are added in float32.
@@ -72,6 +70,4 @@ def _against_positions(
     products = jnp.einsum(
         "bqnd,ond->bnqo", content, by_distance, preferred_element_type=jnp.float32
     )
-    lying = products.reshape(*products.shape[:2], 2 * length * length)
-    moved = lying[..., length - 1 : 2 * length * length - 1]
-    return moved.reshape(*products.shape[:3], 2 * length - 1)[..., :length]
+    return of_pairs(products)

@@ -19,6 +19,7 @@ from jaxbert.nn.layer import EncoderLayer
 from jaxbert.nn.norm import norm
 from jaxbert.nn.parts import LayerType
 from jaxbert.nn.relative import RelativeEmbeddings
+from jaxbert.nn.relative_bias import ScoreBias
 from jaxbert.nn.rotary import Rotation, rotation
 from jaxbert.typing import Array
 
@@ -49,6 +50,8 @@ class Encoder(nnx.Module):
             self.final_norm = norm(config, rngs)
         if config.relative_attention is not None:
             self.relative = RelativeEmbeddings(config, config.relative_attention, rngs)
+        if config.relative_bias is not None:
+            self.relative_bias = ScoreBias(config, config.relative_bias, rngs)
         if config.convolution is not None:
             self.convolution = EmbeddingConvolution(
                 config, config.convolution, dtype=dtype, rngs=rngs
@@ -101,9 +104,11 @@ class Encoder(nnx.Module):
         """What the layers of each type share."""
         config, length = self.config, examples.is_real.shape[1]
         head_dim = config.hidden_size // config.num_attention_heads
-        relative = None
+        relative = bias = None
         if config.relative_attention is not None:
             relative = self.relative(length, self.dtype)
+        if config.relative_bias is not None:
+            bias = self.relative_bias(length)
         # Not a set: its order, and with it the program, would differ from process to process.
         types = dict.fromkeys(config.layer_type(index) for index in range(config.num_hidden_layers))
         inputs = {}
@@ -127,13 +132,14 @@ class Encoder(nnx.Module):
                 head_dim,
                 self.dtype,
                 is_disentangled=relative is not None,
+                is_biased=bias is not None,
                 drops_weights=drops_out and config.attention_probs_dropout_prob > 0,
                 is_local=is_local,
                 wants_weights=wants_weights,
             )
             kernel = choose_kernel(self.execution.attention, call)
             inputs[layer_type] = AttentionInputs(
-                mask, turns, relative, kernel, examples, reach, wants_weights, self.execution
+                mask, turns, relative, bias, kernel, examples, reach, wants_weights, self.execution
             )
         return inputs
 

@@ -22,6 +22,7 @@ class _Saved(NamedTuple):
     query: Array
     keys: Array
     value: Array
+    bias: Array | None
     mask: Array
     kept: Array | None
     attended: Array
@@ -47,6 +48,7 @@ def attend_by_head(
     query: Heads,
     keys: Heads,
     value: Heads,
+    bias: Float[Array, "heads seq seq"] | None,
     mask: Bool[Array, "batch 1 #seq seq"],
     kept: Bool[Array, "batch heads seq seq"] | None,
 ) -> Heads:
@@ -54,31 +56,48 @@ def attend_by_head(
 
     XLA's CPU backend writes scores and weights of all heads to memory and reads them several times.
     """
-    return _forward(scale, query, keys, value, mask, kept)[0]
+    return _forward(scale, query, keys, value, bias, mask, kept)[0]
 
 
 def _forward(
-    scale: float, query: Array, keys: Array, value: Array, mask: Array, kept: Array | None
+    scale: float,
+    query: Array,
+    keys: Array,
+    value: Array,
+    bias: Array | None,
+    mask: Array,
+    kept: Array | None,
 ) -> tuple[Array, _Saved]:
-    def some(mask: Array, query: Array, keys: Array, value: Array, kept: Array | None) -> Any:
-        scores = _scores(mask, query, keys)
+    def some(
+        mask: Array,
+        bias: Array | None,
+        query: Array,
+        keys: Array,
+        value: Array,
+        kept: Array | None,
+    ) -> Any:
+        scores = _scores(mask, bias, query, keys)
         largest = scores.max(axis=-1, keepdims=True)
         weights = jnp.exp(scores - largest)
         quotient = 1.0 / weights.sum(axis=-1, keepdims=True)
         acting = weights if kept is None else jnp.where(kept, weights, 0.0)
         attended = jnp.einsum("hqk,hkd->hqd", acting, value) * (scale * quotient)
-        return attended, largest, quotient
+        return (attended, largest, quotient), None
 
     groups = _groups(query.shape)
     parts = [_apart(x, groups) for x in (query, keys, value)]
-    apart, largest, quotient = _in_turn(some, mask, *parts, _split(kept, groups))
+    grouped = _grouped(bias, groups)
+    (apart, largest, quotient), _ = _in_turn(some, mask, grouped, *parts, _split(kept, groups))
     attended = as_attended(_together(apart, query))
-    return attended, _Saved(query, keys, value, mask, kept, attended, largest, quotient)
+    return attended, _Saved(query, keys, value, bias, mask, kept, attended, largest, quotient)
 
 
-def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, Array, None, None]:
+def _backward(
+    scale: float, saved: _Saved, slope: Array
+) -> tuple[Array, Array, Array, Array | None, None, None]:
     def some(
         mask: Array,
+        bias: Array | None,
         query: Array,
         keys: Array,
         value: Array,
@@ -88,7 +107,7 @@ def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, 
         quotient: Array,
         slope: Array,
     ) -> Any:
-        weights = jnp.exp(_scores(mask, query, keys) - largest) * quotient
+        weights = jnp.exp(_scores(mask, bias, query, keys) - largest) * quotient
         of_rows = jnp.sum(slope * attended, axis=-1, keepdims=True)
         of_weights = jnp.einsum("hqd,hkd->hqk", slope * scale, value)
         acting = weights
@@ -98,27 +117,33 @@ def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, 
         # As [.., head_dim, seq], and transposed afterwards: the other way takes twice the time.
         of_value = jnp.einsum("hqk,hqd->hdk", acting, slope * scale)
         # What is masked has a weight where all is masked, and no say in it.
-        of_scores = jnp.where(mask, weights * (of_weights - of_rows), 0.0)
-        of_scores = of_scores * query.shape[-1] ** -0.5
+        of_bias = jnp.where(mask, weights * (of_weights - of_rows), 0.0)
+        of_scores = of_bias * query.shape[-1] ** -0.5
         of_query = jnp.einsum("hqk,hkd->hqd", of_scores, keys)
         of_keys = jnp.einsum("hqk,hqd->hdk", of_scores, query)
-        return of_query, of_keys, of_value
+        return (of_query, of_keys, of_value), None if bias is None else of_bias
 
     query, groups = saved.query, _groups(saved.query.shape)
     parts = [_apart(x, groups) for x in (query, saved.keys, saved.value)]
     attended, slopes = (_apart(x, groups) for x in (saved.attended, slope))
     kept = _split(saved.kept, groups)
-    known = saved.largest, saved.quotient
-    of_query, *found = _in_turn(some, saved.mask, *parts, kept, attended, *known, slopes)
+    known, bias = (saved.largest, saved.quotient), _grouped(saved.bias, groups)
+    (of_query, *found), of_bias = _in_turn(
+        some, saved.mask, bias, *parts, kept, attended, *known, slopes
+    )
     of_keys, of_value = (_together(x.swapaxes(-2, -1), query) for x in found)
-    return _together(of_query, query), of_keys, of_value, None, None
+    if of_bias is not None:
+        of_bias = of_bias.reshape(-1, *of_bias.shape[2:])
+    return _together(of_query, query), of_keys, of_value, of_bias, None, None
 
 
 attend_by_head.defvjp(_forward, _backward)
 
 
-def _scores(mask: Array, query: Array, keys: Array) -> Array:
+def _scores(mask: Array, bias: Array | None, query: Array, keys: Array) -> Array:
     scores = jnp.einsum("hqd,hkd->hqk", query * query.shape[-1] ** -0.5, keys)
+    if bias is not None:
+        scores += bias
     return jnp.where(mask, scores, MASKED_SCORE)
 
 
@@ -131,14 +156,22 @@ def _groups(shape: tuple[int, ...]) -> int:
     )
 
 
-def _in_turn(function: Callable[..., Any], mask: Array, *parts: Array | None) -> Any:
-    """`function` of a row's mask and every group of its heads."""
+def _in_turn(
+    function: Callable[..., Any], mask: Array, bias: Array | None, *parts: Array | None
+) -> tuple[Any, Array | None]:
+    """`function` of a row's mask and every group of its heads, and a sum over the rows.
 
-    def row(inputs: Any) -> Any:
+    That is of what `function` gives besides, for the gradient by `bias`; None: it gives none.
+    """
+
+    def row(total: Array | None, inputs: Any) -> tuple[Array | None, Any]:
         mask, parts = inputs
-        return jax.lax.map(lambda group: function(mask, *group), parts)
+        found, added = jax.lax.map(lambda group: function(mask, *group), (bias, *parts))
+        return total if added is None else total + added, found
 
-    return jax.lax.map(row, (mask, parts))
+    start = None if bias is None else jnp.zeros_like(bias)
+    total, found = jax.lax.scan(row, start, (mask, parts))
+    return found, total
 
 
 def _apart(x: Array, groups: int) -> Array:
@@ -146,6 +179,11 @@ def _apart(x: Array, groups: int) -> Array:
     batch, length, heads, width = x.shape
     by_head = x.astype(jnp.float32).swapaxes(1, 2)
     return by_head.reshape(batch, groups, heads // groups, length, width)
+
+
+def _grouped(bias: Array | None, groups: int) -> Array | None:
+    """[groups, heads of it, seq, seq]."""
+    return None if bias is None else bias.reshape(groups, -1, *bias.shape[1:])
 
 
 def _split(kept: Array | None, groups: int) -> Array | None:

@@ -35,6 +35,8 @@ class AttentionCall:
     head_dim: int
     dtype: DTypeLike
     is_disentangled: bool = False
+    is_biased: bool = False
+    """A bias is added to the scores."""
     drops_weights: bool = False
     """Dropout acts on attention weights."""
     is_local: bool = False
@@ -60,7 +62,7 @@ def _best(call: AttentionCall) -> Kernel:
     # Only a placement says how to split a kernel over devices. cuDNN's is not measured yet.
     if current_placement() is None or current_platform() != "tpu":
         return "xla"
-    if call.is_disentangled:
+    if call.is_disentangled or call.is_biased:
         return "xla"
     if call.length >= FUSED_FROM and _why_not_fused(call) is None:
         return "fused"
@@ -75,6 +77,11 @@ def _check(setting: Kernel, call: AttentionCall) -> None:
         raise UserError(
             f"execution.attention={setting!r}: no kernel computes the scores of disentangled "
             "attention (DeBERTa); set execution.attention=auto"
+        )
+    if call.is_biased:
+        raise UserError(
+            f"execution.attention={setting!r}: no kernel adds a bias to the scores (MPNet); set "
+            "execution.attention=auto"
         )
     if call.drops_weights and setting != "fused":
         raise UserError(

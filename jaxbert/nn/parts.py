@@ -60,6 +60,37 @@ class RelativeAttention:
 
 
 @dataclass(frozen=True)
+class RelativeBias:
+    """A number for every head and bucket of distances, added to the scores of all layers alike.
+
+    Raffel et al. 2020 (T5), section 2.1, and Song et al. 2020 (MPNet), section 2.4.
+    """
+
+    relative_attention_num_buckets: int = 32
+    """Half of them for keys ahead; of each half one half for single distances, the nearest."""
+    relative_attention_max_distance: int = 128
+    """From here on distances share the last bucket of their half; up to here in logarithmic steps.
+    """
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        buckets, furthest = (
+            self.relative_attention_num_buckets,
+            self.relative_attention_max_distance,
+        )
+        if buckets < 4 or buckets % 2:
+            raise UserError(
+                f"relative_attention_num_buckets={buckets}: expected an even number of at least 4"
+            )
+        if furthest <= buckets // 4:
+            raise UserError(
+                f"relative_attention_max_distance={furthest}: expected more than the "
+                f"{buckets // 4} distances that have buckets of their own "
+                f"(relative_attention_num_buckets={buckets})"
+            )
+
+
+@dataclass(frozen=True)
 class Convolution:
     """The convolution over the first layer's input of DeBERTa-v2 (xlarge and xxlarge)."""
 

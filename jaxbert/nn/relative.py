@@ -44,6 +44,22 @@ class RelativeEmbeddings(nnx.Module):
         return RelativePositions(table.astype(dtype), jnp.asarray(rows - np.int32(first)))
 
 
+def of_pairs(
+    by_distance: Float[Array, "*shape seq distances"],
+) -> Float[Array, "*shape seq seq"]:
+    """[..., query, key] of what every query has for all 2 x seq - 1 distances, and for one more.
+
+    They descend from the last query and the first key to the reverse. Each row is moved by its
+    position: a matter of strides. To look each pair up instead, and to add up the gradients, takes
+    XLA on a TPU 2.5 times the cycles and 12 times the memory (v5e, 8 x 256 tokens, 16 heads).
+    """
+    *shape, length, distances = by_distance.shape
+    assert distances == 2 * length
+    lying = by_distance.reshape(*shape, 2 * length * length)
+    moved = lying[..., length - 1 : 2 * length * length - 1]
+    return moved.reshape(*shape, length, 2 * length - 1)[..., :length]
+
+
 def table_rows(length: int, relative: RelativeAttention) -> np.ndarray:
     """int32 [query, key]: the row of the table for every pair of positions."""
     return row_at(np.arange(length)[:, None] - np.arange(length)[None, :], relative)

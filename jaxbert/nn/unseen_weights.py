@@ -18,6 +18,7 @@ class _Saved(NamedTuple):
     query: Array
     keys: Array
     value: Array
+    bias: Array | None
     mask: Array
     weights: Array
     """In the compute dtype, negative where they were dropped: no mask has to be kept."""
@@ -30,10 +31,11 @@ def attend(
     query: Heads,
     keys: Heads,
     value: Heads,
+    bias: Float[Array, "heads seq seq"] | None,
     mask: Bool[Array, "batch 1 #seq seq"],
     kept: Bool[Array, "batch heads seq seq"] | None,
 ) -> Heads:
-    """The values, summed with the softmax of the scores as weights.
+    """The values, summed with the softmax of the scores, to which `bias` is added, as weights.
 
     `kept` says which weights dropout leaves (None: there is none), and `scale` by what they grow.
 
@@ -41,24 +43,34 @@ def attend(
     pass, and a sum over all weights of a row where the sum over its attended values will do (Dao
     et al. 2022, appendix B.2).
     """
-    return _forward(scale, query, keys, value, mask, kept)[0]
+    return _forward(scale, query, keys, value, bias, mask, kept)[0]
 
 
 def _forward(
-    scale: float, query: Array, keys: Array, value: Array, mask: Array, kept: Array | None
+    scale: float,
+    query: Array,
+    keys: Array,
+    value: Array,
+    bias: Array | None,
+    mask: Array,
+    kept: Array | None,
 ) -> tuple[Array, _Saved]:
     scores = _product("bqnd,bknd->bnqk", query, keys) * query.shape[-1] ** -0.5
+    if bias is not None:
+        scores += bias[None]
     weights = attention_weights(scores, mask)
     if kept is not None:
         weights = jnp.where(kept, weights, -weights)
     weights = weights.astype(value.dtype)
     attended = _product("bnqk,bknd->bqnd", jnp.maximum(weights, 0), value) * scale
     attended = as_attended(attended.astype(value.dtype))
-    return attended, _Saved(query, keys, value, mask, weights, attended)
+    return attended, _Saved(query, keys, value, bias, mask, weights, attended)
 
 
-def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, Array, None, None]:
-    query, keys, value, mask, weights, attended = saved
+def _backward(
+    scale: float, saved: _Saved, slope: Array
+) -> tuple[Array, Array, Array, Array | None, None, None]:
+    query, keys, value, bias, mask, weights, attended = saved
     # XLA would compute the sums of rows with the product that gives the slope, in another layout.
     slope = jax.lax.optimization_barrier(slope)
     shrunk = (slope.astype(jnp.float32) * scale).astype(slope.dtype)
@@ -67,6 +79,7 @@ def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, 
     of_weights = jnp.where(weights > 0, _product("bqnd,bknd->bnqk", shrunk, value), 0.0)
     of_scores = jnp.abs(weights).astype(jnp.float32) * (of_weights - of_rows)
     # What is masked has a weight where all is masked, and no say in it.
+    of_bias = None if bias is None else jnp.where(mask, of_scores, 0.0).sum(axis=0)
     of_scores = jnp.where(mask, of_scores * query.shape[-1] ** -0.5, 0.0).astype(query.dtype)
     of_query = _product("bnqk,bknd->bqnd", of_scores, keys)
     of_keys = _product("bnqk,bqnd->bknd", of_scores, query)
@@ -74,6 +87,7 @@ def _backward(scale: float, saved: _Saved, slope: Array) -> tuple[Array, Array, 
         of_query.astype(query.dtype),
         of_keys.astype(keys.dtype),
         of_value.astype(value.dtype),
+        of_bias,
         None,
         None,
     )

@@ -15,12 +15,16 @@ FROZEN, TRAINED = "frozen", "trained"
 
 FreezeLayers = Annotated[int, Ge(0)] | Literal["all"]
 
-NOT_DECAYED = (r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$", r"mixture/.*")
+NOT_DECAYED = (
+    *(r".*bias$", r"(norm|attention_norm|mlp_norm|final_norm)/scale$"),
+    *(r"mixture/.*", r"relative_bias/.*"),
+)
 """Devlin et al. 2018: no weight decay on biases and layer norms."""
 
 # In front there may be names of a person's own or of one of a pair of models, even `encoder`.
 _ENCODER = re.compile(
-    r"(?:^|/)encoder/(?:layers/(?P<layer>\d+)|embeddings|relative|convolution|(?P<last>final_norm))/"
+    r"(?:^|/)encoder/(?:layers/(?P<layer>\d+)|embeddings|relative|relative_bias|convolution"
+    r"|(?P<last>final_norm))/"
 )
 
 
@@ -55,7 +59,8 @@ def depth_group(path: str) -> str:
     found = _ENCODER.search(path)
     if found is None or found["last"]:
         return "head"
-    # What the layers share, such as relative positions, is as deep as the embeddings.
+    # What the layers share, such as relative positions or a bias of their scores, acts from the
+    # first layer on, and is as deep as the embeddings.
     return f"layer_{found['layer']}" if found["layer"] else "embeddings"
 
 

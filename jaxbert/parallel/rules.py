@@ -21,6 +21,7 @@ PARAMETER_AXES: Rules = (
     (r"embeddings/(position|token_type)/embedding", (None, "hidden")),
     (r"embeddings/projection/kernel", (None, "hidden")),
     (r"encoder/relative/embedding", (None, "hidden")),
+    (r"encoder/relative_bias/embedding", (None, "heads")),
     (r"encoder/convolution/kernel", (None, "hidden", None)),
     (r"attention/(query|key|value|position_key|position_query)/kernel", ("hidden", "heads")),
     (r"attention/(query|key|value|position_key|position_query)/bias", ("heads",)),

@@ -65,6 +65,9 @@ def _read_camembert(file: Path) -> Vocabulary:
     return replace(vocabulary, pieces=camembert_pieces(vocabulary.pieces))
 
 
+_MASK_WITH_SPACE = {"__type": "AddedToken", "content": "<mask>", "lstrip": True}
+"""It stands for the space in front of it too."""
+
 BERT = TokenizerClass(
     name="BertTokenizer",
     model="WordPiece",
@@ -74,6 +77,12 @@ BERT = TokenizerClass(
     frame=frame_as_bert,
     special_tokens=BERT_TOKENS,
     settings={"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True},
+)
+MPNET = replace(
+    BERT,
+    name="MPNetTokenizer",
+    frame=frame_as_roberta,
+    special_tokens={**ROBERTA_TOKENS, "unk_token": "[UNK]", "mask_token": _MASK_WITH_SPACE},
 )
 ROBERTA = TokenizerClass(
     name="RobertaTokenizer",
@@ -101,7 +110,7 @@ CAMEMBERT = replace(
     read=_read_camembert,
     special_tokens={
         **ROBERTA_TOKENS,
-        "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True},
+        "mask_token": _MASK_WITH_SPACE,
         # Where none are stated, transformers takes "<s>NOTUSED" and its like for special tokens.
         "additional_special_tokens": ["<s>", "</s>"],
     },
@@ -156,6 +165,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
         BERT,
         replace(BERT, name="DistilBertTokenizer", has_token_types=False),
         replace(BERT, name="ElectraTokenizer"),
+        MPNET,
         ROBERTA,
         XLM_ROBERTA,
         CAMEMBERT,
@@ -176,6 +186,7 @@ OF_MODEL = {
     "bert": "BertTokenizer",
     "distilbert": "DistilBertTokenizer",
     "electra": "ElectraTokenizer",
+    "mpnet": "MPNetTokenizer",
     "roberta": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
@@ -200,6 +211,10 @@ def assemble(
         for key, value in config.items()
         if value is not None and not (key in kind.special_tokens and _is_empty(value))
     }
+    for role, usual in kind.special_tokens.items():
+        if isinstance(usual, Mapping) and isinstance(stated.get(role), str):
+            # A text alone says nothing of the space beside it, which the class then decides.
+            stated[role] = {**usual, "content": stated[role]}
     whole = {**kind.special_tokens, **kind.settings, **stated, "tokenizer_class": kind.name}
     settings = {key: whole[key] for key in kind.settings}
     unknown = content(whole["unk_token"])

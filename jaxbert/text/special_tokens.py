@@ -91,7 +91,8 @@ def frame_as_xlm_roberta(backend: Tokenizer, cls: str, sep: str) -> None:
 def frame_as_roberta(backend: Tokenizer, cls: str, sep: str) -> None:
     """As XLM-RoBERTa does, and offsets leave out the space that a piece starts with."""
     (_, cls_id), (_, sep_id) = _ids(backend, cls, sep)
-    add_prefix_space = backend.pre_tokenizer.add_prefix_space
+    # MPNet's word pieces start with none.
+    add_prefix_space = getattr(backend.pre_tokenizer, "add_prefix_space", False)
     backend.post_processor = processors.RobertaProcessing(
         (sep, sep_id), (cls, cls_id), trim_offsets=True, add_prefix_space=add_prefix_space
     )

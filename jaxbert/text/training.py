@@ -13,20 +13,24 @@ from jaxbert.text.classes import (
     BERT,
     DEBERTA_V2,
     MODERNBERT,
+    MPNET,
     ROBERTA,
     XLM_ROBERTA,
     TokenizerClass,
     assemble,
 )
+from jaxbert.text.special_tokens import content
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.unigram import train_pieces
 from jaxbert.text.vocabulary import Vocabulary
 from jaxbert.text.wordpiece import train_wordpieces
 
 TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram"]
-TokenizerFamily = Literal["bert", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"]
+TokenizerFamily = Literal[
+    "bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"
+]
 FAMILIES: Mapping[TokenizerKind, Mapping[TokenizerFamily, TokenizerClass]] = {
-    "wordpiece": {"bert": BERT},
+    "wordpiece": {"bert": BERT, "mpnet": MPNET},
     "byte_level_bpe": {"roberta": ROBERTA, "modernbert": MODERNBERT},
     "unigram": {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA},
 }
@@ -37,16 +41,21 @@ Learn = Callable[[tokenizers.Tokenizer, Sequence[str]], Vocabulary]
 
 
 def train_wordpiece(
-    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True, min_frequency: int = 2
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    family: Literal["bert", "mpnet"] = "bert",
+    lowercase: bool = True,
+    min_frequency: int = 2,
 ) -> Tokenizer:
     """Train a BERT tokenizer on texts that can be gone through twice (a list, not a generator).
 
-    The same texts give the same tokenizer. Special tokens have the ids 0 to 4 in BERT's order. The
-    vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
+    The same texts give the same tokenizer. Special tokens have the ids 0 to 4, in BERT's order or
+    MPNet's `<s> <pad> </s> [UNK] <mask>`. The vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
     `min_frequency` times.
     """
     learn = partial(train_wordpieces, texts, vocab_size, min_frequency=min_frequency)
-    return _train(BERT, {"do_lower_case": lowercase}, learn)
+    return _train(FAMILIES["wordpiece"][family], {"do_lower_case": lowercase}, learn)
 
 
 def train_byte_level_bpe(
@@ -85,14 +94,15 @@ def train_unigram(
 
 
 def _train(kind: TokenizerClass, config: Mapping[str, Any], learn: Learn) -> Tokenizer:
-    special = list(dict.fromkeys(kind.special_tokens.values()))
+    special = list(dict.fromkeys(map(content, kind.special_tokens.values())))
     empty = Vocabulary(
         tokens={token: i for i, token in enumerate(special)},
         pieces=[(token, 0.0) for token in special],
     )
     pipeline, _ = assemble(kind, empty, config)
     vocabulary = learn(pipeline, special)
-    # As published: where a piece begins with its space, a mask stands for the space too.
-    takes_space = kind.model != "WordPiece"
-    mask = AddedToken(kind.special_tokens["mask_token"], lstrip=takes_space, special=True)
+    # As published: but for BERT's, a mask stands for the space in front of it too.
+    mask = AddedToken(
+        content(kind.special_tokens["mask_token"]), lstrip=kind is not BERT, special=True
+    )
     return Tokenizer(*assemble(kind, vocabulary, config, [mask]))

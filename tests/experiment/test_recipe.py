@@ -48,6 +48,8 @@ def test_every_recipe_makes_a_configuration_and_names_where_it_stands(number: in
         ("bert-base-uncased", 9_999, 2e-5, 20, 16, 0.01, 1.0),
         ("bert-small", 300, 1e-4, 4, 32, 0.01, 1.0),
         ("roberta-large", None, 1e-5, 10, 32, 0.1, 1.0),
+        ("mpnet-base", None, 1e-5, 10, 32, 0.1, 1.0),
+        ("mpnet-base", 2_490, 2e-5, 10, 16, 0.1, 1.0),
         ("electra-small-discriminator", None, 3e-4, 3, 32, 0.0, 0.8),
         ("electra-base-discriminator", 2_490, 1e-4, 10, 32, 0.0, 0.8),
         ("electra-large-discriminator", None, 5e-5, 3, 32, 0.0, 0.9),

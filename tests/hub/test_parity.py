@@ -58,7 +58,7 @@ def test_without_mask_and_types_the_defaults_are_pytorchs(saved: Save, opened: O
     assert largest_difference(ours, theirs) <= 2e-5
 
 
-@pytest.mark.parametrize("name", ["BertModel", "RobertaModel", "EuroBertModel"])
+@pytest.mark.parametrize("name", ["BertModel", "RobertaModel", "MPNetModel", "EuroBertModel"])
 def test_embeddings_and_positions_of_ones_own_match_pytorch(name: str, saved: Save, opened: Open):
     draws = np.random.default_rng(0)
     embeddings = draws.normal(size=(2, 7, 24)).astype(np.float32)

@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "roberta": ROBERTA_SIZES | {"hidden_act": "gelu_new"},
     "xlm-roberta": ROBERTA_SIZES,
     "camembert": ROBERTA_SIZES,
+    "mpnet": SIZES | {"max_position_embeddings": 82, "layer_norm_eps": 1e-5},
     "distilbert": {
         "vocab_size": 131,
         "dim": 24,

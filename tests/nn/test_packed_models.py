@@ -48,6 +48,7 @@ MODERNBERT = replace(
 FAMILIES = {
     "bert": BERT,
     "roberta": replace(preset("roberta-base"), **SIZES),
+    "mpnet": replace(preset("mpnet-base"), **SIZES),
     "distilbert": replace(preset("distilbert-base-uncased"), **SIZES),
     "albert": replace(preset("albert-base-v2"), **SIZES, embedding_size=10),
     "electra": replace(preset("electra-small-discriminator"), **SIZES, embedding_size=10),
@@ -188,7 +189,7 @@ def test_other_tokens_of_an_example_change_no_bit_of_its_neighbours(family: Buil
     assert family.call._cache_size() <= 2
 
 
-@pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2", "modernbert"])
 def test_gradients_are_those_of_rows_of_their_own(name: str):
     config, head = FAMILIES[name], Head("sequence_classification", labels=LABELS)
     apply = make_apply(config, head)

@@ -65,6 +65,8 @@ def params() -> Any:
         ("encoder/relative/embedding", "embeddings"),
         ("encoder/relative/norm/scale", "embeddings"),
         ("encoder/convolution/kernel", "embeddings"),
+        # What all layers of MPNet add to their scores.
+        ("encoder/relative_bias/embedding", "embeddings"),
         ("generator/encoder/layers/3/mlp/up/kernel", "layer_3"),
     ],
 )
@@ -120,6 +122,11 @@ def test_decay_leaves_out_biases_and_norms_and_nothing_else():
         "next_sentence/dense/bias",
         "pooler/dense/bias",
     }
+
+
+def test_a_bias_of_scores_is_not_decayed_and_a_table_of_positions_is():
+    assert not is_decayed("encoder/relative_bias/embedding")
+    assert is_decayed("encoder/relative/embedding")
 
 
 def test_the_mixture_of_layers_is_not_decayed():

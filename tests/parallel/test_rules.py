@@ -12,7 +12,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import Head, LayerMixture
-from jaxbert.nn.parts import Convolution, RelativeAttention
+from jaxbert.nn.parts import Convolution, RelativeAttention, RelativeBias
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
@@ -46,6 +46,7 @@ PARTS = dataclasses.replace(
     tie_word_embeddings=False,
     norm_placement="pre",
     relative_attention=RelativeAttention(share_att_key=False),
+    relative_bias=RelativeBias(),
     convolution=Convolution(),
     gated_mlp=True,
 )

@@ -1,5 +1,6 @@
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,20 @@ FAMILIES = {
         None,
         {"tokenizer_class": "ElectraTokenizerFast", "do_lower_case": True, "strip_accents": False},
     ),
+    # As microsoft/mpnet-base has it.
+    "mpnet": ("mpnet", "vocab.txt", None, {"model_max_length": 512, "do_lower_case": True}),
+    "mpnet cased": (
+        "mpnet",
+        "vocab.txt",
+        None,
+        {
+            "tokenizer_class": "MPNetTokenizer",
+            "do_lower_case": False,
+            "mask_token": "<mask>",
+            "strip_accents": True,
+            "tokenize_chinese_chars": False,
+        },
+    ),
     "roberta": ("roberta", "vocab.json", None, {"model_max_length": 512}),
     "roberta with a prefix": (
         "roberta",
@@ -144,6 +159,8 @@ def published(request, texts, tmp_path_factory) -> Path:
         (directory / name).write_bytes(models[model].read_bytes())
     else:
         train = train_wordpiece if name == "vocab.txt" else train_byte_level_bpe
+        if model_type == "mpnet":
+            train = partial(train_wordpiece, family="mpnet")
         save_tokenizer(train(texts, 1200), directory)
         (directory / "tokenizer.json").unlink()
     (directory / "tokenizer_config.json").write_text(json.dumps(config))

@@ -26,6 +26,7 @@ CALLS = [
 
 def trained(texts):
     return {
+        "mpnet": train_wordpiece(texts, 1200, family="mpnet"),
         "roberta": train_byte_level_bpe(texts, 500),
         "modernbert": train_byte_level_bpe(texts, 500, family="modernbert"),
         "albert": train_unigram(texts, 700),
@@ -52,6 +53,7 @@ def test_training_is_the_same_in_every_process(texts, call):
 
 
 FIRST = {
+    "mpnet": ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"],
     "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
     "modernbert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
     "albert": ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"],
