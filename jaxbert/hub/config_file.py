@@ -51,7 +51,8 @@ def read_description(
 ) -> Description:
     """Reads config.json, or Google's bert_config.json; `head` and `labels` replace what it says.
 
-    A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it.
+    A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it;
+    beside these a masked LM that nobody asks for is one, for there it is only the encoder's origin.
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
     if labels is not None:
@@ -75,7 +76,10 @@ def read_description(
         config = with_own_options(family.config_from_hf(fields), fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    if not isinstance(head, Head) and (wanted == Head() or is_sentence_encoder(wanted)):
+    is_bare = wanted == Head() or is_sentence_encoder(wanted)
+    # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head.
+    is_origin = head is None and wanted.kind == "masked_lm"
+    if not isinstance(head, Head) and (is_bare or is_origin):
         # sentence-transformers says beside config.json what it makes of a bare encoder.
         wanted = read_modules(directory) or wanted
     return Description(family, config, wanted, saved)

@@ -51,8 +51,8 @@ def train_wordpiece(
     """Train a BERT tokenizer on texts that can be gone through twice (a list, not a generator).
 
     The same texts give the same tokenizer. Special tokens have the ids 0 to 4, in BERT's order or
-    MPNet's `<s> <pad> </s> [UNK] <mask>`. The vocabulary stays smaller than `vocab_size` where the texts hold no more pieces that occur
-    `min_frequency` times.
+    MPNet's `<s> <pad> </s> [UNK] <mask>`. The vocabulary stays smaller than `vocab_size` where the
+    texts hold no more pieces that occur `min_frequency` times.
     """
     learn = partial(train_wordpieces, texts, vocab_size, min_frequency=min_frequency)
     return _train(FAMILIES["wordpiece"][family], {"do_lower_case": lowercase}, learn)

@@ -30,6 +30,7 @@ def check(encoder: EncoderConfig, attention: str) -> None:
     [
         ("bert-tiny", {}, "splash", "has no dropout of attention weights"),
         ("deberta-v3-base", WITHOUT_DROPOUT, "splash", "disentangled attention"),
+        ("mpnet-base", {}, "fused", "no kernel adds a bias to the scores"),
         ("modernbert-base", {}, "fused", "no local windows"),
         ("bert-tiny", WITHOUT_DROPOUT, "cudnn", "runs on gpu, and this is cpu"),
     ],

@@ -170,6 +170,10 @@ def test_a_kernel_asked_for_by_name_never_drops_an_option():
     deberta = replace(preset("deberta-v3-small"), vocab_size=50, num_hidden_layers=1)
     with pytest.raises(UserError, match="disentangled"):
         shapes(deberta, "splash")
+    mpnet = replace(preset("mpnet-base"), vocab_size=50, num_hidden_layers=1)
+    for kernel in ("fused", "splash", "cudnn"):
+        with pytest.raises(UserError, match=rf"'{kernel}': no kernel adds a bias .*=auto"):
+            shapes(mpnet, kernel)
     with pytest.raises(UserError, match="'cudnn' runs on gpu, and this is cpu"):
         shapes(MODERN, "cudnn")
 
@@ -192,6 +196,8 @@ def test_a_kernel_asked_for_by_name_never_drops_an_option():
         ("tpu", AttentionCall(8192, 12, 64, jnp.bfloat16, drops_weights=True), "xla"),
         ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, wants_weights=True), "xla"),
         ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, is_disentangled=True), "xla"),
+        ("tpu", AttentionCall(512, 12, 64, jnp.bfloat16, is_biased=True), "xla"),
+        ("tpu", AttentionCall(4096, 12, 64, jnp.bfloat16, is_biased=True), "xla"),
         ("tpu", AttentionCall(8192, 12, 24, jnp.bfloat16), "xla"),
         ("gpu", AttentionCall(8192, 12, 64, jnp.bfloat16), "xla"),
         ("cpu", AttentionCall(8192, 12, 64, jnp.bfloat16), "xla"),

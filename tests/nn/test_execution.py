@@ -16,7 +16,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import abstract_params, functional, init_params, make_apply
 from jaxbert.nn.head import Head
-from jaxbert.nn.parts import Convolution
+from jaxbert.nn.parts import Convolution, RelativeBias
 
 HEAD = Head("sequence_classification", labels=("a", "b"))
 BERT = EncoderConfig(
@@ -36,6 +36,7 @@ DEBERTA = replace(
     intermediate_size=32,
     convolution=Convolution(),
 )
+MPNET = replace(BERT, relative_bias=RelativeBias())
 
 
 def loss(config, remat, ids, dtype=jnp.float32):
@@ -72,7 +73,7 @@ def plain(ids):
 
 
 @pytest.mark.parametrize("remat", ["attention", "products", "full"])
-@pytest.mark.parametrize("config", [BERT, DEBERTA], ids=["bert", "deberta"])
+@pytest.mark.parametrize("config", [BERT, DEBERTA, MPNET], ids=["bert", "deberta", "mpnet"])
 def test_the_gradient_is_the_same_with_dropout_too(remat, config, plain, ids):
     expected, found = plain(config), gradient(config, remat, ids)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):

@@ -34,8 +34,15 @@ def masks() -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(mask)[:, None, None, :], jnp.asarray(kept)
 
 
-def plainly(query: Any, keys: Any, value: Any, mask: Any, kept: Any) -> jax.Array:
+def drawn_bias() -> jax.Array:
+    draws = np.random.default_rng(2)
+    return jnp.asarray(0.5 * draws.normal(size=(HEADS, LENGTH, LENGTH)), jnp.float32)
+
+
+def plainly(query: Any, keys: Any, value: Any, bias: Any, mask: Any, kept: Any) -> jax.Array:
     scores = jnp.einsum("bqnd,bknd->bnqk", query, keys) / np.sqrt(HEAD_DIM)
+    if bias is not None:
+        scores += bias[None]
     weights = jax.nn.softmax(jnp.where(mask, scores, -1e30))
     acting = weights if kept is None else jnp.where(kept, weights * SCALE, 0)
     return jnp.einsum("bnqk,bknd->bqnd", acting, value)
@@ -49,7 +56,7 @@ def with_gradients(function: Any, inputs: Sequence[jax.Array], slope: jax.Array)
         found, pull = jax.vjp(function, *inputs)
         return found, *pull(slope)
 
-    return [np.asarray(x, np.float32) for x in run(inputs, slope)]
+    return [np.asarray(x, np.float32) for x in run(inputs, slope) if x is not None]
 
 
 @pytest.fixture(params=["attend", "attend_by_head, all", "attend_by_head, one"])
@@ -60,9 +67,11 @@ def function(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return attend if name == "attend" else head_by_head.attend_by_head
 
 
+@pytest.mark.parametrize("is_biased", [False, True])
 @pytest.mark.parametrize("drops_out", [False, True])
-def test_values_and_gradients_are_those_of_jax(drops_out: bool, function: Any):
+def test_values_and_gradients_are_those_of_jax(drops_out: bool, is_biased: bool, function: Any):
     *inputs, slope = drawn()
+    inputs.append(drawn_bias() if is_biased else None)
     mask, kept = masks()
     kept_or_none, scale = (kept, SCALE) if drops_out else (None, 1.0)
     expected = with_gradients(lambda *x: plainly(*x, mask, kept_or_none), inputs, slope)
@@ -74,8 +83,9 @@ def test_values_and_gradients_are_those_of_jax(drops_out: bool, function: Any):
 def test_values_and_gradients_of_bfloat16_are_off_by_roundings(function: Any):
     mask, kept = masks()
     *inputs, slope = drawn(jnp.bfloat16)
-    wide = [x.astype(jnp.float32) for x in (*inputs, slope)]
-    expected = with_gradients(lambda *x: plainly(*x, mask, kept), wide[:3], wide[3])
+    inputs.append(drawn_bias())
+    *wide, wide_slope = [x.astype(jnp.float32) for x in (*inputs, slope)]
+    expected = with_gradients(lambda *x: plainly(*x, mask, kept), wide, wide_slope)
     found = with_gradients(lambda *x: function(SCALE, *x, mask, kept), inputs, slope)
     for own, other in zip(found, expected, strict=True):
         # Of weights, slopes of scores and results one each, at most 2^-9 of what is rounded.
@@ -87,7 +97,9 @@ def test_values_and_gradients_of_bfloat16_are_off_by_roundings(function: Any):
 )
 def test_as_many_heads_at_once_as_the_cache_holds(length: int, heads: int, groups: int):
     found = jax.eval_shape(
-        lambda x: head_by_head._forward(1.0, x, x, x, jnp.ones((2, 1, 1, length), bool), None)[1],
+        lambda x: head_by_head._forward(
+            1.0, x, x, x, None, jnp.ones((2, 1, 1, length), bool), None
+        )[1],
         jax.ShapeDtypeStruct((2, length, heads, 8), jnp.float32),
     )
     assert found.largest.shape == (2, groups, heads // groups, length, 1)

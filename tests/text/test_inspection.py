@@ -193,6 +193,7 @@ def test_the_recommended_length_covers_95_percent_and_fits_the_model():
         ({"model_type": "bert", "max_position_embeddings": 512}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 512),
+        ({"model_type": "mpnet", "max_position_embeddings": 514}, 512),
         ({"max_position_embeddings": -1}, None),
         ({}, None),
     ],
