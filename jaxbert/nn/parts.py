@@ -63,7 +63,7 @@ class RelativeAttention:
 class RelativeBias:
     """A number for every head and bucket of distances, added to the scores of all layers alike.
 
-    Raffel et al. 2020 (T5), section 2.1, and Song et al. 2020 (MPNet), section 2.4.
+    As Raffel et al. 2020 (T5), section 2.1, and MPNet have it.
     """
 
     relative_attention_num_buckets: int = 32
