@@ -66,12 +66,11 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of MPNet's config.json. Every head goes by `hidden_dropout_prob`."""
-    bias = config.relative_bias
     return {
         **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "pad_token_id": config.pad_token_id,
-        BUCKETS: None if bias is None else bias.relative_attention_num_buckets,
+        BUCKETS: _BUCKETS,
     }
 
 

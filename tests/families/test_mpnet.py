@@ -107,8 +107,8 @@ def test_a_field_that_is_not_implemented_is_refused_by_name(field: str, value: o
     ("changes", "message"),
     [
         ({"relative_bias": None}, "relative_bias=None: mpnet has no such option"),
-        ({"relative_bias": RelativeBias(32, 256)}, "relative_bias=RelativeBias.*no such option"),
-        ({"relative_bias": RelativeBias(16)}, "relative_attention_num_buckets=16 .* expected 32"),
+        ({"relative_bias": RelativeBias(32, 256)}, "relative_bias=.*256.*no such option"),
+        ({"relative_bias": RelativeBias(16)}, "relative_bias=.*16.*no such option"),
         ({"pad_token_id": 0}, r"pad_token_id=0 .* with id 1: .*--tokenizer-family mpnet"),
         ({"type_vocab_size": 2}, "type_vocab_size=2: mpnet has no such option"),
     ],

@@ -16,7 +16,7 @@ from jaxbert.hub.save import beyond_family, layout_for, save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import functional, init_params
 from jaxbert.nn.head import Head
-from jaxbert.nn.parts import HeadStyle, RotaryPositions
+from jaxbert.nn.parts import HeadStyle, RelativeBias, RotaryPositions
 from jaxbert.tree import flat
 
 SMALL: dict[str, Any] = {
@@ -32,6 +32,7 @@ MODERN: dict[str, Any] = {
     "norm_kind": "rms_norm",
     "norm_bias": False,
     "rotary": RotaryPositions(rope_theta=5e4),
+    "relative_bias": RelativeBias(8, 16),
     "position_embedding_type": "none",
     "type_vocab_size": 0,
     "gated_mlp": True,
