@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.checkpoint.damaged import set_damaged_aside
@@ -17,6 +18,11 @@ STATE, RUN = "state", "run"
 
 _CHUNK_BYTES = 8 * 2**20
 """Of an array at most this much is read at once, so that a process reads little but its part."""
+_SHARED_BYTES = 2**20
+"""Devices that hold the same array copy a part each where it has at least so many bytes.
+
+Of the hundreds of small ones, cutting takes much longer than copying, and the devices wait for it.
+"""
 
 
 class Checkpoints:
@@ -39,7 +45,13 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
         self._saving = 0
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        handlers = {
+            STATE: ocp.PyTreeCheckpointHandler(type_handler_registry=_array_handlers()),
+            RUN: ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(
+            self._directory, options=options, item_handlers=handlers
+        )
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, None if there is none."""
@@ -63,7 +75,7 @@ class Checkpoints:
         self.wait()
         self._saving, self._preservation.scores = step, dict(scores)
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), state)
-        saved = ocp.args.StandardSave(state, save_args=chunks)
+        saved = ocp.args.PyTreeSave(state, save_args=chunks)
         items = ocp.args.Composite(**{STATE: saved, RUN: ocp.args.JsonSave(dict(run))})
         self._manager.save(step, args=items)
 
@@ -79,7 +91,8 @@ class Checkpoints:
 
     def restore(self, step: int, target: Any) -> Any:
         """The state of a checkpoint, placed as the abstract `target` says."""
-        items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
+        placed = ocp.checkpoint_utils.construct_restore_args(target)
+        items = ocp.args.Composite(**{STATE: ocp.args.PyTreeRestore(target, restore_args=placed)})
         return self._manager.restore(step, args=items)[STATE]
 
     def wait(self) -> None:
@@ -106,3 +119,12 @@ class Checkpoints:
         # final name.
         unfinished = next(self._directory.glob(f"{self._saving}.orbax*"), None)
         write_manifest(unfinished or self._directory / str(self._saving), (STATE, RUN))
+
+
+def _array_handlers() -> ocp.type_handlers.TypeHandlerRegistry:
+    types = ocp.type_handlers
+    on_devices = types.ArrayHandler(min_slice_bytes_for_replica_parallel=_SHARED_BYTES)
+    on_host, scalars = types.NumpyHandler(), types.ScalarHandler()
+    return types.create_type_handler_registry(
+        (jax.Array, on_devices), (np.ndarray, on_host), (np.number, scalars)
+    )

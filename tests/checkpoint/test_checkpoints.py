@@ -67,6 +67,21 @@ def test_a_restored_state_is_the_saved_one_to_the_last_bit(two):
         assert np.asarray(restored[name]).tobytes() == np.asarray(expected).tobytes()
 
 
+def test_of_what_all_devices_hold_each_copies_a_part_only_where_that_is_large(tmp_path):
+    everywhere = NamedSharding(make_mesh(MeshConfig()), PartitionSpec())
+    arrays = {"small": np.arange(1024.0), "large": np.arange(2.0**21)}
+    saved = jax.tree.map(lambda x: jax.device_put(np.float32(x), everywhere), arrays)
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig())
+    checkpoints.save(1, saved, RUN, {})
+    checkpoints.wait()
+    restored, stored = checkpoints.restore(1, abstract(saved)), checkpoints.shapes(1)
+    checkpoints.close()
+    parts = {name: entry.storage.chunk_shape for name, entry in stored.items()}
+    assert parts == {"small": (1024,), "large": (2**21 // 8,)}
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(restored[name], np.float32(values))
+
+
 def test_a_state_is_restored_onto_another_mesh(two):
     mesh = make_mesh(MeshConfig(data=1, fsdp=4, tensor=2))
     target = abstract(state(0))
