@@ -48,7 +48,7 @@ PARITY = [
     "training/test_trajectory.py",
 ]
 QUICKLY_COMPILED = (
-    *("adapt", "checkpoint", "cli", "experiment", "families", "hub", "multiprocess"),
+    *("adapt", "checkpoint", "cli", "demo", "experiment", "families", "hub", "multiprocess"),
     *("nn", "optim", "parallel", "tasks", "training"),
 )
 """Folders whose programs are tiny, run a few times, and take most of their time to be compiled."""

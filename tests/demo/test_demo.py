@@ -105,8 +105,8 @@ def test_the_demo_runs_and_the_export_scores_what_the_run_scored(tmp_path, monke
     for name, value in {
         "CORPUS_MB": LIMIT_MB,
         "VOCABULARY_SIZE": 1000,
-        "TRAIN_PER_LIBRARY": 15,
-        "TEST_PER_LIBRARY": 15,
+        "TRAIN_PER_LIBRARY": 5,
+        "TEST_PER_LIBRARY": 8,
         "SEEDS": (0,),
     }.items():
         monkeypatch.setattr(recipe, name, value)
