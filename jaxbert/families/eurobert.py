@@ -138,8 +138,8 @@ def _shared_heads(config: EncoderConfig) -> int | None:
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of EuroBERT's config.json."""
-    assert config.rotary is not None
-    style = config.heads.sequence_classification
+    style, rotary = config.heads.sequence_classification, config.rotary
+    rope = {} if rotary is None else {"rope_theta": rotary.rope_theta}
     is_published = config.vocab_size == DEFAULTS.vocab_size
     tokens = SPECIAL if is_published else {"bos_token_id": None, "eos_token_id": None}
     return {
@@ -149,8 +149,8 @@ def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
         "head_dim": config.hidden_size // config.num_attention_heads,
         "pad_token_id": config.pad_token_id,
         **tokens,
-        "rope_theta": config.rotary.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary.rope_theta},
+        **rope,
+        "rope_parameters": {"rope_type": "default", **rope},
         "classifier_pooling": NAMES.get(str(head.pooling), NAMES[style.pooling]),
     }
 

@@ -149,18 +149,16 @@ def _published_rotary(hf: Mapping[str, Any], width: int) -> RotaryPositions:
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of GTE's config.json."""
     rotary = config.rotary
-    assert rotary is not None
-    kind = {"rope_type": "default"}
-    scaled = {"rope_type": "linear", "factor": rotary.factor}
+    rope: dict[str, Any] = {"rope_type": "default"}
+    if rotary is not None:
+        scaled = {"rope_type": "linear", "factor": rotary.factor}
+        rope = {**(rope if rotary.factor == 1.0 else scaled), "rope_theta": rotary.rope_theta}
     return {
         **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "pad_token_id": config.pad_token_id,
         "classifier_dropout": classifier_dropout(config, head),
-        "rope_parameters": {
-            **(kind if rotary.factor == 1.0 else scaled),
-            "rope_theta": rotary.rope_theta,
-        },
+        "rope_parameters": rope,
     }
 
 

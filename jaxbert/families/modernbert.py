@@ -207,9 +207,11 @@ def _repeated(pattern: tuple[LayerType, ...], layers: int) -> list[LayerType]:
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of ModernBERT's config.json, in the words of transformers v4 and v5."""
     style, rotary = config.heads.sequence_classification, config.rotary
-    assert rotary is not None
-    types = config.layer_types or every(1)
-    bases = {"full_attention": rotary.rope_theta, "sliding_attention": rotary.local_rope_theta}
+    types, bases, rope = config.layer_types or every(1), {}, {}
+    if rotary is not None:
+        full, local = rotary.rope_theta, rotary.local_rope_theta
+        bases = {"full_attention": full, "sliding_attention": local}
+        rope = {"global_rope_theta": full, "local_rope_theta": local}
     is_published = config.vocab_size == DEFAULTS.vocab_size
     return {
         **write_fields(config, FIELDS),
@@ -222,8 +224,7 @@ def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
         "rope_parameters": {
             name: {"rope_type": "default", "rope_theta": base} for name, base in bases.items()
         },
-        "global_rope_theta": rotary.rope_theta,
-        "local_rope_theta": rotary.local_rope_theta,
+        **rope,
         "classifier_pooling": head.pooling if head.pooling in POOLINGS else style.pooling,
         "classifier_dropout": classifier_dropout(config, head),
         "classifier_bias": style.bias,

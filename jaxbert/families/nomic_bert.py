@@ -159,14 +159,15 @@ def _longest(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of NomicBERT's config.json."""
-    assert config.rotary is not None
+    rotary = config.rotary
+    rope = {} if rotary is None else {"rope_theta": rotary.rope_theta}
     return {
         **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "head_dim": config.hidden_size // config.num_attention_heads,
         "pad_token_id": config.pad_token_id,
         "classifier_dropout": classifier_dropout(config, head),
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary.rope_theta},
+        "rope_parameters": {"rope_type": "default", **rope},
     }
 
 

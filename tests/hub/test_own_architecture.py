@@ -43,6 +43,7 @@ MODERN: dict[str, Any] = {
     "layer_types": ("full_attention", "sliding_attention"),
     "local_attention": 4,
 }
+WITH_ROTARY = ["modernbert-base", "eurobert-210m", "nomic-bert-2048", "gte-multilingual-base"]
 HEADS = [
     Head(),
     Head("masked_lm"),
@@ -85,10 +86,11 @@ def test_what_no_family_has_comes_back_as_it_was(head: Head, tmp_path: Path):
         ("electra-small-discriminator", "gated_mlp", True),
         ("modernbert-base", "num_key_value_heads", 2),
         ("eurobert-210m", "norm_kind", "layer_norm"),
+        *((name, "rotary", None) for name in WITH_ROTARY),
     ],
 )
 def test_one_option_more_than_a_family_has_is_all_that_is_told(name, option, value, tmp_path):
-    config = small(name, **({"pad_token_id": 1} if option == "rotary" else {"pad_token_id": 0}))
+    config = small(name, pad_token_id=1 if name == "roberta-base" else 0)
     assert beyond_family(config) == {}
     config = replace(config, **{option: value})
     assert {*beyond_family(config)} == {option}
