@@ -93,7 +93,11 @@ def divergences(
 
     Hinton et al. 2015, section 2: times the square, gradients are as large at every temperature.
     """
-    ours, theirs = (x.astype(jnp.float32) / temperature for x in (logits, teacher))
+    # What takes no part has the least of numbers, which divided by less than 1 is none.
+    least = jnp.finfo(jnp.float32).min
+    ours, theirs = (
+        jnp.maximum(x.astype(jnp.float32) / temperature, least) for x in (logits, teacher)
+    )
     log_ours, log_theirs = (jax.nn.log_softmax(x, axis=-1) for x in (ours, theirs))
     return temperature**2 * jnp.sum(jnp.exp(log_theirs) * (log_theirs - log_ours), axis=-1)
 

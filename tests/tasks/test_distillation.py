@@ -82,6 +82,14 @@ def test_divergences_of_equals_are_zero_and_large_logits_stay_numbers():
     np.testing.assert_allclose(found, divergence(ours, theirs, 1.0), rtol=1e-5)
 
 
+def test_what_takes_no_part_is_none_at_a_temperature_below_one():
+    ours, theirs = logits(4, 5)
+    out = np.full((4, 2), np.finfo(np.float32).min)
+    wide = (jnp.asarray(np.concatenate((x, out), axis=-1)) for x in (ours, theirs))
+    found = divergences(*wide, 0.5)
+    np.testing.assert_allclose(found, divergence(ours, theirs, 0.5), rtol=1e-5)
+
+
 def test_a_label_that_may_be_there_is_a_choice_of_two():
     ours, theirs = logits(5, 3)
     pairs = (np.stack((x, np.zeros_like(x)), -1) for x in (ours, theirs))
