@@ -111,7 +111,7 @@ def opened_teacher(
             "there): fine-tune it for this task first"
         )
     check_same_tokens(spec, tokenizer, opened.directory, opened.config.vocab_size)
-    check_teacher(config, opened.config, student, lengths)
+    check_teacher(config, opened.config, student, head, lengths)
     _check_labels(spec, opened.head, head)
     return Teacher(config, opened.config, opened.head, opened)
 
@@ -120,11 +120,19 @@ def check_teacher(
     config: DistillationConfig,
     teacher: EncoderConfig,
     student: EncoderConfig,
+    head: Head,
     lengths: Sequence[int],
 ) -> None:
     """Raises UserError where the architectures do not go together."""
     for length in lengths:
         check_length(f"distillation.teacher={config.teacher}: max_seq_length", length, teacher)
+    is_embedding = head.kind == "none"
+    if is_embedding and config.logits_weight and teacher.hidden_size != student.hidden_size:
+        raise UserError(
+            f"distillation.teacher={config.teacher}: its embeddings have {teacher.hidden_size} "
+            f"components and those of the student {student.hidden_size}: take a teacher or a "
+            "student of the other's width"
+        )
     if config.hidden_states_weight and teacher.hidden_size != student.hidden_size:
         raise UserError(
             f"distillation.hidden_states_weight={config.hidden_states_weight}: hidden states of the"

@@ -189,7 +189,7 @@ def _taught(
         return trainee
     encoder, assumed = architecture_of(given.teacher)
     [student] = trainee.encoders
-    check_teacher(given, encoder, student, lengths)
+    check_teacher(given, encoder, student, head, lengths)
     assumptions.extend(assumed)
     own = Head("masked_lm") if head.has_masked_lm else head
     return replace(trainee, teacher=Teacher(given, encoder, own))

@@ -30,7 +30,8 @@ class DistillationConfig:
     """Of what the run would learn without a teacher; 0: nothing of the labels."""
     logits_weight: Annotated[float, Ge(0)] = 0.5
     """Of the divergence from what the teacher answers: of the words at masked positions, classes,
-    tags, places or choices. Of numbers and of embeddings it is the squared difference."""
+    tags, places or choices. Of numbers it is the squared difference, and of embeddings, which must
+    be equally wide."""
     hidden_states_weight: Annotated[float, Ge(0)] = 0.0
     """Of one minus the cosine of both last hidden states, which must be equally wide."""
 

@@ -3,20 +3,33 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from experiment.small_runs import MODEL, after_polls, fine_tuning, pretraining, trajectory, weights
+from experiment.small_runs import (
+    MODEL,
+    after_polls,
+    fine_tuning,
+    pretraining,
+    sentences,
+    trajectory,
+    weights,
+)
 from safetensors.numpy import load_file, save_file
 
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment.export import export_checkpoint
 from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.pretrain import pretrain
+from jaxbert.families import preset
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.nn.functional import init_params
+from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.training.log import read_metrics
 
@@ -208,6 +221,13 @@ def test_teachers_of_fine_tuning_that_do_not_fit_are_refused(pretrained, teacher
 
     given = f"distillation={{teacher: {teacher}}}"
     refused("no sequence_classification head that was", f"distillation={{teacher: {pretrained}}}")
+    wide = tmp_path / "wide"
+    config = replace(load_params(pretrained).config, hidden_size=32)
+    tokenizer = load_tokenizer(pretrained / "model")
+    save_params(init_params(config, Head(), 0), config, Head(), tokenizer, wide)
+    columns = "{text: sentence, text_pair: label}"
+    task = f"task={{kind: sentence_embedding, columns: {columns}}}"
+    refused("32 components and those of the student 16", f"distillation.teacher={wide}", task)
     refused("cache_features: distillation needs", given, "cache_features=true")
     refused(
         r"its labels are \['animal', 'thing'\], those of the task \['thing', 'animal'\]",
