@@ -23,7 +23,7 @@ from jaxbert.experiment.parameters import MakeParams, beginning_with, read, rein
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
-from jaxbert.experiment.teacher import Teacher, opened_teacher
+from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.experiment.validation_share import divided
 from jaxbert.hub.config_file import read_description
@@ -182,11 +182,14 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
     }
     if start.held_out:
         validation[""] = start.held_out
+    tokenizer = start.tokenizer
+    if config.distillation is not None:
+        tokenizer = reading_for_both(tokenizer, start.encoder)
     data, examples = training_data(
         start.task,
         start.train,
         validation,
-        start.tokenizer,
+        tokenizer,
         config.reading,
         packing=config.packing,
         batch_size=config.batch_size,

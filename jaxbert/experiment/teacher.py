@@ -141,6 +141,17 @@ def check_teacher(
         )
 
 
+def reading_for_both(tokenizer: Tokenizer, student: EncoderConfig) -> Tokenizer:
+    """The student's tokenizer, telling the two texts of a pair apart though it has no use for it.
+
+    DistilBERT reads no token types, and BERT, its teacher, has never seen a pair without them.
+    """
+    if student.type_vocab_size > 1:
+        return tokenizer
+    inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    return Tokenizer(tokenizer.backend, tokenizer.config | inputs)
+
+
 def _check_labels(spec: str, theirs: Head, ours: Head) -> None:
     unnamed = tuple(f"LABEL_{number}" for number in range(len(theirs.labels)))
     is_same = len(theirs.labels) == len(ours.labels) and theirs.labels in (ours.labels, unnamed)

@@ -180,6 +180,42 @@ def test_a_model_has_nothing_to_learn_from_itself(store, certain, tmp_path):
     assert losses(run, "hidden_loss")[0] == pytest.approx(0, abs=1e-5)
 
 
+def test_a_teacher_reads_pairs_as_it_does_by_itself(pretrained, tmp_path):
+    """Also with a student that tells the two texts apart no more than DistilBERT."""
+    tokenizer = load_tokenizer(pretrained / "model")
+    head = Head("sequence_classification", labels=("no", "yes"), classifier_dropout=0.0)
+    small = {**MODEL["overrides"], "vocab_size": tokenizer.vocab_size, "initializer_range": 0.5}
+    presets = ("bert-tiny", "distilbert-base-uncased")
+    for number, name in enumerate(presets):
+        encoder = replace(preset(name), **small)
+        params = init_params(encoder, head, number)
+        save_params(params, encoder, head, tokenizer, tmp_path / name)
+    texts = [sentences(8, seed) for seed in (1, 2)]
+    table = tmp_path / "pairs.tsv"
+    pairs = [*zip(*texts, strict=True)]
+    rows = [f"{a}\t{b}\tno\n" for a, b in pairs]
+    table.write_text("sentence\tother\tlabel\n" + "".join(rows), encoding="utf-8")
+    values: dict[str, Any] = {
+        "model": str(tmp_path / "distilbert-base-uncased"),
+        "train": str(table),
+        "task": {"labels": ["no", "yes"], "columns": {"text": "sentence", "text_pair": "other"}},
+        "max_seq_length": 32,
+        "batch_size": 8,
+        "num_steps": 1,
+        "dropout": {"hidden": 0, "attention": 0},
+        "distillation": {"teacher": str(tmp_path / "bert-tiny"), "temperature": 1},
+        "loop": {"log_every": 1},
+    }
+    config = parse_config(Finetune, values)
+    finetune(config, tmp_path / "run", quiet=True)
+    models = (Predictor(tmp_path / name, section=config.task) for name in presets)
+    theirs, ours = (
+        np.array([[*row["probabilities"].values()] for row in model(pairs)]) for model in models
+    )
+    expected = np.mean(np.sum(theirs * np.log(theirs / ours), axis=-1))
+    assert losses(tmp_path / "run", "distillation_loss")[0] == pytest.approx(expected, rel=1e-4)
+
+
 REFUSED: list[tuple[tuple[str, ...], str]] = [
     (
         ("distillation={teacher: RUN}", "objective={kind: replaced_token_detection}"),
