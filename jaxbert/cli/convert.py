@@ -121,9 +121,9 @@ def _step(text: str) -> int | Literal["latest"]:
 
 
 def _print_written(directory: str, config: "EncoderConfig", head: "Head", when: str = "") -> None:
-    from jaxbert.families import family_of
+    from jaxbert.hub.save import config_fields
 
-    name = family_of(config.model_type).architecture(head.kind) or head.kind
+    name = next(iter(config_fields(config, head)["architectures"]), head.kind)
     print(f"{directory}: {name}{when}")
 
 

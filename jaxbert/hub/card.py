@@ -1,6 +1,6 @@
 """The model card: a README.md that says what a model is and how it came about."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,18 @@ def read_carried(directory: Path) -> dict[str, Any]:
     return {key: values[key] for key in CARRIED if values.get(key) not in (None, *_NOTHING)}
 
 
-def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "transformers") -> str:
+def render(
+    card: Card,
+    config: EncoderConfig,
+    head: Head,
+    *,
+    library: str = "transformers",
+    own: Collection[str] = (),
+) -> str:
     """The card as Markdown with the YAML front matter that the Hub reads.
 
     `library` is the one that opens the files, which is what the Hub's snippets are made from.
+    `own`: options that the family has no words for, so that it is no class of transformers.
     """
     fields = {"library_name": library, **_front_matter(card, head)}
     front = {key: value for key, value in fields.items() if value}
@@ -86,7 +94,7 @@ def render(card: Card, config: EncoderConfig, head: Head, *, library: str = "tra
         f"---\n{matter}---",
         f"# {card.name}",
         card.description,
-        f"## Architecture\n\n{_architecture(config, head)}",
+        f"## Architecture\n\n{_architecture(config, head, own)}",
         f"## Data\n\n{card.data}" if card.data else "",
         f"## Results\n\n{table(('metric', 'value'), card.metrics.items())}" if card.metrics else "",
         f"## Training\n\n{table(('option', 'value'), _flat(card.training).items())}"
@@ -116,13 +124,16 @@ def _front_matter(card: Card, head: Head) -> dict[str, Any]:
     }
 
 
-def _architecture(config: EncoderConfig, head: Head) -> str:
-    name = family_of(config.model_type).architecture(head.kind) or config.model_type
+def _architecture(config: EncoderConfig, head: Head, own: Collection[str]) -> str:
+    name = None if own else family_of(config.model_type).architecture(head.kind)
+    name = name or config.model_type
     text = (
         f"`{name}` with {config.num_hidden_layers} layers, hidden size "
         f"{config.hidden_size}, {config.num_attention_heads} attention heads, a vocabulary of "
         f"{config.vocab_size:,} and at most {longest_input(config)} tokens."
     )
+    if own:
+        text += f" Of its own are {', '.join(map(code, own))}, as config.json has them."
     if head.pooling is not None:
         text += f" Its head pools by `{head.pooling}`."
     if head.mixture is not None:

@@ -126,7 +126,7 @@ def save_params(
         if layout == "huggingface" and is_sentence_encoder(head):
             library = "sentence-transformers"
         card = card or Card(name=Path(directory).name)
-        text = render(card, config, head, library=library)
+        text = render(card, config, head, library=library, own=beyond_family(config))
         (new / FILE).write_text(text, encoding="utf-8")
 
 

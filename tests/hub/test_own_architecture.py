@@ -102,6 +102,9 @@ def test_one_option_more_than_a_family_has_is_all_that_is_told(name, option, val
     fields = json.loads((tmp_path / "model" / "config.json").read_text())
     assert {*fields[ARCHITECTURE]} == {option}
     assert fields["architectures"] == []
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"Of its own are `{option}`" in card
+    assert "ForMaskedLM" not in card
     assert load_params(tmp_path / "model").config == config
 
 
