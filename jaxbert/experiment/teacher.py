@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -20,6 +21,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import Apply, abstract_params, make_apply
 from jaxbert.nn.head import Head
+from jaxbert.parallel.rules import shardings
 from jaxbert.tasks.distillation import Distillation, DistillationConfig, TaughtApply, Teachable
 from jaxbert.tasks.sentence_embedding import pooled
 from jaxbert.tasks.task import Task
@@ -51,7 +53,7 @@ class Teacher:
         """Its parameters, placed on the mesh."""
         assert self.opened is not None
         params, checksums = read_summed(self.opened, mesh)
-        known = json.dumps([repr(self.encoder), repr(self.head), sorted(checksums.items())])
+        known = json.dumps([_stated(self.encoder), _stated(self.head), sorted(checksums.items())])
         return KnownTeacher(params, hashlib.sha256(known.encode()).hexdigest()[:32])
 
 
@@ -69,7 +71,7 @@ class Lesson(NamedTuple):
     apply: Callable[..., Any]
     task: Task
     fixed: tuple[Params, ...]
-    """Abstract parameters that `apply` takes after those that are trained."""
+    """Abstract, with shardings: parameters that `apply` takes after those that are trained."""
 
 
 def lesson(
@@ -84,8 +86,12 @@ def lesson(
         return Lesson(apply, task, ())
     assert isinstance(task, Teachable)
     own = gathering(teacher.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    distilled = Distillation(task, teacher.config)
-    return Lesson(TaughtApply(apply, own), distilled, (teacher.shapes,))
+    placed = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        teacher.shapes,
+        shardings(teacher.shapes, mesh),
+    )
+    return Lesson(TaughtApply(apply, own), Distillation(task, teacher.config), (placed,))
 
 
 def opened_teacher(
@@ -168,3 +174,9 @@ def _check_labels(spec: str, theirs: Head, ours: Head) -> None:
 
 def _shown(labels: tuple[str, ...]) -> str:
     return f"{list(labels[:8])}" + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+
+
+def _stated(value: EncoderConfig | Head) -> dict[str, Any]:
+    """What is not the default, so that options which come later change no digest."""
+    usual = asdict(type(value)())
+    return {name: x for name, x in asdict(value).items() if x != usual[name]}

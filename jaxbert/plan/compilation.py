@@ -24,6 +24,7 @@ from jaxbert.plan.chips import Topology, no_such_topology
 from jaxbert.plan.subject import Subject
 from jaxbert.training.state import TrainState
 from jaxbert.training.step import gathering
+from jaxbert.typing import Params
 
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
@@ -62,6 +63,8 @@ class Step:
     mesh: Mesh
     state: TrainState
     """Abstract, with shardings."""
+    fixed: tuple[Params, ...] = ()
+    """Likewise, of a teacher."""
 
 
 def check_libtpu() -> None:
@@ -109,7 +112,7 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     batch = _abstract_batch(subject, phase)
     lowered = last.step.lower(last.state, batch, *taught.fixed)  # type: ignore[attr-defined]
     try:
-        return Step(lowered.compile(), mesh, last.state)
+        return Step(lowered.compile(), mesh, last.state, taught.fixed)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

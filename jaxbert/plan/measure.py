@@ -32,7 +32,7 @@ def memory_figures(step: Step, chip: Chip) -> dict[str, Figure]:
     held = found.argument_size_in_bytes + results + found.temp_size_in_bytes
     available = f"what the compiler may use of {chip.device}'s HBM"
     return {
-        **state_figures(step.state),
+        **state_figures(step.state, step.fixed),
         "temporaries": Figure(found.temp_size_in_bytes, "bytes", f"{how}: activations, mostly"),
         "program": Figure(found.generated_code_size_in_bytes, "bytes", f"{how}: its code"),
         "peak_memory": Figure(
@@ -51,12 +51,14 @@ def cost_figures(step: Step) -> dict[str, Figure]:
     return {"bytes_accessed": Figure(float(costs["bytes accessed"]), "bytes", how)}
 
 
-def state_figures(state: Any) -> dict[str, Figure]:
-    """What a checkpoint holds, from shapes and shardings."""
+def state_figures(state: Any, fixed: Any = ()) -> dict[str, Figure]:
+    """What a checkpoint holds, and a teacher beside it, from shapes and shardings."""
     how = "shapes and shardings, without the padding of tiles"
+    parts = {"parameters": state.params, "optimizer_state": state.opt_state, "teacher": fixed}
     return {
-        "parameters": Figure(_bytes_on_a_device(state.params), "bytes", how),
-        "optimizer_state": Figure(_bytes_on_a_device(state.opt_state), "bytes", how),
+        name: Figure(_bytes_on_a_device(tree), "bytes", how)
+        for name, tree in parts.items()
+        if name != "teacher" or fixed
     }
 
 
