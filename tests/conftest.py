@@ -7,11 +7,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+KEPT = "JAXBERT_TESTS_PROGRAMS"
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# What one test compiled no other compiles, nor a process that it starts. Each worker has its own
-# directory, for JAX writes there in place: another worker would read half of a program.
-PROGRAMS = tempfile.mkdtemp(prefix="jaxbert-tests-programs-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+# What one test compiled no other compiles, nor a process of its worker. Those processes have a
+# directory of their own, for JAX writes there in place: another one would read half of a program.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ[KEPT] = tempfile.mkdtemp(prefix="jaxbert-tests-programs-")
+PROGRAMS = Path(os.environ[KEPT])
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(PROGRAMS / f"of-processes-{os.getpid()}")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 flags = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
@@ -20,7 +25,9 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 from quick_programs import compile_quickly
+from shared_programs import share_programs
 
+share_programs(PROGRAMS / "of-tests")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tracing makes very many objects that live on: looking for dead ones is a tenth of the tests' time.
 gc.set_threshold(100_000, 50, 50)
@@ -83,4 +90,5 @@ def pytest_report_header() -> str:
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(PROGRAMS, ignore_errors=True)
+    if not IS_WORKER:
+        shutil.rmtree(PROGRAMS, ignore_errors=True)

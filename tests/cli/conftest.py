@@ -1,7 +1,6 @@
 import os
 from pathlib import Path
 
-import jax
 import pytest
 import quick_programs
 import yaml
@@ -9,20 +8,6 @@ from cli.commands import Command
 from experiment.small_runs import MODEL, write_corpus
 
 from jaxbert.cli import main
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same program is compiled once for all processes and runs of these tests."""
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compiled_once(compiled: Path):
-    jax.config.update("jax_compilation_cache_dir", str(compiled))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +34,13 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command(configuration: Path, compiled: Path) -> Command:
+def command(configuration: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """`jaxbert pretrain CONFIG optimizer.learning_rate=3e-3 --run ...` in a process of its own."""
     environment = os.environ | {
         # One device: these runs are compared with each other alone.
         **quick_programs.ENVIRONMENT,
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        # Apart, for some of them are killed.
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     words = ("pretrain", str(configuration), "optimizer.learning_rate=3e-3")
