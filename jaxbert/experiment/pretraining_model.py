@@ -87,8 +87,8 @@ def note_of_own(encoders: Iterable[EncoderConfig]) -> tuple[str, ...]:
         return ()
     told = ", ".join(f"{name}={value}" for name, value in own.items())
     return (
-        f"an architecture of its own ({told}): no config.json of transformers can say it, so the "
-        "model is written in jaxbert's layout, which jaxbert alone opens",
+        f"an architecture of its own ({told}): no config.json of transformers can say it, so what "
+        "has it is written in jaxbert's layout, which jaxbert alone opens",
     )
 
 

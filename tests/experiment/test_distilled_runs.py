@@ -133,8 +133,9 @@ def test_a_teacher_split_over_devices_answers_the_same(pretrained, teacher, tabl
         rows = [row for row in trajectory(run) if "hidden_loss" in row]
         names = ("loss", "labels_loss", "distillation_loss", "hidden_loss", "grad_norm")
         found.append([[row[name] for name in names] for row in rows])
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
-    np.testing.assert_allclose(found[2], found[0], rtol=1e-5)
+    # Of answers that are nearly the same, what is left of a difference are rounded logits.
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-5, atol=1e-7)
 
 
 def test_microbatches_add_up_to_the_whole_batch(store, certain, tmp_path):
