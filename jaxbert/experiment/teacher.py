@@ -118,7 +118,7 @@ def opened_teacher(
         )
     check_same_tokens(spec, tokenizer, opened.directory, opened.config.vocab_size)
     check_teacher(config, opened.config, student, head, lengths)
-    _check_labels(spec, opened.head, head)
+    check_labels(spec, opened.head, head)
     return Teacher(config, opened.config, opened.head, opened)
 
 
@@ -158,9 +158,12 @@ def reading_for_both(tokenizer: Tokenizer, student: EncoderConfig) -> Tokenizer:
     return Tokenizer(tokenizer.backend, tokenizer.config | inputs)
 
 
-def _check_labels(spec: str, theirs: Head, ours: Head) -> None:
+def check_labels(spec: str, theirs: Head, ours: Head) -> None:
+    """Raises UserError where outputs of two heads of one kind do not mean the same."""
     unnamed = tuple(f"LABEL_{number}" for number in range(len(theirs.labels)))
-    is_same = len(theirs.labels) == len(ours.labels) and theirs.labels in (ours.labels, unnamed)
+    # A number has one output, whatever it is called.
+    is_named = ours.problem_type != "regression" and theirs.labels != unnamed
+    is_same = theirs.labels == ours.labels if is_named else len(theirs.labels) == len(ours.labels)
     if ours.has_labels and not is_same:
         raise UserError(
             f"{spec}: its labels are {_shown(theirs.labels)}, those of the task "

@@ -25,6 +25,7 @@ from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.pretrain import pretrain
+from jaxbert.experiment.teacher import check_labels
 from jaxbert.families import preset
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
@@ -277,3 +278,14 @@ def test_teachers_of_fine_tuning_that_do_not_fit_are_refused(pretrained, teacher
         if (file := other / name).is_file():
             file.write_text(file.read_text().replace("garden", "gorden"))
     refused("reads other tokens: token", f"distillation={{teacher: {other}}}")
+
+
+def test_a_number_has_the_same_meaning_under_every_name():
+    theirs = Head("sequence_classification", labels=("score",), problem_type="regression")
+    check_labels("teacher", theirs, replace(theirs, labels=("LABEL_0",)))
+    classes = Head("sequence_classification", labels=("no", "yes"))
+    check_labels("teacher", replace(classes, labels=("LABEL_0", "LABEL_1")), classes)
+    with pytest.raises(UserError, match=r"its labels are \['yes', 'no'\]"):
+        check_labels("teacher", replace(classes, labels=("yes", "no")), classes)
+    with pytest.raises(UserError, match="it was trained for regression"):
+        check_labels("teacher", theirs, replace(theirs, problem_type="multi_label_classification"))
