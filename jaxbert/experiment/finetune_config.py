@@ -97,12 +97,6 @@ class Finetune(TrainingSettings):
                 "cache_features: distillation needs the tokens of every step, which cached "
                 "features leave out: drop one of them"
             )
-        parts = self.step.accumulation_steps
-        if parts > 1 and isinstance(self.task, SentenceEmbeddingConfig) and self.task.is_ranking:
-            raise UserError(
-                f"step.accumulation_steps={parts}: in-batch negatives would be those of a "
-                "microbatch: take 1, and more devices, execution.remat or a smaller batch_size"
-            )
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
         )

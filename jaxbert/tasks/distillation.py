@@ -100,6 +100,17 @@ class Distillation(Task):
         """The task's."""
         return self.task.model_inputs
 
+    @property
+    def compares_rows(self) -> bool:
+        """The task's."""
+        return self.task.compares_rows
+
+    def compared(self, output: Taught) -> Taught:
+        """What the task compares, and hidden states where they are learnt."""
+        if self.config.hidden_states_weight:
+            return output
+        return Taught(*(self.task.compared(one) for one in output))
+
     def loss_factor(self, name: str) -> float:
         """The weights; of the task's own losses times their factors."""
         others = {ANSWERS: self.config.logits_weight, HIDDEN: self.config.hidden_states_weight}

@@ -125,8 +125,8 @@ class SentenceEmbedding(LabelledTask):
     there; with scores labels float32 [batch]. Rows count where `row_ids` >= 0.
 
     Packed rows have [batch, examples] in the place of [batch]. In-batch negatives are those of the
-    global batch, on however many devices; in evaluation those of an evaluation batch, so that the
-    loss (not the metrics) depends on its size.
+    global batch, on however many devices and in however many microbatches; in evaluation those of
+    an evaluation batch, so that the loss (not the metrics) depends on its size.
     """
 
     config: SentenceEmbeddingConfig = field(default_factory=SentenceEmbeddingConfig)
@@ -143,6 +143,15 @@ class SentenceEmbedding(LabelledTask):
         """Which text stands where, and the score."""
         texts = {"text_ids": Column(texts=2 + len(self.config.columns.negatives))}
         return texts if self.config.is_ranking else texts | {"labels": Column(np.float32)}
+
+    @property
+    def compares_rows(self) -> bool:
+        """In-batch negatives are other rows' texts."""
+        return self.config.is_ranking
+
+    def compared(self, output: ModelOutput) -> ModelOutput:
+        """Its vectors, of no tokens."""
+        return ModelOutput(output.last_hidden_state[:, :0], pooled=output.pooled)
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """Rows that count."""

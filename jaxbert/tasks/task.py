@@ -48,6 +48,15 @@ class Task(Protocol):
         """Entries of a batch that the model is called with, where the batch has them."""
         return MODEL_INPUTS
 
+    @property
+    def compares_rows(self) -> bool:
+        """Whether a row's loss depends on others, so that it must see those of all microbatches."""
+        return False
+
+    def compared(self, output: Any) -> Any:
+        """Of an output what such a loss reads: that much is kept of every microbatch."""
+        return output
+
     def loss_factor(self, name: str) -> float:
         """What multiplies a loss in the total."""
         return 1.0

@@ -52,12 +52,13 @@ def make_gradients(
         used = (labels, *(jax.tree.map(lambda _: FROZEN, tree) for tree in fixed))
         whole = partial(map_with_path, partial(_used, sent))
 
-        def loss(params: Params, batch: Batch, key: Array) -> tuple[Array, Losses]:
+        def output(params: Params, batch: Batch, key: Array) -> Any:
             trees = zip((params, *fixed), used, specs, within, strict=True)
             read, *others = (whole(*tree) for tree in trees)
-            return _losses(apply, task, weights, read, tuple(others), batch, key)
+            return run_model(apply, read, batch, key, inputs=task.model_inputs, fixed=tuple(others))
 
-        losses, gradients = _accumulated(loss, params, batch, key_of_device(key))
+        added = _compared if task.compares_rows else _accumulated
+        losses, gradients = added(output, task, weights, params, batch, key_of_device(key))
         sums = partial(_summed, axes, sent.gradients)
         return jax.lax.psum(losses, axes), jax.tree.map(sums, labels, specs[0], gradients)
 
@@ -102,16 +103,8 @@ def _weights(task: Task, batch: Batch) -> Losses:
     return jax.tree.map(jnp.sum, jax.vmap(task.loss_weights)(batch))
 
 
-def _losses(
-    apply: Callable[..., Any],
-    task: Task,
-    weights: Losses,
-    params: Params,
-    fixed: tuple[Params, ...],
-    batch: Batch,
-    key: Array,
-) -> tuple[Array, Losses]:
-    output = run_model(apply, params, batch, key, inputs=task.model_inputs, fixed=fixed)
+def _losses(task: Task, weights: Losses, output: Any, batch: Batch) -> tuple[Array, Losses]:
+    """What is minimised, and every loss: sums of these rows over the weights of all."""
     sums = task.loss_sums(output, batch)
     if without := [name for name in sums if name not in weights]:
         raise UserError(
@@ -123,7 +116,9 @@ def _losses(
 
 
 def _accumulated(
-    loss: Callable[[Params, Batch, Array], tuple[Array, Losses]],
+    output: Callable[[Params, Batch, Array], Any],
+    task: Task,
+    weights: Losses,
     params: Params,
     batch: Batch,
     key: Array,
@@ -131,6 +126,10 @@ def _accumulated(
     """Losses and gradients, added over microbatches; each has a dropout key of its own."""
     count = jax.tree.leaves(batch)[0].shape[0]
     keys = jax.random.split(key, count)
+
+    def loss(params: Params, micro: Batch, key: Array) -> tuple[Array, Losses]:
+        return _losses(task, weights, output(params, micro, key), micro)
+
     gradient = jax.grad(loss, has_aux=True)
 
     def of_microbatch(micro: Batch, key: Array) -> tuple[Losses, Params]:
@@ -146,6 +145,38 @@ def _accumulated(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     sums, _ = jax.lax.scan(add, zeros, (batch, keys))
     return sums
+
+
+def _compared(
+    output: Callable[[Params, Batch, Array], Any],
+    task: Task,
+    weights: Losses,
+    params: Params,
+    batch: Batch,
+    key: Array,
+) -> tuple[Losses, Params]:
+    """The same of a loss between rows, which sees those of all microbatches (Gao et al. 2021).
+
+    What it compares is kept of each microbatch, and the model computes it again for the gradient.
+    """
+    count = jax.tree.leaves(batch)[0].shape[0]
+    if count == 1:
+        return _accumulated(output, task, weights, params, batch, key)
+
+    def together(parts: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(count * x.shape[1], *x.shape[2:]), parts)
+
+    def loss(params: Params) -> tuple[Array, Losses]:
+        def compared(inputs: tuple[Batch, Array]) -> Any:
+            return task.compared(output(params, *inputs))
+
+        parts = jax.lax.map(
+            jax.checkpoint(compared, prevent_cse=False), (batch, jax.random.split(key, count))
+        )
+        return _losses(task, weights, together(parts), together(batch))
+
+    gradients, losses = jax.grad(loss, has_aux=True)(params)
+    return losses, gradients
 
 
 class _Sent(NamedTuple):

@@ -12,7 +12,6 @@ from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS
 
 from jaxbert.config import parse_config
 from jaxbert.data.reading import Reading
-from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
@@ -155,8 +154,21 @@ def test_a_sentence_transformer_is_trained_with_its_own_pooling(pretrained: Path
     assert finetune(again, run, quiet=True).outcome == "finished"
 
 
-def test_negatives_of_a_microbatch_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"step\.accumulation_steps=2: in-batch negatives would be"):
-        fine_tuning(*[tmp_path] * 3, "task={kind: sentence_embedding}", "step.accumulation_steps=2")
-    scored = "task={kind: sentence_embedding, columns: {label: score}}"
-    assert fine_tuning(*[tmp_path] * 3, scored, "step.accumulation_steps=2").task.columns.label
+def test_microbatches_change_no_loss_of_negatives_packed_and_from_a_teacher(
+    pretrained: Path, tmp_path: Path
+):
+    data = pairs(tmp_path / "train.tsv", 80, 1)
+    found = []
+    for parts in (1, 4):
+        config = fine_tuning(
+            *(pretrained, data, data, "task={kind: sentence_embedding}"),
+            *("packing=true", "dropout={hidden: 0, attention: 0}", "num_steps=3", "batch_size=32"),
+            *(f"distillation={{teacher: {pretrained}}}", f"step.accumulation_steps={parts}"),
+        )
+        run = tmp_path / f"run{parts}"
+        finetune(config, run, quiet=True)
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        found.append([row["loss"] for row in rows if "loss" in row] + [results(run)["eval_loss"]])
+    assert len(found[0]) > 1
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)

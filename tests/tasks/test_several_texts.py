@@ -12,7 +12,7 @@ from flax.traverse_util import unflatten_dict
 from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.packed_rows import PackedLabelledRows
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import make_apply, parameter_shapes
+from jaxbert.nn.functional import abstract_params, make_apply, parameter_shapes
 from jaxbert.nn.model import ModelOutput
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.multiple_choice import MultipleChoice
@@ -111,7 +111,8 @@ def assert_same_gradients(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_negatives_are_those_of_all_devices():
+def ranked_batch(parts: int) -> dict[str, np.ndarray]:
+    """16 rows of three texts as so many microbatches; some texts are equal, one is not there."""
     draws = np.random.default_rng(0)
     text_ids = np.arange(48).reshape(16, 3)
     text_ids[9, 1], text_ids[3, 2], text_ids[14, 0] = text_ids[2, 1], -1, text_ids[5, 0]
@@ -121,9 +122,19 @@ def test_negatives_are_those_of_all_devices():
         "row_ids": np.where(np.arange(16) == 12, -1, np.arange(16)),
     }
     kinds = {"x": np.float32, "text_ids": np.int32, "row_ids": np.int32}
-    batch = {name: values[None].astype(kinds[name]) for name, values in batch.items()}
-    found = gradients_of(RANKED, batch, make_mesh(MeshConfig(data=8)))
-    assert_same_gradients(found, gradients_of(RANKED, batch))
+    return {
+        name: values.reshape(parts, -1, *values.shape[1:]).astype(kinds[name])
+        for name, values in batch.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "mesh"), [(1, MeshConfig()), (4, None), (2, MeshConfig(data=4, fsdp=2))]
+)
+def test_negatives_are_those_of_all_devices_and_microbatches(parts: int, mesh: MeshConfig | None):
+    placed = None if mesh is None else make_mesh(mesh)
+    found = gradients_of(RANKED, ranked_batch(parts), placed)
+    assert_same_gradients(found, gradients_of(RANKED, ranked_batch(1)))
 
 
 def test_microbatches_of_cut_vectors_with_scores_add_up():
@@ -138,3 +149,23 @@ def test_microbatches_of_cut_vectors_with_scores_add_up():
         for parts in (2, 1)
     )
     assert_same_gradients(gradients_of(SCORED, split), gradients_of(SCORED, whole))
+
+
+def test_microbatches_of_texts_that_are_compared_take_the_memory_of_one():
+    task = SentenceEmbedding(RANKED)
+    params = abstract_params(CONFIG, task.head)
+    labels = jax.tree.map(lambda _: "head", params)
+    gradients = make_gradients(make_apply(CONFIG, task.head), task, labels, "float32", None)
+
+    def temporary(parts: int) -> int:
+        rows, texts = (parts, 64 // parts), (parts, 64 // parts, 3)
+        batch = {
+            "input_ids": jax.ShapeDtypeStruct((*texts, 12), jnp.int32),
+            "attention_mask": jax.ShapeDtypeStruct((*texts, 12), jnp.int32),
+            "text_ids": jax.ShapeDtypeStruct(texts, jnp.int32),
+            "row_ids": jax.ShapeDtypeStruct(rows, jnp.int32),
+        }
+        lowered = quickly(gradients).lower(params, batch, jax.random.key(0))
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(8) < temporary(1) / 3
