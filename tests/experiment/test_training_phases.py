@@ -48,6 +48,7 @@ class Square(NamedTuple):
     """Half the sum of squares of x times every parameter: the gradient is x^2 times each one."""
 
     model_inputs: tuple[str, ...] = MODEL_INPUTS
+    compares_rows: bool = False
 
     def loss_factor(self, name: str) -> float:
         return 1.0

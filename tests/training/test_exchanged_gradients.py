@@ -169,6 +169,7 @@ class BetweenRows(SimpleNamespace):
     """The sum, over pairs of different rows, of the square of their product."""
 
     model_inputs = ("x",)
+    compares_rows = False
 
     def loss_factor(self, name: str) -> float:
         return 1.0
