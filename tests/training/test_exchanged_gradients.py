@@ -210,6 +210,7 @@ def test_a_loss_between_rows_is_that_of_one_device(axes: dict[str, int]):
 def test_weights_that_add_up_to_less_than_one_are_divided_by_as_they_are():
     task = SimpleNamespace(
         model_inputs=("x",),
+        compares_rows=False,
         loss_factor=lambda name: 1.0,
         loss_weights=lambda batch: {"loss": jnp.sum(batch["weights"])},
         loss_sums=lambda output, batch: {"loss": jnp.sum(batch["weights"] * output)},
