@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jaxbert.cli.arguments import add_case_arguments, check_not_given
+from jaxbert.errors import UserError
 from jaxbert.nn.head import HeadKind
 
 if TYPE_CHECKING:
@@ -23,13 +24,17 @@ jaxbert convert google-bert/bert-base-uncased bert-base --verify
 jaxbert convert uncased_L-12_H-768_A-12/bert_model.ckpt bert-base --lowercase
 jaxbert convert runs/first exported --dtype bfloat16 --max-shard-size 2GB
 jaxbert convert runs/first so-far --step latest    # a run that goes on, or failed
+jaxbert convert runs/first averaged --step 8000,9000,latest --average
+jaxbert convert runs/seed-1 runs/seed-2 runs/seed-3 soup --average
 jaxbert convert bert-base native --to orbax"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     parser.add_argument(
-        "source", help="model or run directory, TensorFlow checkpoint, hub id or URL"
+        "source",
+        nargs="+",
+        help="model or run directory, TensorFlow checkpoint, hub id or URL; several with --average",
     )
     parser.add_argument("destination", help="directory to write")
     parser.add_argument(
@@ -40,10 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--step",
-        type=_step,
+        type=_steps,
         metavar="N|latest",
         help="of a run: the model that it would have left if it had ended at the checkpoint of step"
-        " N, or at its newest; the run may be going on, and what it is trained on must be here",
+        " N, or at its newest; the run may be going on, and what it is trained on must be here;"
+        " several with --average: 8000,9000,latest",
+    )
+    parser.add_argument(
+        "--average",
+        action="store_true",
+        help="the mean of several models, or of several steps of a run, which differ in their"
+        " weights alone",
     )
     parser.add_argument(
         "--verify", action="store_true", help="compare with transformers in PyTorch"
@@ -70,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the export differs from what PyTorch computes."""
     how = {name: getattr(arguments, name) for name in ("dtype", "max_shard_size", "overwrite")}
+    _check_number(arguments)
     models = _of_model(arguments, how) if arguments.step is None else _of_run(arguments, how)
     agree = [not arguments.verify or _agrees(written) for written in models]
     return 0 if all(agree) else 1
@@ -84,7 +97,8 @@ def _of_model(arguments: argparse.Namespace, how: dict[str, Any]) -> "Iterator[_
     asked = {name: getattr(arguments, name) for name in ("head", "lowercase", "revision")}
     converted = convert(arguments.source, directory, layout=layout, **asked, **how)
     source, tokenizer = converted.source, converted.tokenizer
-    _print_written(directory, source.config, source.head)
+    what = f", the mean of {len(arguments.source)} models" if arguments.average else ""
+    _print_written(directory, source.config, source.head, what)
     if tokenizer is None:
         print(f"The export has no tokenizer: {converted.no_tokenizer}")
     model = (source.params, source.config, source.head)
@@ -99,20 +113,40 @@ def _of_run(arguments: argparse.Namespace, how: dict[str, Any]) -> "Iterator[_Wr
 
     # The run may be going on, and hold the accelerator, which nothing here needs.
     jax.config.update("jax_platforms", "cpu")
-    from jaxbert.experiment.export import export_checkpoint
+    from jaxbert.experiment.export import after, export_checkpoint
     from jaxbert.hub.save import layout_for
 
-    places = (arguments.source, arguments.destination, arguments.step)
+    [source] = arguments.source
+    places = (source, arguments.destination, arguments.step)
     exported = export_checkpoint(*places, layout=arguments.to, **how)
+    what = ", the mean of those" if arguments.average else ""
     for directory, made in exported.models.items():
-        _print_written(str(directory), made.encoder, made.head, f" after step {exported.step:,}")
+        _print_written(str(directory), made.encoder, made.head, f"{what} {after(exported.steps)}")
         layout = arguments.to or layout_for(made.encoder, made.head)
         model = (made.params, made.encoder, made.head)
         yield _Written(str(directory), layout, arguments.dtype, *model, exported.tokenizer)
 
 
+def _check_number(arguments: argparse.Namespace) -> None:
+    """Raises UserError for several models without --average, and for one with it."""
+    sources, steps = arguments.source, arguments.step or ()
+    if steps and sources[1:]:
+        raise UserError(f"--step is of one run: leave out {', '.join(sources[1:])}")
+    names = steps if steps else sources
+    is_several = len(names) > 1
+    if is_several and not arguments.average:
+        listed = ", ".join(map(str, names))
+        raise UserError(f"{listed} are several models: take one, or their mean with --average")
+    if arguments.average and not is_several:
+        raise UserError("--average is of several models: name more, or --step N,N,... of a run")
+
+
+def _steps(text: str) -> tuple[int | Literal["latest"], ...]:
+    """Steps, or the word, as argparse reads them."""
+    return tuple(map(_step, text.split(",")))
+
+
 def _step(text: str) -> int | Literal["latest"]:
-    """A step, or the word, as argparse reads it."""
     if text == "latest":
         return "latest"
     if not text.isdecimal():
@@ -120,11 +154,11 @@ def _step(text: str) -> int | Literal["latest"]:
     return int(text)
 
 
-def _print_written(directory: str, config: "EncoderConfig", head: "Head", when: str = "") -> None:
+def _print_written(directory: str, config: "EncoderConfig", head: "Head", what: str = "") -> None:
     from jaxbert.hub.save import config_fields
 
     name = next(iter(config_fields(config, head)["architectures"]), head.kind)
-    print(f"{directory}: {name}{when}")
+    print(f"{directory}: {name}{what}")
 
 
 @dataclass(frozen=True)

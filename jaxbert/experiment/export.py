@@ -1,7 +1,7 @@
 """A model from a checkpoint of a run, whether the run has ended, was cut short, or is going on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from os.path import expanduser
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +21,17 @@ from jaxbert.hub.save import FileDtype, Layout
 from jaxbert.manifest import damage
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.log import read_metrics
+from jaxbert.tree import mean
+
+Step = int | Literal["latest"]
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was written."""
 
-    step: int
+    steps: tuple[int, ...]
+    """Of the checkpoint, or of those that it is the mean of."""
     models: Mapping[Path, TrainedModel]
     """By their directories."""
     tokenizer: Tokenizer
@@ -36,7 +40,7 @@ class Exported:
 def export_checkpoint(
     run: str | Path,
     destination: str | Path,
-    step: int | Literal["latest"],
+    step: Step | Sequence[Step],
     *,
     layout: Layout | None = None,
     dtype: FileDtype = "float32",
@@ -45,15 +49,21 @@ def export_checkpoint(
 ) -> Exported:
     """Writes the model that a run would have left if it had ended at a checkpoint.
 
+    Of several checkpoints it is the mean of those models, read one after another (LAWA: Kaddour
+    2022), and its card says so in the place of figures that nobody has measured.
     Of replaced-token detection `destination` gets the run's `model` and `generator`, of all else it
     is the model. What the run learns from must be there, since the tokenizer lies with it; the run
-    is not touched. `step`: of a checkpoint; latest: the newest whole one. `layout` None: the run's.
-    The others as in `save_params`. Raises UserError where `run` is none or has no such checkpoint,
-    where that is damaged, and where the data or the architecture are no longer the run's.
+    is not touched. `step`: of a checkpoint, or several; latest: the newest whole one. `layout`
+    None: the run's. The others as in `save_params`. Raises UserError where `run` is none or has no
+    such checkpoint, where that is damaged, and where the data or the architecture are no longer the
+    run's.
     """
     directory, target = _run(run), Path(expanduser(destination))
-    step = _step(directory, step)
-    checkpoint = directory.checkpoints / str(step)
+    asked = (step,) if isinstance(step, int | str) else step
+    steps = tuple(_step(directory, each) for each in asked)
+    _check_steps(steps)
+    checkpoints = [directory.checkpoints / str(each) for each in steps]
+    checkpoint, step = checkpoints[-1], steps[-1]
     saved_run = read_run(checkpoint)
     if "architecture" not in saved_run:
         raise UserError(
@@ -69,8 +79,12 @@ def export_checkpoint(
     else:
         config = parse_config(Pretrain, values, origin=origin)
         export = pretrain.exporter(directory, config, saved_run, step)
-    made = export(read_params(checkpoint))
-    card = card_of(directory, evaluated(read_metrics(directory.metrics), step), made, config)
+    trees = (read_params(each) for each in checkpoints)
+    made = export(mean(trees) if steps[1:] else next(trees))
+    metrics = {} if steps[1:] else evaluated(read_metrics(directory.metrics), step)
+    card = card_of(directory, metrics, made, config)
+    if steps[1:]:
+        card = replace(card, description=f"The mean of the run's models {after(steps)}.")
     models = _placed(made.models, target)
     for place, model in models.items():
         write_model(
@@ -83,7 +97,21 @@ def export_checkpoint(
             max_shard_size=max_shard_size,
             overwrite=overwrite,
         )
-    return Exported(step, models, made.tokenizer)
+    return Exported(steps, models, made.tokenizer)
+
+
+def after(steps: Sequence[int]) -> str:
+    """`after step 8`, or `after steps 8, 12 and 16`."""
+    *others, last = (f"{step:,}" for step in steps)
+    return f"after steps {', '.join(others)} and {last}" if others else f"after step {last}"
+
+
+def _check_steps(steps: Sequence[int]) -> None:
+    if not steps:
+        raise UserError("step=(): name a checkpoint, or several")
+    for step in steps:
+        if steps.count(step) > 1:
+            raise UserError(f"the checkpoint of step {step} is named twice: give each one once")
 
 
 def _run(path: str | Path) -> RunDirectory:
@@ -102,7 +130,7 @@ def _run(path: str | Path) -> RunDirectory:
     return run
 
 
-def _step(run: RunDirectory, asked: int | Literal["latest"]) -> int:
+def _step(run: RunDirectory, asked: Step) -> int:
     steps = checkpoint_steps(run.path)
     if not steps:
         raise UserError(

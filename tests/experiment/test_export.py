@@ -23,7 +23,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 def test_a_checkpoint_of_the_last_step_is_the_model_of_the_run(pretrained, tmp_path):
     for number, step in enumerate((12, "latest")):
         exported = export_checkpoint(pretrained, tmp_path / str(number), step)
-        assert exported.step == 12
+        assert exported.steps == (12,)
         assert contents(tmp_path / str(number)) == contents(pretrained / "model")
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_is_going_on_is_not_touched(pretrained, tmp_path):
     shutil.copytree(checkpoints / "12", checkpoints / "20")
     (checkpoints / "20" / "manifest.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
-    assert export_checkpoint(run, tmp_path / "model", "latest").step == 12
+    assert export_checkpoint(run, tmp_path / "model", "latest").steps == (12,)
     assert {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))} == before
     assert load_params(tmp_path / "model").fresh == ()
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(pretrained, tmp_path):
         with pytest.raises(UserError, match=expected) as error:
             export_checkpoint(place, tmp_path / "out", step)
         assert "\n" not in str(error.value)
-    assert export_checkpoint(run, tmp_path / "out", "latest").step == 8
+    assert export_checkpoint(run, tmp_path / "out", "latest").steps == (8,)
     (run / "checkpoints" / "8" / "manifest.json").unlink()
     with pytest.raises(UserError, match="every checkpoint there is damaged"):
         export_checkpoint(run, tmp_path / "other", "latest")
