@@ -15,9 +15,10 @@ import orbax.checkpoint as ocp
 from jaxbert.checkpoint.checkpoints import RUN, STATE
 from jaxbert.errors import UserError
 from jaxbert.manifest import damage
+from jaxbert.tree import flat, map_with_path
 from jaxbert.typing import Params
 
-_PARAMS = "params"
+_PARAMS, _OPTIMIZER, _AVERAGE = "params", "opt_state", "average"
 _BROKEN = (FileNotFoundError, ValueError, AttributeError, KeyError)
 """What Orbax raises of files that are gone, cut off, or do not have the bytes that were written."""
 
@@ -34,28 +35,37 @@ def read_run(checkpoint: Path) -> dict[str, Any]:
     return run
 
 
-def read_params(checkpoint: Path) -> Params:
+def read_params(checkpoint: Path, *, averaged: bool = False) -> Params:
     """The parameters of a saved state as whole NumPy arrays, float32, however they were split.
 
-    Nothing else of the state is read. Raises UserError where the checkpoint is not whole, or is
-    deleted meanwhile, as a run does with its older ones.
+    `averaged`: the average that `optim/averaging.py` keeps of them. Nothing else of the state is
+    read. Raises UserError where the checkpoint is not whole, or is deleted meanwhile, as a run does
+    with its older ones.
     """
     _check_whole(checkpoint)
     folder = (checkpoint / STATE).resolve()
     with closing(ocp.PyTreeCheckpointHandler()) as handler:
         try:
-            saved = handler.metadata(folder).tree[_PARAMS]
-            wanted = {_PARAMS: jax.tree.map(lambda _: 0, saved)}
-            as_numpy = {
-                _PARAMS: jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-            }
-            restore = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            params: Params = handler.restore(folder, args=restore)[_PARAMS]
+            saved = handler.metadata(folder).tree
+            wanted: dict[str, Any] = {_PARAMS: saved[_PARAMS]}
+            if averaged:
+                wanted[_OPTIMIZER] = {_AVERAGE: saved[_OPTIMIZER][_AVERAGE]}
+            restore = ocp.args.PyTreeRestore(
+                jax.tree.map(lambda _: 0, wanted),
+                restore_args=jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+                ),
+                partial_restore=True,
+            )
+            found = handler.restore(folder, args=restore)
         except _BROKEN as error:
             _check_whole(checkpoint)
             raise _damaged(checkpoint, str(error)) from None
     # Of a deleted file TensorStore may take the values for zeros.
     _check_whole(checkpoint)
+    average = flat(found[_OPTIMIZER][_AVERAGE]) if averaged else {}
+    # What was frozen has no average beside it.
+    params: Params = map_with_path(lambda path, x: average.get(path, x), found[_PARAMS])
     return params
 
 

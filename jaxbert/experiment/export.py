@@ -79,7 +79,8 @@ def export_checkpoint(
     else:
         config = parse_config(Pretrain, values, origin=origin)
         export = pretrain.exporter(directory, config, saved_run, step)
-    trees = (read_params(each) for each in checkpoints)
+    is_averaged = config.averaging is not None
+    trees = (read_params(each, averaged=is_averaged) for each in checkpoints)
     made = export(mean(trees) if steps[1:] else next(trees))
     metrics = {} if steps[1:] else evaluated(read_metrics(directory.metrics), step)
     card = card_of(directory, metrics, made, config)

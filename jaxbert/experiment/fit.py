@@ -23,6 +23,7 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.teacher import KnownTeacher, lesson
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.experiment.training_phases import training_phases
+from jaxbert.optim.averaging import averaged_params
 from jaxbert.parallel.processes import Agreement, in_first, is_first, to_first
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.tasks.task import Task
@@ -44,7 +45,8 @@ class Fitted:
     """A run that has ended."""
 
     params: Params | None
-    """Of the best checkpoint where a metric says which that is, else the last; host arrays.
+    """Of the best checkpoint where a metric says which that is, else the last; with `averaging`
+    their average up to there. Host arrays.
 
     None where there is nothing to export: after a preemption, and in all processes but the first.
     """
@@ -151,7 +153,7 @@ def _fit(
             progress.say(line)
         for damaged in checkpoints.damaged:
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
-        held_out = _held_out(job, state.params)
+        held_out = _held_out(job, averaged_params(state.params, state.opt_state))
         loop = _loop(job, phases, known, held_out, checkpoints, log, progress, ledger, profile)
         state, outcome = train(loop, state)
         ledger.ended(outcome)
@@ -163,13 +165,13 @@ def _fit(
             # Two states may be more than the devices hold.
             del state
             state = _restored(job, checkpoints, best, phases)
-        outputs = {}
+        outputs, params = {}, averaged_params(state.params, state.opt_state)
         if outcome != "preempted" and held_out is not None:
-            outputs = held_out.outputs(state.params, known=is_best)
+            outputs = held_out.outputs(params, known=is_best)
     results = results_of(log, int(state.step), time.perf_counter() - started)
     if last_step == first_step:
         results |= in_first(lambda: first_runtime(job.run))
-    exported = None if outcome == "preempted" else to_first(state.params)
+    exported = None if outcome == "preempted" else to_first(params)
     return Fitted(exported, outcome, int(state.step), results, outputs)
 
 

@@ -9,6 +9,7 @@ from annotated_types import Ge, Lt
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.nn.execution import Execution
+from jaxbert.optim.averaging import AveragingConfig
 from jaxbert.optim.kinds import AdamW, OptimizerConfig
 from jaxbert.optim.schedule import ScheduleConfig
 from jaxbert.optim.unfreezing import UnfreezingConfig
@@ -45,6 +46,8 @@ class TrainingSettings:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     unfreezing: UnfreezingConfig | None = None
     """null: what `optimizer` does not freeze is trained from the start."""
+    averaging: AveragingConfig | None = None
+    """null: the parameters of a step are those that are evaluated and exported."""
     distillation: DistillationConfig | None = None
     """Learning from another model, a teacher; null: from the data alone."""
     step: StepConfig = field(default_factory=StepConfig)

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxbert.experiment.settings import TrainingSettings
+from jaxbert.optim.averaging import averaged
 from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
@@ -40,6 +41,8 @@ def training_phases(
 
     def phase(stage: Stage) -> TrainingPhase:
         optimizer = make_optimizer(settings.optimizer, schedule, params, stage.labels)
+        if settings.averaging is not None:
+            optimizer = averaged(optimizer, settings.averaging, stage.labels)
         state = abstract_state(params, optimizer, mesh, shard_optimizer=shards)
         step = make_train_step(
             apply,

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.checkpoint.preservation import ranked
+from jaxbert.optim.averaging import averaged_params
 from jaxbert.options import check_options
 from jaxbert.parallel.rows import RowPlacement
 from jaxbert.training.ledger import Activity, Ledger
@@ -119,7 +120,8 @@ def _evaluate_and_save(loop: Loop, step: int, state: TrainState) -> None:
     if loop.evaluate:
         loop.recorder.evaluating(step)
     with loop.ledger.spent("evaluate"):
-        metrics = loop.evaluate(state.params) if loop.evaluate else {}
+        params = averaged_params(state.params, state.opt_state)
+        metrics = loop.evaluate(params) if loop.evaluate else {}
     if metrics is None:
         return
     if metrics:

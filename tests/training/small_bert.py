@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import make_apply
+from jaxbert.optim.averaging import AveragingConfig, averaged
 from jaxbert.optim.groups import group_labels
 from jaxbert.optim.kinds import OptimizerConfig
 from jaxbert.optim.optimizer import make_optimizer
@@ -65,13 +66,16 @@ def make_training(
     schedule: ScheduleConfig,
     step: StepConfig | None = None,
     mesh: Mesh | None = None,
+    averaging: AveragingConfig | None = None,
 ) -> Training:
     mesh = one_device() if mesh is None else mesh
     rate = make_schedule(schedule, optimizer.learning_rate, num_steps)
     transformation = make_optimizer(optimizer, rate, params)
+    labels = group_labels(params, optimizer.freeze, optimizer.freeze_layers)
+    if averaging is not None:
+        transformation = averaged(transformation, averaging, labels)
     config = StepConfig() if step is None else step
     state = new_state(params, transformation, mesh, shard_optimizer=config.shard_optimizer)
-    labels = group_labels(params, optimizer.freeze, optimizer.freeze_layers)
     apply = make_apply(model, task.head) if isinstance(model, EncoderConfig) else model
     apply = gathering(apply, mesh)
     function = make_train_step(apply, task, transformation, rate, labels, config, 0, mesh)
