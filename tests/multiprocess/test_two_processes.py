@@ -71,6 +71,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "optimizer": {"learning_rate": 1e-3},
         "step": {"accumulation_steps": ACCUMULATION},
         "mesh": {"fsdp": 2},
+        "averaging": {"decay": 0.5},
         # So many that the whole run keeps the one that the signal finds unfinished.
         "checkpoint": {"keep_last": 4},
         "loop": {"log_every": 1, "evaluate_every": 4, "checkpoint_every": 3},
