@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from experiment.small_runs import (
     MODEL,
+    WITH_DROPOUT,
     after_polls,
     fine_tuning,
     pretraining,
@@ -51,15 +52,16 @@ def is_cut_off_evaluation(run: Path, step: int) -> bool:
     )
 
 
-def test_a_pretraining_run_interrupted_anywhere_ends_as_the_whole_one(store, pretrained, tmp_path):
+def test_a_pretraining_run_interrupted_anywhere_ends_as_the_whole_one(store, tmp_path):
+    pretrain(pretraining(store, *WITH_DROPOUT), tmp_path / "whole", quiet=True)
     # 4 steps and then 2 of the batches of an evaluation; 1 batch of that evaluation; 3 steps more.
     # By more threads that make its batches, which changes none of them.
-    config = pretraining(store, "loop.prefetch=4", "loop.loader_threads=3")
+    config = pretraining(store, *WITH_DROPOUT, "loop.prefetch=4", "loop.loader_threads=3")
     run = tmp_path / "run"
     steps = continue_until_it_ends(pretrain, config, run, [0, 6, 1, 9])
     assert steps[:3] == [0, 4, 4]
     assert steps[3] > 4
-    assert_same_run(run, pretrained)
+    assert_same_run(run, tmp_path / "whole")
 
 
 def test_an_interruption_that_is_taken_back_still_ends_the_run(store, tmp_path):
@@ -92,6 +94,7 @@ def stopping_early(pretrained: Path, tables) -> Finetune:
         "num_epochs=20",
         "loop.early_stopping_patience=2",
         "optimizer.learning_rate=1e-6",
+        "dropout={hidden: 0.1, attention: 0.1}",
     )
 
 

@@ -12,6 +12,7 @@ import orbax.checkpoint as orbax
 import pytest
 import yaml
 from experiment.small_runs import (
+    DROPOUT,
     MODEL,
     after_polls,
     fine_tuning,
@@ -63,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     directory = tmp_path_factory.mktemp("two")
     values = {
         "store": str(make_store(directory)),
-        "model": MODEL,
+        "model": {**MODEL, "overrides": {**MODEL["overrides"], **dict.fromkeys(DROPOUT, 0.1)}},
         "num_steps": NUM_STEPS,
         "batch_size": BATCH,
         "evaluation_batch_size": 8,
