@@ -35,11 +35,6 @@ from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.training.log import read_metrics
 
 WIDER = MODEL | {"overrides": {**MODEL["overrides"], "num_hidden_layers": 2}}
-NO_DROPOUT = (
-    "model.overrides.hidden_dropout_prob=0",
-    "model.overrides.attention_probs_dropout_prob=0",
-)
-WITHOUT_DROPOUT = "dropout={hidden: 0, attention: 0}"
 
 
 def losses(run: Path, name: str) -> list[float]:
@@ -129,7 +124,7 @@ def test_a_teacher_split_over_devices_answers_the_same(pretrained, teacher, tabl
     common = (f"distillation={{teacher: {teacher}, hidden_states_weight: 1}}", "num_steps=3")
     for mesh in ("{data: 8}", "{data: 1, fsdp: 8}", "{data: 4, tensor: 2}"):
         run = tmp_path / str(len(found))
-        config = fine_tuning(pretrained, *tables, *common, f"mesh={mesh}", WITHOUT_DROPOUT)
+        config = fine_tuning(pretrained, *tables, *common, f"mesh={mesh}")
         finetune(config, run, quiet=True)
         rows = [row for row in trajectory(run) if "hidden_loss" in row]
         names = ("loss", "labels_loss", "distillation_loss", "hidden_loss", "grad_norm")
@@ -146,7 +141,7 @@ def test_microbatches_add_up_to_the_whole_batch(store, certain, tmp_path):
         options = (
             f"distillation={{teacher: {certain}, hidden_states_weight: 1}}",
             *("num_steps=3", f"step.accumulation_steps={parts}", "batch_size=16"),
-            *("loop.evaluate_every=null", "data.validation_fraction=0", *NO_DROPOUT),
+            *("loop.evaluate_every=null", "data.validation_fraction=0"),
         )
         pretrain(pretraining(store, *options), run, quiet=True)
         rows = read_metrics(run / "metrics.jsonl")

@@ -22,7 +22,7 @@ HEAD = Head("sequence_classification", labels=("a", "b"))
 BERT = EncoderConfig(
     vocab_size=50,
     hidden_size=32,
-    num_hidden_layers=3,
+    num_hidden_layers=2,
     num_attention_heads=2,
     intermediate_size=64,
     max_position_embeddings=64,

@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from small_bert import SIZES, Training, make_training, one_device, pretraining_batch
+from small_bert import (
+    SIZES,
+    WITHOUT_DROPOUT,
+    Training,
+    make_training,
+    one_device,
+    pretraining_batch,
+)
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params
@@ -17,7 +24,7 @@ from jaxbert.tasks.pretraining import MaskedLanguageModelling
 from jaxbert.training.step import StepConfig
 from jaxbert.tree import flat
 
-ENCODER = EncoderConfig(**SIZES)
+ENCODER = EncoderConfig(**SIZES | WITHOUT_DROPOUT | {"num_hidden_layers": 1})
 TASK = MaskedLanguageModelling()
 NUM_STEPS, DECAY = 4, 0.6
 COMPILED = "/jax/core/compile/backend_compile_duration"
