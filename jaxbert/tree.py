@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.errors import UserError
+from jaxbert.errors import UserError, nearest
 
 _OF_VARIABLE = jax.tree_util.GetAttrKey("value")
 
@@ -77,6 +77,24 @@ def mean(trees: Iterable[Any], weights: Sequence[float] | None = None) -> Any:
         return (found / total).astype(leaf.dtype) if _is_floating(leaf) else found
 
     return map_with_path(divided, first)
+
+
+def check_pattern(
+    name: str, pattern: str, names: Sequence[str], *, what: str = "parameter"
+) -> None:
+    """Raises UserError where a pattern is no regular expression or matches none of the paths."""
+    try:
+        re.compile(pattern)
+        re.compile(of_whole_names(pattern))
+    except re.error as error:
+        # Flags of the whole, (?i)bias, have no place within the expression that is searched for.
+        hint = "; write flags as (?i:bias)" if "global flags" in error.msg else ""
+        raise UserError(f"{name}: {pattern!r} is not a regular expression: {error}{hint}") from None
+    if not any(matches([pattern], path) for path in names):
+        # The names at all depths: `encoder/layer/3` is near to `encoder/layers/3`.
+        parts = [path.split("/") for path in names]
+        prefixes = {"/".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
+        raise UserError(f"{name}: {pattern!r} matches no {what}: {nearest(pattern, [*prefixes])}")
 
 
 def num_elements(tree: Any) -> int:

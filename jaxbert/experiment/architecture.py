@@ -4,6 +4,8 @@ from os.path import expanduser
 from pathlib import Path
 
 from jaxbert.families import FAMILIES, preset
+from jaxbert.hub.adapter import FILE as ADAPTER
+from jaxbert.hub.adapter import read_adapter
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.source import SMALL, find_model
 from jaxbert.nn.config import EncoderConfig
@@ -17,10 +19,14 @@ def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
     `name`: what `hub.load.open_params` takes. Second: what had to be assumed.
     """
     path = Path(expanduser(name))
+    if (path / ADAPTER).is_file():
+        return architecture_of(read_adapter(path).base)
     if path.exists() or path.with_name(f"{path.name}.index").is_file():
         here = find_model(name).directory
     elif (short := path.name.lower()) in {name for f in FAMILIES.values() for name in f.presets}:
         return preset(short), [f"{name} is not here: its published architecture"]
     else:
         here = download(name, SMALL)
+        if (here / ADAPTER).is_file():
+            return architecture_of(read_adapter(here).base)
     return read_description(here, head=Head()).config, []

@@ -10,8 +10,10 @@ from jaxbert.disk import write_whole
 from jaxbert.experiment.run_directory import RunDirectory
 from jaxbert.hub.card import Card
 from jaxbert.hub.save import FileDtype, Layout, layout_for, save_params
+from jaxbert.hub.save_adapter import save_adapter
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
+from jaxbert.nn.lora import LoRA
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.log import read_metrics, to_json
 from jaxbert.typing import Params
@@ -27,6 +29,17 @@ class TrainedModel:
 
 
 @dataclass(frozen=True)
+class TrainedAdapter:
+    """What a run has trained beside a model that stayed as it was."""
+
+    params: Params
+    """With factors."""
+    lora: LoRA
+    base: str
+    """The model."""
+
+
+@dataclass(frozen=True)
 class Exports:
     """What a run makes of its parameters."""
 
@@ -35,18 +48,26 @@ class Exports:
     tokenizer: Tokenizer
     data: str
     """What the card says of the data."""
+    adapter: TrainedAdapter | None = None
+    """Of "model"."""
 
 
 def write_artifacts(
     run: RunDirectory, results: Mapping[str, float], exports: Exports, config: Any
 ) -> None:
-    """Writes a directory for every model, `all_results.json` and `loss.png`.
+    """Writes a directory for every model and adapter, `all_results.json` and `loss.png`.
 
     Written again after a further resume.
     """
     card = card_of(run, results, exports, config)
     for name, made in exports.models.items():
         write_model(made, exports.tokenizer, run.path / name, card, overwrite=True)
+    if (own := exports.adapter) is not None:
+        model = exports.models["model"]
+        save_adapter(
+            *(own.params, own.lora, model.encoder, model.head, own.base, run.adapter),
+            overwrite=True,
+        )
     write_whole(run.results, to_json(dict(sorted(results.items())), indent=4) + "\n")
     draw_losses(run)
 

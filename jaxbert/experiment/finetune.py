@@ -9,28 +9,35 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
+from jaxbert.adapt.lora import merged
 from jaxbert.data.reading import Reading, usual_length
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
-from jaxbert.experiment.artifacts import Exports, TrainedModel, write_artifacts
+from jaxbert.experiment.artifacts import Exports, TrainedAdapter, TrainedModel, write_artifacts
 from jaxbert.experiment.checks import check_begun_are_trained, check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
 from jaxbert.experiment.fit import Fitted, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
-from jaxbert.experiment.parameters import MakeParams, beginning_with, read, reinitialized
+from jaxbert.experiment.parameters import (
+    MakeParams,
+    beginning_with,
+    read,
+    reinitialized,
+    with_lora,
+)
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
 from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
 from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.experiment.validation_share import divided
-from jaxbert.hub.config_file import read_description
+from jaxbert.hub.description import describe
 from jaxbert.hub.load import Opened, open_params
-from jaxbert.hub.save import check_tokenizer
+from jaxbert.hub.save import check_tokenizer, layout_for
 from jaxbert.hub.sentence_modules import load_tokenizer_of
-from jaxbert.hub.source import find_model
+from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
@@ -58,6 +65,8 @@ class _Start:
     """The records."""
     held_out: tuple[Any, ...]
     """Those of the same file that are not trained on."""
+    source: Source
+    """Of the model."""
     encoder: EncoderConfig
     """As the model has it."""
     tokenizer: Tokenizer
@@ -155,12 +164,12 @@ def _start(config: Finetune) -> _Start:
     if config.validation_fraction:
         train, held_out = divided(train, config.validation_fraction, config.task.columns.inputs)
     task = _task(config, train)
-    directory = find_model(config.model).directory
-    encoder = read_description(directory, head=task.head).config
-    tokenizer = load_tokenizer_of(directory, task.head)
+    source = find_model(config.model)
+    encoder = describe(source, head=task.head).config
+    tokenizer = load_tokenizer_of(source.directory, task.head)
     check_tokenizer(tokenizer, encoder)
     config = _with_length(config, task, train, encoder, tokenizer)
-    return _Start(config, task, train, held_out, encoder, tokenizer)
+    return _Start(config, task, train, held_out, source, encoder, tokenizer)
 
 
 def _opened(start: _Start) -> Opened:
@@ -200,6 +209,8 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
         layers = start.encoder.num_hidden_layers
         advice = freezing_advice(len(start.train), layers, config)
         data = replace(data, notes=(*data.notes, *advice))
+    if config.lora is not None and (why := _no_adapter(start, start.task.head)):
+        data = replace(data, notes=(*data.notes, f"the run will have its model alone: {why}"))
     return data, examples
 
 
@@ -220,7 +231,7 @@ def _trainee(
     encoder = with_dropout(start.encoder, config.dropout)
     make_params = _first_params(config, start.task, start.train, loaded)
     if not config.cache_features:
-        trainee = Trainee.of(encoder, head, make_params)
+        trainee = Trainee.of(encoder, head, make_params, config.lora)
         return replace(trainee, teacher=_teacher(start)), data, {}
     given = config.cache_features
     directory = run.features if given is True else Path(expanduser(given))
@@ -251,15 +262,38 @@ def _written(
     """Exports the model and reports on it."""
     config = start.config
     head = _tuned(start.task.head, examples, fitted.outputs)
-    write_artifacts(run, fitted.results, _exports(start, head, params), config)
+    made = _exports(start, head, params)
+    write_artifacts(run, fitted.results, made, config)
     tables = {name: examples[name].tables(rows) for name, rows in fitted.outputs.items()}
     write_report(run, fitted.results, notes, tables)
-    return fitted
+    return replace(fitted, params=made.models["model"].params)
 
 
 def _exports(start: _Start, head: Head, params: Params) -> Exports:
-    models = {"model": TrainedModel(params, start.encoder, head)}
-    return Exports(models, start.tokenizer, f"{start.config.train}: {len(start.train)} rows")
+    lora, adapter, whole = start.config.lora, None, params
+    if lora is not None:
+        whole = merged(params, lora)
+        if _no_adapter(start, head) is None:
+            adapter = TrainedAdapter(params, lora, _base(start))
+    models = {"model": TrainedModel(whole, start.encoder, head)}
+    data = f"{start.config.train}: {len(start.train)} rows"
+    return Exports(models, start.tokenizer, data, adapter)
+
+
+def _no_adapter(start: _Start, head: Head) -> str | None:
+    """Why peft could make nothing of an adapter; None: it can."""
+    if start.source.adapter is not None:
+        return f"{start.config.model} is an adapter itself, which none can be put upon"
+    if layout_for(start.encoder, head) != "huggingface":
+        return "transformers has no class for it, onto which peft would put an adapter"
+    return None
+
+
+def _base(start: _Start) -> str:
+    """The name under which an adapter's user finds the model: of a directory its whole path."""
+    name = start.config.model
+    is_here = "://" not in name and Path(expanduser(name)).exists()
+    return str(start.source.directory.resolve()) if is_here else name
 
 
 def _with_pooling(config: Finetune) -> Finetune:
@@ -280,7 +314,7 @@ def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
 
 def _own_head(config: Finetune) -> Head:
     """What the model itself makes of its tokens."""
-    return read_description(find_model(config.model).directory, head="none").head
+    return describe(find_model(config.model), head="none").head
 
 
 def _first_params(
@@ -295,7 +329,7 @@ def _first_params(
         assert isinstance(task, SequenceClassification)
         if (bias := section.first_bias(task, train)) is not None:
             make = beginning_with(make, {BIAS: bias})
-    return make
+    return make if config.lora is None else with_lora(make, config.lora, config.seed)
 
 
 def _tuned(head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, Any]) -> Head:

@@ -12,6 +12,7 @@ from jaxbert.experiment.recipes import check_recipe
 from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
+from jaxbert.nn.lora import LoRA
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
@@ -80,6 +81,9 @@ class Finetune(TrainingSettings):
     """So many of the top layers, and the pooler, begin anew (Zhang et al. 2021)."""
     dropout: DropoutConfig = field(default_factory=DropoutConfig)
     """Rates of this run, where they are not the model's; the exported model keeps its own."""
+    lora: LoRA | None = None
+    """Low-rank factors in place of the encoder (Hu et al. 2021); the head is trained as ever. The
+    model of the run has them merged in, and RUN/adapter has them as peft does."""
     cache_features: bool | str = False
     """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
     in RUN/features, and the head is trained on them; or the directory, which runs may share."""
@@ -108,6 +112,25 @@ class Finetune(TrainingSettings):
         if is_tuned:
             self._check_metric_of_tuned()
         check_recipe(self.recipe)
+        if self.lora is not None:
+            self._check_lora()
+
+    def _check_lora(self) -> None:
+        """Raises UserError for options that ask for another part of the encoder to be trained."""
+        if self.reinitialize_layers:
+            raise UserError(
+                f"reinitialize_layers={self.reinitialize_layers}: with lora such layers would stay "
+                "as they are drawn: drop one of them"
+            )
+        if self.cache_features:
+            raise UserError(
+                "cache_features: with lora what the encoder computes changes in every step: drop "
+                "one of them"
+            )
+        if self.optimizer.freeze_layers == "all":
+            raise UserError(
+                "optimizer.freeze_layers=all: lora's factors are in the layers: drop one of them"
+            )
 
     def _check_metric_of_tuned(self) -> None:
         """Raises UserError where checkpoints would be ranked by thresholds that are not kept."""

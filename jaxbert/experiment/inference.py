@@ -20,7 +20,7 @@ from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
 from jaxbert.experiment.run_directory import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
-from jaxbert.hub.config_file import read_description
+from jaxbert.hub.description import describe
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.hub.sentence_modules import is_sentence_encoder, load_tokenizer_of
@@ -81,10 +81,11 @@ def ready(
     source = find_model(model)
     # A model directory may have a config.yaml of somebody else's in it.
     run = source.directory.parent if source.directory.parent == Path(expanduser(model)) else None
-    described = read_description(source.directory).head
+    described = describe(source).head
     # A head that is given may be drawn anew, which is not for one that the file should hold.
     head = pooled(described) if described == Head() else None
-    loaded = load_params(model if source.checkpoint else source.directory, head=head)
+    is_directory = source.checkpoint is None and source.adapter is None
+    loaded = load_params(source.directory if is_directory else model, head=head)
     if is_sentence_encoder(loaded.head):
         refuse_default_prompt(loaded.directory)
     tokenizer = load_tokenizer_of(loaded.directory, loaded.head)

@@ -8,11 +8,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxbert.adapt.lora import with_factors
 from jaxbert.adapt.reinitialize import begins_anew, reinitialize_layers
 from jaxbert.experiment.alike import check_same_weights, checksum
 from jaxbert.hub.load import Opened
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
+from jaxbert.nn.lora import LoRA
 from jaxbert.parallel.rules import place_on, put_whole, shardings
 from jaxbert.tree import map_with_path
 from jaxbert.typing import Params
@@ -75,6 +77,16 @@ def beginning_with(make: MakeParams, values: Mapping[str, np.ndarray]) -> MakePa
 
     def begin(mesh: Mesh) -> Params:
         params = map_with_path(lambda path, leaf: values.get(path, leaf), make(mesh))
+        return jax.tree.map(put_whole, params, shardings(params, mesh))
+
+    return begin
+
+
+def with_lora(make: MakeParams, lora: LoRA, seed: int) -> MakeParams:
+    """Those of `make`, and low-rank factors (`adapt/lora.py`)."""
+
+    def begin(mesh: Mesh) -> Params:
+        params = with_factors(make(mesh), lora, seed)
         return jax.tree.map(put_whole, params, shardings(params, mesh))
 
     return begin

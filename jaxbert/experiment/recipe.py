@@ -91,6 +91,12 @@ def fill_in(given: Mapping[str, Any], encoder: EncoderConfig, num_examples: int 
             "recipe=auto: its learning rates are for encoders that are trained, and "
             "optimizer.freeze_layers=all trains the head alone: leave one of the two out"
         )
+    if given.get("lora") is not None:
+        raise UserError(
+            "recipe=auto: its learning rates are for encoders that are trained, and lora's are "
+            "larger (docs/strategies.md): leave recipe out, and give optimizer.learning_rate and "
+            "num_epochs"
+        )
     recipe = recipe_of(encoder)
     published = _published(recipe, kind, num_examples)
     values = {key: value for key, value in published.values.items() if _is_wanted(key, given)}

@@ -53,6 +53,11 @@ class RunDirectory:
         return self.path / "model"
 
     @property
+    def adapter(self) -> Path:
+        """What `lora` trained, as peft has it."""
+        return self.path / "adapter"
+
+    @property
     def compiled(self) -> Path:
         """Compiled programs, for the one who continues."""
         return self.path / "compiled"
@@ -99,11 +104,12 @@ def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -
     check_is_here(path)
     run = RunDirectory(Path(path))
     if run.config.exists():
-        if foreign := foreign_files(run.model):
-            raise UserError(
-                f"{run.model} also holds {', '.join(foreign)}, and is written anew when the run "
-                "ends: move it away first"
-            )
+        for written in (run.model, run.adapter):
+            if foreign := foreign_files(written):
+                raise UserError(
+                    f"{written} also holds {', '.join(foreign)}, and is written anew when the run "
+                    "ends: move it away first"
+                )
         if steps_taken(path):
             _check_same(run, config, {*MAY_CHANGE, *may_change})
     elif run.path.exists() and (not run.path.is_dir() or any(_foreign(run))):

@@ -14,7 +14,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_length, check_same_tokens
 from jaxbert.experiment.parameters import read_summed
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.hub.config_file import read_description
+from jaxbert.hub.description import describe
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.source import find_model
 from jaxbert.nn.config import EncoderConfig
@@ -109,7 +109,7 @@ def opened_teacher(
     spec = f"distillation.teacher={config.teacher}"
     wanted: Head | str = "masked_lm" if head.has_masked_lm else head.kind
     if wanted == "none":
-        wanted = pooled(read_description(find_model(config.teacher).directory, head="none").head)
+        wanted = pooled(describe(find_model(config.teacher), head="none").head)
     opened = open_params(config.teacher, head=wanted)  # type: ignore[arg-type]
     if opened.fresh:
         raise UserError(

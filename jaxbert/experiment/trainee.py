@@ -15,6 +15,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import abstract_params, make_apply
 from jaxbert.nn.head import Head
+from jaxbert.nn.lora import LoRA
 from jaxbert.training.flops import train_flops
 from jaxbert.typing import HostBatch, Params
 
@@ -73,12 +74,18 @@ class Trainee:
         return share * self.flops(batch) + taught
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: Head, make_params: MakeParams) -> "Trainee":
-        """One encoder with its head."""
+    def of(
+        cls,
+        encoder: EncoderConfig,
+        head: Head,
+        make_params: MakeParams,
+        lora: LoRA | None = None,
+    ) -> "Trainee":
+        """One encoder with its head; `make_params` gives the factors of `lora` as well."""
         return cls(
             (encoder,),
-            lambda dtype, execution: make_apply(encoder, head, dtype, execution),
-            abstract_params(encoder, head),
+            lambda dtype, execution: make_apply(encoder, head, dtype, execution, lora),
+            abstract_params(encoder, head, lora),
             make_params,
             lambda batch: train_flops(encoder, batch),
         )

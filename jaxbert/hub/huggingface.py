@@ -30,7 +30,7 @@ def stored_params(
     of tied tensors; raises UserError where such a copy differs.
     """
     family, config, head = described.family, described.config, described.head
-    names = _canonical_names(family, tensors.shapes, directory)
+    names = canonical_names(family, tensors.shapes, directory)
     _settle_tied(family, config, names, tensors, directory, must_agree=head.has_masked_lm)
     table = {weight.path: weight for weight in family.weights(config, head)}
     stored, used = {}, set[str]()
@@ -86,7 +86,7 @@ def _zero(weight: Weight, shape: tuple[int, ...]) -> Stored:
     return Stored(weight.key, shape, shape, lambda: np.zeros(shape, np.float32))
 
 
-def _canonical_names(family: Family, keys: Collection[str], directory: Path) -> dict[str, str]:
+def canonical_names(family: Family, keys: Collection[str], directory: Path) -> dict[str, str]:
     """The file's key of every canonical one, without buffers."""
     names: dict[str, str] = {}
     for key, inner in zip(keys, _unwrapped(keys), strict=True):

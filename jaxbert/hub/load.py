@@ -12,8 +12,10 @@ from jax.typing import DTypeLike
 
 from jaxbert.errors import UserError
 from jaxbert.hub import huggingface, native
-from jaxbert.hub.config_file import Description, read_description
+from jaxbert.hub.adapter import read_adapter, with_adapter
+from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Place, assemble, paths_to_draw
+from jaxbert.hub.description import describe
 from jaxbert.hub.formats import open_tensors
 from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
@@ -136,17 +138,17 @@ def open_params(
     seed: int = 0,
     ignore_mismatched_heads: bool = False,
 ) -> Opened:
-    """Opens a model: a directory, a TensorFlow checkpoint, a hub id or a URL.
+    """Opens a model: a directory, also an adapter's, a TensorFlow checkpoint, a hub id or a URL.
 
-    Without `head` it has the head that config.json's `architectures` names, and every parameter
-    must be in the file. With it, parts of the head that the file lacks are drawn from `seed`,
-    listed in `fresh` and logged. A classifier for other labels is an error unless
-    `ignore_mismatched_heads`, which draws a new one. Raises UserError naming every tensor that is
-    missing, unexpected or of another shape.
+    An adapter is merged into its base. Without `head` the model has the head that config.json's
+    `architectures` names, and every parameter must be in the file. With it, parts of the head that
+    the file lacks are drawn from `seed`, listed in `fresh` and logged. A classifier for other
+    labels is an error unless `ignore_mismatched_heads`, which draws a new one. Raises UserError
+    naming every tensor that is missing, unexpected or of another shape.
     """
     source = find_model(path_or_hub_id, revision=revision)
     directory = source.directory
-    described = read_description(directory, head=head, labels=labels)
+    described = describe(source, head=head, labels=labels)
     without = _modules_of_another(described, directory, accept=ignore_mismatched_heads)
     contents = _contents(source, described, without)
     fresh = paths_to_draw(
@@ -170,8 +172,15 @@ def open_params(
 def _contents(source: Source, described: Description, without: Collection[str]) -> Contents:
     directory = source.directory
     if native.is_native(directory) and source.checkpoint is None:
+        if source.adapter is not None:
+            raise UserError(
+                f"{source.adapter}: its base, {directory}, is in jaxbert's own layout, in whose "
+                "names no adapter is: convert the base to Hugging Face's, and name that"
+            )
         return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
+    if source.adapter is not None:
+        tensors = with_adapter(tensors, read_adapter(source.adapter), described.family, directory)
     return huggingface.stored_params(tensors, described, directory, without)
 
 

@@ -22,6 +22,8 @@ MODEL_FILES = (
     "generation_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "params",
     MANIFEST,
     *TOKENIZER_FILES,

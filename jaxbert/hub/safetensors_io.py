@@ -74,15 +74,16 @@ def write_safetensors(
             f"max_shard_size={max_shard_size!r}: expected a number of bytes, or one such as '5GB'"
         ) from None
     for name, keys in split.filename_to_tensors.items():
-        _write_file({key: tensors[key] for key in keys}, directory / name)
+        write_file({key: tensors[key] for key in keys}, directory / name)
     if len(split.filename_to_tensors) > 1:
         _write_index(tensors, split.tensor_to_filename, directory)
 
 
-def _write_file(tensors: Mapping[str, np.ndarray], path: Path) -> None:
-    """The file that safetensors' own writer makes, which holds all of it in memory once more.
+def write_file(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes the file that safetensors' own writer makes.
 
-    Here views, such as transposed kernels, are copied one at a time.
+    That one holds all of it in memory once more; here views, such as transposed kernels, are copied
+    one at a time.
     """
     names = {dtype: name for name, dtype in DTYPES.items()}
     keys = sorted(tensors, key=lambda key: (-tensors[key].dtype.itemsize, key))

@@ -1,6 +1,6 @@
 """Where a model's files come from: this machine, the Hugging Face Hub, or a bucket."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from os import PathLike
 from os.path import expanduser
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import UserError
+from jaxbert.hub.adapter import FILE as ADAPTER
+from jaxbert.hub.adapter import WEIGHTS as ADAPTER_WEIGHTS
+from jaxbert.hub.adapter import read_adapter
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
@@ -17,7 +20,7 @@ from jaxbert.hub.sentence_prompts import PROMPTS
 from jaxbert.text.download import download, is_here
 from jaxbert.text.files import TOKENIZER_FILES
 
-SMALL = tuple(dict.fromkeys((*CONFIG_FILES, *TOKENIZER_FILES, *MODULE_FILES)))
+SMALL = tuple(dict.fromkeys((*CONFIG_FILES, ADAPTER, *TOKENIZER_FILES, *MODULE_FILES)))
 OPTIONAL = (*OPTIONAL_FILES, PROMPTS, CARD)
 
 
@@ -26,15 +29,18 @@ class Source:
     """A model's files on this machine."""
 
     directory: Path
-    """Holds its configuration."""
+    """Holds its configuration; of an adapter the base's."""
     checkpoint: str | None = None
     """The name of its TensorFlow checkpoint, where it was asked for by that."""
+    adapter: Path | None = None
+    """The directory of an adapter, which is merged into the weights as they are read."""
 
 
 def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> Source:
     """Finds a model, or brings it here.
 
-    Takes a model directory, a run directory (its `model/`), the prefix of a TensorFlow checkpoint
+    Takes a model directory, a run directory (its `model/`), a directory of a LoRA adapter as peft
+    saves it (its base is found in the same way), the prefix of a TensorFlow checkpoint
     (".../bert_model.ckpt"), a URL of such a directory or prefix that fsspec opens ("gs://..."), or
     a hub id, which is downloaded into the Hugging Face cache (HF_HUB_OFFLINE is respected).
     `revision` is for hub ids only. Raises UserError for what is none of these.
@@ -50,14 +56,14 @@ def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> So
     if is_url:
         return _find_remote(str(path_or_hub_id))
     if path.is_dir():
-        return Source(_model_directory(path))
+        return _source(path)
     if path.with_name(f"{path.name}.index").is_file():
         return Source(path.parent, path.name)
     if exists:
         raise UserError(f"{path} is a file: expected a model directory or a hub id")
     if not _can_be_hub_id(str(path_or_hub_id)):
         raise UserError(f"{path}: there is no such directory")
-    return Source(_download(str(path_or_hub_id), revision))
+    return _source(_download(str(path_or_hub_id), revision))
 
 
 def check_is_name(given: Any) -> None:
@@ -74,12 +80,12 @@ def _find_remote(url: str) -> Source:
     if ".ckpt" in name:
         patterns = f"{name}.index", f"{name}.data-*"
         return Source(download(parent, [*SMALL, *patterns], optional=OPTIONAL), name)
-    return Source(_model_directory(_download(url)))
+    return _source(_download(url))
 
 
 def _download(name: str, revision: str | None = None) -> Path:
     """Fetches one format of the weights: the first that there is, in the order of `formats`."""
-    native = ("params/*",)
+    native = ("params/*", *ADAPTER_WEIGHTS)
     for patterns in (native + FORMATS[0].patterns, *(f.patterns for f in FORMATS[1:]), TENSORFLOW):
         directory = download(name, [*SMALL, *patterns], optional=OPTIONAL, revision=revision)
         files = [file.relative_to(directory).as_posix() for file in directory.rglob("*")]
@@ -88,9 +94,24 @@ def _download(name: str, revision: str | None = None) -> Path:
     return directory
 
 
+def _source(directory: Path) -> Source:
+    """What a directory that is here holds."""
+    found = _model_directory(directory)
+    if not (found / ADAPTER).is_file():
+        return Source(found)
+    adapter = read_adapter(found)
+    base = find_model(adapter.base, revision=adapter.revision)
+    if base.adapter is not None:
+        raise UserError(
+            f"{found}: its base, {adapter.base}, is an adapter itself: merge that first, with "
+            f"`jaxbert convert {adapter.base} DEST`, and name DEST in {found / ADAPTER}"
+        )
+    return replace(base, adapter=found)
+
+
 def _model_directory(directory: Path) -> Path:
     for candidate in (directory, directory / "model"):
-        if any((candidate / name).is_file() for name in CONFIG_FILES):
+        if any((candidate / name).is_file() for name in (*CONFIG_FILES, ADAPTER)):
             return candidate
     if any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*")):
         raise UserError(

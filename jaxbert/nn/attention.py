@@ -92,16 +92,16 @@ class SelfAttention(nnx.Module):
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
         """The attended values and, before dropout, the float32 weights where they are wanted."""
         read = for_several_products(x)
-        query, keys, value = (self.heads(p(read)) for p in (self.query, self.key, self.value))
+        query, keys, value = (self.heads(p(read, key)) for p in (self.query, self.key, self.value))
         if inputs.rotation is not None:
             query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
         if inputs.kernel != "xla":
             attended = self._by_kernel(inputs, query, keys, value, key)
-            return self.output(attended.reshape(x.shape)), None
+            return self.output(attended.reshape(x.shape), key), None
         keys, value = self._for_every_head(keys, value)
         compute = inputs.execution.rematerialised_attention(partial(self._attend, inputs))
         attended, weights = compute(query, keys, value, key)
-        return self.output(attended.reshape(x.shape)), weights
+        return self.output(attended.reshape(x.shape), key), weights
 
     def _for_every_head(self, keys: Array, value: Array) -> tuple[Array, Array]:
         if self.heads_per_key == 1:

@@ -45,10 +45,12 @@ class DisentangledAttention(SelfAttention):
         scores = jnp.einsum("bqnd,bknd->bnqk", query, keys, preferred_element_type=jnp.float32)
         if "c2p" in kinds:
             project = self.key if self.relative.share_att_key else self.position_key
-            scores += _against_positions(query, self.heads(project(offsets)), positions.rows)
+            projected = self.heads(project(offsets, key, rows=False))
+            scores += _against_positions(query, projected, positions.rows)
         if "p2c" in kinds:
             project = self.query if self.relative.share_att_key else self.position_query
-            by_key = _against_positions(keys, self.heads(project(offsets)), positions.rows.T)
+            projected = self.heads(project(offsets, key, rows=False))
+            by_key = _against_positions(keys, projected, positions.rows.T)
             scores += by_key.swapaxes(2, 3)
         return scores * (query.shape[-1] * (1 + len(set(kinds)))) ** -0.5
 

@@ -16,6 +16,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import Head
 from jaxbert.nn.inputs import check_key, check_module, floating
+from jaxbert.nn.lora import LoRA, add_factors
 from jaxbert.nn.model import Model, ModelOutput
 from jaxbert.tree import flat
 from jaxbert.typing import Array, Params
@@ -44,12 +45,14 @@ def make_apply(
     head: Head,
     dtype: DTypeLike = jnp.float32,
     execution: Execution = PLAIN,
+    lora: LoRA | None = None,
 ) -> Apply:
     """The pure function of an architecture, without making any parameter.
 
-    Each call makes another function, which `jax.jit` compiles anew: make it once.
+    With `lora` its parameters are those of `adapt.lora.with_factors`. Each call makes another
+    function, which `jax.jit` compiles anew: make it once.
     """
-    return _apply(*_structure(config, head, floating(dtype), execution))
+    return _apply(*_structure(config, head, floating(dtype), execution, lora))
 
 
 def make_head_apply(config: EncoderConfig, head: Head, dtype: DTypeLike = jnp.float32) -> Apply:
@@ -102,9 +105,9 @@ def init_some(
     return draw()
 
 
-def abstract_params(config: EncoderConfig, head: Head) -> Params:
+def abstract_params(config: EncoderConfig, head: Head, lora: LoRA | None = None) -> Params:
     """Shapes and dtypes of the parameters (`jax.ShapeDtypeStruct`), nothing allocated."""
-    _, state = _structure(config, head, jnp.dtype(jnp.float32))
+    _, state = _structure(config, head, jnp.dtype(jnp.float32), lora=lora)
     return _with_string_keys(nnx.to_pure_dict(state))
 
 
@@ -126,13 +129,14 @@ def model_from_params(
     head: Head,
     dtype: DTypeLike = jnp.float32,
     execution: Execution = PLAIN,
+    lora: LoRA | None = None,
 ) -> Model:
     """The callable module around existing parameters: shared, not copied.
 
     But for NumPy's, as `load_params` gives them, which go to the default device. Raises UserError
-    for parameters that are not those of `config` and `head`.
+    for parameters that are not those of `config`, `head` and `lora`.
     """
-    graph, state = _structure(config, head, floating(dtype), execution)
+    graph, state = _structure(config, head, floating(dtype), execution, lora)
     return nnx.merge(graph, _filled(state, jax.tree.map(_of_jax, params)))
 
 
@@ -143,12 +147,19 @@ def _init(config: EncoderConfig, head: Head, key: jax.Array) -> Params:
 
 @cache
 def _structure(
-    config: EncoderConfig, head: Head, dtype: jnp.dtype, execution: Execution = PLAIN
+    config: EncoderConfig,
+    head: Head,
+    dtype: jnp.dtype,
+    execution: Execution = PLAIN,
+    lora: LoRA | None = None,
 ) -> tuple[Any, Any]:
     """Graph and abstract state of an architecture; tracing a deep one takes a while."""
 
     def make() -> Model:
-        return Model(config, head, dtype=dtype, execution=execution, rngs=_OneKey(0))
+        model = Model(config, head, dtype=dtype, execution=execution, rngs=_OneKey(0))
+        if lora is not None:
+            add_factors(model, lora)
+        return model
 
     return nnx.split(nnx.eval_shape(make))
 

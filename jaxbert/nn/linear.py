@@ -1,5 +1,6 @@
 """The dense layer."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from jaxbert.nn.dropout import dropout
 from jaxbert.nn.execution import as_product
 from jaxbert.nn.placement import current_platform, is_undivided, varying_alike
 from jaxbert.typing import Array
@@ -144,13 +146,27 @@ def _sum_over_rows(left: Array, right: Array) -> Array:
 _narrow_product.defvjp(_narrow_forward, _narrow_backward, symbolic_zeros=True)
 
 
+@dataclass(frozen=True)
+class LowRank:
+    """How a layer applies its factors `lora_a` and `lora_b`, where it has them (`nn/lora.py`)."""
+
+    scale: float
+    dropout: float
+    stream: int
+    """Tells its dropout from that of other layers which are called with the same key."""
+
+
 class Linear(nnx.Module):
     """x @ kernel + bias: products in `dtype`, their sum and the bias in float32, rounded once.
 
     Rounding before the bias is added would put the output further from float32 than PyTorch's
     bfloat16 is. Parameters are float32: kernel normal(`stddev`), cut at two deviations where it is
-    `truncated` (which leaves 0.88 of the deviation), bias zero.
+    `truncated` (which leaves 0.88 of the deviation), bias zero. With `low_rank` there are two more,
+    and to the output (dropout(x) @ lora_a) @ lora_b * scale is added before it is rounded.
     """
+
+    lora_a: nnx.Param
+    lora_b: nnx.Param
 
     def __init__(
         self,
@@ -169,19 +185,39 @@ class Linear(nnx.Module):
         if use_bias:
             self.bias = nnx.Param(jnp.zeros(out_features, jnp.float32))
         self.use_bias, self.dtype = use_bias, dtype
+        self.low_rank: LowRank | None = None
 
     def __call__(
-        self, x: Float[Array, "*shape in_features"]
+        self,
+        x: Float[Array, "*shape in_features"],
+        key: Array | None = None,
+        *,
+        rows: bool = True,
     ) -> Float[Array, "*shape out_features"]:
-        """The layer's output in its compute dtype."""
-        return as_product(self.total(x, is_rounded=True).astype(self.dtype))
+        """The layer's output in its compute dtype; `key` and `rows` are for dropout before factors.
+
+        `rows` as in `dropout`.
+        """
+        total = self.total(x, key, rows=rows, is_rounded=True)
+        return as_product(total.astype(self.dtype))
 
     def total(
-        self, x: Float[Array, "*shape in_features"], *, is_rounded: bool = False
+        self,
+        x: Float[Array, "*shape in_features"],
+        key: Array | None = None,
+        *,
+        rows: bool = True,
+        is_rounded: bool = False,
     ) -> Float[Array, "*shape out_features"]:
         """The layer's output in float32, not rounded; `is_rounded`: the caller will."""
-        kernel = self.kernel[...].astype(self.dtype)
-        total = product(rows_of(x.astype(self.dtype)), kernel, is_rounded=is_rounded)
+        kernel, x = self.kernel[...].astype(self.dtype), x.astype(self.dtype)
+        total = product(rows_of(x), kernel, is_rounded=is_rounded)
+        if self.low_rank is not None:
+            key = None if key is None else jax.random.fold_in(key, self.low_rank.stream)
+            read = dropout(x, self.low_rank.dropout, key, rows=rows)
+            down, up = (factor[...].astype(self.dtype) for factor in (self.lora_a, self.lora_b))
+            narrow = product(rows_of(read), down, is_rounded=True) * self.low_rank.scale
+            total += product(narrow.astype(self.dtype), up, is_rounded=is_rounded)
         if self.use_bias:
             total += self.bias[...].reshape((1,) * (total.ndim - 1) + (-1,))
         return total.reshape(*x.shape[:-1], -1)

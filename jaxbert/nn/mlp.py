@@ -29,7 +29,7 @@ class FeedForward(nnx.Module):
         self, x: Float[Array, "batch seq hidden"], key: Array | None
     ) -> Float[Array, "batch seq hidden"]:
         """Applies the network at every position."""
-        y = ACTIVATIONS[self.activation](self.up(x))
+        y = ACTIVATIONS[self.activation](self.up(x, key))
         if self.is_gated:
-            y = y * self.gate(x)
-        return self.down(dropout(y, self.dropout_rate, key))
+            y = y * self.gate(x, key)
+        return self.down(dropout(y, self.dropout_rate, key), key)

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from jaxbert.errors import UserError, nearest
+from jaxbert.errors import UserError
+from jaxbert.nn.lora import is_factor
 from jaxbert.options import check_options
-from jaxbert.tree import map_with_path, matches, of_whole_names, paths
+from jaxbert.tree import check_pattern, map_with_path, matches, paths
 
 FROZEN, TRAINED = "frozen", "trained"
 
@@ -73,13 +74,20 @@ def depth(params: Any) -> int:
 def group_labels(
     params: Any, freeze: tuple[str, ...] = (), freeze_layers: FreezeLayers | None = None
 ) -> Any:
-    """FROZEN for parameters that match a `freeze` pattern or lie in frozen layers, else TRAINED."""
+    """FROZEN for parameters that match a `freeze` pattern or lie in frozen layers, else TRAINED.
+
+    Where there are low-rank factors (`nn/lora.py`) they are what is trained of the encoder.
+    """
+    names = paths(params)
     for pattern in freeze:
-        check_pattern("optimizer.freeze", pattern, params)
-    is_low = _lowest(freeze_layers, depth(params))
-    return map_with_path(
-        lambda path, _: FROZEN if is_low(path) or matches(freeze, path) else TRAINED, params
-    )
+        check_pattern("optimizer.freeze", pattern, names)
+    is_low, has_factors = _lowest(freeze_layers, depth(params)), any(map(is_factor, names))
+
+    def label(path: str, _: Any) -> str:
+        is_base = has_factors and _ENCODER.search(path) is not None and not is_factor(path)
+        return FROZEN if is_base or is_low(path) or matches(freeze, path) else TRAINED
+
+    return map_with_path(label, params)
 
 
 def learning_rate_factors(num_layers: int, layer_decay: float) -> dict[str, float]:
@@ -129,7 +137,7 @@ def is_decayed(path: str) -> bool:
 def check_groups(groups: tuple[GroupConfig, ...], params: Any) -> None:
     """Raises UserError for a group that would change nothing."""
     for group in groups:
-        check_pattern("optimizer.groups", group.params, params)
+        check_pattern("optimizer.groups", group.params, paths(params))
         mine = [path for path in paths(params) if _group_of(groups, path) is group]
         if not mine:
             raise UserError(
@@ -149,25 +157,6 @@ def check_has_encoder(option: str, params: Any) -> None:
         raise UserError(
             f"{option}: no parameter is called encoder/layers/{{i}}/... or encoder/embeddings/..., "
             f"so that it would change nothing; the first one is {next(iter(paths(params)), None)!r}"
-        )
-
-
-def check_pattern(name: str, pattern: str, params: Any) -> None:
-    """Raises UserError where a pattern is no regular expression or matches no parameter."""
-    try:
-        re.compile(pattern)
-        re.compile(of_whole_names(pattern))
-    except re.error as error:
-        # Flags of the whole, (?i)bias, have no place within the expression that is searched for.
-        hint = "; write flags as (?i:bias)" if "global flags" in error.msg else ""
-        raise UserError(f"{name}: {pattern!r} is not a regular expression: {error}{hint}") from None
-    names = paths(params)
-    if not any(matches([pattern], path) for path in names):
-        # The names at all depths: `encoder/layer/3` is near to `encoder/layers/3`.
-        parts = [path.split("/") for path in names]
-        prefixes = {"/".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
-        raise UserError(
-            f"{name}: {pattern!r} matches no parameter: {nearest(pattern, [*prefixes])}"
         )
 
 

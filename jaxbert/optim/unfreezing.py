@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from jaxbert.errors import UserError
-from jaxbert.optim.groups import FROZEN, TRAINED, check_pattern, depth, depth_group
-from jaxbert.tree import flat, map_with_path, matches, paths
+from jaxbert.optim.groups import FROZEN, TRAINED, depth, depth_group
+from jaxbert.tree import check_pattern, flat, map_with_path, matches, paths
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _parts(config: UnfreezingConfig, labels: Any) -> Callable[[str], str]:
     if isinstance(config.order, tuple):
         patterns = config.order
         for pattern in patterns:
-            check_pattern("unfreezing.order", pattern, labels)
+            check_pattern("unfreezing.order", pattern, paths(labels))
 
         def part(path: str) -> str:
             found = (place for place, pattern in enumerate(patterns) if matches([pattern], path))

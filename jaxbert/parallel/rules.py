@@ -29,6 +29,12 @@ PARAMETER_AXES: Rules = (
     (r"mlp/(up|gate)/kernel", ("hidden", "mlp")),
     (r"mlp/(up|gate)/bias", ("mlp",)),
     (r"mlp/down/kernel", ("mlp", "hidden")),
+    (r"attention/(query|key|value|position_key|position_query)/lora_b", (None, "heads")),
+    (r"attention/output/lora_a", ("heads", None)),
+    (r"mlp/(up|gate)/lora_b", (None, "mlp")),
+    (r"mlp/down/lora_a", ("mlp", None)),
+    (r"(query|key|value|position_key|position_query|up|gate)/lora_a", (None, None)),
+    (r"(attention/output|mlp/down)/lora_b", (None, None)),
     (r"(attention/output|mlp/down|embeddings/projection|encoder/convolution)/bias", (None,)),
     (r"(norm|attention_norm|mlp_norm|final_norm)/(scale|bias)", (None,)),
     (r"(pooler|projection|masked_lm)/dense/kernel", ("hidden", None)),
@@ -43,6 +49,7 @@ PARAMETER_AXES: Rules = (
 )
 """Every parameter of every model matches exactly one row; optimiser moments by the same path.
 
+Low-rank factors are whole along `fsdp`: they are small, and summed in one exchange with biases.
 A parameter of one's own that no row fits is whole on every device.
 """
 

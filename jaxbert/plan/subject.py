@@ -30,7 +30,7 @@ from jaxbert.experiment.objectives import (
     pair_of,
     trainee_of,
 )
-from jaxbert.experiment.parameters import drawn
+from jaxbert.experiment.parameters import drawn, with_lora
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores
 from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, encoder_of
@@ -42,6 +42,7 @@ from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
+from jaxbert.nn.lora import LoRA
 from jaxbert.optim.groups import group_labels
 from jaxbert.optim.unfreezing import stages
 from jaxbert.tasks.finetuning import Column
@@ -158,7 +159,7 @@ def _fine_tuning(config: Finetune) -> Subject:
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")
     student = with_dropout(encoder, config.dropout)
-    trainee = _trainee(student, task.head, config.seed)
+    trainee = _trainee(student, task.head, config.seed, config.lora)
     trainee = _taught(trainee, task.head, config, (length,), assumptions)
     make_batch = partial(_labelled_batch, config, task.columns, length)
     phase = Phase(0, config.num_steps, config.batch_size, make_batch)
@@ -172,8 +173,9 @@ def _fine_tuning(config: Finetune) -> Subject:
     )
 
 
-def _trainee(encoder: EncoderConfig, head: Head, seed: int) -> Trainee:
-    return Trainee.of(encoder, head, drawn(init_params, encoder, head, seed=seed))
+def _trainee(encoder: EncoderConfig, head: Head, seed: int, lora: LoRA | None = None) -> Trainee:
+    make = drawn(init_params, encoder, head, seed=seed)
+    return Trainee.of(encoder, head, make if lora is None else with_lora(make, lora, seed), lora)
 
 
 def _taught(

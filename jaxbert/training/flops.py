@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxbert.data.masking import IGNORED
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.lora import is_factor
 from jaxbert.nn.relative import row_at
 from jaxbert.optim.groups import FROZEN, depth, depth_group
 from jaxbert.tree import flat
@@ -59,15 +60,17 @@ def share_computed(labels: Any) -> float:
     """Of the layers' FLOPs the share that is left where parameters are labelled as FROZEN.
 
     A third of a layer's is its forward pass, a third what it hands down to what is trained in it or
-    below, a third the gradients of its own weights.
+    below, a third the gradients of its own weights, of which low-rank factors are next to none.
     """
-    trained = {depth_group(path) for path, label in flat(labels).items() if label != FROZEN}
+    paths = [path for path, label in flat(labels).items() if label != FROZEN]
+    trained = {depth_group(path) for path in paths}
+    of_weights = {depth_group(path) for path in paths if not is_factor(path)}
     num_layers, thirds = depth(labels), 0
     reaches_down = "embeddings" in trained
     for layer in range(num_layers):
         is_trained = f"layer_{layer}" in trained
         reaches_down = reaches_down or is_trained
-        thirds += 1 + reaches_down + is_trained
+        thirds += 1 + reaches_down + (f"layer_{layer}" in of_weights)
     return thirds / (3 * num_layers) if num_layers else 1.0
 
 

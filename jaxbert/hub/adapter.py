@@ -1,0 +1,154 @@
+"""LoRA adapters as peft saves them, read onto the weights of the model that they were made for."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.errors import UserError
+from jaxbert.families.family import Family
+from jaxbert.hub.huggingface import canonical_names
+from jaxbert.hub.safetensors_io import open_safetensors
+from jaxbert.hub.tensors import Tensors
+from jaxbert.hub.torch_bin import open_torch
+from jaxbert.nn.head import HeadKind
+from jaxbert.text.vocabulary import read_object
+
+FILE = "adapter_config.json"
+WEIGHTS = {"adapter_model.safetensors": open_safetensors, "adapter_model.bin": open_torch}
+"""Whoever reads a file of tensors; the first that is there is taken."""
+PREFIX = "base_model.model."
+"""What peft puts before the names of the model's own modules."""
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+TASKS: dict[str, HeadKind] = {
+    "SEQ_CLS": "sequence_classification",
+    "TOKEN_CLS": "token_classification",
+    "QUESTION_ANS": "question_answering",
+    "FEATURE_EXTRACTION": "none",
+}
+"""peft's words for the heads that it has one for."""
+
+_READ = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")
+_OF_TRAINING = (
+    *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision"),
+    *("auto_mapping", "inference_mode", "lora_dropout", "target_modules", "exclude_modules"),
+    *("modules_to_save", "layers_to_transform", "layers_pattern", "megatron_core"),
+    *("qalora_group_size", "eva_config"),
+)
+"""What says how an adapter came about, or which tensors it has, which its file says as well."""
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "bias": ("none",),
+    # Others (pissa, olora, loftq, corda) change the weights of the base.
+    "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal"),
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What adapter_config.json says."""
+
+    directory: Path
+    base: str
+    """Directory or hub id of the model that it was made for."""
+    revision: str | None
+    """Of a hub id."""
+    kind: HeadKind | None
+    """The head; None: the base's."""
+    fields: Mapping[str, Any]
+
+    def scale(self, module: str, rank: int) -> float:
+        """What the product of a module's factors is multiplied by."""
+        expected = self._of("rank_pattern", module, self.fields.get("r", 8))
+        if rank != expected:
+            raise UserError(
+                f"{self.directory}: the factors of {module} have rank {rank}, and {FILE} says "
+                f"{expected}: save the adapter anew"
+            )
+        alpha = self._of("alpha_pattern", module, self.fields.get("lora_alpha", 8))
+        return float(alpha / (math.sqrt(rank) if self.fields.get("use_rslora") else rank))
+
+    def _of(self, patterns: str, module: str, otherwise: Any) -> Any:
+        # As peft looks: the first pattern that fits the end of the name, in whole words.
+        for pattern, value in (self.fields.get(patterns) or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return value
+        return otherwise
+
+
+def read_adapter(directory: Path) -> Adapter:
+    """Raises UserError for an adapter that is not plain LoRA, or names no base."""
+    file = directory / FILE
+    fields = read_object(file)
+    kind = fields.get("peft_type")
+    if kind != "LORA":
+        raise UserError(f"{file}: peft_type={kind!r}: only LORA is read: merge it with peft")
+    for name, value in fields.items():
+        is_plain = value in _PLAIN[name] if name in _PLAIN else not value
+        if name not in (*_READ, *_OF_TRAINING) and not is_plain:
+            raise UserError(
+                f"{file}: {name}={value!r} is more than plain LoRA: merge the adapter with peft "
+                "(merge_and_unload), and take the model that it saves"
+            )
+    base = fields.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{file}: base_model_name_or_path={base!r}: name the adapter's base there")
+    task = TASKS.get(str(fields.get("task_type")))
+    return Adapter(directory, base, fields.get("revision"), task, fields)
+
+
+def adapter_tensors(adapter: Adapter) -> Tensors:
+    """Its tensors by the names of the base's modules; UserError where there is no file of them."""
+    file = next((f for name in WEIGHTS if (f := adapter.directory / name).is_file()), None)
+    if file is None:
+        raise UserError(f"{adapter.directory} holds no {next(iter(WEIGHTS))}: fetch it again")
+    opened = WEIGHTS[file.name](file)
+    names = {key.removeprefix(PREFIX): key for key in opened.shapes}
+    odd = [key for name, key in names.items() if "lora_" in name and not name.endswith((DOWN, UP))]
+    if odd:
+        raise UserError(
+            f"{file}: {odd[0]} is of no dense layer in plain LoRA: merge the adapter with peft "
+            "(merge_and_unload), and take the model that it saves"
+        )
+    shapes = {name: opened.shapes[key] for name, key in names.items()}
+    return Tensors(shapes, lambda name: opened.read(names[name]))
+
+
+def with_adapter(base: Tensors, adapter: Adapter, family: Family, directory: Path) -> Tensors:
+    """The tensors of the merged model; `directory` is the base's, for messages.
+
+    weight + B @ A * scale in float32, and in place of the base's the modules that were saved whole.
+    """
+    own = adapter_tensors(adapter)
+    keys = canonical_names(family, base.shapes, directory)
+    shapes, factors, whole = dict(base.shapes), {}, {}
+    for name in own.shapes:
+        module = name.removesuffix(DOWN)
+        if name.endswith(UP):
+            continue
+        if module == name:
+            key = keys.get(family.canonical_key(name), name)
+            whole[key], shapes[key] = name, own.shapes[name]
+            continue
+        found = keys.get(family.canonical_key(f"{module}.weight"))
+        inner, outer = own.shapes[name], own.shapes.get(f"{module}{UP}", ())
+        if found is None or base.shapes[found] != (*outer[:1], *inner[1:]):
+            raise UserError(
+                f"{adapter.directory}: its factors of {module} are {[*outer]} and {[*inner]}, and "
+                f"{directory} has no such layer: name the model that it was made for in {FILE}"
+            )
+        factors[found] = module, adapter.scale(module, inner[0])
+
+    def read(key: str) -> np.ndarray:
+        if key in whole:
+            return own.read(whole[key])
+        if key not in factors:
+            return base.read(key)
+        module, scale = factors[key]
+        down, up = (np.asarray(own.read(f"{module}{end}"), np.float32) for end in (DOWN, UP))
+        return np.asarray(base.read(key), np.float32) + up @ down * np.float32(scale)
+
+    return Tensors(shapes, read)

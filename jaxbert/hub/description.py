@@ -1,0 +1,57 @@
+"""What a model is, wherever it came from: of an adapter what it makes of its base."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jaxbert.hub.adapter import Adapter, adapter_tensors, read_adapter
+from jaxbert.hub.config_file import FILE, Description, read_description
+from jaxbert.hub.source import Source
+from jaxbert.nn.head import LABELLED, Head, HeadKind
+
+_CLASSIFIER = "classifier/dense/kernel"
+
+
+def describe(
+    source: Source, *, head: Head | HeadKind | None = None, labels: Sequence[str] | None = None
+) -> Description:
+    """`read_description` of a model.
+
+    Of an adapter it is that of the config.json beside it, as jaxbert writes one; without it the
+    base's, with the head that peft's `task_type` names and as many labels as that has rows.
+    """
+    if source.adapter is None:
+        return read_description(source.directory, head=head, labels=labels)
+    if (source.adapter / FILE).is_file():
+        return read_description(source.adapter, head=head, labels=labels)
+    adapter = read_adapter(source.adapter)
+    if adapter.kind is None:
+        return read_description(source.directory, head=head, labels=labels)
+    own = read_description(source.directory, head=adapter.kind)
+    names = _labels(adapter, own)
+    if names is None:
+        # It holds no classifier: what head there is, is the base's.
+        saved = own.saved
+    else:
+        own = read_description(source.directory, head=adapter.kind, labels=names or None)
+        saved = own.head
+    if head is not None or labels is not None:
+        wanted = adapter.kind if head is None else head
+        own = read_description(source.directory, head=wanted, labels=labels)
+    return replace(own, saved=saved)
+
+
+def _labels(adapter: Adapter, described: Description) -> tuple[str, ...] | None:
+    """The labels of an adapter's classifier, () where it has others outputs; None: it has none."""
+    family, head = described.family, described.head
+    if not head.num_outputs:
+        return ()
+    table = {weight.path: weight for weight in family.weights(described.config, head)}
+    wanted = family.canonical_key(table[_CLASSIFIER].key)
+    shapes = adapter_tensors(adapter).shapes
+    found = next((shapes[name] for name in shapes if family.canonical_key(name) == wanted), None)
+    if found is None:
+        return None
+    if head.kind not in LABELLED:
+        return ()
+    count = found[0]
+    return head.labels if len(head.labels) == count else tuple(f"LABEL_{n}" for n in range(count))
