@@ -31,6 +31,8 @@ class Family:
     """Canonical keys of copies that files may hold, and the key that each one repeats."""
     head_prefixes: tuple[str, ...]
     """What canonical keys outside the encoder begin with; a model may have no use for those."""
+    module_key: Callable[[str], str] = str
+    """The name of a parameter in transformers' modules, where its files have another."""
     former_model_type: str | None = None
     """The name in files for code of the authors, which transformers has taken over since."""
     former_architectures: Mapping[str, HeadKind] = field(default_factory=dict)

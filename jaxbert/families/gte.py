@@ -218,6 +218,12 @@ RENAMED = {
 """Names in transformers' modules, and in the files that transformers writes."""
 
 
+def _module_key(key: str) -> str:
+    for theirs, filed in RENAMED.items():
+        key = key.replace(filed, theirs)
+    return key.replace("encoder.layer.", "layers.")
+
+
 def _canonical_key(key: str) -> str:
     key = key.removeprefix(PREFIX).removeprefix(f"{PUBLISHED}.")
     key = f"encoder.layer.{key.removeprefix('layers.')}" if key.startswith("layers.") else key
@@ -236,6 +242,7 @@ GTE = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
+    module_key=_module_key,
     tied=lambda config: {"lm_head.decoder.weight": WORDS} if config.tie_word_embeddings else {},
     head_prefixes=(f"{PREFIX}pooler.", "lm_head.", "classifier.", "qa_outputs."),
 )

@@ -232,6 +232,12 @@ RENAMED = {
 """Names in transformers' modules, and in the files that transformers writes."""
 
 
+def _module_key(key: str) -> str:
+    for theirs, filed in RENAMED.items():
+        key = key.replace(filed, theirs)
+    return key.replace("encoder.layers.", "layers.")
+
+
 def _canonical_key(key: str) -> str:
     # In the authors' own code the encoder of a model with a head is `bert`.
     key = key.removeprefix(PREFIX).removeprefix("bert.")
@@ -252,6 +258,7 @@ NOMIC_BERT = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
+    module_key=_module_key,
     tied=lambda config: tied_vocabulary(config, "cls.predictions", WORDS),
     head_prefixes=(f"{PREFIX}pooler.", "cls.", "classifier."),
 )

@@ -2,15 +2,17 @@
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxbert.errors import UserError
-from jaxbert.families.family import Family
+from jaxbert.hub.config_file import Description
 from jaxbert.hub.huggingface import canonical_names
 from jaxbert.hub.safetensors_io import open_safetensors
 from jaxbert.hub.tensors import Tensors
@@ -96,8 +98,18 @@ def read_adapter(directory: Path) -> Adapter:
     base = fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UserError(f"{file}: base_model_name_or_path={base!r}: name the adapter's base there")
+    if (Path(expanduser(base)) / FILE).is_file():
+        raise upon_another(directory, base)
     task = TASKS.get(str(fields.get("task_type")))
     return Adapter(directory, base, fields.get("revision"), task, fields)
+
+
+def upon_another(directory: Path, base: str) -> UserError:
+    """What to say of an adapter whose base is one itself."""
+    return UserError(
+        f"{directory}: its base, {base}, is an adapter itself: merge that first, with `jaxbert "
+        f"convert {base} DEST`, and name DEST in {FILE}"
+    )
 
 
 def adapter_tensors(adapter: Adapter) -> Tensors:
@@ -117,38 +129,52 @@ def adapter_tensors(adapter: Adapter) -> Tensors:
     return Tensors(shapes, lambda name: opened.read(names[name]))
 
 
-def with_adapter(base: Tensors, adapter: Adapter, family: Family, directory: Path) -> Tensors:
+def with_adapter(
+    base: Tensors, adapter: Adapter, described: Description, directory: Path
+) -> Tensors:
     """The tensors of the merged model; `directory` is the base's, for messages.
 
     weight + B @ A * scale in float32, and in place of the base's the modules that were saved whole.
     """
-    own = adapter_tensors(adapter)
+    own, family = adapter_tensors(adapter), described.family
     keys = canonical_names(family, base.shapes, directory)
-    shapes, factors, whole = dict(base.shapes), {}, {}
+    parts = {
+        family.canonical_key(row.apart): row
+        for row in family.weights(described.config, described.head)
+        if row.apart is not None
+    }
+    shapes, whole = dict(base.shapes), {}
+    changes: dict[str, list[tuple[slice, str, float]]] = defaultdict(list)
     for name in own.shapes:
         module = name.removesuffix(DOWN)
-        if name.endswith(UP):
-            continue
         if module == name:
             key = keys.get(family.canonical_key(name), name)
-            whole[key], shapes[key] = name, own.shapes[name]
+            if not name.endswith(UP):
+                whole[key], shapes[key] = name, own.shapes[name]
             continue
-        found = keys.get(family.canonical_key(f"{module}.weight"))
-        inner, outer = own.shapes[name], own.shapes.get(f"{module}{UP}", ())
-        if found is None or base.shapes[found] != (*outer[:1], *inner[1:]):
+        wanted, (rank, inputs) = family.canonical_key(f"{module}.weight"), own.shapes[name]
+        part = None if wanted in keys else parts.get(wanted)
+        key = keys.get(wanted if part is None else family.canonical_key(part.key), "")
+        outputs = own.shapes.get(f"{module}{UP}", (0,))[0]
+        fused = (outputs * (1 if part is None else part.parts), inputs)
+        if base.shapes.get(key) != fused:
             raise UserError(
-                f"{adapter.directory}: its factors of {module} are {[*outer]} and {[*inner]}, and "
-                f"{directory} has no such layer: name the model that it was made for in {FILE}"
+                f"{adapter.directory}: its factors of {module}, from {inputs} to {outputs}, fit no "
+                f"dense layer of {directory}: name the model that it was made for in {FILE}"
             )
-        factors[found] = module, adapter.scale(module, inner[0])
+        first = 0 if part is None else part.part * outputs
+        change = slice(first, first + outputs), module, adapter.scale(module, rank)
+        changes[key].append(change)
 
     def read(key: str) -> np.ndarray:
         if key in whole:
             return own.read(whole[key])
-        if key not in factors:
+        if key not in changes:
             return base.read(key)
-        module, scale = factors[key]
-        down, up = (np.asarray(own.read(f"{module}{end}"), np.float32) for end in (DOWN, UP))
-        return np.asarray(base.read(key), np.float32) + up @ down * np.float32(scale)
+        tensor = np.array(base.read(key), np.float32)
+        for rows, module, scale in changes[key]:
+            down, up = (np.asarray(own.read(f"{module}{end}"), np.float32) for end in (DOWN, UP))
+            tensor[rows] += up @ down * np.float32(scale)
+        return tensor
 
     return Tensors(shapes, read)

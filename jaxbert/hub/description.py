@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jaxbert.errors import UserError
 from jaxbert.hub.adapter import Adapter, adapter_tensors, read_adapter
 from jaxbert.hub.config_file import FILE, Description, read_description
 from jaxbert.hub.source import Source
@@ -27,13 +28,15 @@ def describe(
     if adapter.kind is None:
         return read_description(source.directory, head=head, labels=labels)
     own = read_description(source.directory, head=adapter.kind)
-    names = _labels(adapter, own)
-    if names is None:
-        # It holds no classifier: what head there is, is the base's.
-        saved = own.saved
-    else:
+    names, saved = _labels(adapter, own), own.saved
+    if names is not None:
         own = read_description(source.directory, head=adapter.kind, labels=names or None)
         saved = own.head
+    elif head is None and (saved is None or saved.kind != adapter.kind):
+        raise UserError(
+            f"{adapter.directory}: it holds no classifier, nor does {source.directory} one for "
+            f"{adapter.kind}: what it was trained with is lost; pass head= (jaxbert convert --head)"
+        )
     if head is not None or labels is not None:
         wanted = adapter.kind if head is None else head
         own = read_description(source.directory, head=wanted, labels=labels)
@@ -41,7 +44,7 @@ def describe(
 
 
 def _labels(adapter: Adapter, described: Description) -> tuple[str, ...] | None:
-    """The labels of an adapter's classifier, () where it has others outputs; None: it has none."""
+    """The labels of an adapter's classifier, () where it has other outputs; None: it has none."""
     family, head = described.family, described.head
     if not head.num_outputs:
         return ()

@@ -180,7 +180,7 @@ def _contents(source: Source, described: Description, without: Collection[str]) 
         return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
     if source.adapter is not None:
-        tensors = with_adapter(tensors, read_adapter(source.adapter), described.family, directory)
+        tensors = with_adapter(tensors, read_adapter(source.adapter), described, directory)
     return huggingface.stored_params(tensors, described, directory, without)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,21 @@ def save_adapter(
 ) -> None:
     """Writes the factors in `params` and the head, which peft puts onto the model `base`.
 
-    Beside peft's two files there is config.json, which has the labels. Where files hold several
-    kernels in one tensor (ModernBERT's Wqkv), so do they their factors: A's one below the other,
-    and B's in blocks, whose rank is the sum of theirs. `params` are those of
+    Beside peft's two files there is config.json, which has the labels. Where a module of
+    transformers applies several kernels as one (ModernBERT's Wqkv), so are their factors: A's one
+    below the other, and B's in blocks, whose rank is the sum of theirs. `params` are those of
     `adapt.lora.with_factors`. Raises UserError where `directory` is not empty (`overwrite`
     replaces a model or an adapter).
     """
-    leaves = flat(jax.device_get(params))
-    table = family_of(config.model_type).weights(config, head)
-    tensors, ranks = {}, {}
+    leaves, family = flat(jax.device_get(params)), family_of(config.model_type)
+    table, tensors, ranks = family.weights(config, head), {}, {}
     for key, rows in _rows(leaves, table).items():
-        module = key.removesuffix(".weight")
+        module = family.module_key(key).removesuffix(".weight")
         tensors[f"{module}{DOWN}"], tensors[f"{module}{UP}"] = _factors(rows, leaves)
         ranks[module] = len(rows)
     of_head = {name: tree for name, tree in params.items() if name != "encoder"}
-    heads = file_tensors(of_head, config, head) if of_head else {}
+    filed = file_tensors(of_head, config, head) if of_head else {}
+    heads = {family.module_key(key): tensor for key, tensor in filed.items()}
     encoder = [weight.key for weight in table if weight.path.startswith("encoder/")]
     fields = {
         "peft_type": "LORA",
@@ -72,11 +73,13 @@ def save_adapter(
 
 
 def _rows(leaves: dict[str, Any], table: tuple[Weight, ...]) -> dict[str, list[Weight]]:
-    """The kernels that have factors, by the tensor in which files hold them."""
+    """The kernels that have factors, by the tensor of the module that applies them."""
     rows: dict[str, list[Weight]] = defaultdict(list)
     for weight in sorted(table, key=lambda weight: weight.part):
         if weight.path.endswith("/kernel") and factors_of(weight.path)[0] in leaves:
-            rows[weight.key].append(weight)
+            alone = weight.apart is not None
+            weight = replace(weight, part=0, parts=1) if alone else weight
+            rows[weight.apart or weight.key].append(weight)
     return rows
 
 

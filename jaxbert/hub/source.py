@@ -10,7 +10,7 @@ from typing import Any
 from jaxbert.errors import UserError
 from jaxbert.hub.adapter import FILE as ADAPTER
 from jaxbert.hub.adapter import WEIGHTS as ADAPTER_WEIGHTS
-from jaxbert.hub.adapter import read_adapter
+from jaxbert.hub.adapter import read_adapter, upon_another
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
@@ -102,10 +102,7 @@ def _source(directory: Path) -> Source:
     adapter = read_adapter(found)
     base = find_model(adapter.base, revision=adapter.revision)
     if base.adapter is not None:
-        raise UserError(
-            f"{found}: its base, {adapter.base}, is an adapter itself: merge that first, with "
-            f"`jaxbert convert {adapter.base} DEST`, and name DEST in {found / ADAPTER}"
-        )
+        raise upon_another(found, adapter.base)
     return replace(base, adapter=found)
 
 
