@@ -31,6 +31,12 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "validation_file": ("validation",),
     "validation_split_percentage": ("validation_fraction", "data.validation_fraction"),
     "mlm_probability": ("data.masking.probability",),
+    # peft
+    "lora_r": ("lora.rank",),
+    "lora_alpha": ("lora.alpha",),
+    "lora_dropout": ("lora.dropout",),
+    "target_modules": ("lora.targets",),
+    "use_rslora": ("lora.rslora",),
     # Google's BERT
     "train_batch_size": ("batch_size",),
     "eval_batch_size": ("evaluation_batch_size",),

@@ -117,7 +117,8 @@ def test_a_fine_tuning_configuration_builds_its_optimiser(path):
     config = load_finetune(path, reads_data=False)
     assert config == parse_config(Finetune, yaml.safe_load(to_yaml(config)))
     encoder = preset("bert-base-uncased")
-    params = abstract_params(encoder, Head("sequence_classification", labels=("a", "b")))
+    head = Head("sequence_classification", labels=("a", "b"))
+    params = abstract_params(encoder, head, config.lora)
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, 1000)
     frozen = group_labels(params, config.optimizer.freeze, config.optimizer.freeze_layers)
     last = stages(config.unfreezing, frozen, 1000, lambda step: True)[-1]

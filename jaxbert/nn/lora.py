@@ -28,13 +28,14 @@ class LoRA:
     """
 
     rank: Annotated[int, Ge(1)] = 8
+    """Columns of A and rows of B."""
     alpha: Annotated[float, Gt(0)] = 8.0
     """The scale is alpha / rank."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of what A reads; the product with W reads everything."""
     targets: tuple[str, ...] = (r"attention/(query|value)",)
-    """Regular expressions of parameter paths: of which dense layers of the encoder's layers, such
-    as `attention/.*` or `encoder/layers/1[0-9]/mlp/(up|down)`."""
+    """Regular expressions of parameter paths: which dense layers within encoder/layers have factors,
+    such as `attention/.*` or `encoder/layers/1[0-9]/mlp/(up|down)`."""
     rslora: bool = False
     """The scale is alpha / sqrt(rank), which keeps larger ranks learning (Kalajdzievski 2023)."""
 

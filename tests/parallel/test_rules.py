@@ -12,6 +12,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import Head, LayerMixture
+from jaxbert.nn.lora import LoRA
 from jaxbert.nn.parts import Convolution, RelativeAttention, RelativeBias
 from jaxbert.optim.kinds import AdamW
 from jaxbert.optim.optimizer import make_optimizer
@@ -60,6 +61,10 @@ ALL_HEADS = [
 ]
 
 
+# Factors wherever there can be some.
+LORA = LoRA(targets=("attention/.*", "mlp/.*"))
+
+
 @pytest.fixture(scope="module")
 def mesh() -> Mesh:
     return make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
@@ -68,25 +73,29 @@ def mesh() -> Mesh:
 @pytest.mark.parametrize("config", [CONFIG, PARTS], ids=["bert", "every part"])
 @pytest.mark.parametrize("head", ALL_HEADS, ids=lambda head: head.kind)
 def test_every_parameter_matches_exactly_one_rule_of_its_rank(config: EncoderConfig, head: Head):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config, head)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config, head, LORA)):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         assert [len(axes) for axes in matching_rules(name)] == [leaf.ndim], name
 
 
 def test_every_rule_is_used():
-    names = [name for head in ALL_HEADS for name in paths(abstract_params(PARTS, head))]
+    names = [name for head in ALL_HEADS for name in paths(abstract_params(PARTS, head, LORA))]
     for pattern, _ in PARAMETER_AXES:
         assert any(re.search(rf"(?:^|/){pattern}$", name) for name in names), pattern
 
 
 def test_specs_are_those_of_the_table(mesh: Mesh):
-    found = shardings(abstract_params(CONFIG, Head("pretraining")), mesh)
+    found = shardings(abstract_params(CONFIG, Head("pretraining"), LORA), mesh)
     layer = found["encoder"]["layers"]["0"]
     expected = [
         (found["encoder"]["embeddings"]["word"]["embedding"], ("tensor", "fsdp")),
         (found["encoder"]["embeddings"]["position"]["embedding"], (None, "fsdp")),
         (layer["attention"]["value"]["kernel"], ("fsdp", "tensor")),
         (layer["attention"]["value"]["bias"], ("tensor",)),
+        (layer["attention"]["value"]["lora_a"], (None, None)),
+        (layer["attention"]["value"]["lora_b"], (None, "tensor")),
+        (layer["attention"]["output"]["lora_a"], ("tensor", None)),
+        (layer["attention"]["output"]["lora_b"], (None, None)),
         (layer["attention"]["output"]["kernel"], ("tensor", "fsdp")),
         (layer["attention"]["output"]["bias"], (None,)),
         (layer["mlp"]["up"]["kernel"], ("fsdp", "tensor")),
