@@ -34,8 +34,8 @@ class LoRA:
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of what A reads; the product with W reads everything."""
     targets: tuple[str, ...] = (r"attention/(query|value)",)
-    """Regular expressions of parameter paths: which dense layers within encoder/layers have factors,
-    such as `attention/.*` or `encoder/layers/1[0-9]/mlp/(up|down)`."""
+    """Regular expressions of parameter paths: the dense layers within encoder/layers that have
+    factors, such as `attention/.*` or `encoder/layers/1[0-9]/mlp/(up|down)`."""
     rslora: bool = False
     """The scale is alpha / sqrt(rank), which keeps larger ranks learning (Kalajdzievski 2023)."""
 
