@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxbert.families import FAMILIES, preset
 from jaxbert.hub.adapter import FILE as ADAPTER
 from jaxbert.hub.adapter import read_adapter
+from jaxbert.hub.config_file import FILE as CONFIG
 from jaxbert.hub.config_file import read_description
 from jaxbert.hub.source import SMALL, find_model
 from jaxbert.nn.config import EncoderConfig
@@ -19,7 +20,7 @@ def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
     `name`: what `hub.load.open_params` takes. Second: what had to be assumed.
     """
     path = Path(expanduser(name))
-    if (path / ADAPTER).is_file():
+    if (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
         return architecture_of(read_adapter(path).base)
     if path.exists() or path.with_name(f"{path.name}.index").is_file():
         here = find_model(name).directory
@@ -27,6 +28,6 @@ def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
         return preset(short), [f"{name} is not here: its published architecture"]
     else:
         here = download(name, SMALL)
-        if (here / ADAPTER).is_file():
+        if (here / ADAPTER).is_file() and not (here / CONFIG).is_file():
             return architecture_of(read_adapter(here).base)
     return read_description(here, head=Head()).config, []

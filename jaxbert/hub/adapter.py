@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxbert.errors import UserError
+from jaxbert.hub.config_file import FILE as CONFIG
 from jaxbert.hub.config_file import Description
 from jaxbert.hub.huggingface import canonical_names
 from jaxbert.hub.safetensors_io import open_safetensors
@@ -22,7 +23,12 @@ from jaxbert.text.vocabulary import read_object
 
 FILE = "adapter_config.json"
 WEIGHTS = {"adapter_model.safetensors": open_safetensors, "adapter_model.bin": open_torch}
-"""Whoever reads a file of tensors; the first that is there is taken."""
+"""Files of tensors and who reads them; the first that is there is taken."""
+MERGED = "merged"
+"""A folder of ours beside them, with the config.json of the merged model: its labels, its pooling.
+
+Beside the adapter's own files transformers would take it for that of a whole model.
+"""
 PREFIX = "base_model.model."
 """What peft puts before the names of the model's own modules."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -55,7 +61,7 @@ class Adapter:
 
     directory: Path
     base: str
-    """Directory or hub id of the model that it was made for."""
+    """Directory or hub id of its model; its own directory where that holds a whole model."""
     revision: str | None
     """Of a hub id."""
     kind: HeadKind | None
@@ -95,12 +101,15 @@ def read_adapter(directory: Path) -> Adapter:
                 f"{file}: {name}={value!r} is more than plain LoRA: merge the adapter with peft "
                 "(merge_and_unload), and take the model that it saves"
             )
+    task = TASKS.get(str(fields.get("task_type")))
+    if (directory / CONFIG).is_file():
+        # As transformers reads it: a model with an adapter in it.
+        return Adapter(directory, str(directory), None, task, fields)
     base = fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UserError(f"{file}: base_model_name_or_path={base!r}: name the adapter's base there")
     if (Path(expanduser(base)) / FILE).is_file():
         raise upon_another(directory, base)
-    task = TASKS.get(str(fields.get("task_type")))
     return Adapter(directory, base, fields.get("revision"), task, fields)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jaxbert.errors import UserError
-from jaxbert.hub.adapter import Adapter, adapter_tensors, read_adapter
+from jaxbert.hub.adapter import MERGED, Adapter, adapter_tensors, read_adapter
 from jaxbert.hub.config_file import FILE, Description, read_description
 from jaxbert.hub.source import Source
 from jaxbert.nn.head import LABELLED, Head, HeadKind
@@ -17,13 +17,13 @@ def describe(
 ) -> Description:
     """`read_description` of a model.
 
-    Of an adapter it is that of the config.json beside it, as jaxbert writes one; without it the
+    Of an adapter of ours it is that of the merged model, as written beside it; of others the
     base's, with the head that peft's `task_type` names and as many labels as that has rows.
     """
     if source.adapter is None:
         return read_description(source.directory, head=head, labels=labels)
-    if (source.adapter / FILE).is_file():
-        return read_description(source.adapter, head=head, labels=labels)
+    if (source.adapter / MERGED / FILE).is_file():
+        return read_description(source.adapter / MERGED, head=head, labels=labels)
     adapter = read_adapter(source.adapter)
     if adapter.kind is None:
         return read_description(source.directory, head=head, labels=labels)

@@ -24,6 +24,7 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "adapter_config.json",
     "adapter_model.safetensors",
+    "merged",
     "params",
     MANIFEST,
     *TOKENIZER_FILES,

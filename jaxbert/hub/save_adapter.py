@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbert.families import family_of
 from jaxbert.families.weight import Weight
-from jaxbert.hub.adapter import DOWN, FILE, PREFIX, TASKS, UP, WEIGHTS
+from jaxbert.hub.adapter import DOWN, FILE, MERGED, PREFIX, TASKS, UP, WEIGHTS
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_file
@@ -36,9 +36,9 @@ def save_adapter(
 ) -> None:
     """Writes the factors in `params` and the head, which peft puts onto the model `base`.
 
-    Beside peft's two files there is config.json, which has the labels. Where a module of
-    transformers applies several kernels as one (ModernBERT's Wqkv), so are their factors: A's one
-    below the other, and B's in blocks, whose rank is the sum of theirs. `params` are those of
+    Beside peft's two files there is a config.json in a folder, which has the labels. Where a module
+    of transformers applies several kernels as one (ModernBERT's Wqkv), so are their factors: A's
+    one below the other, and B's in blocks, whose rank is the sum of theirs. `params` are those of
     `adapt.lora.with_factors`. Raises UserError where `directory` is not empty (`overwrite`
     replaces a model or an adapter).
     """
@@ -69,7 +69,8 @@ def save_adapter(
         write_file(whole, new / next(iter(WEIGHTS)))
         text = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False)
         (new / FILE).write_text(text + "\n", encoding="utf-8")
-        write_config(config_fields(config, head), new)
+        (new / MERGED).mkdir()
+        write_config(config_fields(config, head), new / MERGED)
 
 
 def _rows(leaves: dict[str, Any], table: tuple[Weight, ...]) -> dict[str, list[Weight]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxbert.errors import UserError
 from jaxbert.hub.adapter import FILE as ADAPTER
+from jaxbert.hub.adapter import MERGED, read_adapter, upon_another
 from jaxbert.hub.adapter import WEIGHTS as ADAPTER_WEIGHTS
-from jaxbert.hub.adapter import read_adapter, upon_another
 from jaxbert.hub.card import FILE as CARD
 from jaxbert.hub.config_file import CONFIG_FILES
 from jaxbert.hub.formats import FORMATS, TENSORFLOW
@@ -85,7 +85,7 @@ def _find_remote(url: str) -> Source:
 
 def _download(name: str, revision: str | None = None) -> Path:
     """Fetches one format of the weights: the first that there is, in the order of `formats`."""
-    native = ("params/*", *ADAPTER_WEIGHTS)
+    native = ("params/*", *ADAPTER_WEIGHTS, f"{MERGED}/*.json")
     for patterns in (native + FORMATS[0].patterns, *(f.patterns for f in FORMATS[1:]), TENSORFLOW):
         directory = download(name, [*SMALL, *patterns], optional=OPTIONAL, revision=revision)
         files = [file.relative_to(directory).as_posix() for file in directory.rglob("*")]
@@ -100,6 +100,8 @@ def _source(directory: Path) -> Source:
     if not (found / ADAPTER).is_file():
         return Source(found)
     adapter = read_adapter(found)
+    if adapter.base == str(found):
+        return Source(found, adapter=found)
     base = find_model(adapter.base, revision=adapter.revision)
     if base.adapter is not None:
         raise upon_another(found, adapter.base)

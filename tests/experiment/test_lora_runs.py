@@ -42,7 +42,7 @@ def test_an_interrupted_run_ends_as_the_whole_one(adapting, whole, tmp_path, cap
     assert finetune(adapting, run).outcome == "finished"
     assert trajectory(run) == trajectory(whole)
     assert weights(run) == weights(whole)
-    for name in ("adapter_config.json", "adapter_model.safetensors", "config.json"):
+    for name in ("adapter_config.json", "adapter_model.safetensors", "merged/config.json"):
         assert (run / "adapter" / name).read_bytes() == (whole / "adapter" / name).read_bytes()
     # A and B of four layers of [16, 16] and two of [16, 32], pooler and classifier.
     trained = 4 * 4 * 32 + 2 * 4 * 48 + 16 * 17 + 2 * 17

@@ -106,6 +106,8 @@ def test_peft_computes_what_we_do_with_an_adapter_of_ours(model_type: str, tmp_p
     for path, leaf in flat(functional(again)[1]).items():
         np.testing.assert_allclose(leaf, flat(merged(params, lora))[path], rtol=1e-6, atol=1e-6)
 
+    alone = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "adapter")
+    assert_close(ours, their_logits(alone.eval(), batch))
     read = PeftModel.from_pretrained(theirs, tmp_path / "adapter").eval()
     assert_close(ours, their_logits(read, batch))
     assert_close(ours, their_logits(read.merge_and_unload(), batch))
@@ -259,3 +261,15 @@ def test_a_pickled_adapter_is_read_as_tensors_alone_and_convert_merges(tmp_path:
     (adapter / "adapter_model.bin").unlink()
     with pytest.raises(UserError, match=r"holds no adapter_model\.safetensors"):
         from_pretrained(adapter)
+
+
+def test_an_adapter_beside_a_whole_model_is_put_onto_that(tmp_path: Path):
+    base = save(make_torch_model("BertForTokenClassification"), tmp_path / "base")
+    loaded = load_params(base)
+    params, adapter = adapted(loaded, EVERYWHERE), tmp_path / "adapter"
+    save_adapter(params, EVERYWHERE, loaded.config, loaded.head, "elsewhere", adapter)
+    for file in adapter.glob("adapter*"):
+        (base / file.name).write_bytes(file.read_bytes())
+    batch = batch_for("token_classification", from_pretrained(base), 2, 16)
+    theirs = transformers.AutoModelForTokenClassification.from_pretrained(base).eval()
+    assert_close(from_pretrained(base)(**batch).logits, their_logits(theirs, batch))
