@@ -12,7 +12,7 @@ from jaxbert.text.tokenizer import load_tokenizer, save_tokenizer
 
 transformers = pytest.importorskip("transformers")
 
-STRINGS = ["", " ", "  two  spaces ", *ODD, *random_strings(400, seed=21)]
+STRINGS = ["", " ", "  two  spaces ", *ODD, *random_strings(150, seed=21)]
 PAIRS = [*random_strings(len(STRINGS), seed=22)]
 ROLES = ("pad", "cls", "sep", "mask", "unk")
 
