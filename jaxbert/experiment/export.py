@@ -10,7 +10,7 @@ from jaxbert.checkpoint.reading import read_params, read_run
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment import finetune, pretrain
-from jaxbert.experiment.artifacts import TrainedModel, card_of, write_model
+from jaxbert.experiment.artifacts import Exports, TrainedModel, card_of, write_model
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.results import evaluated
@@ -22,6 +22,7 @@ from jaxbert.manifest import damage
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.log import read_metrics
 from jaxbert.tree import mean
+from jaxbert.typing import Params
 
 Step = int | Literal["latest"]
 
@@ -79,15 +80,22 @@ def export_checkpoint(
     else:
         config = parse_config(Pretrain, values, origin=origin)
         export = pretrain.exporter(directory, config, saved_run, step)
-    is_averaged = config.averaging is not None
-    trees = (read_params(each, averaged=is_averaged) for each in checkpoints)
-    made = export(mean(trees) if steps[1:] else next(trees))
+
+    def made_of(checkpoint: Path) -> Exports:
+        return export(read_params(checkpoint, averaged=config.averaging is not None))
+
+    made = made_of(checkpoint)
+    if steps[1:]:
+        # Of models, not of what they are made of: a mean of products is no product of means.
+        params = mean(_params(made_of(each).models) for each in checkpoints)
+        models = {name: replace(x, params=params[name]) for name, x in made.models.items()}
+        made = replace(made, models=models)
     metrics = {} if steps[1:] else evaluated(read_metrics(directory.metrics), step)
     card = card_of(directory, metrics, made, config)
     if steps[1:]:
         card = replace(card, description=f"The mean of the run's models {after(steps)}.")
-    models = _placed(made.models, target)
-    for place, model in models.items():
+    placed = _placed(made.models, target)
+    for place, model in placed.items():
         write_model(
             model,
             made.tokenizer,
@@ -98,13 +106,17 @@ def export_checkpoint(
             max_shard_size=max_shard_size,
             overwrite=overwrite,
         )
-    return Exported(steps, models, made.tokenizer)
+    return Exported(steps, placed, made.tokenizer)
 
 
 def after(steps: Sequence[int]) -> str:
     """`after step 8`, or `after steps 8, 12 and 16`."""
     *others, last = (f"{step:,}" for step in steps)
     return f"after steps {', '.join(others)} and {last}" if others else f"after step {last}"
+
+
+def _params(models: Mapping[str, TrainedModel]) -> dict[str, Params]:
+    return {name: model.params for name, model in models.items()}
 
 
 def _check_steps(steps: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.recipe import parse_finetune
+from jaxbert.experiment.run_directory import checkpoint_steps
 from jaxbert.hub.load import load_params
 from jaxbert.plan.subject import subject_of
 from jaxbert.tree import flat
@@ -72,6 +73,19 @@ def test_the_model_of_a_run_is_its_base_with_the_adapter(pretrained, whole):
 def test_a_checkpoint_of_such_a_run_becomes_a_merged_model(whole, tmp_path):
     export_checkpoint(whole, tmp_path / "made", "latest")
     assert {*flat(load_params(tmp_path / "made").params)} == {*flat(load_params(whole).params)}
+
+
+def test_the_mean_of_such_checkpoints_is_that_of_their_models(whole, tmp_path):
+    steps = checkpoint_steps(whole)[-2:]
+    export_checkpoint(whole, tmp_path / "mean", steps)
+    models = []
+    for step in steps:
+        export_checkpoint(whole, tmp_path / str(step), step)
+        models.append(flat(load_params(tmp_path / str(step)).params))
+    for path, leaf in flat(load_params(tmp_path / "mean").params).items():
+        expected = (models[0][path].astype(np.float64) + models[1][path]) / 2
+        np.testing.assert_allclose(leaf, expected, rtol=1e-6, atol=1e-9)
+    assert any(not np.array_equal(models[0][path], models[1][path]) for path in models[0])
 
 
 def test_an_adapter_is_fine_tuned_as_the_model_that_it_makes(whole, tables, tmp_path, capsys):
