@@ -158,17 +158,13 @@ class _Tries:
         return trial
 
     def _changed(self, overrides: Overrides) -> Pretrain | Finetune:
-        """Raises UserError where these settings make no configuration."""
         if overrides not in self._parsed:
             values = to_values(self._config)
             self._parsed[overrides] = parse_config(type(self._config), values, overrides)
         return self._parsed[overrides]
 
     def _key(self, overrides: Overrides) -> str:
-        try:
-            return str(self._changed(overrides))
-        except UserError:
-            return " ".join(overrides)
+        return str(self._changed(overrides))
 
 
 def _joined(base: Overrides, values: Overrides) -> Overrides:

@@ -114,7 +114,7 @@ def test_a_checkpoint_is_exported_where_the_teacher_is_gone(pretrained, teacher,
     with pytest.raises(UserError, match="the teacher is not the one from which the run has learnt"):
         finetune(config, run, quiet=True)
     shutil.rmtree(gone)
-    assert export_checkpoint(run, tmp_path / "model", "latest").step > 0
+    assert export_checkpoint(run, tmp_path / "model", "latest").steps > (0,)
     with pytest.raises(UserError, match="teacher"):
         finetune(config, run, quiet=True)
 

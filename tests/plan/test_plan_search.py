@@ -160,16 +160,14 @@ def test_refusals_are_kept_beside_what_works_and_raised_where_nothing_does():
     assert len(asked) < 9
 
 
-def test_settings_that_make_no_configuration_are_refusals():
-    """In-batch negatives do not go with microbatches."""
+def test_microbatches_are_tried_where_rows_are_compared():
     values = {"model": "bert-base-uncased", "train": "train.csv", "num_steps": 10}
     config = parse_config(Finetune, values | {"task": {"kind": "sentence_embedding"}})
 
-    trials = searched(config, lambda config: answer(1.0, fits=False))
-    refused = [trial for trial in trials if trial.plan is None]
-    assert refused
-    for trial in refused:
-        assert "in-batch negatives" in trial.refusal
+    def compiled(config):
+        return answer(1.0, fits=config.step.accumulation_steps > 1)
+
+    assert searched(config, compiled)[0].overrides[0] == "step.accumulation_steps=2"
 
 
 @pytest.fixture
