@@ -265,6 +265,7 @@ def _loop(
             stop_on_nonfinite=settings.step.nonfinite == "stop",
             directory=job.run.path,
             copies=RowPlacement(job.mesh).copies,
+            is_late=not _waits_for_steps(job.mesh),
         ),
         ledger=ledger,
         profile=profile,
@@ -272,6 +273,12 @@ def _loop(
         interrupted=job.interrupted,
         fixed=() if teacher is None else (teacher.params,),
     )
+
+
+def _waits_for_steps(mesh: Mesh) -> bool:
+    """Whether a step is done once it is handed over (`cli/cpu_memory.py`)."""
+    is_cpu = mesh.devices.flat[0].platform == "cpu"
+    return is_cpu and not jax.config.read("jax_cpu_enable_async_dispatch")
 
 
 def _rows_of(job: _Job) -> Callable[[int], HostBatch]:

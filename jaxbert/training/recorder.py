@@ -26,6 +26,8 @@ class Recorder:
     is spent waiting for batches and `dispatch_share` handing steps to an accelerator (0 on a CPU,
     which works on them meanwhile); where both are small the device sets the pace. `flops` counts
     those that a batch needs, for the utilisation; `copies`: in how many processes each row is.
+    `is_late` False: a step is done when it is handed over, and so are its metrics. A step late, the
+    time of the last one would be counted to the row before.
     """
 
     def __init__(
@@ -40,12 +42,13 @@ class Recorder:
         stop_on_nonfinite: bool,
         directory: Path,
         copies: int = 1,
+        is_late: bool = True,
     ):
         self._log, self._progress, self._flops_of = log, progress, flops
         self._ledger = ledger
         self._log_every, self._num_steps = log_every, num_steps
         self._stop_on_nonfinite, self._directory = stop_on_nonfinite, directory
-        self._copies = copies
+        self._copies, self._is_late = copies, is_late
         peak = peak_flops(jax.devices()[0].device_kind)
         self._peak = None if peak is None else peak * jax.device_count()
         self._total = Total()
@@ -61,7 +64,7 @@ class Recorder:
         self._counted = np.zeros(3)
 
     def add(self, step: int, metrics: Metrics, batch: HostBatch, flops_share: float = 1.0) -> None:
-        """Step `step` is dispatched: records the one before. `batch`: this process's rows.
+        """Step `step` is dispatched: records the one before, or that. `batch`: this process's rows.
 
         `flops_share`: what is computed of the FLOPs that training everything would need.
         """
@@ -72,6 +75,8 @@ class Recorder:
             self._totals = self._total(self._counted / self._copies)
         self._pending = (step, metrics, batch)
         self._progress.advance(step)
+        if not self._is_late:
+            self.flush()
 
     def compiling(self) -> None:
         """The next step is one of another program: its time is mostly compilation."""

@@ -31,7 +31,9 @@ def metrics(loss: float = 1.0) -> dict[str, jnp.ndarray]:
 def make(tmp_path):
     logs = []
 
-    def make(log_every: int = 1, stop: bool = True) -> tuple[Recorder, MetricLog]:
+    def make(
+        log_every: int = 1, stop: bool = True, is_late: bool = True
+    ) -> tuple[Recorder, MetricLog]:
         log = MetricLog(tmp_path, 0)
         logs.append(log)
         progress = TrainingProgress(100, 0)
@@ -44,6 +46,7 @@ def make(tmp_path):
             num_steps=100,
             stop_on_nonfinite=stop,
             directory=tmp_path,
+            is_late=is_late,
         )
         return recorder, log
 
@@ -61,6 +64,18 @@ def test_a_step_is_recorded_when_the_next_one_is_dispatched(make):
     recorder.flush()
     recorder.flush()
     assert [row["step"] for row in log.rows] == [1, 2]
+
+
+def test_a_step_that_is_done_when_it_is_handed_over_is_recorded_then(make, monkeypatch):
+    recorder, log = make(is_late=False)
+    now = iter([50.0, 52.0, 52.0, 56.0, 56.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    for step in (1, 2, 3):
+        recorder.add(step, metrics(), batch(16))
+    assert [row["step"] for row in log.rows] == [1, 2, 3]
+    assert [row.get("tokens_per_second") for row in log.rows] == [None, 16 / 2, 16 / 4]
+    recorder.flush()
+    assert len(log.rows) == 3
 
 
 def test_only_every_nth_step_and_the_last_are_logged(make):
