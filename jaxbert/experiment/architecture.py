@@ -20,14 +20,13 @@ def architecture_of(name: str) -> tuple[EncoderConfig, list[str]]:
     `name`: what `hub.load.open_params` takes. Second: what had to be assumed.
     """
     path = Path(expanduser(name))
-    if (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
-        return architecture_of(read_adapter(path).base)
-    if path.exists() or path.with_name(f"{path.name}.index").is_file():
-        here = find_model(name).directory
-    elif (short := path.name.lower()) in {name for f in FAMILIES.values() for name in f.presets}:
+    is_here = path.exists() or path.with_name(f"{path.name}.index").is_file()
+    short = path.name.lower()
+    if not is_here and short in {name for f in FAMILIES.values() for name in f.presets}:
         return preset(short), [f"{name} is not here: its published architecture"]
-    else:
-        here = download(name, SMALL)
-        if (here / ADAPTER).is_file() and not (here / CONFIG).is_file():
-            return architecture_of(read_adapter(here).base)
-    return read_description(here, head=Head()).config, []
+    directory = path if is_here else download(name, SMALL)
+    if (directory / ADAPTER).is_file() and not (directory / CONFIG).is_file():
+        return architecture_of(read_adapter(directory).base)
+    if is_here:
+        directory = find_model(name).directory
+    return read_description(directory, head=Head()).config, []
