@@ -11,6 +11,7 @@ from jaxbert.hub.average import carried_by, check_alike, description_of
 from jaxbert.hub.card import Card, read_carried
 from jaxbert.hub.config_file import read_token_ids
 from jaxbert.hub.load import Opened, Pretrained, open_params
+from jaxbert.hub.mean import mean
 from jaxbert.hub.save import FileDtype, Layout, save_params
 from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.sentence_prompts import read_prompts
@@ -19,7 +20,6 @@ from jaxbert.nn.head import Head, HeadKind
 from jaxbert.text.classes import OF_FILE, UnknownClassError
 from jaxbert.text.files import TOKENIZER
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.tree import mean
 from jaxbert.typing import Params
 
 

@@ -18,7 +18,8 @@ from jaxbert.experiment.inference import ready
 from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.hub.load import load_params
-from jaxbert.tree import flat, mean
+from jaxbert.hub.mean import mean
+from jaxbert.tree import flat
 
 DECAY = 0.6
 EVERY_STEP = (
