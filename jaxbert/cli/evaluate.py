@@ -6,28 +6,44 @@ from jaxbert.cli.arguments import check_not_given
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
+    add_masked_argument,
     columns,
     reading,
 )
 from jaxbert.cli.output import out_file, write_whole
 from jaxbert.cli.processes import Processes
 
-HELP = "evaluate a model on labelled data of its task, or a masked LM on a token store"
+HELP = "evaluate a model on labelled data of its task, or a masked LM on a store or minimal pairs"
 EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
 jaxbert evaluate runs/base --data stores/wiki
+jaxbert evaluate runs/base --minimal-pairs --data 'blimp/*.jsonl' --group-column UID
 """
 
 _OF_TABLES = (
     *("overrides", "text_column", "text_pair_column", "label_column"),
     *("max_seq_length", "truncation", "head_share", "stride", "combine"),
 )
+_OF_PAIRS = ("group_column", "scored", "masked")
+_NOT_OF_PAIRS = ("overrides", *_OF_TABLES[3:])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    add_inference_arguments(parser, data="labelled data, or token store for a masked LM")
+    add_inference_arguments(parser, data="labelled data; of a masked LM: token store, or pairs")
     parser.add_argument("--label-column", help="column of the labels")
+    parser.add_argument(
+        "--minimal-pairs",
+        action="store_true",
+        default=None,
+        help="how often a masked LM finds the text of --text-column (default: sentence_good) "
+        "likelier than that of --text-pair-column (default: sentence_bad)",
+    )
+    parser.add_argument("--group-column", help="column of a pair's kind, for a figure of each")
+    parser.add_argument(
+        "--scored", choices=["all", "shared"], help="a pair's tokens, or those that both have"
+    )
+    add_masked_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,6 +74,9 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
     from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 
     title = f"{arguments.model} on {arguments.data}"
+    if arguments.minimal_pairs:
+        return title, _of_pairs(arguments)
+    check_not_given(arguments, _OF_PAIRS, "of --minimal-pairs alone")
     model = inference.ready(
         arguments.model,
         batch_size=arguments.batch_size,
@@ -73,3 +92,23 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
     section = inference.section_of(model, columns(arguments), arguments.overrides)
     read = reading(arguments, model)
     return title, inference.evaluate_labelled(model, arguments.data, section, read)
+
+
+def _of_pairs(arguments: argparse.Namespace) -> dict[str, float]:
+    """Figures of minimal pairs."""
+    from jaxbert.experiment.inference import ready
+    from jaxbert.experiment.minimal_pairs import PairColumns, evaluate_minimal_pairs
+
+    check_not_given(arguments, _NOT_OF_PAIRS, "minimal pairs are texts alone, and read whole")
+    given = {
+        "better": arguments.text_column,
+        "worse": arguments.text_pair_column,
+        "group": arguments.group_column,
+    }
+    return evaluate_minimal_pairs(
+        ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype),
+        arguments.data,
+        PairColumns(**{name: column for name, column in given.items() if column is not None}),
+        masked=arguments.masked or "token",
+        scored=arguments.scored or "all",
+    )

@@ -52,6 +52,15 @@ def add_inference_arguments(parser: argparse.ArgumentParser, *, data: str) -> No
     add_process_arguments(parser)
 
 
+def add_masked_argument(parser: argparse.ArgumentParser) -> None:
+    """--masked, of what scores texts by a masked LM."""
+    parser.add_argument(
+        "--masked",
+        choices=["token", "rest_of_word"],
+        help="where a token is scored: it alone is masked (default), or its word from it on",
+    )
+
+
 def _override(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"expected task.KEY=VALUE, found {text!r}")

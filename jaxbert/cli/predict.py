@@ -11,6 +11,7 @@ from jaxbert.cli.arguments import check_not_given, positive
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
+    add_masked_argument,
     columns,
     reading,
 )
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from jaxbert.data.reading import Reading
     from jaxbert.experiment.inference import Ready
 
-HELP = "predict for every row of a file or of standard input; fill the [MASK]s of a masked LM"
+HELP = "predict for every row of a file or standard input; of a masked LM fill masks, score texts"
 EXAMPLE = """
 jaxbert predict runs/classifier --data test.tsv --out predictions.jsonl
 cat reviews.txt | jaxbert predict runs/classifier --data - --top-k 3
 jaxbert predict runs/mrpc --data MRPC/test.tsv --glue-submission submission
 jaxbert predict runs/base --data sentences_with_masks.txt
+jaxbert predict runs/base --data sentences.txt --pseudo-log-likelihood --out scores.csv
 """
 
 _OF_TASKS = (
@@ -49,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--glue-submission", metavar="DIR", help="write what the benchmark's server takes there"
     )
+    parser.add_argument(
+        "--pseudo-log-likelihood",
+        action="store_true",
+        default=None,
+        help="how likely a masked LM finds each text: the sum over its tokens, each masked",
+    )
+    add_masked_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,8 +103,9 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     check_same_model(model.loaded.params, model.loaded.directory)
     if model.loaded.head.has_masked_lm:
-        check_not_given(arguments, _OF_TASKS, "a masked LM fills the masks of single texts")
-        return out, lines_of(_filled(arguments, model, reading(arguments, model)), out)
+        check_not_given(arguments, _OF_TASKS, "a masked LM reads single texts")
+        return out, lines_of(_of_masked_lm(arguments, model, reading(arguments, model)), out)
+    check_not_given(arguments, ["pseudo_log_likelihood", "masked"], "of a masked LM alone")
     read = reading(arguments, model)
     section = inference.section_of(model, columns(arguments), arguments.overrides)
     if arguments.top_k and isinstance(section, SequenceClassificationConfig):
@@ -114,20 +124,27 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     return out, lines_of(cut, out, example)
 
 
-def _filled(
+def _of_masked_lm(
     arguments: argparse.Namespace, model: "Ready", read: "Reading"
 ) -> Iterator[dict[str, Any]]:
-    """The texts of the data with what stands behind their masks."""
+    """The texts of the data with what stands behind their masks, or how likely they are."""
     from jaxbert.data.tables import whole_rows
     from jaxbert.experiment.masked_lm import mask_filler
+    from jaxbert.experiment.pseudo_likelihood import text_scorer
     from jaxbert.parallel.processes import by_turns
     from jaxbert.tasks.sentences import text_of
 
     column = arguments.text_column or "text"
     rows = whole_rows(arguments.data, columns=(column,), labelled=False)
     texts = (text_of(row, column) for row in rows)
-    fill = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=read.max_seq_length)
-    return by_turns(texts, model.rows_at_once, fill)
+    length = read.max_seq_length
+    if arguments.pseudo_log_likelihood:
+        check_not_given(arguments, ["top_k"], "of masks that are filled; texts are scored whole")
+        act = text_scorer(model, masked=arguments.masked or "token", max_seq_length=length)
+    else:
+        check_not_given(arguments, ["masked"], "of --pseudo-log-likelihood alone")
+        act = mask_filler(model, top_k=arguments.top_k or 5, max_seq_length=length)
+    return by_turns(texts, model.rows_at_once, act)
 
 
 def _submission(

@@ -30,7 +30,8 @@ from jaxbert.tasks.task import run_model
 from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.typing import Array, Batch, Params
 
-Logits = Callable[[Params, Batch], Array]
+Outputs = Callable[[Params, Batch], Array]
+"""(params, batch) -> an array [rows, ...]"""
 
 
 def evaluate_masked_lm(model: Ready, data: PretrainingData) -> dict[str, float]:
@@ -39,20 +40,26 @@ def evaluate_masked_lm(model: Ready, data: PretrainingData) -> dict[str, float]:
     return evaluate_rows(model, task, data, task.metrics) | {"rows": data.num_examples}
 
 
+def check_is_masked_lm(model: Ready) -> None:
+    """Raises UserError for a model without the head of masked words."""
+    head, directory = model.loaded.head, model.loaded.directory
+    if head.kind == "replaced_token_detection":
+        raise UserError(
+            f"{directory}: a discriminator is evaluated in its run, beside its generator "
+            "(metrics.jsonl); the generator alone is a masked LM: give RUN/generator"
+        )
+    if not head.has_masked_lm:
+        raise UserError(f"{directory}: its head is {head.kind!r}, not a masked LM")
+
+
 def masked_lm_data(model: Ready, store_path: str) -> PretrainingData:
     """The rows of a token store that a masked LM is evaluated on.
 
     All of them; of a store that the model's run trained on, those that the run held out. Examples
     are cut as in the last phase of that run, where it is known.
     """
+    check_is_masked_lm(model)
     head = model.loaded.head
-    if head.kind == "replaced_token_detection":
-        raise UserError(
-            f"{model.loaded.directory}: a discriminator is evaluated in its run, beside its "
-            "generator (metrics.jsonl); the generator alone is a masked LM: give RUN/generator"
-        )
-    if not head.has_masked_lm:
-        raise UserError(f"{model.loaded.directory}: its head is {head.kind!r}, not a masked LM")
     store = TokenStore.open(store_path)
     check_same_data(store_path, store.fingerprint)
     made_with, loaded = load_tokenizer(store.tokenizer_directory), model.loaded
@@ -84,11 +91,7 @@ def mask_filler(
     `masks_cut_off`: how many of them a text has beyond `max_seq_length`.
     Texts are taken as they come, some batches' worth at a time.
     """
-    if not model.loaded.head.has_masked_lm:
-        raise UserError(
-            f"{model.loaded.directory}: its head is {model.loaded.head.kind!r}: predict needs a "
-            "classifier or a masked LM"
-        )
+    check_is_masked_lm(model)
     logits_of = _logits_of(model)
 
     def fill(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -99,7 +102,7 @@ def mask_filler(
 
 
 def _filled(
-    model: Ready, logits_of: Logits, texts: Sequence[str], top_k: int, max_seq_length: int
+    model: Ready, logits_of: Outputs, texts: Sequence[str], top_k: int, max_seq_length: int
 ) -> Iterator[dict[str, Any]]:
     encoded = model.tokenizer.encode(texts, max_length=max_seq_length, padding=False)
     masks = [np.flatnonzero(ids == model.tokenizer.mask_id) for ids in encoded["input_ids"]]
@@ -123,7 +126,7 @@ def _filled(
         return {"text": texts[row], "masks": found, "masks_cut_off": cut_off}
 
     # Logits of a whole vocabulary are described at once: many would not fit the memory.
-    rows = _logits(model, logits_of, features, max_seq_length)
+    rows = outputs_of_rows(model, logits_of, features, max_seq_length)
     yield from _in_order((row, filled(row, logits)) for row, logits in rows)
 
 
@@ -134,15 +137,15 @@ def _likeliest(logits: np.ndarray, pieces: Sequence[str], top_k: int) -> list[di
     return [{"token": pieces[i], "probability": float(probabilities[i])} for i in best]
 
 
-def _logits_of(model: Ready) -> Logits:
+def _logits_of(model: Ready) -> Outputs:
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
     return jax.jit(lambda params, batch: run_model(apply, params, batch).logits)
 
 
-def _logits(
-    model: Ready, logits_of: Logits, features: Mapping[str, Any], max_seq_length: int
+def outputs_of_rows(
+    model: Ready, step: Outputs, features: Mapping[str, Any], max_seq_length: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Every example's number and float32 logits, in the order of the buckets."""
+    """Every example's number and what a step gives of it, in the order of the buckets."""
     placement = RowPlacement(model.mesh)
     examples = EncodedExamples(features, pad_id=model.tokenizer.pad_id)
     lengths = standard_lengths(max_seq_length)
@@ -150,10 +153,10 @@ def _logits(
         examples, batch_size=model.batch_size, longest=max_seq_length, lengths=lengths
     )
     for batch in evaluation_batches(rows, model.batch_size):
-        logits = np.asarray(logits_of(model.params, placement.put(batch)))
-        for row, scores in zip(batch["row_ids"].tolist(), logits, strict=True):
+        outputs = np.asarray(step(model.params, placement.put(batch)))
+        for row, output in zip(batch["row_ids"].tolist(), outputs, strict=True):
             if row >= 0:
-                yield row, scores
+                yield row, output
 
 
 def _in_order(found: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

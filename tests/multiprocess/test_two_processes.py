@@ -108,7 +108,7 @@ def make_finetuning(directory: Path, store: str) -> None:
 
 
 def make_inference(directory: Path, store: str) -> None:
-    """A classifier, a table of which two processes get two turns and one, and texts with masks."""
+    """A classifier, a table of which two processes get two turns and one; texts and pairs."""
     encoder = EncoderConfig(vocab_size=TokenStore.open(store).vocab_size, **MODEL["overrides"])
     head = Head("sequence_classification", ("animal", "thing"))
     # Larger than drawn, so that texts differ in what is said of them.
@@ -118,6 +118,9 @@ def make_inference(directory: Path, store: str) -> None:
     write_labelled(directory / "predicted.tsv", NUM_PREDICTED, 2)
     texts = [text.replace(" the ", " [MASK] ") for text in sentences(NUM_MASKED, 3)]
     (directory / "masked.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    pairs = zip(sentences(NUM_MASKED, 3), sentences(NUM_MASKED, 4), strict=True)
+    lines = ["sentence_good,sentence_bad", *map(",".join, pairs)]
+    (directory / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def assert_close(run: Path, other: Path, atol: float) -> None:
@@ -271,7 +274,7 @@ def of(directory: Path, name: str) -> tuple[Any, Any]:
     return two, one
 
 
-@pytest.mark.parametrize("name", ["classes.json", "masked.json"])
+@pytest.mark.parametrize("name", ["classes.json", "masked.json", "pairs.json"])
 def test_metrics_of_two_processes_are_those_of_one(inferred: Path, name: str):
     two, one = (json.loads((inferred / who / name).read_text()) for who in ("of_two", "of_one"))
     assert two.keys() == one.keys()

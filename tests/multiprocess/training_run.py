@@ -229,6 +229,8 @@ def infer(directory: Path, out: Path) -> list[int]:
     assert main(["predict", classifier, "--data", table, *common, str(out / "classes.jsonl")]) == 0
     assert main(["evaluate", masked, "--data", store, *common, str(out / "masked.json")]) == 0
     assert main(["predict", masked, "--data", texts, *common, str(out / "masked.jsonl")]) == 0
+    pairs = ["--minimal-pairs", "--data", str(directory / "pairs.csv")]
+    assert main(["evaluate", masked, *pairs, *common, str(out / "pairs.json")]) == 0
     Predictor._predict = predict
     return predicted
 
