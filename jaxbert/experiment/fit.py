@@ -216,10 +216,13 @@ def _taught_by(job: _Job) -> list[str]:
     teacher = job.trainee.teacher
     if teacher is None:
         return []
-    size = num_elements(teacher.shapes)
-    return [
-        f"teacher: {teacher.config.teacher}, {teacher.encoder.model_type} of {size:,} parameters"
-    ]
+    size, given = num_elements(teacher.shapes), teacher.config
+    told = [f"teacher: {given.teacher}, {teacher.encoder.model_type} of {size:,} parameters"]
+    if not given.labels_weight and not given.logits_weight:
+        told.append(
+            "labels_weight=0 and logits_weight=0: the encoder learns, the head stays as it began"
+        )
+    return told
 
 
 def _loop(

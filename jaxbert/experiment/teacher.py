@@ -86,12 +86,27 @@ def lesson(
         return Lesson(apply, task, ())
     assert isinstance(task, Teachable)
     own = gathering(teacher.make_apply(settings.compute_dtype(), settings.execution), mesh)
+    if not teacher.head.has_masked_lm:
+        own = _without_predictions(own)
     placed = jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         teacher.shapes,
         shardings(teacher.shapes, mesh),
     )
-    return Lesson(TaughtApply(apply, own), Distillation(task, teacher.config), (placed,))
+    return Lesson(
+        TaughtApply(apply, own, teacher.config.capture),
+        Distillation(task, teacher.config),
+        (placed,),
+    )
+
+
+def _without_predictions(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """`apply` of a model that predicts no words, where the student may."""
+
+    def encode(params: Params, *, masked_lm_positions: Any = None, **inputs: Any) -> Any:
+        return apply(params, **inputs)
+
+    return encode
 
 
 def opened_teacher(
@@ -103,14 +118,18 @@ def opened_teacher(
 ) -> Teacher:
     """The teacher for a student with this head, which reads rows of these lengths.
 
-    Raises UserError where it has no such head, or another vocabulary, other labels, or too few
-    positions.
+    Raises UserError where it has no such head though it is to answer, or another vocabulary, other
+    labels, or too few positions.
     """
     spec = f"distillation.teacher={config.teacher}"
-    wanted: Head | str = "masked_lm" if head.has_masked_lm else head.kind
-    if wanted == "none":
+    own = head_of_teacher(config, head)
+    wanted: Any = own
+    if config.logits_weight and own.kind == "none":
         wanted = pooled(describe(find_model(config.teacher), head="none").head)
-    opened = open_params(config.teacher, head=wanted)  # type: ignore[arg-type]
+    elif config.logits_weight:
+        # With the labels and options of its own.
+        wanted = own.kind
+    opened = open_params(config.teacher, head=wanted)
     if opened.fresh:
         raise UserError(
             f"{spec}: it has no {opened.head.kind} head that was trained ({opened.fresh[0]} is not "
@@ -118,8 +137,16 @@ def opened_teacher(
         )
     check_same_tokens(spec, tokenizer, opened.directory, opened.config.vocab_size)
     check_teacher(config, opened.config, student, head, lengths)
-    check_labels(spec, opened.head, head)
+    if config.logits_weight:
+        check_labels(spec, opened.head, head)
     return Teacher(config, opened.config, opened.head, opened)
+
+
+def head_of_teacher(config: DistillationConfig, student: Head) -> Head:
+    """Which head answers the student's questions; one without parameters where none are asked."""
+    if not config.logits_weight:
+        return Head(pooling="mean")
+    return Head("masked_lm") if student.has_masked_lm else student
 
 
 def check_teacher(
@@ -145,6 +172,31 @@ def check_teacher(
             f" teacher are {teacher.hidden_size} wide and those of the student "
             f"{student.hidden_size}: set it to 0, or take a student of that width"
         )
+    if config.relations_weight:
+        _check_relations(config, teacher, student)
+
+
+def _check_relations(
+    config: DistillationConfig, teacher: EncoderConfig, student: EncoderConfig
+) -> None:
+    layer, layers = config.relation_layer, teacher.num_hidden_layers
+    if layer is not None and layer > layers:
+        raise UserError(
+            f"distillation.relation_layer={layer}: the teacher's last layer is number {layers}"
+        )
+    heads = config.relation_heads_of(teacher.hidden_size)
+    for whose, one in (("teacher", teacher), ("student", student)):
+        head_dim = one.hidden_size // one.num_attention_heads
+        for what, width in (
+            ("queries", one.hidden_size),
+            ("keys", one.key_value_heads * head_dim),
+        ):
+            if width % heads:
+                raise UserError(
+                    f"distillation.relation_heads={heads}: the {width} features of the {whose}'s "
+                    f"{what} do not fall into so many equal parts: give a number that divides "
+                    "those of both models"
+                )
 
 
 def reading_for_both(tokenizer: Tokenizer, student: EncoderConfig) -> Tokenizer:

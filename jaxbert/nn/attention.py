@@ -50,6 +50,14 @@ class AttentionInputs(NamedTuple):
     execution: Execution = PLAIN
 
 
+class Projections(NamedTuple):
+    """What attention compares and adds up, before positions turn it; compute dtype."""
+
+    query: Float[Array, "batch seq heads head_dim"]
+    key: Float[Array, "batch seq shared head_dim"]
+    value: Float[Array, "batch seq shared head_dim"]
+
+
 class SelfAttention(nnx.Module):
     """Scaled dot-product attention.
 
@@ -76,6 +84,11 @@ class SelfAttention(nnx.Module):
         """Splits the features of a projection into heads."""
         return x.reshape(*x.shape[:-1], -1, self.head_dim)
 
+    def project(self, x: Float[Array, "batch seq hidden"], key: Array | None) -> Projections:
+        """Queries, keys and values; `key` is for the dropout of low-rank factors."""
+        read = for_several_products(x)
+        return Projections(*(self.heads(p(read, key)) for p in (self.query, self.key, self.value)))
+
     def scores(
         self,
         query: Float[Array, "batch seq heads head_dim"],
@@ -91,8 +104,7 @@ class SelfAttention(nnx.Module):
         self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
         """The attended values and, before dropout, the float32 weights where they are wanted."""
-        read = for_several_products(x)
-        query, keys, value = (self.heads(p(read, key)) for p in (self.query, self.key, self.value))
+        query, keys, value = self.project(x, key)
         if inputs.rotation is not None:
             query, keys = rotate(query, inputs.rotation), rotate(keys, inputs.rotation)
         if inputs.kernel != "xla":

@@ -7,7 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
-from jaxbert.nn.attention import AttentionInputs
+from jaxbert.nn.attention import AttentionInputs, Projections
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.convolution import EmbeddingConvolution
 from jaxbert.nn.dropout import split_key
@@ -97,6 +97,17 @@ class Encoder(nnx.Module):
             # The last of them is what the heads read.
             hidden_states[-1] = self.final_norm(x).astype(self.dtype)
         return tuple(hidden_states), tuple(attentions)
+
+    def projections(
+        self, hidden_states: tuple[Float[Array, "batch seq hidden"], ...]
+    ) -> tuple[Projections, ...]:
+        """Queries, keys and values of every layer, from what a call has returned.
+
+        Of layers that are computed again, or that drop out within low-rank factors, they are
+        products of their own; elsewhere XLA sees that they are there already.
+        """
+        layers = (self.layers[self.config.stored_layer(i)] for i in range(len(hidden_states) - 1))
+        return tuple(layer.projections(x) for layer, x in zip(layers, hidden_states, strict=False))
 
     def _inputs(
         self, examples: Examples, *, drops_out: bool = False, wants_weights: bool = True

@@ -4,7 +4,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from jaxbert.nn.attention import AttentionInputs, SelfAttention
+from jaxbert.nn.attention import AttentionInputs, Projections, SelfAttention
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.disentangled import DisentangledAttention
 from jaxbert.nn.dropout import dropout, split_key
@@ -45,10 +45,7 @@ class EncoderLayer(nnx.Module):
     ) -> tuple[Float[Array, "batch seq hidden"], Float[Array, "batch heads seq seq"] | None]:
         """The output in the dtype of `x`, and float32 attention weights where they are wanted."""
         weights_key, attention_key, inner_key, mlp_key = split_key(key, 4)
-        normed = x
-        if self.is_pre_norm and self.has_first_norm:
-            normed = self.attention_norm(x).astype(x.dtype)
-        attended, weights = self.attention(normed, inputs, weights_key)
+        attended, weights = self.attention(self._read(x), inputs, weights_key)
         total = x + dropout(attended, self.attention_dropout_rate, attention_key)
         if self.is_pre_norm:
             updated = self.mlp(self.mlp_norm(total).astype(x.dtype), inner_key)
@@ -56,3 +53,13 @@ class EncoderLayer(nnx.Module):
         x = self.attention_norm(total).astype(x.dtype)
         updated = dropout(self.mlp(x, inner_key), self.dropout_rate, mlp_key)
         return self.mlp_norm(x + updated).astype(x.dtype), weights
+
+    def projections(self, x: Float[Array, "batch seq hidden"]) -> Projections:
+        """Of a layer with the input `x`."""
+        return self.attention.project(self._read(x), None)
+
+    def _read(self, x: Float[Array, "batch seq hidden"]) -> Float[Array, "batch seq hidden"]:
+        """What attention reads."""
+        if self.is_pre_norm and self.has_first_norm:
+            return self.attention_norm(x).astype(x.dtype)
+        return x

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Shaped
 
 from jaxbert.errors import UserError
+from jaxbert.nn.attention import Projections
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.encoder import Encoder
@@ -33,7 +34,7 @@ from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.pooling import AttentionPooling, Mixture, pool
 from jaxbert.typing import Array, ArrayOrLists, ArrayOrNumpy
 
-Capture = Literal["hidden_states", "attentions"]
+Capture = Literal["hidden_states", "attentions", "projections"]
 
 
 class ModelOutput(NamedTuple):
@@ -63,6 +64,8 @@ class ModelOutput(NamedTuple):
     """Embeddings, then every layer; only with capture=("hidden_states",)."""
     attentions: tuple[Array, ...] | None = None
     """float32 [batch, heads, seq, seq] of every layer; only with capture=("attentions",)."""
+    projections: tuple[Projections, ...] | None = None
+    """Queries, keys and values of every layer; only with capture=("projections",)."""
 
 
 class Model(nnx.Module):
@@ -178,6 +181,7 @@ class Model(nnx.Module):
             input_ids, examples, types, encoder_key, words, wants_weights="attentions" in capture
         )
         captured = tuple(weights for weights in attentions if weights is not None)
+        projections = self.encoder.projections(hidden_states) if "projections" in capture else None
         output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)
         if len(vectors) > 1 and output.pooled is not None:
             output = output._replace(pooled=output.pooled.reshape(*vectors, -1))
@@ -187,6 +191,7 @@ class Model(nnx.Module):
         return output._replace(
             hidden_states=hidden_states if "hidden_states" in capture else None,
             attentions=captured if "attentions" in capture else None,
+            projections=projections,
         )
 
     def _types(self, given: ArrayOrLists | None, ids: ArrayOrNumpy) -> Int[Array, "batch seq"]:

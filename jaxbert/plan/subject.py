@@ -34,7 +34,7 @@ from jaxbert.experiment.parameters import drawn, with_lora
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.pretraining_data import data_phases, open_stores
 from jaxbert.experiment.pretraining_model import Vocabulary, check_encoders, encoder_of
-from jaxbert.experiment.teacher import Teacher, check_teacher
+from jaxbert.experiment.teacher import Teacher, check_teacher, head_of_teacher
 from jaxbert.experiment.trainee import Trainee
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
@@ -193,8 +193,7 @@ def _taught(
     [student] = trainee.encoders
     check_teacher(given, encoder, student, head, lengths)
     assumptions.extend(assumed)
-    own = Head("masked_lm") if head.has_masked_lm else head
-    return replace(trainee, teacher=Teacher(given, encoder, own))
+    return replace(trainee, teacher=Teacher(given, encoder, head_of_teacher(given, head)))
 
 
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:

@@ -86,9 +86,16 @@ class Task(Protocol):
 
 
 def real_tokens(batch: Mapping[str, A]) -> A:
-    """bool [batch, seq]: False at padding. Packed rows say so by their `sequence_ids`."""
-    name = "sequence_ids" if "sequence_ids" in batch else "attention_mask"
-    return batch[name] != 0
+    """bool [batch, seq]: False at padding."""
+    return example_ids(batch) != 0
+
+
+def example_ids(batch: Mapping[str, A]) -> A:
+    """[batch, seq]: 1, 2, ... for the tokens of the examples of packed rows, else 1; 0 at padding.
+
+    Unpacked rows say so by their `attention_mask`.
+    """
+    return batch["sequence_ids" if "sequence_ids" in batch else "attention_mask"]
 
 
 def row_count(batch: Batch) -> Array:

@@ -121,13 +121,15 @@ def test_a_checkpoint_is_exported_where_the_teacher_is_gone(pretrained, teacher,
 
 def test_a_teacher_split_over_devices_answers_the_same(pretrained, teacher, tables, tmp_path):
     found = []
-    common = (f"distillation={{teacher: {teacher}, hidden_states_weight: 1}}", "num_steps=3")
+    weighed = "hidden_states_weight: 1, relations_weight: 1, relation_heads: 4"
+    common = (f"distillation={{teacher: {teacher}, {weighed}}}", "num_steps=3")
     for mesh in ("{data: 8}", "{data: 1, fsdp: 8}", "{data: 4, tensor: 2}"):
         run = tmp_path / str(len(found))
         config = fine_tuning(pretrained, *tables, *common, f"mesh={mesh}")
         finetune(config, run, quiet=True)
         rows = [row for row in trajectory(run) if "hidden_loss" in row]
-        names = ("loss", "labels_loss", "distillation_loss", "hidden_loss", "grad_norm")
+        names = ("loss", "labels_loss", "distillation_loss", "hidden_loss", "relations_loss")
+        names = (*names, "grad_norm")
         found.append([[row[name] for name in names] for row in rows])
     # Of answers that are nearly the same, what is left of a difference are rounded logits.
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-7)
@@ -136,16 +138,18 @@ def test_a_teacher_split_over_devices_answers_the_same(pretrained, teacher, tabl
 
 def test_microbatches_add_up_to_the_whole_batch(store, certain, tmp_path):
     found = []
+    weighed = "hidden_states_weight: 1, relations_weight: 1, relation_heads: 4"
+    names = ("distillation_loss", "hidden_loss", "relations_loss")
     for parts in (1, 2):
         run = tmp_path / str(parts)
         options = (
-            f"distillation={{teacher: {certain}, hidden_states_weight: 1}}",
+            f"distillation={{teacher: {certain}, {weighed}}}",
             *("num_steps=3", f"step.accumulation_steps={parts}", "batch_size=16"),
             *("loop.evaluate_every=null", "data.validation_fraction=0"),
         )
         pretrain(pretraining(store, *options), run, quiet=True)
         rows = read_metrics(run / "metrics.jsonl")
-        found.append([[row[n] for n in ("distillation_loss", "hidden_loss")] for row in rows])
+        found.append([[row[name] for name in names] for row in rows])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
@@ -168,13 +172,33 @@ def test_pretraining_from_a_teacher_brings_the_student_nearer_to_it(store, certa
     assert "hidden_loss" not in (run / "all_results.json").read_text()
 
 
+def test_relations_of_a_wider_teacher_without_any_head_are_learnt(store, certain, tmp_path):
+    """In packed rows, where the student has labels of masked words that nobody answers."""
+    tokenizer, wide = load_tokenizer(certain), tmp_path / "wide"
+    sizes = {"hidden_size": 48, "num_attention_heads": 3, "num_hidden_layers": 2}
+    config = replace(load_params(certain).config, **sizes, initializer_range=0.3)
+    save_params(init_params(config, Head(), 1), config, Head(), tokenizer, wide)
+    weighed = "labels_weight: 0, logits_weight: 0, relations_weight: 1, relation_heads: 4"
+    options = (
+        f"distillation={{teacher: {wide}, {weighed}, relation_layer: 1}}",
+        *("num_steps=12", "optimizer.learning_rate=2e-2", "data.packing=true"),
+    )
+    run = tmp_path / "run"
+    pretrain(pretraining(store, *options), run, quiet=True)
+    found = losses(run, "relations_loss")
+    assert np.mean(found[-3:]) < 0.85 * found[0]
+    assert losses(run, "loss") == pytest.approx(found, rel=1e-6)
+
+
 def test_a_model_has_nothing_to_learn_from_itself(store, certain, tmp_path):
     """Its own weights, read again on another way, answer the same where nothing is dropped."""
     run, weighed = tmp_path / "run", "labels_weight: 0, hidden_states_weight: 1"
+    weighed += ", relations_weight: 1"
     options = (f"distillation={{teacher: {certain}, {weighed}}}", "num_steps=2")
     pretrain(pretraining(store, *options, model={"from_pretrained": str(certain)}), run, quiet=True)
     assert losses(run, "distillation_loss")[0] == pytest.approx(0, abs=1e-5)
     assert losses(run, "hidden_loss")[0] == pytest.approx(0, abs=1e-5)
+    assert losses(run, "relations_loss")[0] == pytest.approx(0, abs=1e-5)
 
 
 def test_a_teacher_reads_pairs_as_it_does_by_itself(pretrained, tmp_path):
@@ -226,6 +250,14 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
             "model.overrides.hidden_size=32",
         ),
         "hidden states of the teacher are 16 wide and those of the student 32",
+    ),
+    (
+        ("distillation={teacher: RUN, relations_weight: 1, relation_heads: 3}",),
+        "relation_heads=3: the 16 features of the teacher's queries do not fall",
+    ),
+    (
+        ("distillation={teacher: RUN, relations_weight: 1, relation_layer: 2}",),
+        "relation_layer=2: the teacher's last layer is number 1",
     ),
     (("distillation={teacher: RUN, temperatur: 1}",), "did you mean 'temperature'"),
 ]
