@@ -12,7 +12,7 @@ import quick_programs
 
 import jaxbert
 from jaxbert.cli import main
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = [

@@ -9,9 +9,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.checkpoint.damaged import set_damaged_aside
-from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation, ranked
+from jaxbert.checkpoint.preservation import CheckpointConfig, Preservation
 from jaxbert.errors import UserError
 from jaxbert.manifest import write_manifest
+from jaxbert.metrics.ranking import ranked
 from jaxbert.parallel.processes import in_first
 
 STATE, RUN = "state", "run"

@@ -1,7 +1,5 @@
 """Which checkpoints stay: the last ones, those with the best score, and some for good."""
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,11 +7,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from orbax.checkpoint import checkpoint_managers as orbax
 
+from jaxbert.metrics.ranking import Mode, better_mode, ranked
 from jaxbert.options import check_options
-
-Mode = Literal["max", "min"]
-
-_LESS_IS_BETTER = r"(loss|error|perplexity|mse|mae)$"
 
 
 @dataclass(frozen=True)
@@ -40,22 +35,7 @@ class CheckpointConfig:
         """What `mode` means for `metric`."""
         if self.mode != "auto":
             return self.mode
-        return "min" if re.search(_LESS_IS_BETTER, self.metric or "") else "max"
-
-
-def ranked(scores: Mapping[int, float], mode: Mode) -> list[int]:
-    """Steps from the best score to the worst; of equal ones the earliest first.
-
-    Scores that are not finite come last: the log keeps of them only that.
-    """
-
-    def badness(step: int) -> float:
-        score = scores[step]
-        if not math.isfinite(score):
-            return math.inf
-        return -score if mode == "max" else score
-
-    return sorted(scores, key=lambda step: (badness(step), step))
+        return better_mode(self.metric or "")
 
 
 @dataclass

@@ -30,7 +30,7 @@ def keep_programs(arguments: argparse.Namespace, run: str, *, is_first: bool) ->
     """
     import jax
 
-    from jaxbert.experiment.run_directory import RunDirectory
+    from jaxbert.experiment.run_files import RunDirectory
 
     if arguments.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; several processes share the rows, and the first one tells."""
     from jaxbert.cli.figures import print_figures
-    from jaxbert.training.log import to_json
+    from jaxbert.training.metrics_file import to_json
 
     with Processes(arguments) as processes:
         out = out_file(arguments.out, arguments.data)

@@ -7,19 +7,6 @@ EXAMPLE = """
 jaxbert goodput runs/base
 """
 
-MEANINGS = {
-    "train": "the devices at work on steps that count",
-    "dispatch": "handing steps to accelerators; a CPU works on them meanwhile: train",
-    "data": "waiting for batches",
-    "evaluate": "evaluation",
-    "save": "checkpoints, as far as training waits for them",
-    "compile": "lowering and compiling programs",
-    "start": "from the configuration to the first batch",
-    "restore": "reading checkpoints",
-    "lost": "steps done again because a session was killed",
-    "down": "between sessions, unless the run was over",
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN and --json."""
@@ -38,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.errors import UserError
     from jaxbert.experiment.seeds import check_is_one_run
     from jaxbert.text.remote import fetch
-    from jaxbert.training.ledger import FILE, goodput, read_sessions
+    from jaxbert.training.goodput import FILE, MEANINGS, goodput, read_sessions
 
     run = arguments.directory
     sessions = read_sessions(fetch(run, [FILE]) if "://" in run else Path(run))

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxbert.config import to_values
 from jaxbert.disk import write_whole
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.hub.card import Card
 from jaxbert.hub.save import FileDtype, Layout, layout_for, save_params
 from jaxbert.hub.save_adapter import save_adapter
@@ -15,7 +15,7 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.training.log import read_metrics, to_json
+from jaxbert.training.metrics_file import read_metrics, to_json
 from jaxbert.typing import Params
 
 

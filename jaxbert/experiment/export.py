@@ -15,13 +15,13 @@ from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.results import evaluated
 from jaxbert.experiment.run_copy import is_url
-from jaxbert.experiment.run_directory import RunDirectory, checkpoint_steps, read_run_config
+from jaxbert.experiment.run_files import RunDirectory, checkpoint_steps, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.mean import mean
 from jaxbert.hub.save import FileDtype, Layout
 from jaxbert.manifest import damage
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 from jaxbert.typing import Params
 
 Step = int | Literal["latest"]

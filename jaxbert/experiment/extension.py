@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.pretraining_data import DataPhase
-from jaxbert.experiment.run_directory import checkpoint_steps
+from jaxbert.experiment.run_files import checkpoint_steps
 from jaxbert.optim.schedule import ScheduleConfig, make_schedule
 
 AHEAD = ("num_steps", "phases", *(f"schedule.{field.name}" for field in fields(ScheduleConfig)))

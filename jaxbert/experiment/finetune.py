@@ -29,7 +29,8 @@ from jaxbert.experiment.parameters import (
 )
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
-from jaxbert.experiment.run_directory import RunDirectory, check_run, open_run
+from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.experiment.validation_share import divided

@@ -18,7 +18,8 @@ from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
 from jaxbert.experiment.restoring import check_same_teacher, restored
 from jaxbert.experiment.results import first_runtime, results_of
-from jaxbert.experiment.run_directory import RunDirectory, write_data
+from jaxbert.experiment.run_directory import write_data
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.teacher import KnownTeacher, lesson
 from jaxbert.experiment.trainee import Data, Trainee

@@ -18,7 +18,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
 from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
-from jaxbert.experiment.run_directory import read_data, read_run_config
+from jaxbert.experiment.run_files import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Pretrained, load_params

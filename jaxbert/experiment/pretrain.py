@@ -51,13 +51,8 @@ from jaxbert.experiment.pretraining_model import (
     note_of_own,
 )
 from jaxbert.experiment.restoring import check_data
-from jaxbert.experiment.run_directory import (
-    RunDirectory,
-    check_run,
-    open_run,
-    read_run_config,
-    steps_taken,
-)
+from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_files import RunDirectory, read_run_config, steps_taken
 from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.experiment.teacher import Teacher, opened_teacher
 from jaxbert.experiment.trainee import Data, Trainee

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from jaxbert.disk import write_whole
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.hub.markdown import inline, table
 from jaxbert.tasks.tables import Cell, Table
 

@@ -6,7 +6,7 @@ from typing import Any
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import completed
 from jaxbert.errors import UserError
-from jaxbert.experiment.run_directory import RunDirectory, differences
+from jaxbert.experiment.run_files import RunDirectory, differences
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.training.phases import TrainingPhase, phase_of_state
 from jaxbert.training.state import TrainState

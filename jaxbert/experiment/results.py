@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.text.vocabulary import read_object
-from jaxbert.training.log import MetricLog, Row
+from jaxbert.training.log import MetricLog
+from jaxbert.training.metrics_file import Row
 
 
 def results_of(log: MetricLog, step: int, seconds: float) -> dict[str, float]:

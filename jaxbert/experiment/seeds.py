@@ -13,7 +13,7 @@ import numpy as np
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
-from jaxbert.experiment.run_directory import RunDirectory
+from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.parallel.processes import in_first
 from jaxbert.text.download import is_here
 from jaxbert.text.vocabulary import read_object

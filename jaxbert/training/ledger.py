@@ -5,25 +5,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import jax
 
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.parallel.processes import is_first
+from jaxbert.training.goodput import FILE, Activity, read_sessions
 
-Activity = Literal["start", "restore", "compile", "data", "dispatch", "train", "evaluate", "save"]
-"""start: from the configuration to the first batch; data: waiting for a batch; dispatch: handing
-steps to an accelerator; train: the device at work on them, a CPU also while they are handed to it,
-and whatever has no other name."""
-
-FILE = "goodput.json"
 # Tracing is left out: an inner function's is part of the outer one's, and would count twice.
 _COMPILED = (
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
@@ -117,49 +111,6 @@ class Ledger:
         write_whole(self._path, json.dumps({"sessions": sessions}, indent=1) + "\n")
 
 
-def read_sessions(directory: Path) -> list[dict[str, Any]]:
-    """The sessions in goodput.json, oldest first; [] where there is none.
-
-    Raises UserError where it is damaged.
-    """
-    path = directory / FILE
-    if not path.is_file():
-        return []
-    try:
-        sessions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
-        if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
-            raise TypeError("its sessions are no list of them")
-        goodput(sessions)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: damaged, expected the sessions of a run as JSON ({error}); delete it, and "
-            "the next session is the first that counts"
-        ) from None
-    return sessions
-
-
-def goodput(sessions: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds by activity over all sessions, and what follows from them.
-
-    `lost`: training after the last checkpoint of a session that was killed, at the session's mean
-    time per step. `down`: between sessions, unless the run was over. `goodput`: the share of all
-    this time in which the devices worked on steps that count.
-    """
-    total = dict.fromkeys((*get_args(Activity), "lost", "down"), 0.0)
-    for session in sessions:
-        for name, seconds in session["seconds"].items():
-            total[name] += seconds
-    for number, session in enumerate(sessions):
-        total["lost"] += _lost(session, sessions[number + 1 :])
-    for session, following in pairwise(sessions):
-        if session.get("outcome", "preempted") == "preempted":
-            ended = _started(session) + sum(session["seconds"].values())
-            total["down"] += max(0.0, _started(following) - ended)
-    total["train"] -= total["lost"]
-    whole = sum(total.values())
-    return total | {"whole": whole, "goodput": total["train"] / whole if whole else 0.0}
-
-
 def _earlier_sessions(directory: Path) -> list[dict[str, Any]]:
     """Those in the file, which is set aside where it is damaged: figures never stop a run."""
     path = directory / FILE
@@ -170,17 +121,3 @@ def _earlier_sessions(directory: Path) -> list[dict[str, Any]]:
         os.replace(path, aside)
         print(f"jaxbert: {path} is damaged, and now {aside.name}", file=sys.stderr, flush=True)
         return []
-
-
-def _lost(session: dict[str, Any], later: Sequence[dict[str, Any]]) -> float:
-    begun = [other["first_step"] for other in later if "first_step" in other]
-    if "first_step" not in session or not begun:
-        return 0.0
-    # Not by the next one alone: it may have ended before it began to train, or have been over.
-    done = session["last_step"] - session["first_step"]
-    again = max(0, session["last_step"] - min(begun))
-    return session["seconds"]["train"] * min(again, done) / done if done else 0.0
-
-
-def _started(session: dict[str, Any]) -> float:
-    return datetime.datetime.fromisoformat(session["started"]).timestamp()

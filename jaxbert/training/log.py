@@ -1,19 +1,14 @@
 """The record of a run: metrics.jsonl (the truth) and TensorBoard events (a view of it)."""
 
-import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxbert.disk import write_whole
-from jaxbert.errors import UserError
 from jaxbert.parallel.processes import in_first, is_first
-
-Row = dict[str, Any]
+from jaxbert.training.metrics_file import Row, read_metrics, to_json
 
 
 class MetricLog:
@@ -90,43 +85,6 @@ def _summary_writer() -> Any:
     # the recorder says more.
     logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
     return SummaryWriter
-
-
-def to_json(values: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """Figures as a JSON object that every reader takes: JSON has no NaN, so it becomes null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
-    return json.dumps(finite, indent=indent, allow_nan=False)
-
-
-def from_json(text: str) -> Row:
-    """Figures that `to_json` wrote; null is read as nan."""
-    return {name: math.nan if value is None else value for name, value in json.loads(text).items()}
-
-
-def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a last line cut off by a crash is left out.
-
-    Raises UserError for another line that is no row.
-    """
-    if not path.exists():
-        return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(from_json(line))
-            if not isinstance(rows[-1]["step"], int):
-                raise TypeError
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            if number < len(lines) or not isinstance(error, ValueError):
-                raise UserError(
-                    f"{path}:{number}: not a row as jaxbert writes it, JSON with an integer step: "
-                    "put the line right or remove it"
-                ) from None
-    return rows
 
 
 def _rows_until(path: Path, step: int) -> list[Row]:

@@ -8,11 +8,12 @@ from annotated_types import Ge
 from jax.sharding import Mesh
 
 from jaxbert.checkpoint.checkpoints import Checkpoints
-from jaxbert.checkpoint.preservation import ranked
+from jaxbert.metrics.ranking import ranked
 from jaxbert.optim.averaging import averaged_params
 from jaxbert.options import check_options
 from jaxbert.parallel.rows import RowPlacement
-from jaxbert.training.ledger import Activity, Ledger
+from jaxbert.training.goodput import Activity
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
 from jaxbert.training.phases import TrainingPhase, entered, phase_at, phase_of_state
 from jaxbert.training.profile import Profile

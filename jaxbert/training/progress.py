@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from jaxbert.training.log import Row
+from jaxbert.training.metrics_file import Row
 
 PLAIN_SECONDS = 15.0
 """Where there is no terminal, a line at most this often."""

@@ -13,7 +13,8 @@ from jaxbert.parallel.processes import Total
 from jaxbert.tasks.task import real_tokens
 from jaxbert.training.flops import peak_flops
 from jaxbert.training.ledger import Ledger
-from jaxbert.training.log import MetricLog, Row
+from jaxbert.training.log import MetricLog
+from jaxbert.training.metrics_file import Row
 from jaxbert.training.progress import TrainingProgress
 from jaxbert.training.step import Metrics
 from jaxbert.typing import HostBatch

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 
 
 @dataclass(frozen=True)

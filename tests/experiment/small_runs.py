@@ -9,7 +9,7 @@ from jaxbert.config import parse_config
 from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.pretrain import Pretrain
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 
 ANIMALS = ["cat", "dog", "bird", "fish"]
 THINGS = ["tree", "house", "river", "garden"]

@@ -32,7 +32,7 @@ from jaxbert.hub.save import save_params
 from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import load_tokenizer
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 
 WIDER = MODEL | {"overrides": {**MODEL["overrides"], "num_hidden_layers": 2}}
 

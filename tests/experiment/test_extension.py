@@ -13,9 +13,9 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.extension import Steps, check_steps_taken
 from jaxbert.experiment.pretrain import pretrain
 from jaxbert.experiment.pretraining_data import DataPhase
-from jaxbert.experiment.run_directory import read_run_config, steps_taken
+from jaxbert.experiment.run_files import read_run_config, steps_taken
 from jaxbert.optim.schedule import ScheduleConfig
-from jaxbert.training.ledger import read_sessions
+from jaxbert.training.goodput import read_sessions
 
 DATA = PretrainingDataConfig()
 RUN = Path("runs/base")

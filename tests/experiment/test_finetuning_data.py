@@ -29,7 +29,7 @@ from jaxbert.experiment.inference import (
     section_of,
 )
 from jaxbert.experiment.predictor import Predictor
-from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.experiment.run_files import read_run_config
 from jaxbert.hub.load import from_pretrained
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params, make_apply
@@ -41,7 +41,7 @@ from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.text.tokenizer import load_tokenizer
 from jaxbert.text.training import train_wordpiece
 from jaxbert.training.evaluation import evaluate
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 from jaxbert.training.step import jit_evaluation_step, make_evaluation_step
 
 ENCODER = EncoderConfig(

@@ -14,7 +14,7 @@ from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.recipe import parse_finetune
-from jaxbert.experiment.run_directory import checkpoint_steps
+from jaxbert.experiment.run_files import checkpoint_steps
 from jaxbert.hub.load import load_params
 from jaxbert.plan.subject import subject_of
 from jaxbert.tree import flat

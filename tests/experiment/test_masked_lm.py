@@ -12,7 +12,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.inference import ready
 from jaxbert.experiment.masked_lm import evaluate_masked_lm, mask_filler, masked_lm_data
 from jaxbert.experiment.pretrain import pretrain
-from jaxbert.experiment.run_directory import read_data
+from jaxbert.experiment.run_files import read_data
 from jaxbert.hub.save import save_params
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import init_params

@@ -22,7 +22,7 @@ from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.training.log import read_metrics
+from jaxbert.training.metrics_file import read_metrics
 
 
 def labels(text: str) -> list[str]:

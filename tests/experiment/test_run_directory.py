@@ -10,11 +10,10 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import draw_losses
 from jaxbert.experiment.run_directory import (
     MAY_CHANGE,
-    RunDirectory,
     check_run,
     open_run,
-    read_run_config,
 )
+from jaxbert.experiment.run_files import RunDirectory, read_run_config
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
-from jaxbert.experiment.run_directory import read_run_config
+from jaxbert.experiment.run_files import read_run_config
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
 from jaxbert.metrics.retrieval import unit

@@ -10,7 +10,8 @@ import pytest
 
 from jaxbert.errors import UserError
 from jaxbert.training import ledger as module
-from jaxbert.training.ledger import Ledger, goodput, read_sessions
+from jaxbert.training.goodput import goodput, read_sessions
+from jaxbert.training.ledger import Ledger
 from jaxbert.training.profile import NO_STEPS, Profile
 
 

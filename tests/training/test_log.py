@@ -9,7 +9,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxbert.errors import UserError
-from jaxbert.training.log import MetricLog, read_metrics
+from jaxbert.training.log import MetricLog
+from jaxbert.training.metrics_file import read_metrics
 
 ROWS = [
     {"step": 1, "loss": 0.1 + 0.2},

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxbert.checkpoint.preservation import CheckpointConfig, ranked
+from jaxbert.checkpoint.preservation import CheckpointConfig
+from jaxbert.metrics.ranking import ranked
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.training.ledger import Ledger
 from jaxbert.training.log import MetricLog
