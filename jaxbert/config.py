@@ -77,6 +77,28 @@ def to_values(config: Any) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
+def chosen_values(config: Any) -> dict[str, Any]:
+    """What in a configuration is not the default, as plain values that `parse_config` completes."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    defaults = {field.name: _default_value(field) for field in dataclasses.fields(config)}
+    return {
+        name: _chosen(value, defaults[name])
+        for name, value in values.items()
+        if value != defaults[name]
+    }
+
+
+def _chosen(value: Any, default: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_chosen(item, None) for item in value]
+    if isinstance(value, dict):
+        return {key: _chosen(item, None) for key, item in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return plain(value)
+    is_other_kind = type(value) is not type(default) and hasattr(value, "kind")
+    return ({"kind": value.kind} if is_other_kind else {}) | chosen_values(value)
+
+
 def completed(cls: type, values: Any) -> Any:
     """Plain values that an earlier version wrote, with the defaults of the keys that came since.
 
@@ -196,10 +218,14 @@ def _member(
 def _default(cls: type, name: str) -> Any:
     """The default of a field that is a section; None where it has none."""
     [field] = [field for field in dataclasses.fields(cls) if field.name == name]
-    default = field.default
-    if field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
+    default = _default_value(field)
     return default if dataclasses.is_dataclass(default) else None
+
+
+def _default_value(field: "dataclasses.Field[Any]") -> Any:
+    """MISSING where it has none."""
+    is_made = field.default_factory is not dataclasses.MISSING
+    return field.default_factory() if is_made else field.default
 
 
 def _of_the_kind(details: list[Any]) -> list[Any]:

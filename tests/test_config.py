@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Gt
 
 from jaxbert.checkpoint.preservation import CheckpointConfig
-from jaxbert.config import json_schema, load_config, parse_config, to_values, to_yaml
+from jaxbert.config import chosen_values, json_schema, load_config, parse_config, to_values, to_yaml
 from jaxbert.data.masking_config import (
     MaskingConfig,
     NgramUnits,
@@ -132,6 +132,32 @@ def test_what_is_written_is_read_back(tmp_path: Path, number: float):
     assert load_config(Run, write(tmp_path, to_yaml(config))) == config
     assert parse_config(Run, to_values(config)) == config
     assert json.loads(json.dumps(to_values(config))) == to_values(config)
+
+
+@dataclass(frozen=True)
+class Choices:
+    optimizer: AdamW | Lion = field(default_factory=AdamW)
+    groups: tuple[GroupConfig, ...] = ()
+    validation: Validation | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ({}, {}),
+        ({"optimizer": {"kind": "adamw", "b2": 0.98}}, {"optimizer": {"b2": 0.98}}),
+        ({"optimizer": {"kind": "lion"}}, {"optimizer": {"kind": "lion"}}),
+        (
+            {"groups": [{"params": "a", "factor": 0.5, "learning_rate": None}]},
+            {"groups": [{"params": "a", "factor": 0.5}]},
+        ),
+        ({"validation": {"file": "f", "every": "epoch"}}, {"validation": {"file": "f"}}),
+    ],
+)
+def test_what_is_chosen_is_what_is_no_default_and_completes_to_the_same(values, chosen):
+    config = parse_config(Choices, values)
+    assert chosen_values(config) == chosen
+    assert parse_config(Choices, chosen) == config
 
 
 @pytest.mark.parametrize(

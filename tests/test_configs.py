@@ -7,7 +7,7 @@ import jax
 import pytest
 import yaml
 
-from jaxbert.config import load_config, parse_config, to_yaml
+from jaxbert.config import chosen_values, load_config, parse_config, to_yaml
 from jaxbert.elsewhere import ELSEWHERE
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import Finetune
@@ -86,6 +86,7 @@ def test_the_trial_that_the_tpu_readme_names_is_a_run():
 def test_a_pretraining_configuration_builds_model_and_optimiser(path):
     config = load_config(Pretrain, path)
     assert config == parse_config(Pretrain, yaml.safe_load(to_yaml(config)))
+    assert config == parse_config(Pretrain, chosen_values(config))
     encoder = preset(config.model.preset or "bert-base-uncased")
     if isinstance(config.objective, ReplacedTokenConfig):
         pair = pair_of(config.objective, encoder)
@@ -116,6 +117,7 @@ def test_a_pretraining_configuration_builds_model_and_optimiser(path):
 def test_a_fine_tuning_configuration_builds_its_optimiser(path):
     config = load_finetune(path, reads_data=False)
     assert config == parse_config(Finetune, yaml.safe_load(to_yaml(config)))
+    assert config == parse_config(Finetune, chosen_values(config))
     encoder = preset("bert-base-uncased")
     head = Head("sequence_classification", labels=("a", "b"))
     params = abstract_params(encoder, head, config.lora)

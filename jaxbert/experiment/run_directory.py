@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxbert.config import completed, to_values, to_yaml
+from jaxbert.config import chosen_values, completed, to_values, to_yaml
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.lock import LOCK, sole_trainer
@@ -22,6 +22,7 @@ from jaxbert.experiment.run_files import (
 from jaxbert.hub.replace import foreign_files
 from jaxbert.parallel.processes import in_first, is_first, of_all
 from jaxbert.text.remote import check_is_here
+from jaxbert.yaml_values import dumped
 
 MAY_CHANGE = (
     *("step.nonfinite", "loop.log_every", "loop.checkpoint_every"),
@@ -101,6 +102,7 @@ def open_run(
         check_run(run.path, config, may_change)
         check()
         write_whole(run.config, to_yaml(config))
+        write_whole(run.chosen, dumped(chosen_values(config)))
 
     in_first(make)
     _check_shared(run.path)

@@ -21,6 +21,11 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @property
+    def chosen(self) -> Path:
+        """What in it is not the default: a shorter configuration of the same run."""
+        return self.path / "chosen.yaml"
+
+    @property
     def data(self) -> Path:
         """Fingerprints of the data that it is trained and evaluated on."""
         return self.path / "data.json"
@@ -64,6 +69,11 @@ class RunDirectory:
     def report(self) -> Path:
         """What a person reads of the run: figures, data, breakdowns, mistakes."""
         return self.path / "report.md"
+
+    @property
+    def page(self) -> Path:
+        """What `jaxbert report` writes."""
+        return self.path / "report.html"
 
     @property
     def loss_curve(self) -> Path:

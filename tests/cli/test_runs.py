@@ -98,7 +98,7 @@ def assert_agree(metrics: dict[str, float], run: Path) -> None:
 
 def test_a_run_directory_describes_itself(pretrained):
     assert {path.name for path in pretrained.iterdir() if path.name[0] != "."} == {
-        *("config.yaml", "metrics.jsonl", "checkpoints", "model", "tensorboard"),
+        *("config.yaml", "chosen.yaml", "metrics.jsonl", "checkpoints", "model", "tensorboard"),
         *("all_results.json", "loss.png", "goodput.json", "data.json"),
     }
     config = yaml.safe_load((pretrained / "config.yaml").read_text())

@@ -62,7 +62,7 @@ def test_the_configuration_is_on_disk_before_it_has_its_name(tmp_path, monkeypat
     sizes = []
     monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
     run = opened(tmp_path, Config())
-    assert sizes == [run.config.stat().st_size]
+    assert sizes == [run.config.stat().st_size, run.chosen.stat().st_size]
 
 
 def test_a_changed_key_is_named_with_both_values(tmp_path):
