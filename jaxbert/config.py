@@ -95,8 +95,8 @@ def _chosen(value: Any, default: Any) -> Any:
         return {key: _chosen(item, None) for key, item in value.items()}
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return plain(value)
-    is_other_kind = type(value) is not type(default) and hasattr(value, "kind")
-    return ({"kind": value.kind} if is_other_kind else {}) | chosen_values(value)
+    kind = getattr(value, "kind", None) if type(value) is not type(default) else None
+    return ({} if kind is None else {"kind": kind}) | chosen_values(value)
 
 
 def completed(cls: type, values: Any) -> Any:
@@ -224,8 +224,9 @@ def _default(cls: type, name: str) -> Any:
 
 def _default_value(field: "dataclasses.Field[Any]") -> Any:
     """MISSING where it has none."""
-    is_made = field.default_factory is not dataclasses.MISSING
-    return field.default_factory() if is_made else field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def _of_the_kind(details: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from jaxbert.cli.reporting import show_warnings, status_of
 
 VERBS = (
     *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict"),
-    *("plan", "goodput", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
+    *("plan", "goodput", "report", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from jaxbert.experiment.seeds import Figure
+    from jaxbert.experiment.spread import Figure
 
 
 def print_figures(title: str, figures: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from jaxbert.cli.processes import Processes, add_process_arguments
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbert.experiment.seeds import Figure
+    from jaxbert.experiment.spread import Figure
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What lies where in a run's directory, for whoever only reads it: nothing here needs JAX."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,26 @@ def read_run_config(path: str | Path) -> dict[str, Any] | None:
     return read_config_file(file) if file.is_file() else None
 
 
-def read_config_file(file: Path) -> dict[str, Any]:
-    """The configuration in a config.yaml; UserError for a file that is none."""
+def runs_in(directory: Path, depth: int = 2) -> list[Path]:
+    """A run itself, or the runs that a directory holds, in order, and so `depth` levels down."""
+    if RunDirectory(directory).config.is_file():
+        return [directory]
+    if depth == 0 or not directory.is_dir():
+        return []
+    inner = (entry for entry in directory.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    return [run for entry in sorted(inner, key=_number_aware) for run in runs_in(entry, depth - 1)]
+
+
+def _number_aware(path: Path) -> list[tuple[int, str]]:
+    """Puts seed-2 before seed-10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def read_config_file(file: Path, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """The configuration in a file of a run; UserError for a file that has none."""
     values = read_values(file)
-    if not isinstance(values, dict) or not values:
+    if not isinstance(values, dict) or not (values or may_be_empty):
         raise UserError(f"{file}: expected the configuration of a run, as `jaxbert` wrote it")
     return values
 

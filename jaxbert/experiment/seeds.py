@@ -3,40 +3,21 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jaxbert.disk import write_whole
 from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.run_files import RunDirectory
+from jaxbert.experiment.spread import Figure, figures_of
 from jaxbert.parallel.processes import in_first
 from jaxbert.text.download import is_here
 from jaxbert.text.vocabulary import read_object
 
 SUMMARY = "seeds.json"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What the seeds' runs say of one figure."""
-
-    values: tuple[float, ...]
-    """In the order of the seeds."""
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-        return float(np.mean(self.values))
-
-    @property
-    def deviation(self) -> float | None:
-        """The sample's standard deviation; None of a single value."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
 
 def train_seeds(
@@ -61,12 +42,6 @@ def train_seeds(
     found = figures_of(results)
     in_first(lambda: _write(Path(path) / SUMMARY, seeds, found))
     return found
-
-
-def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
-    """The figures that all runs have, by name."""
-    common = [name for name in results[0] if all(name in other for other in results)]
-    return {name: Figure(tuple(float(found[name]) for found in results)) for name in common}
 
 
 def check_is_one_run(path: str | Path) -> None:

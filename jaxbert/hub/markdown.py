@@ -17,6 +17,17 @@ def inline(value: Any) -> str:
     return " ".join(text.split()).replace("|", "&#124;").replace("<", "&lt;").replace("![", r"!\[")
 
 
+def read_table(lines: Sequence[str]) -> list[list[str]]:
+    """The header and the rows of what `table` wrote, as the texts that went in."""
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return [[read_inline(cell) for cell in row] for row in (*rows[:1], *rows[2:])]
+
+
+def read_inline(text: str) -> str:
+    """The text that `inline` made a line of."""
+    return text.replace("&#124;", "|").replace("&lt;", "<").replace(r"!\[", "![")
+
+
 def code(text: str) -> str:
     """A text on one line as code, whatever it is."""
     line = " ".join(text.split())

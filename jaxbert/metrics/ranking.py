@@ -8,11 +8,17 @@ from typing import Literal
 Mode = Literal["max", "min"]
 
 _LESS_IS_BETTER = r"(loss|error|perplexity|mse|mae)$"
+_NO_SCORE = r"(thresh|threshold|share)$|^number/"
 
 
 def better_mode(metric: str) -> Mode:
     """Whether more of a metric is better, or less, as of a loss, an error or a perplexity."""
     return "min" if re.search(_LESS_IS_BETTER, metric) else "max"
+
+
+def is_score(metric: str) -> bool:
+    """Whether a value of a metric can be better than another: a threshold or a count is not."""
+    return not re.search(_NO_SCORE, metric)
 
 
 def ranked(scores: Mapping[int, float], mode: Mode) -> list[int]:

@@ -13,7 +13,8 @@ from jaxbert.cli.figures import print_spread
 from jaxbert.errors import UserError
 from jaxbert.experiment.fit import Fitted
 from jaxbert.experiment.inference import ready
-from jaxbert.experiment.seeds import Figure, check_is_one_run, train_seeds
+from jaxbert.experiment.seeds import check_is_one_run, train_seeds
+from jaxbert.experiment.spread import Figure
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""Mean and deviation of what several runs of one configuration came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What the seeds' runs say of one figure."""
+
+    values: tuple[float, ...]
+    """In the order of the seeds."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return float(np.mean(self.values))
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample's standard deviation; None of a single value."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+
+def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
+    """The figures that all runs have, by name."""
+    common = [name for name in results[0] if all(name in other for other in results)]
+    return {name: Figure(tuple(float(found[name]) for found in results)) for name in common}

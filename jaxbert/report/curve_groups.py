@@ -1,0 +1,109 @@
+"""Which curves of a run share a chart, and what the charts are called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxbert.report.chart import Line
+from jaxbert.report.curves import Curve
+from jaxbert.report.numbers import percent, shown
+from jaxbert.report.reading import Run
+
+MEASURES = {
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "tokens_per_second": "tokens per second",
+    "model_flops_utilization": "model FLOPs utilization",
+    "padding": "padding, share of positions",
+    "data_share": "waiting for batches, share of time",
+    "dispatch_share": "handing over steps, share of time",
+}
+"""What is not learnt, by its name in metrics.jsonl; the rest are losses and metrics."""
+SHARES = ("model_flops_utilization", "padding", "data_share", "dispatch_share")
+TRAINING, EVALUATION = 0, 1
+"""Colours of a single run's curves; those of further sets follow."""
+_BEFORE = "eval/"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What one chart shows."""
+
+    title: str
+    lines: list[Line]
+    is_share: bool = False
+
+
+def learnt(run: Run) -> list[Plot]:
+    """Losses and metrics, training beside evaluation."""
+    sets, found = run.validation_sets, dict[str, list[Line]]()
+    for name, curve in run.curves.items():
+        if not name.startswith(_BEFORE) and name not in MEASURES and not _is_repeated(run, name):
+            found[name] = [Line("training", curve, TRAINING)]
+    for name, curve in run.curves.items():
+        # Figures by class, such as f1/person, are many.
+        metric = name.removeprefix(_BEFORE)
+        if metric == name or "/" in metric:
+            continue
+        held_out = next((each for each in sets if metric.startswith(f"{each}_")), None)
+        text, place = "evaluation", 0
+        if held_out is not None:
+            metric, place = metric.removeprefix(f"{held_out}_"), sets.index(held_out)
+            text = f"evaluation: {held_out}"
+        line = Line(text, curve, EVALUATION + place, is_marked=True)
+        found.setdefault(metric, []).append(line)
+    plots = [Plot(title, lines) for title, lines in found.items()]
+    return sorted(plots, key=lambda plot: not plot.title.endswith("loss"))
+
+
+def measured(run: Run) -> list[Plot]:
+    """Rates, norms and speeds, but for what never changes."""
+    return [
+        Plot(title, [Line("training", run.curves[name], TRAINING)], name in SHARES)
+        for name, title in MEASURES.items()
+        if name in run.curves and not is_constant(run.curves[name])
+    ]
+
+
+def constants(run: Run) -> list[str]:
+    """What `measured` leaves out, in words."""
+    found = []
+    for name, title in MEASURES.items():
+        curve = run.curves.get(name)
+        if curve is not None and curve.last is not None and is_constant(curve):
+            value = curve.last.value
+            found.append(f"{title} {percent(value) if name in SHARES else shown(value)}")
+    return found
+
+
+def side_by_side(runs: Sequence[Run]) -> list[Plot]:
+    """Every curve of several runs, a line a run."""
+    names = dict.fromkeys(name for run in runs for name in run.curves)
+    losses = [name for name in names if name not in MEASURES and "/" not in name]
+    metrics = [n for n in names if n.startswith(_BEFORE) and "/" not in n.removeprefix(_BEFORE)]
+    metrics.sort(key=lambda name: not name.endswith("loss"))
+    titles = {name: f"{name}, training" for name in losses}
+    titles |= {name: f"{name.removeprefix(_BEFORE)}, evaluation" for name in metrics} | MEASURES
+    plots = []
+    for name, title in titles.items():
+        lines = [
+            Line(run.name, run.curves[name], place, is_marked=name.startswith(_BEFORE))
+            for place, run in enumerate(runs)
+            if name in run.curves
+        ]
+        # Zero in all of them, such as what a CPU waits to hand over steps.
+        if any(line.curve.highest and line.curve.highest.value != 0 for line in lines):
+            plots.append(Plot(title, lines, name in SHARES))
+    return plots
+
+
+def is_constant(curve: Curve) -> bool:
+    """Whether nothing is to be seen in its chart."""
+    if curve.not_finite or curve.lowest is None or curve.highest is None:
+        return False
+    return curve.lowest.value == curve.highest.value
+
+
+def _is_repeated(run: Run, name: str) -> bool:
+    """Whether the loss is that of the only objective, which has a curve of its own."""
+    others = [c for n, c in run.curves.items() if n.endswith("_loss") and "/" not in n]
+    return name == "loss" and any(run.curves[name].buckets == each.buckets for each in others)
