@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,10 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxbert.report.comparison import Comparison, Score
-from jaxbert.report.comparison_page import group_name, option_text, spread_text
+from jaxbert.report.comparison_page import option_text, spread_text
 from jaxbert.report.numbers import NOTHING, percent, shown
 from jaxbert.report.reading import Run
-from jaxbert.report.run_page import described, speed, state, training_loss
+from jaxbert.report.run_page import described, outcome, speed, training_loss
+
+_FEW = 6
+"""Columns that a terminal has room for."""
 
 
 def print_run(run: Run, scores: dict[str, Score]) -> None:
@@ -38,38 +42,59 @@ def print_run(run: Run, scores: dict[str, Score]) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """A row a run: the options in which they differ, and what evaluation came to."""
+    """The options in which runs differ, and what evaluation came to: a row a run, or a column."""
+    names = [*_last_words(comparison.options), *comparison.metrics, "state"]
+    runs = [_cells(comparison, place) for place in range(len(comparison.runs))]
+    runs += [_mean_cells(comparison, number) for number in range(len(comparison.groups))]
+    if len(names) <= max(len(runs), _FEW):
+        columns, rows = ["run", *names], runs
+    else:
+        columns = ["", *(run[0].plain for run in runs)]
+        rows = [[Text(name), *(run[place] for run in runs)] for place, name in enumerate(names, 1)]
+    table = Table()
+    for place, name in enumerate(columns):
+        table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+    for cells in rows:
+        table.add_row(*cells)
     console = Console()
-    table = Table("run")
-    for name in comparison.options:
-        table.add_column(Text(name), overflow="fold")
-    for name in comparison.metrics:
-        table.add_column(Text(name), justify="right", overflow="fold")
-    table.add_column("state")
-    for place, (run, scores) in enumerate(zip(comparison.runs, comparison.scores, strict=True)):
-        options = [Text(option_text(comparison, place, name)) for name in comparison.options]
-        figures = [
-            Text(
-                shown(scores[name].final) + ("*" if place in comparison.best[name] else "")
-                if name in scores
-                else NOTHING,
-                style="bold" if place in comparison.best[name] else "",
-            )
-            for name in comparison.metrics
-        ]
-        table.add_row(Text(run.name), *options, *figures, Text(state(run)))
-    if comparison.groups:
-        table.add_section()
-    for group in comparison.groups:
-        options = [
-            Text("" if name == "seed" else option_text(comparison, group.places[0], name))
-            for name in comparison.options
-        ]
-        spreads = [spread_text(group, name) for name in comparison.metrics]
-        table.add_row(group_name(comparison, group), *options, *spreads, "")
     console.print(table)
     if any(comparison.best.values()):
-        console.print("* the best of its column")
+        console.print("* the best value of a metric")
+
+
+def _last_words(options: Sequence[str]) -> list[str]:
+    """learning_rate for optimizer.learning_rate, where no other option is called so."""
+    last = [name.rpartition(".")[2] for name in options]
+    return [
+        short if last.count(short) == 1 else name for short, name in zip(last, options, strict=True)
+    ]
+
+
+def _cells(comparison: Comparison, place: int) -> list[Text]:
+    """Name, options, final values and state of a run."""
+    run, scores = comparison.runs[place], comparison.scores[place]
+    texts = [run.name, *(option_text(comparison, place, name) for name in comparison.options)]
+    cells = [Text(text) for text in texts]
+    for name in comparison.metrics:
+        final = shown(scores[name].final) if name in scores else NOTHING
+        cells.append(_marked(final, is_best=place in comparison.best[name]))
+    return [*cells, Text(outcome(run))]
+
+
+def _mean_cells(comparison: Comparison, number: int) -> list[Text]:
+    """The same of runs that differ in their seed alone."""
+    group, best = comparison.groups[number], comparison.best_groups
+    cells = [Text(f"mean of {len(group.places)}")]
+    for name in comparison.options:
+        is_seed = name == "seed"
+        cells.append(Text("" if is_seed else option_text(comparison, group.places[0], name)))
+    for name in comparison.metrics:
+        cells.append(_marked(spread_text(group, name), is_best=number in best[name]))
+    return [*cells, Text("")]
+
+
+def _marked(text: str, *, is_best: bool) -> Text:
+    return Text(f"{text}*", style="bold") if is_best else Text(text)
 
 
 def as_json(comparisons: list[Comparison]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jaxbert.report.numbers import exponent
 
-_TICKS = 4
+_TICKS = 5
 
 
 @dataclass(frozen=True)

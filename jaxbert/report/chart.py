@@ -1,6 +1,6 @@
 """Curves as SVG within HTML; its colours are those of the page (`style.py`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -12,6 +12,8 @@ from jaxbert.report.numbers import shown
 WIDTH, HEIGHT = 480, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 8, 24
 COLOURS = 8
+_PLAIN = {"fill": "none", "stroke": "currentColor"}
+"""What a line is where a mail program has dropped the style of the page."""
 _MANY = 60
 """Points past which they are no longer marked one by one."""
 BANDS = 4
@@ -31,16 +33,17 @@ class Line:
     """Evaluations: a dot at each of them."""
 
 
-def chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> Markup:
+def chart(
+    title: str, lines: Sequence[Line], *, is_share: bool = False, with_legend: bool = True
+) -> Markup:
     """A figure with its title, a legend where there are several lines, and axes."""
     drawn = [line for line in lines if line.curve.buckets]
     buckets = [bucket for line in drawn for bucket in line.curve.buckets]
-    steps = axis([bucket.first for bucket in buckets] + [bucket.last for bucket in buckets], False)
+    steps = axis([0, *(bucket.last for bucket in buckets)], False)
     with_bands = len(drawn) <= BANDS
     values = _values(buckets, with_bands)
     heights = axis(values, _is_logarithmic(buckets, values), is_share=is_share)
     scale = _Scale(steps, heights)
-    legend = [_entry(line) for line in drawn] if len(drawn) > 1 else []
     caption = element("figcaption", title, element("small", " (log)") if heights.is_log else None)
     svg = element(
         "svg",
@@ -50,8 +53,15 @@ def chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> Marku
         role="img",
         aria_label=f"{title}: {', '.join(line.name for line in drawn)}",
     )
-    keys = element("ul", *legend, class_="legend") if legend else None
+    has_legend = with_legend and len(drawn) > 1
+    keys = legend((line.name, line.colour) for line in drawn) if has_legend else None
     return element("figure", caption, keys, svg, *_notes(lines))
+
+
+def legend(names: Iterable[tuple[str, int]]) -> Markup:
+    """Names beside their colours."""
+    entries = (element("li", swatch(colour), name) for name, colour in names)
+    return element("ul", *entries, class_="legend")
 
 
 def swatch(colour: int) -> Markup:
@@ -106,11 +116,10 @@ def _marks(line: Line, scale: _Scale, *, with_band: bool) -> list[Markup]:
     if with_band and any(bucket.number > 1 for bucket in buckets):
         upper = _path(buckets, scale, lambda bucket: bucket.highest)
         lower = _path(buckets[::-1], scale, lambda bucket: bucket.lowest)
-        marks.append(
-            element("path", d=f"M{upper}L{lower}Z", class_=f"band c{line.colour % COLOURS}")
-        )
+        colour = f"band c{line.colour % COLOURS}"
+        marks.append(element("path", d=f"M{upper}L{lower}Z", class_=colour, fill_opacity=0.2))
     path = _path(buckets, scale, lambda bucket: bucket.mean)
-    marks.append(element("path", d=f"M{path}", class_=_classes("line", line.colour)))
+    marks.append(element("path", d=f"M{path}", class_=_classes("line", line.colour), **_PLAIN))
     if len(buckets) == 1 or (line.is_marked and len(buckets) <= _MANY):
         marks += [_dot(line, bucket, scale) for bucket in buckets]
     return marks
@@ -130,10 +139,6 @@ def _dot(line: Line, bucket: Bucket, scale: _Scale) -> Markup:
 def _classes(kind: str, colour: int) -> str:
     """Past the last colour they come again, with another kind of dashes."""
     return f"{kind} c{colour % COLOURS} d{colour // COLOURS % 3}"
-
-
-def _entry(line: Line) -> Markup:
-    return element("li", swatch(line.colour), line.name)
 
 
 def _notes(lines: Sequence[Line]) -> list[Markup]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.experiment.spread import Figure
-from jaxbert.metrics.ranking import is_score, ranked
+from jaxbert.metrics.ranking import Mode, is_score, ranked
 from jaxbert.report.reading import Run
 
 MISSING = object()
@@ -52,6 +52,8 @@ class Comparison:
     values: list[dict[str, Any]]
     """Of every run, all options by dotted key."""
     groups: list[Group]
+    best_groups: dict[str, list[int]]
+    """The places of the groups with the best mean, where it tells some from others."""
 
     def value(self, place: int, option: str) -> Any:
         """Of one run; MISSING where its configuration lacks the key."""
@@ -68,15 +70,28 @@ def _comparison(kind: str, runs: list[Run]) -> Comparison:
     scores = [scores_of(run) for run in runs]
     metrics = [*dict.fromkeys(name for found in scores for name in found)]
     values = [flat(run.config) for run in runs]
+    groups = _groups(values, scores, metrics)
+    finals = {
+        name: {place: found[name].final for place, found in enumerate(scores) if name in found}
+        for name in metrics
+    }
+    means = {
+        name: {
+            p: group.figures[name].mean for p, group in enumerate(groups) if name in group.figures
+        }
+        for name in metrics
+    }
+    modes = {name: runs[min(found)].mode(name) for name, found in finals.items()}
     return Comparison(
         kind=kind,
         runs=runs,
         metrics=metrics,
         scores=scores,
-        best={name: _best(runs, scores, name) for name in metrics},
+        best={name: _best(name, finals[name], modes[name]) for name in metrics},
         options=differing(values, [run.chosen and flat(run.chosen) for run in runs]),
         values=values,
-        groups=_groups(values, scores, metrics),
+        groups=groups,
+        best_groups={name: _best(name, means[name], modes[name]) for name in metrics},
     )
 
 
@@ -139,12 +154,12 @@ def _differs(
     return len(having) < len(configs) and is_chosen
 
 
-def _best(runs: Sequence[Run], scores: Sequence[Mapping[str, Score]], name: str) -> list[int]:
-    finals = {place: found[name].final for place, found in enumerate(scores) if name in found}
-    if not is_score(name) or len(set(finals.values())) < 2:
+def _best(name: str, values: Mapping[int, float], mode: Mode) -> list[int]:
+    """The places of the best value; none where all are the same, or none is better."""
+    if not is_score(name) or len(set(values.values())) < 2:
         return []
-    best = finals[ranked(finals, runs[min(finals)].mode(name))[0]]
-    return [place for place, value in finals.items() if value == best]
+    best = values[ranked(values, mode)[0]]
+    return [place for place, value in values.items() if value == best]
 
 
 def _groups(

@@ -1,22 +1,21 @@
 """What a page says of several runs of one kind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jaxbert.report.chart import swatch
+from jaxbert.report.chart import legend, swatch
 from jaxbert.report.comparison import MISSING, Comparison, Group
-from jaxbert.report.curve_groups import Plot, side_by_side
+from jaxbert.report.curve_groups import Plot, same_everywhere, side_by_side
 from jaxbert.report.curves import LIMIT
 from jaxbert.report.elements import Content, Markup, element, folded, joined, section, table
 from jaxbert.report.numbers import NOTHING, duration, percent, shown
 from jaxbert.report.run_page import plotted, speed, state, training_loss, written
 from jaxbert.training.goodput import MEANINGS
 
-_POINTS = 4 * LIMIT
-"""Of all lines of a chart together, roughly, for a page of many runs."""
+_POINTS = 600
+"""Of all lines of a chart together, where there are few: more hide each other."""
 _FEWEST = 50
-_LISTED = 20
-"""Runs up to which every chart's legend names all of them."""
+"""Of one line."""
 
 
 def parts(comparison: Comparison) -> Iterator[Markup]:
@@ -24,9 +23,15 @@ def parts(comparison: Comparison) -> Iterator[Markup]:
     yield element("p", _differences(comparison), class_="soft")
     yield _figures(comparison)
     limit = min(LIMIT, max(_FEWEST, _POINTS // len(comparison.runs)))
-    plots = [_within(plot, limit) for plot in side_by_side(comparison.runs)]
+    same, plots = same_everywhere(comparison.runs), side_by_side(comparison.runs)
     if plots:
-        yield section("Curves", plotted(plots))
+        note = f"The same at every step of all runs: {', '.join(same)}." if same else None
+        yield section(
+            "Curves",
+            legend((run.name, place) for place, run in enumerate(comparison.runs)),
+            plotted([_within(plot, limit) for plot in plots], with_legend=False),
+            element("p", note, class_="note") if note else None,
+        )
     if any(run.sessions for run in comparison.runs):
         yield section("Where the time went", _times(comparison))
     yield section("Data", *_data(comparison))
@@ -43,7 +48,9 @@ def spread_text(group: Group, metric: str) -> str:
     figure = group.figures.get(metric)
     if figure is None:
         return NOTHING
-    return f"{shown(figure.mean)} ± {shown(figure.deviation or 0.0)}"
+    mean, deviation = shown(figure.mean), figure.deviation or 0.0
+    digits = len(mean.partition(".")[2])
+    return f"{mean} ± {shown(deviation) if 'e' in mean else f'{deviation:.{digits}f}'}"
 
 
 def group_name(comparison: Comparison, group: Group) -> str:
@@ -70,11 +77,11 @@ def _figures(comparison: Comparison) -> Markup:
             rows.append(_row(comparison, place))
         elif place == group.places[0]:
             rows += [_row(comparison, each) for each in group.places]
-            rows.append(_mean_row(comparison, group))
+            rows.append(_mean_row(comparison, comparison.groups.index(group)))
     options = [element("code", name) for name in comparison.options]
     metrics = [element("code", name) for name in comparison.metrics]
     names = ["run", *options, *metrics, "training loss", "tokens/s", "time", "state"]
-    head = element("tr", *(element("th", name) for name in names))
+    head = element("tr", *_aligned(comparison, names, "th"))
     whole = element("table", element("thead", head), element("tbody", *rows))
     marked = "The best value of a metric is marked. " if any(comparison.best.values()) else ""
     note = f"{marked}Figures are those of the model that a run has left, or of its last evaluation."
@@ -89,12 +96,10 @@ def _row(comparison: Comparison, place: int) -> Markup:
         if name not in scores:
             cells.append(NOTHING)
             continue
-        score, is_best = scores[name], place in comparison.best[name]
-        value: Content = shown(score.final)
-        final = element("span", value, class_="best") if is_best else value
-        below = None
+        score, below = scores[name], None
         if score.best is not None and score.best != score.final:
             below = element("small", f"best {shown(score.best)} at {score.best_step:,}")
+        final = _marked(shown(score.final), is_best=place in comparison.best[name])
         cells.append(joined((final, below)))
     loss, tokens, times = training_loss(run), speed(run), run.times
     cells.append(NOTHING if loss is None else shown(loss))
@@ -103,23 +108,32 @@ def _row(comparison: Comparison, place: int) -> Markup:
     return element("tr", *_aligned(comparison, cells))
 
 
-def _mean_row(comparison: Comparison, group: Group) -> Markup:
+def _mean_row(comparison: Comparison, number: int) -> Markup:
+    group = comparison.groups[number]
     first = group.places[0]
     cells: list[Content] = [group_name(comparison, group)]
     cells += [
         "" if name == "seed" else option_text(comparison, first, name)
         for name in comparison.options
     ]
-    cells += [spread_text(group, name) for name in comparison.metrics]
+    cells += [
+        _marked(spread_text(group, name), is_best=number in comparison.best_groups[name])
+        for name in comparison.metrics
+    ]
     return element("tr", *_aligned(comparison, [*cells, "", "", "", ""]), class_="mean")
 
 
-def _aligned(comparison: Comparison, cells: list[Content]) -> Iterator[Markup]:
-    """Figures stand right."""
+def _marked(text: str, *, is_best: bool) -> Content:
+    return element("span", text, class_="best") if is_best else text
+
+
+def _aligned(comparison: Comparison, cells: Sequence[Content], tag: str = "td") -> Iterator[Markup]:
+    """Figures stand right; a run's name stays on one line."""
     first = 1 + len(comparison.options)
     for place, cell in enumerate(cells):
         is_figure = first <= place < len(cells) - 1
-        yield element("td", cell, class_="n" if is_figure else None)
+        is_whole = place == 0 or place == len(cells) - 1
+        yield element(tag, cell, class_="n" if is_figure else "whole" if is_whole else None)
 
 
 def _within(plot: Plot, limit: int) -> Plot:

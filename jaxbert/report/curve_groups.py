@@ -60,18 +60,18 @@ def measured(run: Run) -> list[Plot]:
     return [
         Plot(title, [Line("training", run.curves[name], TRAINING)], name in SHARES)
         for name, title in MEASURES.items()
-        if name in run.curves and not is_constant(run.curves[name])
+        if name in run.curves and _only_value([run.curves[name]]) is None
     ]
 
 
-def constants(run: Run) -> list[str]:
-    """What `measured` leaves out, in words."""
+def same_everywhere(runs: Sequence[Run]) -> list[str]:
+    """What `measured` and `side_by_side` leave out, in words."""
     found = []
-    for name, title in MEASURES.items():
-        curve = run.curves.get(name)
-        if curve is not None and curve.last is not None and is_constant(curve):
-            value = curve.last.value
-            found.append(f"{title} {percent(value) if name in SHARES else shown(value)}")
+    for name in MEASURES:
+        value = _only_value([run.curves[name] for run in runs if name in run.curves])
+        if value is not None:
+            text = percent(value) if name in SHARES else shown(value)
+            found.append(f"{MEASURES[name]} {text}")
     return found
 
 
@@ -82,7 +82,8 @@ def side_by_side(runs: Sequence[Run]) -> list[Plot]:
     metrics = [n for n in names if n.startswith(_BEFORE) and "/" not in n.removeprefix(_BEFORE)]
     metrics.sort(key=lambda name: not name.endswith("loss"))
     titles = {name: f"{name}, training" for name in losses}
-    titles |= {name: f"{name.removeprefix(_BEFORE)}, evaluation" for name in metrics} | MEASURES
+    titles |= {name: f"{name.removeprefix(_BEFORE)}, evaluation" for name in metrics}
+    titles |= {name: title for name, title in MEASURES.items() if name in names}
     plots = []
     for name, title in titles.items():
         lines = [
@@ -90,17 +91,16 @@ def side_by_side(runs: Sequence[Run]) -> list[Plot]:
             for place, run in enumerate(runs)
             if name in run.curves
         ]
-        # Zero in all of them, such as what a CPU waits to hand over steps.
-        if any(line.curve.highest and line.curve.highest.value != 0 for line in lines):
+        if name not in MEASURES or _only_value([line.curve for line in lines]) is None:
             plots.append(Plot(title, lines, name in SHARES))
     return plots
 
 
-def is_constant(curve: Curve) -> bool:
-    """Whether nothing is to be seen in its chart."""
-    if curve.not_finite or curve.lowest is None or curve.highest is None:
-        return False
-    return curve.lowest.value == curve.highest.value
+def _only_value(curves: Sequence[Curve]) -> float | None:
+    """The value that all curves have everywhere, of which a chart would show nothing."""
+    ends = [point for curve in curves for point in (curve.lowest, curve.highest)]
+    values = {None if point is None else point.value for point in ends}
+    return values.pop() if len(values) == 1 and not any(c.not_finite for c in curves) else None
 
 
 def _is_repeated(run: Run, name: str) -> bool:

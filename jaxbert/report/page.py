@@ -45,7 +45,7 @@ def _of_several(runs: Sequence[Run]) -> list[Markup]:
     for comparison in comparisons:
         if len(comparisons) > 1:
             kind = run_page.KINDS.get(comparison.kind, comparison.kind)
-            found.append(element("h2", f"{kind}: {len(comparison.runs)} runs"))
+            found.append(element("h2", _counted(kind, len(comparison.runs)), class_="kind"))
         if len(comparison.runs) == 1:
             [run] = comparison.runs
             found.append(element("p", f"{run.name}: {run_page.described(run)}", class_="soft"))
@@ -55,12 +55,16 @@ def _of_several(runs: Sequence[Run]) -> list[Markup]:
     return found
 
 
+def _counted(kind: str, number: int) -> str:
+    return f"{kind}: {number} run{'s' if number > 1 else ''}"
+
+
 def _footer(runs: Sequence[Run], now: datetime.datetime) -> list[Markup]:
     lines = [f"Written by jaxbert report on {now:%Y-%m-%d %H:%M} UTC."]
     if any(curve.largest_bucket > 1 for run in runs for curve in run.curves.values()):
         lines.append(
-            f"Curves of more than {LIMIT} values (fewer where many runs share a chart) are drawn in "
-            "so many points: each is the mean over some steps, in a band from the least to the "
+            f"Curves of more than {LIMIT} values (fewer where many runs share a chart) are drawn "
+            "in so many points: each is the mean over some steps, in a band from the least to the "
             f"greatest value in them, where a chart has at most {BANDS} curves. Best and final "
             "figures are exact."
         )

@@ -6,14 +6,14 @@ from statistics import median
 
 from jaxbert.report.chart import chart
 from jaxbert.report.comparison import Score, flat, scores_of
-from jaxbert.report.curve_groups import Plot, constants, learnt, measured
+from jaxbert.report.curve_groups import Plot, learnt, measured, same_everywhere
 from jaxbert.report.elements import Markup, element, folded, joined, section, table
 from jaxbert.report.numbers import NOTHING, duration, option, percent, shown
 from jaxbert.report.reading import Run
 from jaxbert.training.goodput import MEANINGS
 
 KINDS = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
-OUTCOMES = {"stopped_early": "stopped early", None: "not ended: running, killed or failed"}
+OUTCOMES = {"stopped_early": "stopped early", None: "not ended"}
 
 
 def parts(run: Run) -> Iterator[Markup]:
@@ -44,10 +44,15 @@ def described(run: Run) -> str:
 
 def state(run: Run) -> str:
     """How far it has come."""
-    outcome = run.outcome or (None if run.sessions else "no times noted")
     of_all = f" of {run.num_steps:,}" if run.num_steps else ""
     where = f"step {run.step:,}{of_all}" if run.curves else "no step logged"
-    return f"{OUTCOMES.get(outcome, outcome)}, {where}"
+    note = "" if run.outcome else " (running, killed or failed)"
+    return f"{outcome(run)}{note}, {where}"
+
+
+def outcome(run: Run) -> str:
+    """In one word or two."""
+    return OUTCOMES.get(run.outcome, str(run.outcome))
 
 
 def speed(run: Run) -> float | None:
@@ -64,9 +69,12 @@ def training_loss(run: Run) -> float | None:
     return curve.last.value if curve and curve.last else None
 
 
-def plotted(plots: list[Plot]) -> Markup:
+def plotted(plots: list[Plot], *, with_legend: bool = True) -> Markup:
     """Charts beside and below each other."""
-    charts = (chart(plot.title, plot.lines, is_share=plot.is_share) for plot in plots)
+    charts = (
+        chart(plot.title, plot.lines, is_share=plot.is_share, with_legend=with_legend)
+        for plot in plots
+    )
     return element("div", *charts, class_="figures")
 
 
@@ -107,7 +115,7 @@ def _curves(run: Run) -> Markup:
     if not plots:
         return section("Curves", element("p", "No step has been logged yet.", class_="soft"))
     notes = []
-    if same := constants(run):
+    if same := same_everywhere([run]):
         notes.append(element("p", f"The same at every step: {', '.join(same)}.", class_="note"))
     if by_class := sum(name.startswith("eval/") and name.count("/") > 1 for name in run.curves):
         text = f"{by_class} curves of figures by class are in metrics.jsonl alone."

@@ -24,6 +24,7 @@ body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.5rem 4rem; background: 
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .8rem; padding-top: .6rem;
   border-top: 1px solid var(--rule); }
+h2.kind { font-size: 1.45rem; border: none; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .5rem; }
 p { margin: .4rem 0; }
 small, .soft, .note, footer { color: var(--soft); }
@@ -36,22 +37,23 @@ small, .soft, .note, footer { color: var(--soft); }
 .card span, .card small { display: block; color: var(--soft); font-size: .82rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .28rem .8rem; text-align: left; vertical-align: top; overflow-wrap: anywhere;
+th, td { padding: .28rem .8rem; text-align: left; vertical-align: top; overflow-wrap: break-word;
   max-width: 34rem; border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.whole { white-space: nowrap; }
 td small { display: block; }
 .best { background: var(--good); border-radius: 3px; padding: .1rem .3rem; font-weight: 650; }
 .mean td { background: var(--card); }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .88em; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr));
   gap: 1.6rem 2rem; }
-figure { margin: 0; break-inside: avoid; }
+figure { margin: 0; break-inside: avoid; display: flex; flex-direction: column; }
 figcaption { font-weight: 600; font-size: .92rem; }
-figure svg { display: block; width: 100%; height: auto; }
+figure > svg { display: block; width: 100%; height: auto; margin-top: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
-.legend { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .1rem 0; padding: 0;
+.legend { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .1rem 0 .3rem; padding: 0;
   list-style: none; font-size: .82rem; color: var(--soft); overflow-wrap: anywhere; }
 svg.swatch { display: inline-block; width: 18px; height: 10px; margin-right: .4rem; }
 .grid { stroke: var(--rule); stroke-width: 1; }
@@ -60,7 +62,7 @@ svg.swatch { display: inline-block; width: 18px; height: 10px; margin-right: .4r
 .swatch .line { stroke-width: 2.4; }
 .d1 { stroke-dasharray: 6 3; }
 .d2 { stroke-dasharray: 2 3; }
-.band { fill: var(--c); opacity: .18; stroke: none; }
+.band { fill: var(--c); fill-opacity: .18; stroke: none; }
 .dot { fill: var(--c); }
 .bar { display: flex; height: 1.1rem; border-radius: 4px; overflow: hidden; margin: .2rem 0 .8rem; }
 .bar span { display: block; background: var(--c); }
@@ -69,8 +71,10 @@ svg.swatch { display: inline-block; width: 18px; height: 10px; margin-right: .4r
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--soft); }
 footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
+@page { margin: 14mm; }
 @media print { body { padding: 0; max-width: none; font-size: 11px; }
   .figures { grid-template-columns: 1fr 1fr; } .wide { overflow: visible; }
+  table { font-size: 9px; } th, td { padding: .2rem .4rem; white-space: normal; }
   .card, .mean td, .best, .bar span, .key { print-color-adjust: exact; } }
 """
     + "".join(f".c{number} {{ --c: var(--c{number}); }}\n" for number in range(8))
