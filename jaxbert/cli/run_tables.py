@@ -38,7 +38,8 @@ def print_run(run: Run, scores: dict[str, Score]) -> None:
         table.add_row("tokens per second", shown(round(tokens)))
     if times := run.times:
         table.add_row("goodput", percent(times["goodput"]))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
 
 
 def print_comparison(comparison: Comparison) -> None:

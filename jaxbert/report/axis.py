@@ -26,7 +26,18 @@ class Axis:
         return (place - low) / (high - low)
 
 
-def axis(values: Sequence[float], is_log: bool, *, is_share: bool = False) -> Axis:
+def step_axis(last: int) -> Axis:
+    """From 0 to a step."""
+    return axis([0, max(last, 1)], is_whole=True)
+
+
+def axis(
+    values: Sequence[float],
+    *,
+    is_log: bool = False,
+    is_share: bool = False,
+    is_whole: bool = False,
+) -> Axis:
     """An axis that holds the values; `is_share`: written as percentages."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if is_log:
@@ -35,6 +46,8 @@ def axis(values: Sequence[float], is_log: bool, *, is_share: bool = False) -> Ax
         pad = abs(low) / 2 or 0.5
         low, high = low - pad, high + pad
     size = _tick_size(high - low)
+    if is_whole:
+        size = max(size, 1.0)
     first, last = math.floor(low / size), math.ceil(high / size)
     places = [number * size for number in range(first, last + 1)]
     # A whole tick more than the values need is room wasted.
@@ -43,7 +56,8 @@ def axis(values: Sequence[float], is_log: bool, *, is_share: bool = False) -> Ax
     room = (high - low) / 25
     bottom, top = max(bottom - room, places[0]), min(top + room, places[-1])
     inside = [place for place in places if bottom - size * 1e-6 <= place <= top + size * 1e-6]
-    return Axis(bottom, top, [(place, _written(place, size, is_share)) for place in inside], False)
+    ticks = [(place, _written(place, size, top, is_share=is_share)) for place in inside]
+    return Axis(bottom, top, ticks, False)
 
 
 def _logarithmic(low: float, high: float) -> Axis:
@@ -51,7 +65,7 @@ def _logarithmic(low: float, high: float) -> Axis:
     stride = max(1, (last - first) // _TICKS)
     powers = [10.0**power for power in range(first, last + 1, stride)]
     inside = [power for power in powers if low <= power <= high]
-    ticks = [(power, _written(power, power, False)) for power in inside]
+    ticks = [(power, _written(power, power, power)) for power in inside]
     return Axis(low / 1.1, high * 1.1, ticks, True)
 
 
@@ -62,14 +76,14 @@ def _tick_size(extent: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
-def _written(value: float, size: float, is_share: bool) -> str:
-    """A tick with as many digits as tell it from its neighbours."""
+def _written(value: float, size: float, top: float, *, is_share: bool = False) -> str:
+    """A tick with as many digits as tell it from its neighbours, in a unit that fits the top."""
     if value == 0:
         return "0%" if is_share else "0"
     if is_share:
         return f"{value * 100:.{_digits(size * 100)}f}%"
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * unit or (abs(value) >= unit and size >= unit / 10):
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if top >= least:
             return f"{value / unit:.{_digits(size / unit)}f}{name}"
     if size < 1e-4:
         digits = max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(size)))

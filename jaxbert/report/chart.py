@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from jaxbert.report.axis import Axis, axis
+from jaxbert.report.axis import Axis, axis, step_axis
 from jaxbert.report.curves import Bucket, Curve
 from jaxbert.report.elements import Markup, element
 from jaxbert.report.numbers import shown
@@ -38,13 +38,15 @@ def chart(
 ) -> Markup:
     """A figure with its title, a legend where there are several lines, and axes."""
     drawn = [line for line in lines if line.curve.buckets]
+    if not drawn:
+        return element("figure", element("figcaption", title), *_notes(lines))
     buckets = [bucket for line in drawn for bucket in line.curve.buckets]
-    steps = axis([0, *(bucket.last for bucket in buckets)], False)
     with_bands = len(drawn) <= BANDS
     values = _values(buckets, with_bands)
-    heights = axis(values, _is_logarithmic(buckets, values), is_share=is_share)
-    scale = _Scale(steps, heights)
-    caption = element("figcaption", title, element("small", " (log)") if heights.is_log else None)
+    is_log = not is_share and _is_logarithmic(buckets, values)
+    heights = axis(values, is_log=is_log, is_share=is_share)
+    scale = _Scale(step_axis(max(bucket.last for bucket in buckets)), heights)
+    caption = element("figcaption", title, element("small", " (log)") if is_log else None)
     svg = element(
         "svg",
         *_grid(scale),

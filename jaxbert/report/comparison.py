@@ -106,18 +106,20 @@ def evaluated(run: Run) -> list[str]:
 
 
 def scores_of(run: Run) -> dict[str, Score]:
-    """By metric; what was never finite is left out."""
+    """By metric."""
     found = {}
     for name in evaluated(run):
         curve, result = run.curves[_BEFORE + name], run.results.get(f"eval_{name}")
-        if curve.last is None or curve.lowest is None or curve.highest is None:
+        if curve.last is None:
             continue
         final, step = curve.last.value, curve.last.step
         if run.has_ended and isinstance(result, int | float):
             final, step = result, run.results.get("step", step)
         best = curve.lowest if run.mode(name) == "min" else curve.highest
-        is_best = (best.value, best.step) if is_score(name) else (None, None)
-        found[name] = Score(final, step, *is_best)
+        if best is None or not is_score(name):
+            found[name] = Score(final, step)
+        else:
+            found[name] = Score(final, step, best.value, best.step)
     return found
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from jaxbert.errors import UserError
 from jaxbert.training.metrics_file import Row
@@ -11,15 +12,14 @@ LIMIT = 400
 """Points of a curve at most."""
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A value and where it was."""
 
     step: int
     value: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Bucket:
     """What is kept of the values of neighbouring steps."""
 
@@ -40,6 +40,16 @@ class Bucket:
         """Of its values, which rounding must not carry past the extremes."""
         return min(max(self.total / self.number, self.lowest), self.highest)
 
+    def take(self, step: int, value: float) -> None:
+        """Takes in a value of a later step."""
+        self.last = step
+        self.number += 1
+        self.total += value
+        if value < self.lowest:
+            self.lowest = value
+        elif value > self.highest:
+            self.highest = value
+
     def join(self, other: "Bucket") -> None:
         """Takes in a later one."""
         self.last = other.last
@@ -51,7 +61,7 @@ class Bucket:
 
 @dataclass
 class Curve:
-    """The finite values under one name, in the order of the steps.
+    """The values under one name, in the order of the steps; `buckets` have the finite ones.
 
     Past `limit` points, those within a number of steps that doubles as the curve grows become one,
     of which the mean and both extremes are known.
@@ -65,6 +75,7 @@ class Curve:
     highest: Point | None = None
     """The first ones, where a value comes again."""
     last: Point | None = None
+    """Finite or not."""
     not_finite: list[int] = field(default_factory=list)
     """The first and the last step of a value that is not finite; empty: there is none."""
 
@@ -75,19 +86,18 @@ class Curve:
 
     def add(self, step: int, value: float) -> None:
         """Puts a value at the end."""
+        self.last = Point(step, value)
         if not math.isfinite(value):
             self.not_finite = [*self.not_finite[:1], step]
             return
-        self.last = Point(step, value)
         if self.lowest is None or value < self.lowest.value:
             self.lowest = self.last
         if self.highest is None or value > self.highest.value:
             self.highest = self.last
-        new = Bucket(step, step, 1, value, value, value)
         if self.buckets and self.buckets[-1].first // self.width == step // self.width:
-            self.buckets[-1].join(new)
+            self.buckets[-1].take(step, value)
         else:
-            self.buckets.append(new)
+            self.buckets.append(Bucket(step, step, 1, value, value, value))
             self._thin()
 
     def within(self, limit: int) -> "Curve":

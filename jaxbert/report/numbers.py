@@ -35,9 +35,9 @@ def option(value: Any) -> str:
 
 
 def exponent(text: str) -> str:
-    """3e-5 for 3e-05."""
+    """3e-5 for 3.0e-05."""
     base, mark, power = text.partition("e")
-    return f"{base}e{int(power)}" if mark else text
+    return f"{base.rstrip('0').rstrip('.') if '.' in base else base}e{int(power)}" if mark else text
 
 
 def percent(share: float) -> str:
