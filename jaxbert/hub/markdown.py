@@ -24,7 +24,7 @@ def read_table(lines: Sequence[str]) -> list[list[str]]:
 
 
 def read_inline(text: str) -> str:
-    """The text that `inline` made a line of."""
+    """The text that `inline` made a line of; an entity of its own is read as Markdown reads it."""
     return text.replace("&#124;", "|").replace("&lt;", "<").replace(r"!\[", "![")
 
 

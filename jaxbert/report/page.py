@@ -35,7 +35,9 @@ def page_of(runs: Sequence[Run], now: datetime.datetime) -> str:
         element("title", f"{title} - jaxbert"),
         element("style", Markup(STYLE)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    page = f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    # The name of a directory may be no Unicode.
+    return page.encode(errors="replace").decode()
 
 
 def _of_several(runs: Sequence[Run]) -> list[Markup]:

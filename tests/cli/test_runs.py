@@ -118,6 +118,29 @@ def test_the_loss_curve_is_a_picture(pretrained):
     assert pixels.std() > 0.01
 
 
+def test_a_report_tells_of_runs_of_both_kinds(pretrained, classifier, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert main(["report", str(pretrained), str(classifier), "--out", str(page)]) == 0
+    shown, text = capsys.readouterr().out, page.read_text(encoding="utf-8")
+    assert "Pretraining, masked lm; finished, step 40 of 40" in shown
+    assert "Fine-tuning, sequence classification; finished" in shown
+    for words in (
+        "masked_lm_loss",
+        "goodput",
+        "Evaluation in detail",
+        "Worst mistakes",
+        "40 examples",
+    ):
+        assert words in text, words
+    # Options that are not at their defaults, of config.yaml that has them all.
+    chosen = text[text.index("What is not the default") : text.index("at their defaults")]
+    assert "optimizer.learning_rate" in chosen
+    assert "optimizer.b1" not in chosen
+    assert main(["report", str(classifier), "--json"]) == 0
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert run["metrics"]["accuracy"]["final"] == results(classifier)["eval_accuracy"]
+
+
 def test_the_loss_falls(pretrained):
     losses = [row["loss"] for row in trajectory(pretrained) if "loss" in row]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
