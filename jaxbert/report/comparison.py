@@ -114,7 +114,8 @@ def scores_of(run: Run) -> dict[str, Score]:
             continue
         final, step = curve.last.value, curve.last.step
         if run.has_ended and isinstance(result, int | float):
-            final, step = result, run.results.get("step", step)
+            exported = run.results.get("step")
+            final, step = result, exported if isinstance(exported, int) else step
         best = curve.lowest if run.mode(name) == "min" else curve.highest
         if best is None or not is_score(name):
             found[name] = Score(final, step)

@@ -22,7 +22,7 @@ def parts(comparison: Comparison) -> Iterator[Markup]:
     """The sections, from what is looked for first."""
     yield element("p", _differences(comparison), class_="soft")
     yield _figures(comparison)
-    limit = min(LIMIT, max(_FEWEST, _POINTS // len(comparison.runs)))
+    limit = points(len(comparison.runs))
     same, plots = same_everywhere(comparison.runs), side_by_side(comparison.runs)
     if plots:
         note = f"The same at every step of all runs: {', '.join(same)}." if same else None
@@ -35,6 +35,11 @@ def parts(comparison: Comparison) -> Iterator[Markup]:
     if any(run.sessions for run in comparison.runs):
         yield section("Where the time went", _times(comparison))
     yield section("Data", *_data(comparison))
+
+
+def points(runs: int) -> int:
+    """Of a curve at most, in a chart of so many runs."""
+    return min(LIMIT, max(_FEWEST, _POINTS // runs))
 
 
 def option_text(comparison: Comparison, place: int, option: str) -> str:
@@ -55,8 +60,8 @@ def spread_text(group: Group, metric: str) -> str:
 
 def group_name(comparison: Comparison, group: Group) -> str:
     """What a group is called: seeds are what its runs differ in."""
-    seeds = [comparison.value(place, "seed") for place in group.places]
-    return f"mean of {len(seeds)} (seeds {', '.join(map(str, seeds))})"
+    seeds = [option_text(comparison, place, "seed") for place in group.places]
+    return f"mean of {len(seeds)} (seeds {', '.join(seeds)})"
 
 
 def _differences(comparison: Comparison) -> str:

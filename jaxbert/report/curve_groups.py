@@ -44,7 +44,8 @@ def learnt(run: Run) -> list[Plot]:
         metric = name.removeprefix(_BEFORE)
         if metric == name or "/" in metric:
             continue
-        held_out = next((each for each in sets if metric.startswith(f"{each}_")), None)
+        named = (each for each in sets if metric.startswith(f"{each}_"))
+        held_out = max(named, key=len, default=None)
         text, place = "evaluation", 0
         if held_out is not None:
             metric, place = metric.removeprefix(f"{held_out}_"), sets.index(held_out)

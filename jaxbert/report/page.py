@@ -63,11 +63,14 @@ def _counted(kind: str, number: int) -> str:
 
 def _footer(runs: Sequence[Run], now: datetime.datetime) -> list[Markup]:
     lines = [f"Written by jaxbert report on {now:%Y-%m-%d %H:%M} UTC."]
-    if any(curve.largest_bucket > 1 for run in runs for curve in run.curves.values()):
-        lines.append(
-            f"Curves of more than {LIMIT} values (fewer where many runs share a chart) are drawn "
-            "in so many points: each is the mean over some steps, in a band from the least to the "
-            f"greatest value in them, where a chart has at most {BANDS} curves. Best and final "
-            "figures are exact."
-        )
-    return [element("p", line) for line in lines]
+    for comparison in compared(runs):
+        number = len(comparison.runs)
+        limit = comparison_page.points(number) if number > 1 else LIMIT
+        curves = [curve for run in comparison.runs for curve in run.curves.values()]
+        if any(each.largest_bucket > 1 or len(each.buckets) > limit for each in curves):
+            lines.append(
+                f"Curves of more than {limit} values are drawn in at most so many points: each is "
+                "the mean over some steps, in a band from the least to the greatest value in them, "
+                f"where a chart has at most {BANDS} curves. Best and final figures are exact."
+            )
+    return [element("p", line) for line in dict.fromkeys(lines)]

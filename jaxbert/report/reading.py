@@ -56,7 +56,8 @@ class Run:
     @property
     def outcome(self) -> str | None:
         """How the last session ended; None: it goes on, was killed, or failed."""
-        return self.sessions[-1].get("outcome") if self.sessions else None
+        found = self.sessions[-1].get("outcome") if self.sessions else None
+        return None if found is None else str(found)
 
     @property
     def has_ended(self) -> bool:
@@ -115,8 +116,9 @@ def read_runs(words: Sequence[str]) -> list[Run]:
 
 def _places(word: str) -> Iterator[tuple[str, Path]]:
     """What messages call each run, and where it lies on this machine."""
-    name = word.rstrip("/") or word
-    path = Path(word)
+    name, path = word.rstrip("/"), Path(word)
+    if path.name in ("", ".."):
+        name = str(path.resolve())
     if "://" in word:
         path = fetch(name, [*_FILES, *(f"*/{file}" for file in _FILES)])
     found = runs_in(path)
@@ -138,7 +140,7 @@ def _read(name: str, place: str, path: Path) -> Run:
         curves=curves_of(metric_rows(run.metrics), str(run.metrics)),
         results=read_object(run.results),
         sessions=read_sessions(path),
-        data=read_data(path),
+        data={what: str(value) for what, value in read_data(path).items()},
         sections=read_report(run.report),
     )
 

@@ -108,6 +108,12 @@ def test_a_directory_of_runs_is_all_of_them_in_order(tmp_path):
     assert [run.name for run in twice] == ["seed-2", "seed-10"]
 
 
+def test_a_run_is_named_also_where_one_stands_in_it(tmp_path, monkeypatch):
+    write_run(tmp_path / "base")
+    monkeypatch.chdir(tmp_path / "base")
+    assert [run.name for run in read_runs(["."])] == ["base"]
+
+
 def test_kinds_are_compared_apart(tmp_path):
     write_run(tmp_path / "a", kind="finetune")
     write_run(tmp_path / "b")

@@ -133,6 +133,12 @@ def test_a_long_run_makes_a_small_page_that_says_it_is_thinned(tmp_path):
     text = page(write_run(tmp_path / "long", rows=rows))
     assert len(text) < 60_000
     assert Page(text).says("Curves of more than 400 values")
+    several = [
+        write_run(tmp_path / name, rows=rows_of(dict.fromkeys(range(1, 301), 1.0), {}))
+        for name in "abc"
+    ]
+    assert Page(page(*several)).says("Curves of more than 200 values")
+    assert not Page(page(several[0])).says("Curves of more than")
 
 
 def test_a_line_goes_through_its_points_and_its_band_through_the_extremes():
