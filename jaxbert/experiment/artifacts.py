@@ -1,7 +1,7 @@
 """What a finished run leaves for its users: the model, the figures, the picture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Exports:
     """What the card says of the data."""
     adapter: TrainedAdapter | None = None
     """Of "model"."""
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+    """What sentence-transformers is told of texts."""
 
 
 def write_artifacts(
@@ -61,7 +63,8 @@ def write_artifacts(
     """
     card = card_of(run, results, exports, config)
     for name, made in exports.models.items():
-        write_model(made, exports.tokenizer, run.path / name, card, overwrite=True)
+        place = run.path / name
+        write_model(made, exports.tokenizer, place, card, prompts=exports.prompts, overwrite=True)
     if (own := exports.adapter) is not None:
         model = exports.models["model"]
         save_adapter(
@@ -88,6 +91,7 @@ def write_model(
     layout: Layout | None = None,
     dtype: FileDtype = "float32",
     max_shard_size: int | str | None = None,
+    prompts: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """`save_params` of a run's model.
@@ -104,6 +108,7 @@ def write_model(
         dtype=dtype,
         max_shard_size=max_shard_size,
         card=card,
+        prompts=prompts,
         overwrite=overwrite,
     )
 

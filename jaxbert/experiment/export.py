@@ -104,6 +104,7 @@ def export_checkpoint(
             layout=layout,
             dtype=dtype,
             max_shard_size=max_shard_size,
+            prompts=made.prompts,
             overwrite=overwrite,
         )
     return Exported(steps, placed, made.tokenizer)

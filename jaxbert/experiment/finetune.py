@@ -27,6 +27,7 @@ from jaxbert.experiment.parameters import (
     reinitialized,
     with_lora,
 )
+from jaxbert.experiment.prompts import prompt_fields
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
 from jaxbert.experiment.run_directory import check_run, open_run
@@ -278,7 +279,8 @@ def _exports(start: _Start, head: Head, params: Params) -> Exports:
             adapter = TrainedAdapter(params, lora, _base(start))
     models = {"model": TrainedModel(whole, start.encoder, head)}
     data = f"{start.config.train}: {len(start.train)} rows"
-    return Exports(models, start.tokenizer, data, adapter)
+    prompts = prompt_fields(start.config.task)
+    return Exports(models, start.tokenizer, data, adapter, prompts)
 
 
 def _no_adapter(start: _Start, head: Head) -> str | None:

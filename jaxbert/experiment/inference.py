@@ -18,13 +18,13 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
 from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
+from jaxbert.experiment.prompts import prompts_of
 from jaxbert.experiment.run_files import read_data, read_run_config
 from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
-from jaxbert.hub.sentence_modules import is_sentence_encoder, load_tokenizer_of
-from jaxbert.hub.sentence_prompts import refuse_default_prompt
+from jaxbert.hub.sentence_modules import load_tokenizer_of
 from jaxbert.hub.source import check_is_name, find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -86,8 +86,6 @@ def ready(
     head = pooled(described) if described == Head() else None
     is_directory = source.checkpoint is None and source.adapter is None
     loaded = load_params(source.directory if is_directory else model, head=head)
-    if is_sentence_encoder(loaded.head):
-        refuse_default_prompt(loaded.directory)
     tokenizer = load_tokenizer_of(loaded.directory, loaded.head)
     check_tokenizer(tokenizer, loaded.config)
     mesh = make_mesh(MeshConfig(), jax.local_devices() if devices is None else devices)
@@ -127,6 +125,8 @@ def section_of(
         if model.loaded.head.thresholds is not None:
             # The model's own hold until others are asked for.
             settings["threshold"] = "tuned"
+        if kind == "none":
+            settings["prompts"] = prompts_of(model.loaded.directory)
     trained = parse_config(TASKS[kind], settings, origin="task")
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)

@@ -19,6 +19,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
+from jaxbert.experiment.prompts import tell_of_prompts
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.finetuning import Examples
@@ -66,6 +67,7 @@ class Predictor:
             model = ready(model, batch_size=batch_size, dtype=dtype)
         self._model = model
         self._section = section_of(self._model) if section is None else section
+        tell_of_prompts(self._section, self._model.loaded.directory)
         self._reading = reading_of(self._model) if reading is None else reading
         self._task = self._section.task_of(self._model.loaded.head)
         loaded, mesh = self._model.loaded, self._model.mesh

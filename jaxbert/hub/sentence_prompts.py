@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import UserError
 from jaxbert.text.vocabulary import read_object
 
 PROMPTS = "config_sentence_transformers.json"
@@ -23,16 +22,3 @@ def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
     if fields:
         text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
         (directory / PROMPTS).write_text(f"{text}\n", encoding="utf-8")
-
-
-def refuse_default_prompt(directory: Path) -> None:
-    """Raises UserError where sentence-transformers puts a prompt before every text of itself."""
-    fields = read_prompts(directory)
-    name, prompts = fields.get("default_prompt_name"), fields.get("prompts")
-    prompt = prompts.get(name) if isinstance(prompts, dict) else None
-    # An empty text is how some say that there is none.
-    if name is not None and prompt != "":
-        raise UserError(
-            f"{directory / PROMPTS}: default_prompt_name={name!r}: jaxbert takes texts as they "
-            f"are: put the prompt ({prompt!r}) before them, and null here in a copy of the model"
-        )

@@ -23,6 +23,7 @@ from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks import contrast
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.labels import label_values
+from jaxbert.tasks.prompts import Prompts
 from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
 from jaxbert.tasks.tables import Table, mistakes
 from jaxbert.tasks.task import row_count
@@ -75,12 +76,21 @@ class SentenceEmbeddingConfig:
     """Scores are divided by it: 5 for STS-B."""
     recall_at: tuple[Annotated[int, Ge(1)], ...] = (1, 5, 10)
     """Of retrieval, where there are no scores."""
+    prompts: Prompts | None = None
+    """What is put before texts; null: nothing. The model keeps it."""
+    prompt: Literal["query", "document"] | None = None
+    """Which of them is put before texts that are predicted; null: the default one."""
     dimensions: tuple[Annotated[int, Ge(1)], ...] | None = None
     """Matryoshka embeddings (Kusupati et al. 2022): the loss is the mean of those of vectors cut to
     so many first components, from most to fewest, e.g. [768, 256, 64]. Metrics are of whole vectors
     and, with the number behind their names (mrr_64), of cut ones. null: of whole ones alone."""
 
     def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompts is None:
+            raise UserError(
+                f"prompt={self.prompt!r}: there are no prompts: give task.prompts={{query: ..., "
+                "document: ...}, or drop it"
+            )
         dimensions = self.dimensions
         if dimensions is not None and (
             not dimensions or sorted(set(dimensions), reverse=True) != [*dimensions]
@@ -89,6 +99,12 @@ class SentenceEmbeddingConfig:
                 f"dimensions={[*dimensions]}: expected numbers of components, each smaller than "
                 "the one before, such as [768, 256, 64]; or null"
             )
+
+    @property
+    def predicted_prompt(self) -> str:
+        """What is put before texts that are predicted."""
+        prompts = self.prompts or Prompts()
+        return prompts.default if self.prompt is None else getattr(prompts, self.prompt)
 
     @property
     def is_ranking(self) -> bool:
@@ -215,15 +231,24 @@ class SentenceEmbedding(LabelledTask):
             raise UserError("windows: an embedding is of one row of tokens: take a truncation")
         columns = self.config.columns
         if not labelled:
-            texts = [text_of(row, columns.text) for row in records]
+            before = self.config.predicted_prompt
+            texts = [before + text_of(row, columns.text) for row in records]
             return EncodedTexts(self, records, encode(tokenizer, texts, None, reading), None, None)
         grid = [_texts_of(row, columns) for row in records]
-        numbers: dict[str, int] = {}
-        flat = [text for texts in grid for text in texts]
-        ids = [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in flat]
-        encoded = encode(tokenizer, list(numbers), None, reading)
+        prompts = (self.config.prompts or Prompts()).of_columns(2 + len(columns.negatives))
+        # A text is the same text behind another prompt, with other tokens.
+        ids = _numbered([text for texts in grid for text in texts])
+        whole = [
+            None if text is None else prompt + text
+            for texts in grid
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        numbers = _numbered(whole)
+        encoded = encode(
+            tokenizer, [x for x in dict.fromkeys(whole) if x is not None], None, reading
+        )
         features = {
-            name: [values[number] if number >= 0 else [] for number in ids]
+            name: [values[number] if number >= 0 else [] for number in numbers]
             for name, values in encoded.items()
         }
         text_ids = np.array(ids, np.int32).reshape(len(records), -1)
@@ -355,6 +380,12 @@ def pooled(head: Head) -> Head:
 def _vectors(output: ModelOutput) -> Array:
     assert output.pooled is not None
     return output.pooled.astype(jnp.float32)
+
+
+def _numbered(texts: Iterable[str | None]) -> list[int]:
+    """Every text's number among the different ones, as they come; -1 where there is none."""
+    numbers: dict[str, int] = {}
+    return [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
 
 
 def _texts_of(row: Row, columns: EmbeddingColumns) -> list[str | None]:

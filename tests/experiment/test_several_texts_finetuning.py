@@ -19,8 +19,10 @@ from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.run_files import read_run_config
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
+from jaxbert.hub.sentence_prompts import read_prompts
 from jaxbert.metrics.retrieval import unit
 from jaxbert.nn.head import Head
+from jaxbert.tasks.prompts import Prompts
 from jaxbert.text.tokenizer import load_tokenizer
 
 
@@ -135,6 +137,35 @@ def test_embeddings_learn_and_are_evaluated_and_predicted_alike(pretrained: Path
     _, firsts = np.unique(anchors, return_index=True)
     assert np.mean((nearest == positives)[firsts]) == pytest.approx(metrics["recall_at_1"])
     assert load_params(run).head.pooling == "mean"
+
+
+def test_a_model_keeps_the_prompts_that_it_was_trained_with(
+    pretrained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    data = pairs(tmp_path / "train.tsv", 24, 1)
+    task = "task={kind: sentence_embedding, prompts: {query: 'old ', document: 'the '}}"
+    config = fine_tuning(pretrained, data, data, task, "num_steps=2")
+    run = tmp_path / "run"
+    finetune(config, run, quiet=True)
+    assert read_prompts(run / "model") == {"prompts": {"query": "old ", "document": "the "}}
+    scores = []
+    for directory in (run, run / "model"):
+        model = ready(directory, batch_size=16)
+        section = section_of(model)
+        assert section.prompts == Prompts("old ", "the ")
+        scores.append(evaluate_labelled(model, str(data), section, Reading(24)))
+    assert scores[0] == scores[1]
+    np.testing.assert_allclose(scores[0]["loss"], results(run)["eval_loss"], rtol=1e-5)
+    caplog.clear()
+    without = Predictor(run / "model")
+    assert "none is put before these texts: task.prompt=query says 'old '" in caplog.text
+    caplog.clear()
+    documents = Predictor(model, section=section_of(model, overrides=["task.prompt=document"]))
+    assert not caplog.text
+    np.testing.assert_allclose(
+        documents.vectors(["cat", "tree"]), without.vectors(["the cat", "the tree"]), rtol=1e-5
+    )
+    assert (documents.vectors(["cat"]) != without.vectors(["cat"])).any()
 
 
 def test_a_sentence_transformer_is_trained_with_its_own_pooling(pretrained: Path, tmp_path: Path):

@@ -15,12 +15,13 @@ from torch_models import Saved, as_torch, make_batch
 
 from jaxbert.cli import main
 from jaxbert.errors import UserError
-from jaxbert.experiment.inference import ready
+from jaxbert.experiment.inference import ready, section_of
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
 from jaxbert.hub.sentence_modules import as_sentence_encoder, load_tokenizer_of, read_modules
 from jaxbert.nn.functional import make_apply
 from jaxbert.nn.head import Head
+from jaxbert.tasks.prompts import Prompts
 from jaxbert.text.tokenizer import save_tokenizer
 from jaxbert.text.training import train_wordpiece
 
@@ -112,7 +113,7 @@ def test_a_conversion_keeps_the_modules_of_sentence_transformers(
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_conversion_keeps_prompts_and_prediction_refuses_one_of_its_own(
+def test_a_conversion_keeps_prompts_and_tasks_have_them(
     copy_of: Callable[[str], Path], tmp_path: Path
 ):
     kinds = [OLD + "Transformer", OLD + "Pooling"]
@@ -128,19 +129,22 @@ def test_a_conversion_keeps_prompts_and_prediction_refuses_one_of_its_own(
         assert main(["convert", str(source), str(native), "--to", "orbax", "--overwrite"]) == 0
     assert main(["convert", str(native), str(out)]) == 0
     assert json.loads((out / file).read_text("utf-8")) == prompts
-    assert ready(out).loaded.head == Head(pooling="mean")
-    for name, refused in (("none", False), ("query", True), ("passage", True)):
+    model = ready(out)
+    assert model.loaded.head == Head(pooling="mean")
+    assert section_of(model).prompts == Prompts(query="Frage: ä")
+    for name, default in (("none", ""), ("query", "Frage: ä"), ("passage", None)):
         (source / file).write_text(json.dumps(prompts | {"default_prompt_name": name}))
         assert main(["convert", str(source), str(out), "--overwrite"]) == 0
         assert json.loads((out / file).read_text("utf-8"))["default_prompt_name"] == name
-        if refused:
-            with pytest.raises(UserError, match=f"{file}: default_prompt_name='{name}'"):
-                ready(out)
+        if default is None:
+            with pytest.raises(UserError, match=f"{file}: default_prompt_name='passage' is none"):
+                section_of(ready(out))
         else:
-            ready(out)
+            expected = Prompts("Frage: ä", document=default, default=default)
+            assert section_of(ready(out)).prompts == expected
     (out / file).write_text("[]")
     with pytest.raises(UserError, match=f"{file}: expected a JSON object, found list"):
-        ready(out)
+        section_of(ready(out))
 
 
 def test_our_own_export_is_replaced_with_its_licence(

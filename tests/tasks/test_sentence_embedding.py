@@ -43,6 +43,37 @@ def test_equal_texts_have_equal_numbers_and_a_negative_may_be_missing(tokenizer,
     assert len(ids[7]) == 2, "an empty text is [CLS] [SEP]"
 
 
+PROMPTS = {"prompts": {"query": "five: ", "document": "six ", "default": "four "}}
+
+
+def test_prompts_stand_before_texts_by_their_columns(tokenizer, tmp_path):
+    text = "anchor\tpositive\thard\none\ttwo\tone\nthree\ttwo\t\n"
+    found = examples(tokenizer, NEGATIVES | PROMPTS, tmp_path / "a.tsv", text)
+    whole = ["five: one", "six two", "six one", "five: three", "six two"]
+    expected = tokenizer.encode(whole, padding=False)["input_ids"]
+    assert [row.tolist() for row in found.features["input_ids"][:5]] == [
+        row.tolist() for row in expected
+    ]
+    assert len(found.features["input_ids"][5]) == 0
+    assert found.text_ids is not None
+    assert found.text_ids.tolist() == [[0, 1, 0], [2, 1, -1]], "the same texts without prompts"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "before"), [(None, "four "), ("query", "five: "), ("document", "six ")]
+)
+def test_the_prompt_of_texts_to_predict_is_chosen(tokenizer, tmp_path, prompt, before):
+    values = PROMPTS | {"prompt": prompt}
+    found = examples(tokenizer, values, tmp_path / "a.tsv", "anchor\none\n", labelled=False)
+    [expected] = tokenizer.encode([f"{before}one"], padding=False)["input_ids"]
+    assert found.features["input_ids"][0].tolist() == expected.tolist()
+
+
+def test_a_prompt_of_none_is_refused():
+    with pytest.raises(UserError, match="prompt='query': there are no prompts"):
+        SentenceEmbeddingConfig(prompt="query")
+
+
 def test_prediction_reads_one_text_a_row(tokenizer, tmp_path):
     found = examples(tokenizer, {}, tmp_path / "a.tsv", "anchor\none\ntwo\n", labelled=False)
     assert set(found.features) == {"input_ids", "token_type_ids"}

@@ -1,0 +1,62 @@
+"""A model's prompts, as sentence-transformers keeps them beside it and as a task takes them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import UserError
+from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+
+log = logging.getLogger(__name__)
+
+_DEFAULT = "default"
+_OF_DOCUMENTS = ("document", "passage", "corpus")
+"""What sentence-transformers takes before documents, the first of them that there is."""
+
+
+def prompts_of(directory: Path) -> dict[str, str] | None:
+    """`task.prompts` for a model that is there already; None where it has none.
+
+    As sentence-transformers' `encode_query`, `encode_document` and `encode` choose them. Raises
+    UserError where the default one is none of the file's.
+    """
+    fields = read_prompts(directory)
+    named, name = fields.get("prompts") or {}, fields.get("default_prompt_name")
+    if not isinstance(named, dict) or not all(isinstance(x, str) for x in named.values()):
+        raise UserError(f"{directory / PROMPTS}: prompts is {named!r}, expected texts by name")
+    if name is not None and name not in named:
+        raise UserError(
+            f"{directory / PROMPTS}: default_prompt_name={name!r} is none of its prompts "
+            f"({', '.join(named) or 'it has none'}): correct it in a copy of the model"
+        )
+    usual = named.get(name, "")
+    found = {
+        "query": named.get("query", usual),
+        "document": next((named[one] for one in _OF_DOCUMENTS if one in named), usual),
+        "default": usual,
+    }
+    return found if any(found.values()) else None
+
+
+def prompt_fields(section: Any) -> dict[str, Any]:
+    """What config_sentence_transformers.json says of a model trained with these; {}: nothing."""
+    prompts = section.prompts if isinstance(section, SentenceEmbeddingConfig) else None
+    if prompts is None:
+        return {}
+    fields: dict[str, Any] = {"query": prompts.query, "document": prompts.document}
+    if not prompts.default:
+        return {"prompts": fields}
+    return {"prompts": fields | {_DEFAULT: prompts.default}, "default_prompt_name": _DEFAULT}
+
+
+def tell_of_prompts(section: Any, origin: str | Path) -> None:
+    """Warns where texts are about to be embedded without a prompt that there is."""
+    if not isinstance(section, SentenceEmbeddingConfig) or section.prompt or not section.prompts:
+        return
+    if not section.prompts.default:
+        log.warning(
+            "%s has prompts, and none is put before these texts: task.prompt=query says %r, "
+            "task.prompt=document says %r",
+            *(origin, section.prompts.query, section.prompts.document),
+        )
