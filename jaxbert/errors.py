@@ -21,6 +21,10 @@ class UnreachableError(UserError):
     status = 1
 
 
+class DivergedError(UserError):
+    """Training whose loss is no longer finite: of several runs the others may do better."""
+
+
 def kind_of(value: object) -> str:
     """What a message calls the kind of a value from a file; null as JSON, YAML and Parquet do."""
     return "null" if value is None else type(value).__name__

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 from jaxbert.adapt.lora import merged
 from jaxbert.data.reading import Reading, usual_length
+from jaxbert.data.stream import Phase, Stream
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, TrainedAdapter, TrainedModel, write_artifacts
@@ -18,7 +20,7 @@ from jaxbert.experiment.checks import check_begun_are_trained, check_length
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
-from jaxbert.experiment.fit import Fitted, fit
+from jaxbert.experiment.fit import Fitted, check_fit, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
 from jaxbert.experiment.parameters import (
     MakeParams,
@@ -30,7 +32,7 @@ from jaxbert.experiment.parameters import (
 from jaxbert.experiment.prompts import prompt_fields
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
-from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_directory import check_run, check_same_data, open_run
 from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
@@ -54,6 +56,11 @@ from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
 
 BIAS = "classifier/dense/bias"
+_READ = (
+    *("model", "task", "train", "validation", "validation_fraction", "max_seq_length", "packing"),
+    *("truncation", "head_share", "windows", "ignore_mismatched_heads", "distillation"),
+)
+"""Keys by which the data, the model and what tokens are made of them may differ."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,17 @@ class _Start:
     tokenizer: Tokenizer
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known of a run before there is a directory, or a weight is read."""
+
+    start: _Start
+    loaded: Opened
+    data: Data
+    examples: Mapping[str, Examples]
+    """The validation sets by name."""
+
+
 def finetune(
     config: Finetune,
     run_path: str | Path,
@@ -84,26 +102,12 @@ def finetune(
 ) -> Fitted:
     """Runs or continues fine-tuning in a run directory."""
     began = time.perf_counter()
-    config = _with_pooling(config)
-    if config.recipe == "auto":
-        raise UserError(
-            "recipe=auto is not filled in: make the configuration with load_finetune or "
-            "parse_finetune of jaxbert.experiment.recipe"
-        )
-    if config.max_seq_length != "auto":
-        check_run(run_path, config)
-    for spec in config.validation_sets.values():
-        check_split(spec)
-    start = _start(config)
-    loaded = _opened(start)
-    data, examples = _data(start)
-    if start.config.cache_features:
-        check_cacheable(start.config, start.task.head, packing=start.config.packing)
-        _check_directory(start.config.cache_features)
+    prepared = _prepared(config, run_path)
+    start, data = prepared.start, prepared.data
     with open_run(run_path, start.config) as run:
         try:
             trainee, data, frozen = _trainee(
-                start, loaded, data, run, interrupted=interrupted, quiet=quiet
+                start, prepared.loaded, data, run, interrupted=interrupted, quiet=quiet
             )
         except Interrupted:
             return Fitted(None, "preempted", 0, {}, {})
@@ -121,7 +125,70 @@ def finetune(
         )
         if fitted.params is None:
             return fitted
-        return _written(run, start, fitted, fitted.params | frozen, examples, data.notes)
+        params = fitted.params | frozen
+        return _written(run, start, fitted, params, prepared.examples, data.notes)
+
+
+def check_finetuning(
+    runs: Sequence[tuple[Finetune, Path]], ended: Sequence[tuple[Finetune, Path]] = ()
+) -> None:
+    """Raises UserError where `finetune` would refuse one of some runs before it reads a weight.
+
+    Also where one that has `ended` had other data than it would be given now. What runs read alike
+    is read once.
+    """
+    for key, alike in groupby(sorted(runs, key=_what_is_read), key=_what_is_read):
+        [first, *others] = alike
+        prepared = _prepared(*first)
+        for config, path in (first, *others):
+            length = prepared.start.config.max_seq_length
+            _check(replace(_with_pooling(config), max_seq_length=length), path, prepared)
+        for _, path in (first, *others, *(run for run in ended if _what_is_read(run) == key)):
+            check_same_data(path, prepared.data.fingerprints)
+
+
+def _what_is_read(run: tuple[Finetune, Path]) -> str:
+    return repr([getattr(run[0], name) for name in _READ])
+
+
+def _check(config: Finetune, path: Path, prepared: _Prepared) -> None:
+    """`config` may differ from what was prepared in all that is not read."""
+    check_run(path, config)
+    start = replace(prepared.start, config=config)
+    head, encoder = start.task.head, with_dropout(start.encoder, config.dropout)
+    if config.cache_features:
+        _check_cache(start)
+        return
+    make_params = _first_params(config, start.task, start.train, prepared.loaded)
+    trainee = Trainee.of(encoder, head, make_params, config.lora)
+    rows = prepared.data.train.phases[0].rows
+    data = replace(prepared.data, train=Stream([Phase(rows, config.batch_size)]))
+    trainee = replace(trainee, teacher=_teacher(start))
+    check_fit(config, trainee, start.task, data, _num_steps(config, rows.num_rows))
+
+
+def _prepared(config: Finetune, run_path: str | Path) -> _Prepared:
+    config = _with_pooling(config)
+    if config.recipe == "auto":
+        raise UserError(
+            "recipe=auto is not filled in: make the configuration with load_finetune or "
+            "parse_finetune of jaxbert.experiment.recipe"
+        )
+    if config.max_seq_length != "auto":
+        check_run(run_path, config)
+    for spec in config.validation_sets.values():
+        check_split(spec)
+    start = _start(config)
+    loaded = _opened(start)
+    data, examples = _data(start)
+    if start.config.cache_features:
+        _check_cache(start)
+    return _Prepared(start, loaded, data, examples)
+
+
+def _check_cache(start: _Start) -> None:
+    check_cacheable(start.config, start.task.head, packing=start.config.packing)
+    _check_directory(start.config.cache_features)
 
 
 def exporter(

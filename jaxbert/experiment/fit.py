@@ -114,6 +114,25 @@ def fit(
         return _fit(job, checkpoints, ledger, trace, quiet=quiet)
 
 
+def check_fit(
+    settings: TrainingSettings, trainee: Trainee, task: Task, data: Data, num_steps: int
+) -> None:
+    """Raises UserError where `fit` would before it reads a weight or compiles a program."""
+    mesh = checked_mesh(
+        settings, trainee.all_encoders, data.batch_sizes, has_validation=bool(data.held_out)
+    )
+    apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
+    training_phases(
+        settings,
+        task,
+        apply,
+        trainee.shapes,
+        num_steps=num_steps,
+        ends_epoch=data.train.ends_epoch,
+        mesh=mesh,
+    )
+
+
 def _fit(
     job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
 ) -> Fitted:

@@ -16,7 +16,7 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, write_artifacts
 from jaxbert.experiment.checks import check_vocabulary
 from jaxbert.experiment.extension import AHEAD, Steps, check_steps_taken
-from jaxbert.experiment.fit import Fitted, fit
+from jaxbert.experiment.fit import Fitted, check_fit, fit
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.objectives import (
     MaskedLMConfig,
@@ -51,7 +51,7 @@ from jaxbert.experiment.pretraining_model import (
     note_of_own,
 )
 from jaxbert.experiment.restoring import check_data
-from jaxbert.experiment.run_directory import check_run, open_run
+from jaxbert.experiment.run_directory import check_run, check_same_data, open_run
 from jaxbert.experiment.run_files import RunDirectory, read_run_config, steps_taken
 from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.experiment.teacher import Teacher, opened_teacher
@@ -127,6 +127,49 @@ def pretrain(
     that it has taken would have been the same.
     """
     began = time.perf_counter()
+    prepared = _prepared(config, run_path)
+    job = prepared.job
+    with open_run(run_path, config, AHEAD, prepared.check_past) as run:
+        fitted = fit(
+            run,
+            config,
+            prepared.trainee,
+            job.task,
+            prepared.data,
+            config.num_steps,
+            began=began,
+            interrupted=interrupted,
+            profile=profile,
+            quiet=quiet,
+        )
+        if fitted.params is not None:
+            sources = prepared.stores, prepared.tokenizer
+            made = _exports(config, job.trainee.encoders, *sources, fitted.params)
+            write_artifacts(run, fitted.results, made, config)
+    return fitted
+
+
+def check_pretraining(
+    runs: Sequence[tuple[Pretrain, Path]], ended: Sequence[tuple[Pretrain, Path]] = ()
+) -> None:
+    """Raises UserError where `pretrain` would refuse one of some runs before it reads a weight.
+
+    Also where one that has `ended` had other data than it would be given now.
+    """
+    for config, path in runs:
+        prepared = _prepared(config, path)
+        task, data = prepared.job.task, prepared.data
+        check_fit(config, prepared.trainee, task, data, config.num_steps)
+        alike = (at for other, at in ended if _what_is_read(other) == _what_is_read(config))
+        for place in (path, *alike):
+            check_same_data(place, data.fingerprints)
+
+
+def _what_is_read(config: Pretrain) -> tuple[Any, ...]:
+    return config.store, config.validation, config.data
+
+
+def _prepared(config: Pretrain, run_path: str | Path) -> "_Prepared":
     check_run(run_path, config, AHEAD)
     check_past = partial(_check_steps_taken, Path(run_path), config)
     check_past()
@@ -144,23 +187,7 @@ def pretrain(
         fingerprints=data_fingerprints(stores, validation, config.data),
         notes=note_of_own(trainee.encoders),
     )
-    with open_run(run_path, config, AHEAD, check_past) as run:
-        fitted = fit(
-            run,
-            config,
-            trainee,
-            job.task,
-            data,
-            config.num_steps,
-            began=began,
-            interrupted=interrupted,
-            profile=profile,
-            quiet=quiet,
-        )
-        if fitted.params is not None:
-            made = _exports(config, job.trainee.encoders, stores, tokenizer, fitted.params)
-            write_artifacts(run, fitted.results, made, config)
-    return fitted
+    return _Prepared(stores, tokenizer, job, trainee, data, check_past)
 
 
 def exporter(
@@ -212,6 +239,20 @@ class _Job:
 
     task: MaskedLanguageModelling | ReplacedTokenDetection
     trainee: Trainee
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known of a run before there is a directory, or a weight is read."""
+
+    stores: Stores
+    tokenizer: Tokenizer
+    job: _Job
+    trainee: Trainee
+    """With its teacher."""
+    data: Data
+    check_past: Callable[[], None]
+    """Raises UserError where the run has taken steps that would not have been the same."""
 
 
 def _job(config: Pretrain, vocabulary: Vocabulary) -> _Job:

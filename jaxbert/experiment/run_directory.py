@@ -17,6 +17,7 @@ from jaxbert.experiment.run_files import (
     RunDirectory,
     differences,
     read_config_file,
+    read_data,
     steps_taken,
 )
 from jaxbert.hub.replace import foreign_files
@@ -114,6 +115,18 @@ def open_run(
 def write_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
     """Notes which data a run has, each part by what messages call it; the first process writes."""
     in_first(lambda: write_whole(run.data, json.dumps(dict(fingerprints), indent=4) + "\n"))
+
+
+def check_same_data(path: str | Path, fingerprints: Mapping[str, str]) -> None:
+    """Raises UserError where a run that has checkpoints has had other data."""
+    known = read_data(path)
+    changed = [name for name, own in fingerprints.items() if known.get(name, own) != own]
+    if changed and steps_taken(path):
+        raise UserError(
+            f"{path}: {changed[0]} is not what the run had, and what is compared must have the "
+            "same: put the data back (and the model, whose tokenizer reads them), or give another "
+            "--run directory"
+        )
 
 
 def _check_shared(directory: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.errors import UserError
+from jaxbert.errors import DivergedError
 from jaxbert.parallel.processes import Total
 from jaxbert.tasks.task import real_tokens
 from jaxbert.training.flops import peak_flops
@@ -85,7 +85,7 @@ class Recorder:
         self._is_compiled = False
 
     def flush(self) -> None:
-        """Records the step that is pending; raises UserError on a loss that is not finite."""
+        """Records the step that is pending; raises DivergedError on a loss that is not finite."""
         if self._pending is None:
             return
         step, device_metrics, batch = self._pending
@@ -145,7 +145,7 @@ class Recorder:
         np.savez(path, **arrays)
         found = f"loss {row['loss']}, gradient norm {row['grad_norm']} at step {row['step']}"
         if self._stop_on_nonfinite:
-            raise UserError(
+            raise DivergedError(
                 f"{found}: the run stops, its last checkpoint is intact, and the batch is in "
                 f"{path}; go on with step.nonfinite=skip, or begin another run with a lower "
                 "learning rate"
