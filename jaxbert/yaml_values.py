@@ -64,11 +64,15 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"override {override!r}: expected dotted.key=value")
+    set_value(values, key, value_of(text), origin=f"override {override!r}")
+
+
+def value_of(text: str) -> Any:
+    """What the text behind a dotted key says: as YAML, or itself where it is none."""
     try:
-        value = yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)
     except _NOT_YAML:
-        value = text
-    set_value(values, key, value, origin=f"override {override!r}")
+        return text
 
 
 def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jaxbert.cli import VERBS, parse
+from jaxbert.cli.sweeps import points_of
 from jaxbert.cli.training import words_of
 from jaxbert.config import load_config
 from jaxbert.errors import UserError
@@ -119,9 +120,16 @@ def resolved(command: Command) -> Any:
         *(word for word in overrides if not word.startswith("model=runs/")),
         *command.settings,
     ]
-    if "/finetune/" in file:
-        return load_finetune(ROOT / file, overrides, reads_data=False)
-    return load_config(Pretrain, ROOT / file, overrides)
+
+    def load(given: Sequence[str], say: Callable[[str], None]) -> Any:
+        if "/finetune/" in file:
+            return load_finetune(ROOT / file, given, reads_data=False)
+        return load_config(Pretrain, ROOT / file, given)
+
+    if arguments.verb == "plan":
+        return load(overrides, print)
+    [first, *_], _ = points_of(arguments, overrides, load)
+    return first.config
 
 
 def test_commands_are_found_everywhere():

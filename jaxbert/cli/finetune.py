@@ -9,6 +9,8 @@ HELP = "fine-tune a model on labelled data; the same command again resumes"
 EXAMPLE = """
 jaxbert finetune configs/finetune/classification.yaml model=runs/base \\
     train=train.tsv validation=dev.tsv --run runs/classifier
+jaxbert finetune configs/finetune/mrpc.yaml train=train.tsv validation=dev.tsv --run runs/grid \\
+    --sweep optimizer.learning_rate=2e-5,3e-5,5e-5 --sweep batch_size=16,32 --seeds 3
 """
 
 
@@ -23,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiment() -> Experiment:
-    from jaxbert.experiment.finetune import finetune
+    from jaxbert.experiment.finetune import check_finetuning, finetune
     from jaxbert.experiment.finetune_config import Finetune
     from jaxbert.experiment.from_values import values_of
     from jaxbert.experiment.recipe import parse_finetune
@@ -31,4 +33,4 @@ def _experiment() -> Experiment:
     def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Finetune:
         return parse_finetune(values_of("finetune", file), overrides, origin=file, say=say)
 
-    return Experiment(Finetune, load, finetune)
+    return Experiment(Finetune, load, finetune, check_finetuning)

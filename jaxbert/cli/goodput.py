@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from jaxbert.errors import UserError
-    from jaxbert.experiment.seeds import check_is_one_run
+    from jaxbert.hub.several_runs import check_is_one_run
     from jaxbert.text.remote import fetch
     from jaxbert.training.goodput import FILE, MEANINGS, goodput, read_sessions
 

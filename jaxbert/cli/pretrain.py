@@ -27,9 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _experiment() -> Experiment:
     from jaxbert.config import parse_config
     from jaxbert.experiment.from_values import values_of
-    from jaxbert.experiment.pretrain import Pretrain, pretrain
+    from jaxbert.experiment.pretrain import Pretrain, check_pretraining, pretrain
 
     def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Pretrain:
         return parse_config(Pretrain, values_of("pretrain", file), overrides, origin=file)
 
-    return Experiment(Pretrain, load, pretrain)
+    return Experiment(Pretrain, load, pretrain, check_pretraining)

@@ -5,16 +5,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jaxbert.cli.arguments import positive
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.processes import Processes, add_process_arguments
+from jaxbert.cli.sweeps import add_sweep_arguments, is_sweep, points_of, report
 from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbert.experiment.spread import Figure
+    from jaxbert.experiment.sweep import Check
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Experiment:
     """File, overrides, and what to tell the user with -> a configuration."""
     train: Callable[..., Any]
     """Configuration, run directory and options -> what came of it."""
+    check: "Check"
+    """Raises UserError where a run would be refused at its beginning."""
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +50,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("json", "markdown"),
         help="print the JSON schema of the configuration, or docs/options.md, and end",
     )
-    parser.add_argument(
-        "--seeds",
-        type=positive,
-        help="train with so many seeds, from the configuration's on, in RUN/seed-N; their figures'"
-        " mean and deviation are in RUN/seeds.json",
-    )
+    add_sweep_arguments(parser)
     parser.add_argument(
         "--profile",
         metavar="FIRST:STOP",
@@ -84,21 +82,33 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     with Processes(arguments) as processes:
         experiment = load()
         file, overrides = words_of(arguments)
-        say = print if processes.is_first else _silent
-        config = experiment.load(file, overrides, say)
-        options = {"interrupted": preemption.requested, "profile": _steps(arguments.profile)}
+        say = partial(print, flush=True) if processes.is_first else _silent
+        load_with = partial(experiment.load, file)
+        points, seeds = points_of(arguments, overrides, load_with, say)
+        interrupted, profile = preemption.requested, _steps(arguments.profile)
         with _directory(arguments.run, processes) as run:
             keep_programs(arguments, run, is_first=processes.is_first)
             keep_memory()
-            if arguments.seeds is not None:
-                from jaxbert.experiment.seeds import train_seeds
+            if is_sweep(arguments):
+                from jaxbert.experiment.sweep import sweep
 
-                seeds = range(config.seed, config.seed + arguments.seeds)
-                figures = train_seeds(experiment.train, config, run, seeds, **options)
+                outcome = sweep(
+                    experiment.train,
+                    points,
+                    run,
+                    seeds=seeds,
+                    check=experiment.check,
+                    say=say,
+                    interrupted=interrupted,
+                    profile=profile,
+                )
             else:
-                fitted = experiment.train(config, run, **options)
-    if arguments.seeds is not None:
-        return _report_seeds(arguments.run, seeds, figures, is_first=processes.is_first)
+                [point] = points
+                fitted = experiment.train(
+                    point.config, run, interrupted=interrupted, profile=profile
+                )
+    if is_sweep(arguments):
+        return report(arguments.run, outcome, is_first=processes.is_first)
     if not processes.is_first:
         return EXIT_PREEMPTED if fitted.outcome == "preempted" else 0
     if fitted.outcome == "preempted":
@@ -129,21 +139,6 @@ def _directory(run: str, processes: Processes) -> Iterator[str]:
         except UserError as error:
             # What is put right in the copy is gone with the next command.
             raise UserError(str(error).replace(str(directory), run.rstrip("/"))) from None
-
-
-def _report_seeds(
-    run: str, seeds: range, figures: "dict[str, Figure] | None", *, is_first: bool
-) -> int:
-    from jaxbert.cli.figures import print_spread
-    from jaxbert.training.signals import EXIT_PREEMPTED
-
-    if figures is None:
-        if is_first:
-            print(f"preempted: the same command continues {run}")
-        return EXIT_PREEMPTED
-    if is_first:
-        print_spread(f"{run}: {len(seeds)} seeds", seeds, figures)
-    return 0
 
 
 def _silent(line: str) -> None:

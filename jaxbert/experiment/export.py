@@ -16,9 +16,9 @@ from jaxbert.experiment.pretrain import Pretrain
 from jaxbert.experiment.results import evaluated
 from jaxbert.experiment.run_copy import is_url
 from jaxbert.experiment.run_files import RunDirectory, checkpoint_steps, read_run_config
-from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.mean import mean
 from jaxbert.hub.save import FileDtype, Layout
+from jaxbert.hub.several_runs import check_is_one_run
 from jaxbert.manifest import damage
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.metrics_file import read_metrics

@@ -20,7 +20,6 @@ from jaxbert.experiment.finetune_config import TASKS, TaskSection
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
 from jaxbert.experiment.prompts import prompts_of
 from jaxbert.experiment.run_files import read_data, read_run_config
-from jaxbert.experiment.seeds import check_is_one_run
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
@@ -77,7 +76,6 @@ def ready(
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be at least 1")
     check_is_name(model)
-    check_is_one_run(model)
     source = find_model(model)
     # A model directory may have a config.yaml of somebody else's in it.
     run = source.directory.parent if source.directory.parent == Path(expanduser(model)) else None

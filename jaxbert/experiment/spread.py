@@ -1,5 +1,6 @@
 """Mean and deviation of what several runs of one configuration came to."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ class Figure:
     """What the seeds' runs say of one figure."""
 
     values: tuple[float, ...]
-    """In the order of the seeds."""
+    """In the order of the seeds; nan of a run that diverged."""
 
     @property
     def mean(self) -> float:
@@ -25,6 +26,10 @@ class Figure:
 
 
 def figures_of(results: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
-    """The figures that all runs have, by name."""
-    common = [name for name in results[0] if all(name in other for other in results)]
-    return {name: Figure(tuple(float(found[name]) for found in results)) for name in common}
+    """The figures that all runs have which did not diverge, by name; {} is what those give."""
+    ended = [found for found in results if found]
+    common = [name for name in (ended or [{}])[0] if all(name in other for other in ended)]
+    return {
+        name: Figure(tuple(float(found.get(name, math.nan)) for found in results))
+        for name in common
+    }

@@ -17,6 +17,7 @@ from jaxbert.hub.formats import FORMATS, TENSORFLOW
 from jaxbert.hub.sentence_modules import FILES as MODULE_FILES
 from jaxbert.hub.sentence_modules import OPTIONAL_FILES
 from jaxbert.hub.sentence_prompts import PROMPTS
+from jaxbert.hub.several_runs import check_is_one_run
 from jaxbert.text.download import download, is_here
 from jaxbert.text.files import TOKENIZER_FILES
 
@@ -112,6 +113,7 @@ def _model_directory(directory: Path) -> Path:
     for candidate in (directory, directory / "model"):
         if any((candidate / name).is_file() for name in (*CONFIG_FILES, ADAPTER)):
             return candidate
+    check_is_one_run(directory)
     if any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*")):
         raise UserError(
             f"{directory} is a run that has not ended, and has no model yet: make one of a "

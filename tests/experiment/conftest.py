@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from experiment.small_runs import make_store, pretraining, write_labelled
 
-from jaxbert.experiment import artifacts
+from jaxbert.experiment import artifacts, sweep
 from jaxbert.experiment.pretrain import pretrain
 
 
@@ -11,6 +11,7 @@ from jaxbert.experiment.pretrain import pretrain
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes half a second a run; `cli/test_runs.py` looks at a picture."""
     monkeypatch.setattr(artifacts, "draw_losses", lambda run: run.loss_curve.touch())
+    monkeypatch.setattr(sweep, "draw_sweep", lambda outcome, path: path.touch())
 
 
 @pytest.fixture(scope="session")

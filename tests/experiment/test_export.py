@@ -72,7 +72,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(pretrained, tmp_path):
         (tmp_path / "empty", "latest", "is not a run "),
         (tmp_path / "nowhere", "latest", "is not a run "),
         (tmp_path / "begun", "latest", "has no checkpoint yet"),
-        (tmp_path / "seeds", "latest", "several seeds: name one"),
+        (tmp_path / "seeds", "latest", "several runs: name one"),
         ("gs://bucket/run", 12, "copy config.yaml, metrics.jsonl and the checkpoint"),
     ):
         with pytest.raises(UserError, match=expected) as error:

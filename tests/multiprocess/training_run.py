@@ -37,12 +37,12 @@ def run(config: str, directory: Path) -> int:
 
     def experiment() -> Experiment:
         from jaxbert.config import load_config
-        from jaxbert.experiment.pretrain import Pretrain
+        from jaxbert.experiment.pretrain import Pretrain, check_pretraining
 
         def load(file: str, overrides: Sequence[str], say: Callable[[str], None]) -> Pretrain:
             return load_config(Pretrain, file, overrides)
 
-        return Experiment(Pretrain, load, partial(both, directory))
+        return Experiment(Pretrain, load, partial(both, directory), check_pretraining)
 
     return run_training(arguments, experiment)
 
