@@ -11,7 +11,7 @@ from jaxbert.config import given_values, parse_config
 from jaxbert.errors import UserError
 from jaxbert.experiment.architecture import architecture_of
 from jaxbert.experiment.finetune_config import Finetune
-from jaxbert.experiment.recipes import FEW_EXAMPLES, Published, Recipe, Values, recipe_of
+from jaxbert.experiment.recipes import FEW_EXAMPLES, Grid, Published, Recipe, Values, recipe_of
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.yaml_values import read_values
 
@@ -106,13 +106,21 @@ def fill_in(given: Mapping[str, Any], encoder: EncoderConfig, num_examples: int 
         values["max_seq_length"] = "auto"
     filled, applied = _beneath(given, values)
     filled["recipe"] = published.source
-    lines = _lines(recipe, published, applied, optimizer)
+    lines = _lines(recipe, published, applied, given)
     if given.get("packing") and "batch_size" in applied:
         lines.append(
             f"recipe: batch_size={applied['batch_size']} is of examples, and a packed row holds "
             "several: give batch_size, in rows, for an update of as many"
         )
     return Filled(filled, tuple(lines))
+
+
+def _sweep(grid: Grid, applied: Values, given: Mapping[str, Any]) -> str:
+    """The words that search a grid where the values are the paper's."""
+    # The paper's batches are not of packed rows.
+    kept = {**grid, "batch_size": ()} if given.get("packing") else grid
+    axes = {key: ",".join(f"{value:g}" for value in kept[key]) for key in grid if key in applied}
+    return " ".join(f"--sweep {key}={values}" for key, values in axes.items() if values)
 
 
 def _published(recipe: Recipe, kind: str, num_examples: int | None) -> Published:
@@ -146,13 +154,15 @@ def _beneath(given: Mapping[str, Any], values: Values) -> tuple[dict[str, Any], 
 
 
 def _lines(
-    recipe: Recipe, published: Published, applied: Values, optimizer: Mapping[str, Any]
+    recipe: Recipe, published: Published, applied: Values, given: Mapping[str, Any]
 ) -> list[str]:
-    kind = optimizer.get("kind", "adamw")
+    kind = (given.get("optimizer") or {}).get("kind", "adamw")
     shown = ", ".join(f"{key}={value}" for key, value in applied.items())
     lines = [f"recipe: {published.source}", f"recipe: sets {shown or 'nothing: all is given'}"]
     if recipe.searched:
         lines.append(f"recipe: {recipe.searched}")
+    if published is recipe.usual and (words := _sweep(recipe.grid, applied, given)):
+        lines.append(f"recipe: to search as the paper did, add {words}")
     if kind != "adamw":
         lines.append(f"recipe: sets nothing of optimizer: its values are AdamW's, not {kind}'s")
     return lines

@@ -4,7 +4,7 @@ Where a paper gives a list to search, one value of it stands here, and `searched
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxbert.errors import UserError
@@ -16,6 +16,10 @@ thousand examples, all others 67 thousand and more)."""
 
 Values = Mapping[str, Any]
 """Dotted keys of a configuration and their values."""
+
+
+Grid = Mapping[str, Sequence[float]]
+"""Dotted keys and what each was to be, with every combination tried."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Recipe:
     """Instead, with fewer than `FEW_EXAMPLES`."""
     questions: Published | None = None
     """Instead, for question answering."""
+    grid: Grid = field(default_factory=dict)
+    """Of `searched`, what can be searched in the same way around `usual`."""
     hidden_size: int | None = None
     """None: any."""
     least_hidden_size: int = 0
@@ -82,6 +88,12 @@ _DEVLIN = "Devlin et al. 2018, appendix A.3 (arXiv 1810.04805)"
 _BERT_GRID = (
     "rates 2e-5, 3e-5, 5e-5, batches 16, 32, epochs 2, 3, 4; warm-up is that of the authors' code"
 )
+_BERT_AXES = {
+    "optimizer.learning_rate": (2e-5, 3e-5, 5e-5),
+    "batch_size": (16, 32),
+    "num_epochs": (2, 3, 4),
+}
+_LIU_AXES = {"optimizer.learning_rate": (1e-5, 2e-5, 3e-5), "batch_size": (16, 32)}
 _MOSBACH = Published(
     "Mosbach et al. 2021, section 6 (arXiv 2006.04884)",
     _values(2e-5, 20, 16, 0.1, weight_decay=0.01) | {"optimizer.bias_correction": True},
@@ -103,6 +115,7 @@ def _roberta(model_types: Sequence[str], rate: float, least: int, source: str) -
         Published(source, _values(rate, 10, 32, 0.06, weight_decay=0.1, **shared)),
         "rates 1e-5, 2e-5, 3e-5, batches 16, 32, at most 10 epochs with early stopping "
         "(loop.early_stopping_patience)",
+        grid=_LIU_AXES,
         questions=Published(source, _values(1.5e-5, 2, 48, 0.06, weight_decay=0.01, **shared)),
         least_hidden_size=least,
     )
@@ -169,6 +182,7 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         "rates 1e-5, 2e-5, 3e-5, batches 16, 32, for learning from a teacher; without one nothing "
         "is published; warm-up and decay are BERT's",
+        grid=_LIU_AXES,
         hidden_size=312,
     ),
     Recipe(
@@ -186,6 +200,7 @@ RECIPES: tuple[Recipe, ...] = (
         _BERT_GRID,
         few=_MOSBACH,
         questions=_BERT_SQUAD,
+        grid=_BERT_AXES,
         least_hidden_size=1024,
     ),
     Recipe(
@@ -194,6 +209,7 @@ RECIPES: tuple[Recipe, ...] = (
         _BERT_GRID,
         few=_MOSBACH,
         questions=_BERT_SQUAD,
+        grid=_BERT_AXES,
         least_hidden_size=768,
         least_layers=12,
     ),
@@ -204,6 +220,10 @@ RECIPES: tuple[Recipe, ...] = (
             _values(1e-4, 4, 32, 0.1, weight_decay=0.01),
         ),
         "rates 3e-5, 5e-5, 1e-4, 3e-4, batches 8 to 128; warm-up is that of the authors' code",
+        grid={
+            "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 3e-4),
+            "batch_size": (8, 16, 32, 64, 128),
+        },
     ),
     Recipe(
         ("distilbert",),

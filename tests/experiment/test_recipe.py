@@ -113,6 +113,22 @@ def test_a_batch_of_packed_rows_is_not_said_to_be_the_papers():
     assert "a packed row" not in lines() + lines(packing=True, batch_size=8)
 
 
+def test_what_the_paper_searched_is_said_in_the_words_of_a_sweep():
+    def said(name: str, number: int | None = None, **given) -> str:
+        lines = fill_in(GIVEN | given, preset(name), number).lines
+        return next((line.partition(" add ")[2] for line in lines if "--sweep" in line), "")
+
+    rates, batches = "--sweep optimizer.learning_rate=1e-05,2e-05,3e-05", "--sweep batch_size=16,32"
+    assert said("roberta-base") == f"{rates} {batches}"
+    assert said("roberta-base", batch_size=8) == said("roberta-base", packing=True) == rates
+    assert said("roberta-base", optimizer={"kind": "lion"}) == batches
+    assert said("bert-base-uncased").endswith(f"{batches} --sweep num_epochs=2,3,4")
+    assert said("bert-base-uncased", 500) == said("electra-base-discriminator") == ""
+    for recipe in RECIPES:
+        for key, values in recipe.grid.items():
+            assert recipe.usual.values[key] in values
+
+
 @pytest.mark.parametrize(
     ("given", "encoder", "message"),
     [
