@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxbert.cli.compiled_programs import add_cache_arguments, keep_programs
@@ -79,6 +80,8 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
     if arguments.schema == "json":
         _print_schema(load().config)
         return 0
+    from jaxbert.experiment.run_files import RunDirectory
+
     with Processes(arguments) as processes:
         experiment = load()
         file, overrides = words_of(arguments)
@@ -107,6 +110,7 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
                 fitted = experiment.train(
                     point.config, run, interrupted=interrupted, profile=profile
                 )
+                has_adapter = RunDirectory(Path(run)).adapter.is_dir()
     if is_sweep(arguments):
         return report(arguments.run, outcome, is_first=processes.is_first)
     if not processes.is_first:
@@ -116,7 +120,9 @@ def run_training(arguments: argparse.Namespace, load: Callable[[], Experiment]) 
         print(f"preempted: {saved}; the same command continues {arguments.run}")
         return EXIT_PREEMPTED
     print_figures(f"{arguments.run}: {fitted.outcome.replace('_', ' ')}", fitted.results)
-    print(f"the model, of step {fitted.step}, is in {arguments.run.rstrip('/')}/model")
+    place = arguments.run.rstrip("/")
+    beside = f", its low-rank factors in {place}/adapter" if has_adapter else ""
+    print(f"the model, of step {fitted.step}, is in {place}/model{beside}")
     return 0
 
 
