@@ -52,6 +52,8 @@ PARITY = [
     "tasks/test_question_answering_parity.py",
     "tasks/test_token_classification_parity.py",
     "tasks/test_classification_losses_parity.py",
+    "tasks/test_distillation.py",
+    "tasks/test_r_drop.py",
     "training/test_trajectory.py",
 ]
 QUICKLY_COMPILED = (

@@ -8,21 +8,27 @@ from jax.sharding import AbstractMesh, Mesh
 
 from jaxbert.adapt.reinitialize import begins_anew
 from jaxbert.errors import UserError, nearest
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.dropout_rates import drops_out
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import abstract_params
 from jaxbert.nn.head import Head
 from jaxbert.nn.kernels import AttentionCall, choose_kernel
+from jaxbert.nn.lora import is_factor
 from jaxbert.nn.placement import placed
 from jaxbert.optim.groups import FROZEN, group_labels
+from jaxbert.optim.towards_start import Pull
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.rules import row_shards
+from jaxbert.tasks.task import Task
 from jaxbert.text.classes import OF_FILE
 from jaxbert.text.files import TOKENIZER
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 from jaxbert.training.gradients import placement_on
-from jaxbert.tree import flat
+from jaxbert.tree import flat, matches
+from jaxbert.typing import Params
 
 
 def check_training(
@@ -97,6 +103,48 @@ def check_begun_are_trained(
                 f"reinitialize_layers={count}: {path} would begin anew and stay as it is drawn, "
                 "for optimizer.freeze_layers or optimizer.freeze names it: freeze or reinitialise "
                 "fewer"
+            )
+
+
+def check_regularisation(config: Finetune, task: Task, encoder: EncoderConfig) -> None:
+    """Raises UserError where the task or the model, with the run's dropout, gives it no hold."""
+    given, head = config.regularisation, task.head
+    if given is None:
+        return
+    if given.r_drop is not None:
+        option = f"regularisation.r_drop={given.r_drop:g}"
+        if task.compares_rows:
+            raise UserError(
+                f"{option}: a ranking of the texts of a batch is no answer to each row, by which "
+                "two passes could be compared: leave it out, or give scores (task.columns.label)"
+            )
+        if not drops_out(encoder, head, config.lora):
+            raise UserError(
+                f"{option}: nothing drops out of this {encoder.model_type} model, so that both "
+                "passes would be equal: give rates, such as dropout.hidden=0.1"
+            )
+    pull = given.pull(begins_anew(encoder, config.reinitialize_layers))
+    if pull is not None:
+        params = abstract_params(encoder, head, config.lora)
+        _check_pull(f"regularisation.towards_start={given.towards_start:g}", pull, config, params)
+
+
+def _check_pull(option: str, pull: Pull, config: Finetune, params: Params) -> None:
+    options = config.optimizer
+    labels = flat(group_labels(params, options.freeze, options.freeze_layers))
+    trained = (path for path in labels if labels[path] != FROZEN and not is_factor(path))
+    drawn = [path for path in trained if pull(path)]
+    if not drawn:
+        raise UserError(
+            f"{option}: of the encoder nothing that the model brings along is trained: drop it, or "
+            "what keeps it still (lora, optimizer.freeze, optimizer.freeze_layers, "
+            "reinitialize_layers)"
+        )
+    for group in options.groups:
+        if group.weight_decay and any(matches([group.params], path) for path in drawn):
+            raise UserError(
+                f"{option}: takes the place of weight decay in the encoder, and optimizer.groups "
+                f"gives {group.params!r} a weight_decay: drop that"
             )
 
 

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.adapt.lora import merged
+from jaxbert.adapt.reinitialize import begins_anew
 from jaxbert.data.reading import Reading, usual_length
 from jaxbert.data.stream import Phase, Stream
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, TrainedAdapter, TrainedModel, write_artifacts
-from jaxbert.experiment.checks import check_begun_are_trained, check_length
+from jaxbert.experiment.checks import (
+    check_begun_are_trained,
+    check_length,
+    check_regularisation,
+)
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
@@ -237,6 +242,7 @@ def _start(config: Finetune) -> _Start:
     encoder = describe(source, head=task.head).config
     tokenizer = load_tokenizer_of(source.directory, task.head)
     check_tokenizer(tokenizer, encoder)
+    check_regularisation(config, task, with_dropout(encoder, config.dropout))
     config = _with_length(config, task, train, encoder, tokenizer)
     return _Start(config, task, train, held_out, source, encoder, tokenizer)
 
@@ -300,8 +306,13 @@ def _trainee(
     encoder = with_dropout(start.encoder, config.dropout)
     make_params = _first_params(config, start.task, start.train, loaded)
     if not config.cache_features:
-        trainee = Trainee.of(encoder, head, make_params, config.lora)
-        return replace(trainee, teacher=_teacher(start)), data, {}
+        trainee = replace(
+            Trainee.of(encoder, head, make_params, config.lora),
+            teacher=_teacher(start),
+            regularisation=config.regularisation,
+            begun=begins_anew(encoder, config.reinitialize_layers),
+        )
+        return trainee, data, {}
     given = config.cache_features
     directory = run.features if given is True else Path(expanduser(given))
     known = frozen_encoder(

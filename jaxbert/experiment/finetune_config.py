@@ -9,6 +9,7 @@ from jaxbert.data.reading import Reading, WindowConfig, check_reading
 from jaxbert.data.truncation import Truncation
 from jaxbert.errors import UserError
 from jaxbert.experiment.recipes import check_recipe
+from jaxbert.experiment.regularisation import RegularisationConfig
 from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
@@ -84,6 +85,8 @@ class Finetune(TrainingSettings):
     lora: LoRA | None = None
     """Low-rank factors in place of the encoder (Hu et al. 2021); the head is trained as ever. The
     model of the run has them merged in, and RUN/adapter has them as peft does."""
+    regularisation: RegularisationConfig | None = None
+    """What keeps a model that learns from few examples from fitting them alone."""
     cache_features: bool | str = False
     """Of a frozen encoder (optimizer.freeze_layers=all): true: its outputs are computed once, kept
     in RUN/features, and the head is trained on them; or the directory, which runs may share."""
@@ -100,6 +103,11 @@ class Finetune(TrainingSettings):
             raise UserError(
                 "cache_features: distillation needs the tokens of every step, which cached "
                 "features leave out: drop one of them"
+            )
+        if self.regularisation is not None and self.cache_features:
+            raise UserError(
+                "cache_features: regularisation acts on the encoder, which cached features leave "
+                "out: drop one of them"
             )
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"

@@ -16,12 +16,13 @@ from jaxbert.data.loader import iterate
 from jaxbert.experiment.alike import check_same_run, check_same_step
 from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
+from jaxbert.experiment.lesson import lesson
 from jaxbert.experiment.restoring import check_same_teacher, restored
 from jaxbert.experiment.results import first_runtime, results_of
 from jaxbert.experiment.run_directory import write_data
 from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.experiment.settings import TrainingSettings
-from jaxbert.experiment.teacher import KnownTeacher, lesson
+from jaxbert.experiment.teacher import KnownTeacher
 from jaxbert.experiment.trainee import Data, Trainee
 from jaxbert.experiment.training_phases import training_phases
 from jaxbert.optim.averaging import averaged_params
@@ -137,7 +138,7 @@ def _fit(
     job: _Job, checkpoints: Checkpoints, ledger: Ledger, profile: Profile, *, quiet: bool
 ) -> Fitted:
     started = time.perf_counter()
-    taught = lesson(job.apply, job.task, job.trainee.teacher, job.settings, job.mesh)
+    taught = lesson(job.apply, job.task, job.trainee, job.settings, job.mesh)
     phases = training_phases(
         job.settings,
         taught.task,
@@ -147,6 +148,7 @@ def _fit(
         ends_epoch=job.data.train.ends_epoch,
         mesh=job.mesh,
         fixed=taught.fixed,
+        pull=job.trainee.pull,
     )
     latest = checkpoints.latest_step()
     check_same_step(latest, job.run.checkpoints)

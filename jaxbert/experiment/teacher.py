@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_length, check_same_tokens
 from jaxbert.experiment.parameters import read_summed
-from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.source import find_model
@@ -21,12 +19,9 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import Apply, abstract_params, make_apply
 from jaxbert.nn.head import Head
-from jaxbert.parallel.rules import shardings
-from jaxbert.tasks.distillation import Distillation, DistillationConfig, TaughtApply, Teachable
+from jaxbert.tasks.distillation import DistillationConfig
 from jaxbert.tasks.sentence_embedding import pooled
-from jaxbert.tasks.task import Task
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.training.step import gathering
 from jaxbert.typing import Params
 
 
@@ -63,50 +58,6 @@ class KnownTeacher(NamedTuple):
     params: Params
     digest: str
     """Of the parameters and of what they are parameters of."""
-
-
-class Lesson(NamedTuple):
-    """What steps compute: the model and the objective, with a teacher those of both."""
-
-    apply: Callable[..., Any]
-    task: Task
-    fixed: tuple[Params, ...]
-    """Abstract, with shardings: parameters that `apply` takes after those that are trained."""
-
-
-def lesson(
-    apply: Callable[..., Any],
-    task: Task,
-    teacher: Teacher | None,
-    settings: TrainingSettings,
-    mesh: Mesh,
-) -> Lesson:
-    """The student's `apply`, and with a teacher its own beside it."""
-    if teacher is None:
-        return Lesson(apply, task, ())
-    assert isinstance(task, Teachable)
-    own = gathering(teacher.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    if not teacher.head.has_masked_lm:
-        own = _without_predictions(own)
-    placed = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        teacher.shapes,
-        shardings(teacher.shapes, mesh),
-    )
-    return Lesson(
-        TaughtApply(apply, own, teacher.config.capture),
-        Distillation(task, teacher.config),
-        (placed,),
-    )
-
-
-def _without_predictions(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """`apply` of a model that predicts no words, where the student may."""
-
-    def encode(params: Params, *, masked_lm_positions: Any = None, **inputs: Any) -> Any:
-        return apply(params, **inputs)
-
-    return encode
 
 
 def opened_teacher(

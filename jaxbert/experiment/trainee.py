@@ -10,12 +10,14 @@ import jax.numpy as jnp
 from jaxbert.data.stream import Stream
 from jaxbert.experiment.held_out import Evaluation
 from jaxbert.experiment.parameters import MakeParams
+from jaxbert.experiment.regularisation import RegularisationConfig
 from jaxbert.experiment.teacher import Teacher
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import abstract_params, make_apply
 from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA
+from jaxbert.optim.towards_start import Pull
 from jaxbert.training.flops import train_flops
 from jaxbert.typing import HostBatch, Params
 
@@ -54,9 +56,13 @@ class Trainee:
     """Of the parameters, abstract."""
     make_params: MakeParams
     flops: Callable[[HostBatch], float]
-    """Model FLOPs of a training step on a batch, without those of a teacher."""
+    """Model FLOPs of a training step that reads its batch once, without those of a teacher."""
     teacher: Teacher | None = None
     """Whom it learns from."""
+    regularisation: RegularisationConfig | None = None
+    """What is added to its loss or its updates."""
+    begun: tuple[str, ...] = ()
+    """The beginnings of the paths of those layers that are drawn anew."""
 
     @property
     def architecture(self) -> list[dict[str, Any]]:
@@ -68,10 +74,20 @@ class Trainee:
         """The teacher's too."""
         return self.encoders if self.teacher is None else (*self.encoders, self.teacher.encoder)
 
+    @property
+    def passes(self) -> int:
+        """How often a step reads its batch."""
+        return 1 if self.regularisation is None else self.regularisation.passes
+
+    @property
+    def pull(self) -> Pull | None:
+        """How strongly a parameter is drawn to where it began."""
+        return None if self.regularisation is None else self.regularisation.pull(self.begun)
+
     def step_flops(self, batch: HostBatch, share: float = 1.0) -> float:
         """Model FLOPs of a step: `share` of those of training everything, and the teacher's."""
         taught = 0.0 if self.teacher is None else train_flops(self.teacher.encoder, batch) / 3
-        return share * self.flops(batch) + taught
+        return self.passes * share * self.flops(batch) + taught
 
     @classmethod
     def of(

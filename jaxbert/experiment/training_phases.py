@@ -11,6 +11,7 @@ from jaxbert.optim.averaging import averaged
 from jaxbert.optim.groups import FROZEN, group_labels
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.optim.schedule import make_schedule
+from jaxbert.optim.towards_start import Pull
 from jaxbert.optim.unfreezing import Stage, stages
 from jaxbert.tasks.task import Task
 from jaxbert.training.flops import share_computed
@@ -30,17 +31,19 @@ def training_phases(
     ends_epoch: Callable[[int], bool],
     mesh: Mesh,
     fixed: tuple[Params, ...] = (),
+    pull: Pull | None = None,
 ) -> tuple[TrainingPhase, ...]:
     """For abstract `params`, what is trained from when on: one phase, or more with unfreezing.
 
-    `fixed`, abstract too: what the steps take after state and batch.
+    `fixed`, abstract too: what the steps take after state and batch. `pull`: how strongly what is
+    drawn to where it began.
     """
     schedule = make_schedule(settings.schedule, settings.optimizer.learning_rate, num_steps)
     frozen = group_labels(params, settings.optimizer.freeze, settings.optimizer.freeze_layers)
     shards = settings.step.shard_optimizer
 
     def phase(stage: Stage) -> TrainingPhase:
-        optimizer = make_optimizer(settings.optimizer, schedule, params, stage.labels)
+        optimizer = make_optimizer(settings.optimizer, schedule, params, stage.labels, pull)
         if settings.averaging is not None:
             optimizer = averaged(optimizer, settings.averaging, stage.labels)
         state = abstract_state(params, optimizer, mesh, shard_optimizer=shards)

@@ -6,6 +6,10 @@ from typing import Annotated
 from annotated_types import Ge, Lt
 
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.dropout import dropped_of_256
+from jaxbert.nn.head import Head
+from jaxbert.nn.lora import LoRA
+from jaxbert.nn.model import head_dropout
 
 Rate = Annotated[float, Ge(0), Lt(1)]
 
@@ -43,3 +47,12 @@ def with_dropout(encoder: EncoderConfig, dropout: DropoutConfig) -> EncoderConfi
     """
     rates = {_FIELDS[site.name]: getattr(dropout, site.name) for site in fields(dropout)}
     return replace(encoder, **{name: rate for name, rate in rates.items() if rate is not None})
+
+
+def drops_out(encoder: EncoderConfig, head: Head, lora: LoRA | None = None) -> bool:
+    """Whether a model that is called with a key leaves anything out."""
+    rates = [getattr(encoder, name) for name in _FIELDS.values()]
+    # Heads that have no classifier drop nothing before it.
+    rates += head_dropout(encoder, head) if head.num_outputs else ()
+    rates += () if lora is None else (lora.dropout,)
+    return any(dropped_of_256(rate) for rate in rates if rate is not None)

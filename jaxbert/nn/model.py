@@ -91,7 +91,7 @@ class Model(nnx.Module):
             self.mixture = Mixture(head.mixture)
         if head.pooling == "attention":
             self.attention_pooling = AttentionPooling(features, config, dtype=dtype, rngs=rngs)
-        before, rate = _dropout_rates(config, head, style)
+        before, rate = head_dropout(config, head)
         if style.activation is not None:
             size = config.hidden_size
             projection = Projection(config, style, features, size, before, dtype=dtype, rngs=rngs)
@@ -323,8 +323,9 @@ def _features(config: EncoderConfig, head: Head) -> int:
     return config.hidden_size * (mixture.num_layers if mixture.how == "concatenated" else 1)
 
 
-def _dropout_rates(config: EncoderConfig, head: Head, style: HeadStyle) -> tuple[float, float]:
-    """Before the projection and before the last layer."""
+def head_dropout(config: EncoderConfig, head: Head) -> tuple[float, float]:
+    """The rates before the head's projection and before its last layer."""
+    style = head_style(config, head)
     rate = config.hidden_dropout_prob if style.dropout is None else style.dropout
     rate = rate if head.classifier_dropout is None else head.classifier_dropout
     return rate if style.dense_dropout is None else style.dense_dropout, rate

@@ -65,6 +65,11 @@ def depth_group(path: str) -> str:
     return f"layer_{found['layer']}" if found["layer"] else "embeddings"
 
 
+def in_encoder(path: str) -> bool:
+    """Whether a parameter is one of the encoder's, its last norm included."""
+    return _ENCODER.search(path) is not None
+
+
 def depth(params: Any) -> int:
     """How many layers there are: of the deepest encoder, where there are several."""
     found = (_ENCODER.search(path) for path in paths(params))
@@ -84,7 +89,7 @@ def group_labels(
     is_low, has_factors = _lowest(freeze_layers, depth(params)), any(map(is_factor, names))
 
     def label(path: str, _: Any) -> str:
-        is_base = has_factors and _ENCODER.search(path) is not None and not is_factor(path)
+        is_base = has_factors and in_encoder(path) and not is_factor(path)
         return FROZEN if is_base or is_low(path) or matches(freeze, path) else TRAINED
 
     return map_with_path(label, params)
@@ -165,7 +170,7 @@ def _lowest(layers: FreezeLayers | None, num_layers: int) -> Callable[[str], boo
     if layers is None:
         return lambda path: False
     if layers == "all":
-        return lambda path: _ENCODER.search(path) is not None
+        return in_encoder
     if layers > num_layers:
         raise UserError(f"optimizer.freeze_layers={layers}: the model has {num_layers} layers")
     low = {"embeddings", *(f"layer_{layer}" for layer in range(layers))}

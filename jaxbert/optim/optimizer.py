@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxbert.errors import UserError
-from jaxbert.optim.directions import direction, scaled
+from jaxbert.optim.directions import Decay, direction, scaled
 from jaxbert.optim.groups import (
     FROZEN,
     check_groups,
@@ -18,18 +18,24 @@ from jaxbert.optim.groups import (
     rate_factor,
 )
 from jaxbert.optim.kinds import OptimizerConfig
+from jaxbert.optim.towards_start import Pull, towards_start
 from jaxbert.tree import flat, map_with_path
 
 
 def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule, params: Any, labels: Any = None
+    config: OptimizerConfig,
+    schedule: optax.Schedule,
+    params: Any,
+    labels: Any = None,
+    pull: Pull | None = None,
 ) -> optax.GradientTransformation:
     """Clipping over all trained parameters, then the optimiser's steps by rate and schedule.
 
     `labels`: FROZEN, or the name of those that are trained from the same step on, which share a
     count of updates (bias correction begins anew for what is unfrozen late; the schedule does
     not). Without them `config` says what is frozen. Frozen parameters hold no state, are not
-    updated and do not enter the norm. `params` may be abstract. Depth is read from the paths
+    updated and do not enter the norm. What `pull` draws to where it began is not decayed: times the
+    rate, it takes the place of the decay. `params` may be abstract. Depth is read from the paths
     `encoder/layers/{i}` and `encoder/embeddings`, whatever stands in front of them: `layer_decay`
     and `freeze_layers` know all other parameters as those of the head, and are a UserError where
     all are.
@@ -48,6 +54,8 @@ def make_optimizer(
     check_groups(config.groups, params)
     label_of = flat(labels)
     decay = decay_of(config.weight_decay, config.groups)
+    if pull is not None:
+        decay = _undecayed(pull, decay)
     factor = rate_factor(config.learning_rate, config.layer_decay, config.groups, depth(params))
     # In a fixed order: that of a set would differ from process to process.
     names = sorted({*label_of.values()} - {FROZEN})
@@ -61,6 +69,8 @@ def make_optimizer(
         scaled(factor),
         optax.scale_by_learning_rate(schedule),
     ]
+    if pull is not None:
+        parts.insert(1, towards_start(pull))
     if config.max_grad_norm is not None:
         parts.insert(0, _clipped(config.max_grad_norm))
 
@@ -74,6 +84,10 @@ def make_optimizer(
     return optax.chain(
         optax.masked(optax.chain(*parts), is_trained), optax.masked(optax.set_to_zero(), is_frozen)
     )
+
+
+def _undecayed(pull: Pull, decay: Decay) -> Decay:
+    return lambda path: 0.0 if pull(path) else decay(path)
 
 
 def _clipped(max_norm: float) -> optax.GradientTransformation:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_training
-from jaxbert.experiment.teacher import lesson
+from jaxbert.experiment.lesson import lesson
 from jaxbert.experiment.training_phases import training_phases
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.plan.chips import Topology, no_such_topology
@@ -97,7 +97,7 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
     sizes = [each.batch_size for each in subject.phases]
     check_training(settings, trainee.all_encoders, mesh, sizes)
     apply = gathering(trainee.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    taught = lesson(apply, subject.task, trainee.teacher, settings, mesh)
+    taught = lesson(apply, subject.task, trainee, settings, mesh)
     # Of gradual unfreezing the last phase: it needs the most.
     last = training_phases(
         settings,
@@ -108,6 +108,7 @@ def compile_step(subject: Subject, phase: int, mesh: Mesh) -> Step:
         ends_epoch=lambda step: True,
         mesh=mesh,
         fixed=taught.fixed,
+        pull=trainee.pull,
     )[-1]
     batch = _abstract_batch(subject, phase)
     lowered = last.step.lower(last.state, batch, *taught.fixed)  # type: ignore[attr-defined]

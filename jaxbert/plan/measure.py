@@ -69,6 +69,8 @@ def model_figures(subject: Subject, phase: Phase, num_devices: int) -> dict[str,
     how = "analytic (Chowdhery et al. 2022, appendix B), all rows full, one example a row"
     if share < 1:
         how = f"{how}, without what is not computed for frozen layers"
+    if subject.trainee.passes > 1:
+        how = f"{how}, of every row read twice"
     if subject.trainee.teacher is not None:
         how = f"{how}, with the teacher's forward pass"
     return {"model_flops": Figure(flops, "flops", how)}

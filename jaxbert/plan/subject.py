@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxbert.adapt.reinitialize import begins_anew
 from jaxbert.data.masking import IGNORED
 from jaxbert.data.pretraining import PretrainingDataConfig
 from jaxbert.data.store import METADATA
@@ -20,6 +21,7 @@ from jaxbert.experiment.checks import (
     check_checkpoints,
     check_is_metric,
     check_length,
+    check_regularisation,
 )
 from jaxbert.experiment.feature_cache import check_cacheable
 from jaxbert.experiment.finetune_config import Finetune
@@ -159,7 +161,12 @@ def _fine_tuning(config: Finetune) -> Subject:
     if config.num_steps is None:
         assumptions.append("num_steps: epochs depend on the data, so there are no hours")
     student = with_dropout(encoder, config.dropout)
-    trainee = _trainee(student, task.head, config.seed, config.lora)
+    check_regularisation(config, task, student)
+    trainee = replace(
+        _trainee(student, task.head, config.seed, config.lora),
+        regularisation=config.regularisation,
+        begun=begins_anew(encoder, config.reinitialize_layers),
+    )
     trainee = _taught(trainee, task.head, config, (length,), assumptions)
     make_batch = partial(_labelled_batch, config, task.columns, length)
     phase = Phase(0, config.num_steps, config.batch_size, make_batch)

@@ -13,11 +13,10 @@ from jaxbert.nn.model import Capture
 from jaxbert.nn.numerics import unit
 from jaxbert.options import check_options
 from jaxbert.tasks.relations import relation_losses
-from jaxbert.tasks.task import Task, example_ids, real_tokens
+from jaxbert.tasks.task import LABELS, Task, beside_others, example_ids, real_tokens
 from jaxbert.typing import Array, Batch, Params
 
 ANSWERS, HIDDEN, RELATIONS = "distillation_loss", "hidden_loss", "relations_loss"
-LABELS = "labels_loss"
 
 _PART = 16
 """Features of a part in the paper: 48 parts of BERT-base's 768, 64 of BERT-large's 1,024."""
@@ -150,7 +149,7 @@ class Distillation(Task):
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """The task's; answers; real tokens."""
-        weights = _renamed(self.task.loss_weights(batch))
+        weights = beside_others(self.task.loss_weights(batch))
         if self.config.logits_weight:
             weights[ANSWERS] = self.task.answer_weight(batch)
         if self.config.hidden_states_weight:
@@ -162,7 +161,7 @@ class Distillation(Task):
     def loss_sums(self, output: Taught, batch: Batch) -> dict[str, Array]:
         """The task's, and how far the student is from its teacher."""
         student, teacher = output
-        sums = _renamed(self.task.loss_sums(student, batch))
+        sums = beside_others(self.task.loss_sums(student, batch))
         if self.config.logits_weight:
             sums[ANSWERS] = self.task.answer_sum(student, teacher, batch, self.config.temperature)
         if self.config.hidden_states_weight:
@@ -178,7 +177,10 @@ class Distillation(Task):
             sums[RELATIONS] = jnp.sum(relation_losses(*pairs, ids, heads))
         return sums
 
+    def answer_weight(self, batch: Batch) -> Array:
+        """The task's."""
+        return self.task.answer_weight(batch)
 
-def _renamed(losses: dict[str, Array]) -> dict[str, Array]:
-    # The total is called `loss`.
-    return {LABELS if name == "loss" else name: value for name, value in losses.items()}
+    def answer_sum(self, output: Taught, other: Taught, batch: Batch, temperature: float) -> Array:
+        """How far two answers of the student are from each other."""
+        return self.task.answer_sum(output.student, other.student, batch, temperature)

@@ -25,6 +25,9 @@ A = TypeVar("A", jax.Array, np.ndarray)
 WeightedSums = dict[str, tuple[Array, Array]]
 """name -> (sum, weight), both scalars; divided once, after all microbatches and devices."""
 
+LABELS = "labels_loss"
+"""What `loss` of a task is called where other losses are added to it: the total is `loss`."""
+
 
 class Task(Protocol):
     """An objective: a frozen value whose methods are pure. Tasks inherit what they have none of.
@@ -83,6 +86,11 @@ class Task(Protocol):
     def token_outputs(self, output: Any) -> dict[str, Array]:
         """Likewise of every token: [batch, seq, ...]."""
         return {}
+
+
+def beside_others(losses: dict[str, Array]) -> dict[str, Array]:
+    """A task's losses, or their weights, under the names that they have beside other losses."""
+    return {LABELS if name == "loss" else name: value for name, value in losses.items()}
 
 
 def real_tokens(batch: Mapping[str, A]) -> A:

@@ -1,0 +1,47 @@
+"""What keeps fine-tuning on few examples from fitting them alone."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
+from jaxbert.errors import UserError
+from jaxbert.optim.groups import in_encoder
+from jaxbert.optim.towards_start import Pull
+from jaxbert.options import check_options
+
+
+@dataclass(frozen=True)
+class RegularisationConfig:
+    """What is added to the loss or to the updates of fine-tuning; null: nothing of the kind."""
+
+    r_drop: Annotated[float, Gt(0)] | None = None
+    """R-Drop (Liang et al. 2021): every batch is read twice, with other dropout, and so many times
+    the divergence of both answers is added to the mean of both losses; 0.5 to 5."""
+    towards_start: Annotated[float, Gt(0)] | None = None
+    """Decoupled L2-SP (Li et al. 2018): the encoder decays towards the model that the run began
+    with by this, times the learning rate, and not towards zero by optimizer.weight_decay."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.r_drop is None and self.towards_start is None:
+            raise UserError(
+                "regularisation: nothing is asked for: give r_drop or towards_start, or leave it "
+                "out"
+            )
+
+    @property
+    def passes(self) -> int:
+        """How often a step reads its batch."""
+        return 1 if self.r_drop is None else 2
+
+    def pull(self, begun: tuple[str, ...]) -> Pull | None:
+        """How strongly a parameter is drawn to where it began.
+
+        `begun`: the beginnings of the paths of layers that are drawn anew, which are drawn to
+        nothing, like a head.
+        """
+        strength = self.towards_start
+        if strength is None:
+            return None
+        return lambda path: strength * (in_encoder(path) and not path.startswith(begun))
