@@ -111,18 +111,20 @@ def check_regularisation(config: Finetune, task: Task, encoder: EncoderConfig) -
     given, head = config.regularisation, task.head
     if given is None:
         return
-    if given.r_drop is not None:
-        option = f"regularisation.r_drop={given.r_drop:g}"
+    if given.r_drop is not None or given.adversarial is not None:
+        option = f"regularisation.{'adversarial' if given.r_drop is None else 'r_drop'}"
         if task.compares_rows:
             raise UserError(
-                f"{option}: a ranking of the texts of a batch is no answer to each row, by which "
-                "two passes could be compared: leave it out, or give scores (task.columns.label)"
+                f"{option}: a ranking of the texts of a batch is no answer to each row, which a "
+                "second reading could be compared with: leave it out, or give scores "
+                "(task.columns.label)"
             )
-        if not drops_out(encoder, head, config.lora):
-            raise UserError(
-                f"{option}: nothing drops out of this {encoder.model_type} model, so that both "
-                "passes would be equal: give rates, such as dropout.hidden=0.1"
-            )
+    if given.r_drop is not None and not drops_out(encoder, head, config.lora):
+        raise UserError(
+            f"regularisation.r_drop={given.r_drop:g}: nothing drops out of this "
+            f"{encoder.model_type} model, so that both passes would be equal: give rates, such as "
+            "dropout.hidden=0.1"
+        )
     pull = given.pull(begins_anew(encoder, config.reinitialize_layers))
     if pull is not None:
         params = abstract_params(encoder, head, config.lora)

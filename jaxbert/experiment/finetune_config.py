@@ -104,11 +104,8 @@ class Finetune(TrainingSettings):
                 "cache_features: distillation needs the tokens of every step, which cached "
                 "features leave out: drop one of them"
             )
-        if self.regularisation is not None and self.cache_features:
-            raise UserError(
-                "cache_features: regularisation acts on the encoder, which cached features leave "
-                "out: drop one of them"
-            )
+        if self.regularisation is not None:
+            self._check_regularisation(self.regularisation)
         is_tuned = isinstance(self.task, SequenceClassificationConfig) and (
             self.task.threshold == "tuned"
         )
@@ -122,6 +119,19 @@ class Finetune(TrainingSettings):
         check_recipe(self.recipe)
         if self.lora is not None:
             self._check_lora()
+
+    def _check_regularisation(self, given: RegularisationConfig) -> None:
+        """Raises UserError for what has no encoder to act on, or two models in one loss."""
+        if self.cache_features:
+            raise UserError(
+                "cache_features: regularisation acts on the encoder, which cached features leave "
+                "out: drop one of them"
+            )
+        if self.distillation is not None and given.adversarial is not None:
+            raise UserError(
+                "regularisation.adversarial: what a teacher would say of embeddings that are moved "
+                "is not known: drop distillation, or take regularisation.r_drop"
+            )
 
     def _check_lora(self) -> None:
         """Raises UserError for options that ask for another part of the encoder to be trained."""

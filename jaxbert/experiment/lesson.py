@@ -10,7 +10,9 @@ from jaxbert.experiment.settings import TrainingSettings
 from jaxbert.experiment.teacher import Teacher
 from jaxbert.experiment.trainee import Trainee
 from jaxbert.parallel.rules import shardings
+from jaxbert.tasks.adversarial import Adversarial, AdversarialApply
 from jaxbert.tasks.distillation import Distillation, TaughtApply, Teachable
+from jaxbert.tasks.finetuning import LabelledTask
 from jaxbert.tasks.r_drop import RDrop, TwiceApply
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import gathering
@@ -33,14 +35,19 @@ def lesson(
     settings: TrainingSettings,
     mesh: Mesh,
 ) -> Lesson:
-    """`apply` and the task themselves, or around them what trainee's configuration asks for."""
+    """`apply` and the task themselves, or around them what the trainee's configuration asks for."""
     found, regularisation = Lesson(apply, task), trainee.regularisation
     if trainee.teacher is not None:
         found = _taught(found, trainee.teacher, settings, mesh)
-    if regularisation is not None and regularisation.r_drop is not None:
+    if regularisation is None:
+        return found
+    if (weight := regularisation.r_drop) is not None:
         assert isinstance(found.task, Teachable)
-        held = RDrop(found.task, regularisation.r_drop)
-        found = found._replace(apply=TwiceApply(found.apply), task=held)
+        return found._replace(apply=TwiceApply(found.apply), task=RDrop(found.task, weight))
+    if (config := regularisation.adversarial) is not None:
+        assert isinstance(task, LabelledTask)
+        moving = AdversarialApply(apply, task, config.epsilon)
+        return Lesson(moving, Adversarial(task, config))
     return found
 
 

@@ -9,6 +9,7 @@ from jaxbert.errors import UserError
 from jaxbert.optim.groups import in_encoder
 from jaxbert.optim.towards_start import Pull
 from jaxbert.options import check_options
+from jaxbert.tasks.adversarial import AdversarialConfig
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,29 @@ class RegularisationConfig:
     towards_start: Annotated[float, Gt(0)] | None = None
     """Decoupled L2-SP (Li et al. 2018): the encoder decays towards the model that the run began
     with by this, times the learning rate, and not towards zero by optimizer.weight_decay."""
+    adversarial: AdversarialConfig | None = None
+    """Adversarial training (Miyato et al. 2017): every batch is read again with word embeddings
+    that are moved to where its loss is larger."""
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.r_drop is None and self.towards_start is None:
+        if self.r_drop is self.towards_start is self.adversarial is None:
             raise UserError(
-                "regularisation: nothing is asked for: give r_drop or towards_start, or leave it "
-                "out"
+                "regularisation: nothing is asked for: give r_drop, towards_start or adversarial, "
+                "or leave it out"
+            )
+        if self.r_drop is not None and self.adversarial is not None:
+            raise UserError(
+                "regularisation: r_drop and adversarial each read a batch twice: give one of them"
             )
 
     @property
-    def passes(self) -> int:
-        """How often a step reads its batch."""
-        return 1 if self.r_drop is None else 2
+    def passes(self) -> float:
+        """How many times the FLOPs of a plain step one needs."""
+        if self.adversarial is not None:
+            # A third is a forward pass, and a third what it hands down, here to the embeddings.
+            return 2 + 1 / 3
+        return 1.0 if self.r_drop is None else 2.0
 
     def pull(self, begun: tuple[str, ...]) -> Pull | None:
         """How strongly a parameter is drawn to where it began.

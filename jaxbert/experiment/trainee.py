@@ -75,9 +75,9 @@ class Trainee:
         return self.encoders if self.teacher is None else (*self.encoders, self.teacher.encoder)
 
     @property
-    def passes(self) -> int:
-        """How often a step reads its batch."""
-        return 1 if self.regularisation is None else self.regularisation.passes
+    def passes(self) -> float:
+        """How many times the FLOPs of a step that reads its batch once one needs."""
+        return 1.0 if self.regularisation is None else self.regularisation.passes
 
     @property
     def pull(self) -> Pull | None:

@@ -70,7 +70,7 @@ def model_figures(subject: Subject, phase: Phase, num_devices: int) -> dict[str,
     if share < 1:
         how = f"{how}, without what is not computed for frozen layers"
     if subject.trainee.passes > 1:
-        how = f"{how}, of every row read twice"
+        how = f"{how}, times {subject.trainee.passes:.3g} for regularisation"
     if subject.trainee.teacher is not None:
         how = f"{how}, with the teacher's forward pass"
     return {"model_flops": Figure(flops, "flops", how)}

@@ -1,4 +1,4 @@
-"""The pull towards the start, against AdamW's formula in float64, for every optimiser, and split."""
+"""The pull towards the start, by AdamW's formula in float64, for every optimiser, and split."""
 
 from typing import Any
 
@@ -10,13 +10,16 @@ import pytest
 from optim.test_optimizer import make_gradients, make_params
 
 from jaxbert.experiment.regularisation import RegularisationConfig
+from jaxbert.optim.groups import FROZEN, TRAINED
 from jaxbert.optim.kinds import Adafactor, AdamW, Lamb, Lion, Muon, OptimizerConfig
 from jaxbert.optim.optimizer import make_optimizer
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
-from jaxbert.training.state import new_state
+from jaxbert.training.phases import TrainingPhase, entered
+from jaxbert.training.state import abstract_state, new_state
 from jaxbert.tree import flat
 
 RATE, STRENGTH, STEPS = 0.01, 0.7, 4
+PULL = RegularisationConfig(towards_start=STRENGTH).pull(())
 FACTORS = {"pooler": 1.0, "encoder/layers/1": 0.5, "encoder/layers/0": 0.25}
 
 
@@ -81,6 +84,28 @@ def test_what_is_frozen_or_drawn_to_nothing_is_not_kept():
     kept = [path for path in flat(state) if "/start/" in path]
     expected = [path for path in flat(params) if path.startswith("encoder/layers/")]
     assert [path.partition("/start/")[2] for path in kept] == expected
+
+
+def test_what_is_trained_late_is_drawn_to_where_it_began():
+    params, mesh = make_params(), make_mesh(MeshConfig(), jax.devices()[:1])
+    labels = jax.tree.map(lambda _: TRAINED, params)
+    first = labels | {"encoder": jax.tree.map(lambda _: FROZEN, labels["encoder"])}
+    phases = []
+    for step, stage in enumerate((first, labels)):
+        optimizer = make_optimizer(AdamW(), optax.constant_schedule(RATE), params, stage, PULL)
+        abstract = abstract_state(params, optimizer, mesh)
+        phases.append(TrainingPhase(step, optimizer, abstract, None, 0))  # type: ignore[arg-type]
+    state = new_state(params, phases[0].optimizer, mesh)
+    assert not any("/start/" in path for path in flat(state.opt_state))
+    updates, opt_state = phases[0].optimizer.update(params, state.opt_state, state.params)
+    moved = optax.apply_updates(state.params, updates)
+    entering = entered(phases[1], state._replace(params=moved, opt_state=opt_state))
+    start = {p.partition("/start/")[2]: x for p, x in flat(entering.opt_state).items()}
+    for path, value in flat(params).items():
+        if path.startswith("encoder/"):
+            np.testing.assert_array_equal(start[path], value)
+        else:
+            assert path not in start
 
 
 @pytest.mark.parametrize("zero", [False, True])
