@@ -18,10 +18,11 @@ class RegularisationConfig:
 
     r_drop: Annotated[float, Gt(0)] | None = None
     """R-Drop (Liang et al. 2021): every batch is read twice, with other dropout, and so many times
-    the divergence of both answers is added to the mean of both losses; 0.5 to 5."""
+    the divergence of both answers is added to the mean of both losses."""
     towards_start: Annotated[float, Gt(0)] | None = None
     """Decoupled L2-SP (Li et al. 2018): the encoder decays towards the model that the run began
-    with by this, times the learning rate, and not towards zero by optimizer.weight_decay."""
+    with by this, times the learning rate, and not towards zero by optimizer.weight_decay. It is
+    felt within 1 / (this x the rate) updates."""
     adversarial: AdversarialConfig | None = None
     """Adversarial training (Miyato et al. 2017): every batch is read again with word embeddings
     that are moved to where its loss is larger."""

@@ -20,7 +20,7 @@ MOVED = "adversarial_"
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Every batch is read again with word embeddings that its loss rises by (FGM)."""
+    """What moves the word embeddings, and what is learnt of it (FGM)."""
 
     epsilon: Annotated[float, Gt(0)] = 1.0
     """How far the embeddings of a text are moved: the norm over all of its tokens."""
