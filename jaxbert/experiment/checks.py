@@ -18,7 +18,8 @@ from jaxbert.nn.head import Head
 from jaxbert.nn.kernels import AttentionCall, choose_kernel
 from jaxbert.nn.lora import is_factor
 from jaxbert.nn.placement import placed
-from jaxbert.optim.groups import FROZEN, group_labels
+from jaxbert.optim.groups import FROZEN, depth, group_labels, rate_factor
+from jaxbert.optim.kinds import OptimizerConfig
 from jaxbert.optim.towards_start import Pull
 from jaxbert.parallel.mesh import make_mesh
 from jaxbert.parallel.rules import row_shards
@@ -115,9 +116,8 @@ def check_regularisation(config: Finetune, task: Task, encoder: EncoderConfig) -
         option = f"regularisation.{'adversarial' if given.r_drop is None else 'r_drop'}"
         if task.compares_rows:
             raise UserError(
-                f"{option}: a ranking of the texts of a batch is no answer to each row, which a "
-                "second reading could be compared with: leave it out, or give scores "
-                "(task.columns.label)"
+                f"{option}: a ranking is between the rows of a batch, and this is of each row by "
+                "itself: leave it out, or give scores (task.columns.label)"
             )
     if given.r_drop is not None and not drops_out(encoder, head, config.lora):
         raise UserError(
@@ -127,20 +127,27 @@ def check_regularisation(config: Finetune, task: Task, encoder: EncoderConfig) -
         )
     pull = given.pull(begins_anew(encoder, config.reinitialize_layers))
     if pull is not None:
-        params = abstract_params(encoder, head, config.lora)
-        _check_pull(f"regularisation.towards_start={given.towards_start:g}", pull, config, params)
+        _check_pull(pull, config.optimizer, abstract_params(encoder, head, config.lora))
 
 
-def _check_pull(option: str, pull: Pull, config: Finetune, params: Params) -> None:
-    options = config.optimizer
+def _check_pull(pull: Pull, options: OptimizerConfig, params: Params) -> None:
     labels = flat(group_labels(params, options.freeze, options.freeze_layers))
     trained = (path for path in labels if labels[path] != FROZEN and not is_factor(path))
     drawn = [path for path in trained if pull(path)]
     if not drawn:
         raise UserError(
-            f"{option}: of the encoder nothing that the model brings along is trained: drop it, or "
-            "what keeps it still (lora, optimizer.freeze, optimizer.freeze_layers, "
-            "reinitialize_layers)"
+            "regularisation.towards_start: of the encoder nothing that the model brings along is "
+            "trained: drop it, or what keeps it still (lora, optimizer.freeze, "
+            "optimizer.freeze_layers, reinitialize_layers)"
+        )
+    strength = pull(drawn[0])
+    option = f"regularisation.towards_start={strength:g}"
+    factor = rate_factor(options.learning_rate, options.layer_decay, options.groups, depth(params))
+    step = strength * options.learning_rate * max(map(factor, drawn))
+    if step > 1:
+        raise UserError(
+            f"{option}: times a learning rate of {step / strength:g} it is {step:g}, which carries "
+            f"parameters past where they began: give at most {strength / step:g}"
         )
     for group in options.groups:
         if group.weight_decay and any(matches([group.params], path) for path in drawn):

@@ -114,6 +114,7 @@ def test_texts_of_every_kind_of_task_are_moved(name: str):
     assert all(x.shape == () for x in sums.values())
 
 
+FASTER = "optimizer.groups=[{params: encoder/embeddings, factor: 4}]"
 RANKING = "task={kind: sentence_embedding, columns: {text: sentence, text_pair: label}}"
 REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("regularisation={}",), "nothing is asked for"),
@@ -122,8 +123,8 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("regularisation.r_drop=1",), "nothing drops out of this bert model"),
     # Drawn in 8 bits this is none.
     (("regularisation.r_drop=1", "dropout.hidden=0.001"), "nothing drops out of this bert model"),
-    (("regularisation.r_drop=1", RANKING), "r_drop: a ranking of the texts"),
-    (("regularisation.adversarial={}", RANKING), "adversarial: a ranking of the texts"),
+    (("regularisation.r_drop=1", RANKING), "r_drop: a ranking is between"),
+    (("regularisation.adversarial={}", RANKING), "adversarial: a ranking is between"),
     (
         ("regularisation.r_drop=1", "cache_features=true", "optimizer.freeze_layers=all"),
         "regularisation acts on the encoder",
@@ -151,6 +152,10 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
             "optimizer.groups=[{params: mlp, weight_decay: 0.1}]",
         ),
         "'mlp' a weight_decay",
+    ),
+    (
+        ("regularisation.towards_start=100", FASTER),
+        "a learning rate of 0.02 it is 2, .* give at most 50",
     ),
 ]
 
