@@ -161,6 +161,7 @@ def _check(config: Finetune, path: Path, prepared: _Prepared) -> None:
     check_run(path, config)
     start = replace(prepared.start, config=config)
     head, encoder = start.task.head, with_dropout(start.encoder, config.dropout)
+    check_regularisation(config, start.task, encoder)
     if config.cache_features:
         _check_cache(start)
         return

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
-from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune import check_finetuning, finetune
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.lesson import lesson
 from jaxbert.experiment.regularisation import RegularisationConfig
@@ -165,6 +165,13 @@ def test_what_has_nothing_to_act_on_is_refused(options, message, pretrained, tab
     with pytest.raises(UserError, match=message):
         finetune(fine_tuning(pretrained, *tables, *options), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_of_several_runs_each_is_checked(pretrained, tables, tmp_path):
+    still, near = "regularisation.r_drop=1", "regularisation.towards_start=1"
+    configs = [fine_tuning(pretrained, *tables, option) for option in (near, still)]
+    with pytest.raises(UserError, match="nothing drops out of this bert model"):
+        check_finetuning([*zip(configs, (tmp_path / "a", tmp_path / "b"), strict=True)])
 
 
 def test_plans_refuse_the_same_and_count_what_is_read_again():
