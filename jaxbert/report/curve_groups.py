@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxbert.report.chart import Line
 from jaxbert.report.curves import Curve
+from jaxbert.report.drawing import Line
 from jaxbert.report.numbers import percent, shown
 from jaxbert.report.reading import Run
 

@@ -11,7 +11,7 @@ class Markup(str):
 
 
 Content = str | None
-_VOID = ("meta", "circle", "line", "path", "rect")
+_VOID = ("meta",)
 """What has nothing inside."""
 
 

@@ -4,9 +4,9 @@ import datetime
 from collections.abc import Sequence
 
 from jaxbert.report import comparison_page, run_page
-from jaxbert.report.chart import BANDS
 from jaxbert.report.comparison import compared
 from jaxbert.report.curves import LIMIT
+from jaxbert.report.drawing import BANDS
 from jaxbert.report.elements import Markup, element
 from jaxbert.report.reading import Run
 from jaxbert.report.style import STYLE

@@ -1,5 +1,7 @@
 """How the page looks: on light and dark screens, and on paper."""
 
+import re
+
 _LIGHT = """
   --paper: #ffffff; --ink: #1c1f24; --soft: #626a75; --rule: #dfe3e8; --card: #f6f7f9;
   --good: #e3f2e6; --warning: #b23b00;
@@ -12,6 +14,8 @@ _DARK = """
   --c0: #7aa9ec; --c1: #f2a457; --c2: #6cc98f; --c3: #ee7d8a;
   --c4: #bb94dc; --c5: #5cc7d1; --c6: #c79a75; --c7: #a3afbd;
 """
+LIGHT = dict(re.findall(r"--(\w+): (#\w+);", _LIGHT))
+"""The colours by name, no two the same: charts are drawn in them."""
 STYLE = (
     f"""
 :root {{ color-scheme: light dark; {_LIGHT} }}
@@ -51,19 +55,15 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fo
   gap: 1.6rem 2rem; }
 figure { margin: 0; break-inside: avoid; display: flex; flex-direction: column; }
 figcaption { font-weight: 600; font-size: .92rem; }
-figure > svg { display: block; width: 100%; height: auto; margin-top: auto; }
-svg text { fill: var(--soft); font-size: 11px; }
+figure > svg { display: block; width: 100%; height: auto; margin-top: auto;
+  stroke-linejoin: round; }
+svg text { font-family: inherit !important; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .1rem 0 .3rem; padding: 0;
   list-style: none; font-size: .82rem; color: var(--soft); overflow-wrap: anywhere; }
-svg.swatch { display: inline-block; width: 18px; height: 10px; margin-right: .4rem; }
-.grid { stroke: var(--rule); stroke-width: 1; }
-.axis { stroke: var(--soft); stroke-width: 1; }
-.line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke: var(--c); }
-.swatch .line { stroke-width: 2.4; }
-.d1 { stroke-dasharray: 6 3; }
-.d2 { stroke-dasharray: 2 3; }
-.band { fill: var(--c); fill-opacity: .18; stroke: none; }
-.dot { fill: var(--c); }
+.swatch { display: inline-block; width: 18px; margin-right: .4rem; vertical-align: middle;
+  border-top: 2.4px solid var(--c); }
+.d1 { border-top-style: dashed; }
+.d2 { border-top-style: dotted; }
 .bar { display: flex; height: 1.1rem; border-radius: 4px; overflow: hidden; margin: .2rem 0 .8rem; }
 .bar span { display: block; background: var(--c); }
 .key { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px;
