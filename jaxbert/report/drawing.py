@@ -114,6 +114,7 @@ def _of_page(svg: str) -> Markup:
     """
     start, end = svg.index("</defs>") + len("</defs>"), svg.rindex("<defs>")
     text = re.sub(r' (id|clip-path)="[^"]*"', "", svg[start:end])
+    # Tenths of a pixel; what an axis is labelled with is followed by neither.
     text = re.sub(r'\d+\.\d\d+(?=[ "])', lambda number: f"{float(number[0]):.1f}", text)
     for name, colour in LIGHT.items():
         text = text.replace(colour, f"var(--{name}, {colour})")

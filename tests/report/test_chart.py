@@ -19,7 +19,7 @@ def line_of(values, *, limit: int = 400, every: int = 1, name: str = "a", **draw
 
 def ticks_of(text: str, anchor: str) -> list[str]:
     """Those of the steps are centred ("middle"), those of the values end at the axis."""
-    return re.findall(rf"<text [^>]*text-anchor: {anchor};[^>]*>([^<]+)</text>", text)
+    return re.findall(rf"<text [^>]*text-anchor: {anchor}\b[^>]*>([^<]+)</text>", text)
 
 
 @pytest.mark.parametrize(
