@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxbert.checkpoint.preservation import CheckpointConfig, Mode, ranked
+from jaxbert.checkpoint.preservation import CheckpointConfig
 from jaxbert.errors import UserError
 from jaxbert.experiment.spread import Figure
+from jaxbert.metrics.ranking import Mode, ranked
 
 
 @dataclass(frozen=True)
