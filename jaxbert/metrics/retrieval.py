@@ -43,6 +43,43 @@ def recall_at(ranks: Ranks, k: int) -> float:
     return float(np.mean([np.mean(found <= k) for found in ranks])) if len(ranks) else 0.0
 
 
+def average_precision(ranks: Ranks) -> float:
+    """Mean over queries of the mean over relevant documents of the precision up to each."""
+    found = [np.mean(np.arange(1, len(each) + 1) / each) for each in ranks]
+    return float(np.mean(found)) if found else 0.0
+
+
+def ndcg_at(ranks: Ranks, k: int) -> float:
+    """Mean over queries of the discounted cumulative gain of the first k, over what it could be.
+
+    Järvelin and Kekäläinen 2002, with the discount log2(rank + 1); a document is relevant or not.
+    """
+    found = [_gain(each[each <= k]) / _gain(np.arange(1, min(k, len(each)) + 1)) for each in ranks]
+    return float(np.mean(found)) if found else 0.0
+
+
+def ranks_by_group(
+    groups: Sequence[str], scores: NDArray[np.floating], is_relevant: NDArray[np.bool_]
+) -> list[NDArray[np.int64]]:
+    """Ranks of the relevant rows of every group, as `ranks_of_relevant`, by the rows' own scores.
+
+    A group without any is left out.
+    """
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    found = []
+    for rows in members.values():
+        wanted = np.flatnonzero(is_relevant[rows])
+        if wanted.size:
+            found.append(_ranks(np.asarray(scores[rows], np.float64), wanted, wanted[:0]))
+    return found
+
+
+def _gain(ranks: NDArray[np.integer]) -> float:
+    return float(np.sum(1 / np.log2(ranks + 1.0)))
+
+
 def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
     """float64 [rows] of two [rows, features]; 0.0 for a vector that is zero."""
     return np.sum(unit(a) * unit(b), axis=-1)

@@ -15,6 +15,7 @@ from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
 from jaxbert.metrics.retrieval import (
     cosines,
     mean_reciprocal_rank,
+    ndcg_at,
     ranks_of_relevant,
     recall_at,
 )
@@ -314,7 +315,7 @@ class EncodedTexts:
             }
         _, ranks = self._ranks(rows)
         recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
-        return {"mrr": mean_reciprocal_rank(ranks), **recalls}
+        return {"mrr": mean_reciprocal_rank(ranks), "ndcg_at_10": ndcg_at(ranks, 10), **recalls}
 
     def tables(self, rows: Rows) -> tuple[Table, ...]:
         """The pairs whose cosine is furthest from their score, or the anchors ranked worst."""

@@ -12,6 +12,12 @@ from jaxbert.data.reading import Reading, encode
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.metrics.multi_label import OF_PREDICTIONS
+from jaxbert.metrics.retrieval import (
+    average_precision,
+    mean_reciprocal_rank,
+    ndcg_at,
+    ranks_by_group,
+)
 from jaxbert.nn.head import Head, LayerMixture, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
@@ -41,6 +47,8 @@ class SequenceClassification(LabelledTask):
     tunes_thresholds: bool = False
     scored: tuple[str, ...] = ()
     """Metrics whose mean is the `glue_score`; () for none."""
+    ranks: bool = False
+    """Rows with the same first text are ranked among each other."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -155,9 +163,26 @@ class ClassifiedSentences:
         if self.tunes:
             tuned = self._tuned_target(labels, outputs).metrics(labels, outputs)
             found |= {f"tuned_{name}": tuned[name] for name in OF_PREDICTIONS}
+        if self.task.ranks:
+            found |= self._ranking(texts, labels, outputs["logits"])
         if self.task.scored:
             found["glue_score"] = float(np.mean([found[name] for name in self.task.scored]))
         return found
+
+    def _ranking(
+        self, texts: np.ndarray, labels: np.ndarray, logits: np.ndarray
+    ) -> dict[str, float]:
+        """Of every first text how high its right rows come; texts without any do not count."""
+        column = self.sentences.columns.text
+        groups = [text_of(self.sentences.rows[int(number)], column) for number in texts]
+        is_one = logits.shape[-1] == 1
+        scores = logits[:, 0] if is_one else logits[:, 1] - logits[:, 0]
+        ranks = ranks_by_group(groups, scores, (labels[:, 0] if is_one else labels) > 0.5)
+        return {
+            "mrr": mean_reciprocal_rank(ranks),
+            "map": average_precision(ranks),
+            "ndcg_at_10": ndcg_at(ranks, 10),
+        }
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """The target's."""

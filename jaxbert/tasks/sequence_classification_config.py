@@ -55,6 +55,10 @@ class SequenceClassificationConfig:
     """Of one class a row, 1 for those not named; balanced: as rare as a class is in training."""
     top_k: Annotated[int, Ge(1)] = 5
     """Of more than 128 classes so many are predicted, the most probable ones."""
+    ranking: bool = False
+    """Rows with the same first text are candidates for it (a reranker's query): evaluation also
+    tells how high those with the one label of multi_label, or of the second of two classes, come:
+    mrr, map, ndcg_at_10. Texts that have none do not count."""
     classifier_dropout: float | None = None
     """null: what the model's config.json says of classifiers, else its hidden_dropout_prob."""
     pooling: Pooling | None = None
@@ -118,9 +122,12 @@ class SequenceClassificationConfig:
     def task_of(self, head: Head) -> SequenceClassification:
         """As the model's config.json says it, but for a threshold that is another now."""
         target = _target_of(head, self.top_k)
+        self._check_ranks(target)
         if isinstance(target, MultiLabel) and self.multi_label and self.threshold != "tuned":
             target = MultiLabel(head.labels, (float(self.threshold),) * len(head.labels))
-        return SequenceClassification(target, columns_read=self.columns, scored=self._scored)
+        return SequenceClassification(
+            target, columns_read=self.columns, scored=self._scored, ranks=self.ranking
+        )
 
     def assumed(self) -> tuple[SequenceClassification, tuple[str, ...]]:
         """With two labels, where none are given."""
@@ -146,7 +153,18 @@ class SequenceClassificationConfig:
             return MultiLabel(labels)
         return MultiLabel(labels, (float(self.threshold),) * len(labels))
 
+    def _check_ranks(self, target: Target) -> None:
+        count = len(target.labels)
+        is_several = isinstance(target, MultiLabel)
+        if self.ranking and (isinstance(target, Regression) or count != (1 if is_several else 2)):
+            raise UserError(
+                "task.ranking: rows are ranked by one label (multi_label=true with "
+                "columns.label=[relevant]) or by the second of two classes, and here "
+                f"{'numbers are told' if isinstance(target, Regression) else f'are {count} labels'}"
+            )
+
     def _task(self, target: Target) -> SequenceClassification:
+        self._check_ranks(target)
         return SequenceClassification(
             target,
             self.classifier_dropout,
@@ -155,6 +173,7 @@ class SequenceClassificationConfig:
             columns_read=self.columns,
             tunes_thresholds=self.threshold == "tuned",
             scored=self._scored,
+            ranks=self.ranking,
         )
 
 

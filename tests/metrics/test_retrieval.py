@@ -2,8 +2,17 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
-from jaxbert.metrics.retrieval import cosines, mean_reciprocal_rank, ranks_of_relevant, recall_at
+from jaxbert.metrics.retrieval import (
+    average_precision,
+    cosines,
+    mean_reciprocal_rank,
+    ndcg_at,
+    ranks_by_group,
+    ranks_of_relevant,
+    recall_at,
+)
 
 
 def by_definition(queries, documents, relevant):
@@ -36,6 +45,28 @@ def test_ranks_mrr_and_recall_equal_their_definitions(has_ties, num_queries):
     for k in (1, 3, 10):
         recall = np.mean([sum(rank <= k for rank in ranks) / len(ranks) for ranks in expected])
         assert recall_at(found, k) == pytest.approx(recall, abs=1e-15)
+
+
+def test_gains_and_precisions_are_scikit_learns():
+    draws = np.random.default_rng(0)
+    scores, relevant = draws.normal(size=(7, 30)), draws.random((7, 30)) < 0.4
+    groups = np.repeat([f"query {number}" for number in range(7)], 30)
+    order = draws.permutation(7 * 30)
+    ranks = ranks_by_group(groups[order].tolist(), scores.ravel()[order], relevant.ravel()[order])
+    for k in (1, 3, 10, 40):
+        expected = ndcg_score(relevant.astype(float), scores, k=k)
+        assert ndcg_at(ranks, k) == pytest.approx(expected, abs=1e-12)
+    expected = label_ranking_average_precision_score(relevant, scores)
+    assert average_precision(ranks) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_group_is_ranked_by_itself_and_one_without_a_relevant_row_is_left_out():
+    groups = ["a", "b", "a", "c", "b", "a"]
+    scores = np.array([0.1, 5.0, 0.3, 9.0, 7.0, 0.3])
+    relevant = np.array([True, True, False, False, False, True])
+    found = ranks_by_group(groups, scores, relevant)
+    assert [ranks.tolist() for ranks in found] == [[2, 3], [2]], "an equal one goes behind"
+    assert (average_precision([]), ndcg_at([], 10)) == (0.0, 0.0)
 
 
 def test_vectors_that_are_all_the_same_find_nothing():

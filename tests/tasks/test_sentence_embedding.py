@@ -129,7 +129,7 @@ def test_an_anchor_does_not_find_its_own_text(tokenizer, tmp_path):
     words = [line.split("\t") for line in text.splitlines()[1:]]
     embeddings = np.array([[vectors[word] for word in row] for row in words])
     rows = {"embeddings": embeddings, "row_ids": np.arange(4)}
-    assert found.metrics({}, rows) == {"mrr": 1.0, "recall_at_1": 1.0}
+    assert found.metrics({}, rows) == {"mrr": 1.0, "ndcg_at_10": 1.0, "recall_at_1": 1.0}
     assert found.tables(rows)[0].rows == ()
 
 
@@ -140,8 +140,12 @@ def test_metrics_are_also_those_of_cut_vectors(tokenizer, tmp_path):
     # Whole, every anchor is nearest to its positive, and without the last component to the other.
     embeddings = np.array([[[1, 0, 5], [0, 1, 5]], [[0, 1, -5], [1, 0, -5]]])
     metrics = found.metrics({"loss": 0.5}, {"embeddings": embeddings, "row_ids": np.arange(2)})
-    whole = {"loss": 0.5, "mrr": 1.0, "recall_at_1": 1.0}
-    assert metrics == whole | {"mrr_2": 0.5, "recall_at_1_2": 0.0}
+    whole = {"loss": 0.5, "mrr": 1.0, "ndcg_at_10": 1.0, "recall_at_1": 1.0}
+    assert metrics == whole | {
+        "mrr_2": 0.5,
+        "ndcg_at_10_2": pytest.approx(1 / np.log2(3)),
+        "recall_at_1_2": 0.0,
+    }
 
 
 def test_correlations_are_also_those_of_cut_vectors(tokenizer, tmp_path):

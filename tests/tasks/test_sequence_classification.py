@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -5,10 +6,12 @@ import numpy as np
 import pytest
 
 from jaxbert.data.reading import Reading
+from jaxbert.data.tables import Row
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.losses import IGNORED
+from jaxbert.tasks.multi_label import MultiLabel
 from jaxbert.tasks.regression import Regression
-from jaxbert.tasks.sentences import Sentences
+from jaxbert.tasks.sentences import SentenceColumns, Sentences
 from jaxbert.tasks.sequence_classification import ClassifiedSentences, SequenceClassification
 from jaxbert.tasks.single_label import SingleLabel
 
@@ -89,3 +92,34 @@ def test_number_metrics_come_from_the_rows():
 def test_evaluation_brings_the_logits_to_the_host():
     assert set(CLASSES.row_outputs(output(np.ones((2, 3))))) == {"logits"}
     assert CLASSES.metric_sums(output(np.ones((2, 3))), {}) == {}
+
+
+@pytest.mark.parametrize("is_one", [True, False])
+def test_candidates_of_a_text_are_ranked_among_each_other(is_one: bool):
+    """By the logit of one label, or by how far the second class is above the first."""
+    pairs = ("ax", "ay", "bx", "az", "by", "cx")
+    rows = tuple(
+        Row({"query": pair[0], "passage": pair[1]}, "a.tsv", line)
+        for line, pair in enumerate(pairs, 2)
+    )
+    relevant = np.array([1, 0, 0, 1, 1, 0])
+    scores = np.array([0.5, 2.0, 0.1, 3.0, 0.2, 9.0])
+    target = MultiLabel(("relevant",)) if is_one else SingleLabel(("no", "yes"))
+    columns = SentenceColumns("query", "passage", ("relevant",) if is_one else "label")
+    task = SequenceClassification(target, columns_read=columns, ranks=True)
+    labels = relevant[:, None].astype(np.float32) if is_one else relevant
+    logits = scores[:, None] if is_one else np.stack([1 - scores, np.ones(6)], axis=1)
+    examples = ClassifiedSentences(task, Sentences(rows, columns), {}, labels, Reading(8))
+    order = np.array([3, 0, 5, 1, 4, 2])
+    found = examples.metrics({"loss": 1.0}, {"row_ids": order, "logits": logits[order]})
+    # Of a: ranks 1 and 3 of three; of b: rank 1; c has none.
+    expected = {
+        "mrr": 1.0,
+        "map": (np.mean([1 / 1, 2 / 3]) + 1) / 2,
+        "ndcg_at_10": ((1 + 0.5) / (1 + 1 / np.log2(3)) + 1) / 2,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    plain = ClassifiedSentences(
+        replace(task, ranks=False), Sentences(rows, columns), {}, labels, Reading(8)
+    )
+    assert "mrr" not in plain.metrics({"loss": 1.0}, {"row_ids": order, "logits": logits[order]})

@@ -116,3 +116,24 @@ def test_a_class_that_training_lacks_is_named_with_file_row_and_remedy():
 def test_a_section_is_read_back_from_what_a_run_writes_down():
     for values in ({"glue": "mnli"}, {"class_weights": {"a": 2.0}}, {"class_weights": "balanced"}):
         assert config(**to_values(config(**values))) == config(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"labels": ["a", "b", "c"]}, "here are 3 labels"),
+        ({"labels": ["a", "b"], "multi_label": True}, "here are 2 labels"),
+        ({"regression": True}, "here numbers are told"),
+    ],
+)
+def test_what_ranks_no_rows_is_refused(values, told):
+    with pytest.raises(UserError, match=told):
+        config(**values, ranking=True).assumed()
+
+
+def test_rows_are_ranked_by_one_label_or_the_second_of_two_classes():
+    for values in ({"labels": ["no", "yes"]}, {"labels": ["relevant"], "multi_label": True}):
+        section = config(**values, ranking=True)
+        task, _ = section.assumed()
+        assert task.ranks
+        assert section.task_of(task.head).ranks
