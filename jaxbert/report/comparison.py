@@ -56,8 +56,9 @@ class Comparison:
     """The places of the groups with the best mean, where it tells some from others."""
 
     def value(self, place: int, option: str) -> Any:
-        """Of one run; MISSING where its configuration lacks the key."""
-        return self.values[place].get(option, MISSING)
+        """Of one run; {} of a section, and MISSING where its configuration lacks the key."""
+        values = self.values[place]
+        return values.get(option, {} if _has_section(values, option) else MISSING)
 
 
 def compared(runs: Sequence[Run]) -> list[Comparison]:
@@ -141,10 +142,21 @@ def differing(
     """The dotted keys at which flat configurations differ; `chosen`: what in each is no default.
 
     A key that some lack, for their section is of another kind or their version older, is among them
-    only where another one has chosen its value, or where it is not known who chose what.
+    only where another one has chosen its value, or where it is not known who chose what. Nor is a
+    key that is null here and a section there, where one in the section is.
     """
     keys = dict.fromkeys(key for config in configs for key in config)
-    return [key for key in keys if _differs(key, configs, chosen)]
+    found = {key for key in keys if _differs(key, configs, chosen)}
+    # The inner ones first: of these the outer ones need not be told.
+    for key in sorted(keys, key=lambda key: -key.count(".")):
+        is_section = any(_has_section(config, key) for config in configs)
+        if is_section and not any(other.startswith(f"{key}.") for other in found):
+            found.add(key)
+    return [key for key in keys if key in found]
+
+
+def _has_section(config: Mapping[str, Any], key: str) -> bool:
+    return any(other.startswith(f"{key}.") for other in config)
 
 
 def _differs(

@@ -28,10 +28,21 @@ def comparison_of(*paths: Path):
         ([{"a": 1}, {"a": 1, "new": 0}], [{}, {}], []),
         ([{"a": 1}, {"a": 1, "new": 0}], [{}, {"new": 0}], ["new"]),
         ([{"a": 1}, {"a": 1, "new": 0}], [{}, None], ["new"]),
+        # A section that one has and the other has not, all of it at its defaults or not.
+        ([{"a": None, "b": 1}, {"a.x": 0, "b": 1}], [{}, {"a": {}}], ["a"]),
+        ([{"a": None}, {"a.x": 1}], [{}, {"a.x": 1}], ["a.x"]),
+        ([{"a": None}, {"a.b": None}, {"a.b.x": 0}], [{}, {"a": {}}, {"a.b": {}}], ["a.b"]),
     ],
 )
 def test_options_differ_where_two_runs_have_them_or_one_has_chosen_them(configs, chosen, keys):
     assert differing(configs, chosen) == keys
+
+
+def test_a_section_at_its_defaults_is_told_from_none(tmp_path):
+    write_run(tmp_path / "with", adversarial={"epsilon": 1.0}, chosen={"adversarial": {}})
+    write_run(tmp_path / "without", adversarial=None)
+    found = comparison_of(tmp_path)
+    assert [found.value(place, "adversarial") for place in (0, 1)] == [{}, None]
 
 
 def test_options_have_dotted_keys_and_lists_are_one_value():
