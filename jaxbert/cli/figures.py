@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_ANY_WIDTH = 10_000
+ANY_WIDTH = 10_000
+"""Of a file, which is as wide as its lines."""
 
 if TYPE_CHECKING:
     from jaxbert.experiment.spread import Figure
@@ -50,9 +51,8 @@ def print_outcome(title: str, outcome: "Outcome") -> None:
     # Figures by class, such as f1/person, are many: they are in the file.
     others = [n for n in dict.fromkeys(names) if n != choice.name and "/" not in n]
     console = Console()
-    # A file is as wide as its lines.
-    width = console.width if console.is_terminal else _ANY_WIDTH
-    wide = Console(width=_ANY_WIDTH)
+    width = console.width if console.is_terminal else ANY_WIDTH
+    wide = Console(width=ANY_WIDTH)
     while wide.measure(table := _table_of(outcome, choice, others)).maximum > width and others:
         others.pop()
     console.print(Text(title), soft_wrap=True)

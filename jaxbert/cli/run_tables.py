@@ -2,21 +2,24 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxbert.report.comparison import Comparison, Score
+from jaxbert.cli.figures import ANY_WIDTH
+from jaxbert.experiment.grid import short_keys
+from jaxbert.report.comparison import MISSING, Comparison, Score
 from jaxbert.report.comparison_page import option_text, spread_text
 from jaxbert.report.numbers import NOTHING, percent, shown
 from jaxbert.report.reading import Run
 from jaxbert.report.run_page import described, outcome, speed, training_loss
 
 _FEW = 6
-"""Columns that a terminal has room for."""
+"""Values of a run that are read beside each other however few runs there are."""
 
 
 def print_run(run: Run, scores: dict[str, Score]) -> None:
@@ -43,53 +46,93 @@ def print_run(run: Run, scores: dict[str, Score]) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """The options in which runs differ, and what evaluation came to: a row a run, or a column."""
-    names = [*_last_words(comparison.options), *comparison.metrics, "state"]
-    runs = [_cells(comparison, place) for place in range(len(comparison.runs))]
-    runs += [_mean_cells(comparison, number) for number in range(len(comparison.groups))]
-    if len(names) <= max(len(runs), _FEW):
+    """The options in which runs differ, and what evaluation came to.
+
+    A row a run, or a column. Where a terminal has no room for their names the runs are numbered,
+    and the names stand below; where it has still none, the last metrics are left out.
+    """
+    console, layout = Console(), None
+    width, wide = console.width if console.is_terminal else ANY_WIDTH, Console(width=ANY_WIDTH)
+    for each in _layouts(comparison):
+        if wide.measure(each.table).maximum <= width:
+            layout = each
+            break
+    if layout is None:
+        numbered = [each for each in _layouts(comparison) if each.is_numbered]
+        layout = min(numbered[:2], key=lambda each: len(each.table.columns))
+    (console if console.is_terminal else wide).print(layout.table)
+    if any(comparison.best.values()):
+        console.print("* the best value of a metric")
+    if layout.is_numbered:
+        for number, run in enumerate(comparison.runs, 1):
+            console.print(Text(f"{number}: {run.name}"), soft_wrap=True)
+    if left_out := len(comparison.metrics) - layout.num_metrics:
+        console.print(f"{left_out} more metrics are on the page and in what --json prints")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A way to lay out a comparison."""
+
+    table: Table
+    is_numbered: bool
+    """Whether runs have numbers in it, and not their names."""
+    num_metrics: int
+
+
+def _layouts(comparison: Comparison) -> Iterator[_Layout]:
+    """From the one that is read best to the one that needs the least room."""
+    number = len(comparison.metrics)
+    values, runs = len(comparison.options) + number + 1, len(comparison.runs)
+    are_rows = values <= max(runs + len(comparison.groups), _FEW)
+    for is_numbered in (False, True):
+        for each in (are_rows, not are_rows):
+            yield _layout(comparison, number, is_numbered=is_numbered, are_rows=each)
+    for fewer in range(number - 1, 0, -1):
+        yield _layout(comparison, fewer, is_numbered=True, are_rows=True)
+
+
+def _layout(
+    comparison: Comparison, num_metrics: int, *, is_numbered: bool, are_rows: bool
+) -> _Layout:
+    metrics = comparison.metrics[:num_metrics]
+    names = [*short_keys(comparison.options).values(), *metrics, "state"]
+    runs = [_cells(comparison, place, metrics) for place in range(len(comparison.runs))]
+    if is_numbered:
+        runs = [[Text(str(number)), *cells[1:]] for number, cells in enumerate(runs, 1)]
+    runs += [_mean_cells(comparison, number, metrics) for number in range(len(comparison.groups))]
+    if are_rows:
         columns, rows = ["run", *names], runs
     else:
-        columns = ["", *(run[0].plain for run in runs)]
+        columns = ["run" if is_numbered else "", *(run[0].plain for run in runs)]
         rows = [[Text(name), *(run[place] for run in runs)] for place, name in enumerate(names, 1)]
     table = Table()
     for place, name in enumerate(columns):
         table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
     for cells in rows:
         table.add_row(*cells)
-    console = Console()
-    console.print(table)
-    if any(comparison.best.values()):
-        console.print("* the best value of a metric")
+    return _Layout(table, is_numbered, num_metrics)
 
 
-def _last_words(options: Sequence[str]) -> list[str]:
-    """learning_rate for optimizer.learning_rate, where no other option is called so."""
-    last = [name.rpartition(".")[2] for name in options]
-    return [
-        short if last.count(short) == 1 else name for short, name in zip(last, options, strict=True)
-    ]
-
-
-def _cells(comparison: Comparison, place: int) -> list[Text]:
+def _cells(comparison: Comparison, place: int, metrics: Sequence[str]) -> list[Text]:
     """Name, options, final values and state of a run."""
     run, scores = comparison.runs[place], comparison.scores[place]
     texts = [run.name, *(option_text(comparison, place, name) for name in comparison.options)]
     cells = [Text(text) for text in texts]
-    for name in comparison.metrics:
+    for name in metrics:
         final = shown(scores[name].final) if name in scores else NOTHING
         cells.append(_marked(final, is_best=place in comparison.best[name]))
     return [*cells, Text(outcome(run))]
 
 
-def _mean_cells(comparison: Comparison, number: int) -> list[Text]:
+def _mean_cells(comparison: Comparison, number: int, metrics: Sequence[str]) -> list[Text]:
     """The same of runs that differ in their seed alone."""
     group, best = comparison.groups[number], comparison.best_groups
     cells = [Text(f"mean of {len(group.places)}")]
     for name in comparison.options:
         is_seed = name == "seed"
         cells.append(Text("" if is_seed else option_text(comparison, group.places[0], name)))
-    for name in comparison.metrics:
+    for name in metrics:
         cells.append(_marked(spread_text(group, name), is_best=number in best[name]))
     return [*cells, Text("")]
 
@@ -126,7 +169,7 @@ def _run(comparison: Comparison, place: int) -> dict[str, Any]:
         "kind": run.kind,
         "outcome": run.outcome,
         "step": run.step,
-        "options": {name: comparison.values[place].get(name) for name in comparison.options},
+        "options": {name: _option(comparison, place, name) for name in comparison.options},
         "metrics": {
             name: {
                 "final": _finite(score.final),
@@ -141,6 +184,11 @@ def _run(comparison: Comparison, place: int) -> dict[str, Any]:
         "seconds": run.times.get("whole"),
         "goodput": run.times.get("goodput"),
     }
+
+
+def _option(comparison: Comparison, place: int, name: str) -> Any:
+    value = comparison.value(place, name)
+    return None if value is MISSING else value
 
 
 def _finite(value: float | None) -> float | None:

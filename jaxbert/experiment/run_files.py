@@ -72,11 +72,6 @@ class RunDirectory:
         return self.path / "report.md"
 
     @property
-    def page(self) -> Path:
-        """What `jaxbert report` writes."""
-        return self.path / "report.html"
-
-    @property
     def loss_curve(self) -> Path:
         """The loss curve as a picture."""
         return self.path / "loss.png"

@@ -190,6 +190,35 @@ def test_the_figures_are_a_table_or_json(tmp_path, capsys, monkeypatch):
     assert "Pretraining; finished, step 1 of 40" in capsys.readouterr().out
 
 
+def test_a_narrow_terminal_gets_whole_figures_and_whole_names(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    metrics = [f"metric_number_{number}" for number in range(9)]
+    names = [f"batch_size={size},learning_rate=0.0001" for size in (16, 32)]
+
+    def told(numbers) -> list[str]:
+        for number in numbers:
+            values = {f"eval/{name}": number + 0.25 for name in metrics}
+            path = tmp_path / names[number % 2] / f"seed-{number}"
+            write_run(path, seed=number, rows=[{"step": 1, **values}])
+        assert main(["report", str(tmp_path)]) == 0
+        text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        for number in numbers:
+            assert f"{names[number % 2]}/seed-{number}\n" in text
+        lines = text.splitlines()
+        assert max(len(line) for line in lines if line[0] in "┏┃│└") <= 80
+        return lines
+
+    # Runs beside each other, of which every metric is there.
+    lines = told(range(2))
+    assert all(any(f"│ {name} " in line for line in lines) for name in metrics)
+    # Below each other, with as many metrics as there is room for.
+    lines = told(range(2, 14))
+    assert any(re.search(r"│ 14 +│ +13 +│ +13\.25\* ", line) for line in lines)
+    assert any("more metrics are on the page" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
