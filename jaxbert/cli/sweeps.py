@@ -93,9 +93,10 @@ def report(run: str, outcome: "Outcome | None", *, is_first: bool) -> int:
         return 0
     first, number = outcome.rows[0], sum(len(row.runs) for row in outcome.rows)
     if first.values:
-        print_outcome(f"{run}: {number} runs, the best first", outcome)
+        runs = "1 run" if number == 1 else f"{number} runs, the best first"
+        print_outcome(f"{run}: {runs}", outcome)
     else:
-        print_spread(f"{run}: {number} seeds", first.seeds, first.figures)
+        print_spread(f"{run}: {number} seed{'s' if number > 1 else ''}", first.seeds, first.figures)
     if outcome.best is not None:
         print(f"the best is {run}/{outcome.best}")
     if not any(row.figures for row in outcome.rows):

@@ -88,8 +88,11 @@ def read_run_config(path: str | Path) -> dict[str, Any] | None:
     return read_config_file(file) if file.is_file() else None
 
 
-def runs_in(directory: Path, depth: int = 2) -> list[Path]:
-    """A run itself, or the runs that a directory holds, in order, and so `depth` levels down."""
+def runs_in(directory: Path, depth: int = 3) -> list[Path]:
+    """A run itself, or the runs that a directory holds, in order, and so `depth` levels down.
+
+    Three are a directory of sweeps: sweeps, their points, and the seeds of these.
+    """
     if RunDirectory(directory).config.is_file():
         return [directory]
     if depth == 0 or not directory.is_dir():

@@ -132,6 +132,19 @@ def test_without_a_figure_that_chooses_seeds_are_trained_and_a_grid_is_not(tmp_p
     assert not (tmp_path / "grid").exists()
 
 
+@pytest.mark.parametrize("other", [{"metric": "loss"}, {"metric": "accuracy", "mode": "min"}, {}])
+def test_what_chooses_is_one_for_all(other, tmp_path):
+    """Also where a whole section is swept."""
+    training = Training()
+    points = [
+        Point({"checkpoint": place}, Config(checkpoint=checkpoint))
+        for place, checkpoint in enumerate((ACCURACY, CheckpointConfig(**other)))
+    ]
+    with pytest.raises(UserError, match="would each choose another best run"):
+        sweep(training, points, tmp_path, quiet=True)
+    assert not training.calls
+
+
 def test_what_not_all_seeds_have_is_left_out(tmp_path):
     [row] = run(Training(), tmp_path, seeds=[1, 0]).rows
     assert set(row.figures) == {"eval_accuracy", "eval_loss", "step"}

@@ -119,6 +119,12 @@ def test_a_directory_of_runs_is_all_of_them_in_order(tmp_path):
     assert [run.name for run in twice] == ["seed-2", "seed-10"]
 
 
+def test_a_directory_of_sweeps_is_all_runs_of_these(tmp_path):
+    write_run(tmp_path / "base")
+    write_run(tmp_path / "sweep" / "batch_size=16" / "seed-0")
+    assert [run.name for run in runs_at(tmp_path)] == ["base", "sweep/batch_size=16/seed-0"]
+
+
 def test_a_run_is_named_also_where_one_stands_in_it(tmp_path, monkeypatch):
     write_run(tmp_path / "base")
     monkeypatch.chdir(tmp_path / "base")
