@@ -1,6 +1,7 @@
 """A run is a directory that describes itself."""
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,11 @@ def check_run(path: str | Path, config: Any, may_change: Collection[str] = ()) -
     """Raises UserError where `open_run` would; writes nothing."""
     check_is_here(path)
     run = RunDirectory(Path(path))
+    if found := re.search(r"[*?[]", str(run.path.absolute())):
+        raise UserError(
+            f"--run {run.path}: Orbax takes {found[0]} in a path for a pattern, and the "
+            "checkpoints that it saves there may not be read again: give one without *, ? and ["
+        )
     if run.config.exists():
         for written in (run.model, run.adapter):
             if foreign := foreign_files(written):

@@ -170,6 +170,13 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["grid[1]", "what?", "a*b/run"])
+def test_a_path_in_which_checkpoints_would_be_lost_is_refused(name, tmp_path):
+    with pytest.raises(UserError, match=r"in a path for a pattern.*: give one without"):
+        opened(tmp_path / name, Config())
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_would_stand_in_the_way_of_the_model_is_named_at_the_start(tmp_path):
     model = opened(tmp_path, Config()).model
     (model / ".git").mkdir(parents=True)
