@@ -80,8 +80,7 @@ def points_of(
 
 
 def report(run: str, outcome: "Outcome | None", *, is_first: bool) -> int:
-    """Prints what came of a sweep; None: preempted. The exit status."""
-    from jaxbert.cli.figures import print_outcome, print_spread
+    """The exit status; the first process prints what came of a sweep. None: preempted."""
     from jaxbert.training.signals import EXIT_PREEMPTED
 
     run = run.rstrip("/")
@@ -89,16 +88,22 @@ def report(run: str, outcome: "Outcome | None", *, is_first: bool) -> int:
         if is_first:
             print(f"preempted: the same command continues {run}")
         return EXIT_PREEMPTED
-    if not is_first:
-        return 0
+    if is_first:
+        _print(run, outcome)
+    if not any(row.figures for row in outcome.rows):
+        raise UserError(f"{run}: every run diverged: take a lower optimizer.learning_rate")
+    return 0
+
+
+def _print(run: str, outcome: "Outcome") -> None:
+    from jaxbert.cli.figures import print_outcome, print_spread
+
     first, number = outcome.rows[0], sum(len(row.runs) for row in outcome.rows)
     if first.values:
         runs = "1 run" if number == 1 else f"{number} runs, the best first"
         print_outcome(f"{run}: {runs}", outcome)
     else:
-        print_spread(f"{run}: {number} seed{'s' if number > 1 else ''}", first.seeds, first.figures)
+        seeds = f"{number} seed{'s' if number > 1 else ''}"
+        print_spread(f"{run}: {seeds}", first.seeds, first.figures)
     if outcome.best is not None:
         print(f"the best is {run}/{outcome.best}")
-    if not any(row.figures for row in outcome.rows):
-        raise UserError(f"{run}: every run diverged: take a lower optimizer.learning_rate")
-    return 0

@@ -23,4 +23,4 @@ def check_is_one_run(path: str | Path) -> None:
     if begun:
         raise UserError(f"{path} holds several runs: name one, such as {begun[0]}")
     if (path / SUMMARY).exists():
-        raise UserError(f"{path} holds several runs, none of which has ended: name one of them")
+        raise UserError(f"{path} holds several runs, and no best one is known: name one")
