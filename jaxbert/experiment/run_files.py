@@ -9,6 +9,9 @@ from jaxbert.errors import UserError
 from jaxbert.text.vocabulary import read_object
 from jaxbert.yaml_values import read_values
 
+_NUMBER = r"(?<==)\d+(?:\.\d+)?(?:e[-+]?\d+)?|\d+"
+"""In a name: a whole one, or whatever a sweep has given a key."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -101,10 +104,10 @@ def runs_in(directory: Path, depth: int = 3) -> list[Path]:
     return [run for entry in sorted(inner, key=_number_aware) for run in runs_in(entry, depth - 1)]
 
 
-def _number_aware(path: Path) -> list[tuple[int, str]]:
-    """Puts seed-2 before seed-10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+def _number_aware(path: Path) -> list[tuple[float, str]]:
+    """Puts seed-2 before seed-10, and rate=1e-05 before rate=0.0001."""
+    parts = re.split(rf"({_NUMBER})", path.name)
+    return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]
 
 
 def read_config_file(file: Path, *, may_be_empty: bool = False) -> dict[str, Any]:

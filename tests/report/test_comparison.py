@@ -119,6 +119,13 @@ def test_a_directory_of_runs_is_all_of_them_in_order(tmp_path):
     assert [run.name for run in twice] == ["seed-2", "seed-10"]
 
 
+def test_runs_of_a_sweep_are_in_the_order_of_its_values(tmp_path):
+    names = ["rate=1e-05", "rate=0.00012", "rate=0.0002", "rate=2.5", "rate=10"]
+    for name in reversed(names):
+        write_run(tmp_path / name)
+    assert [run.name for run in runs_at(tmp_path)] == names
+
+
 def test_a_directory_of_sweeps_is_all_runs_of_these(tmp_path):
     write_run(tmp_path / "base")
     write_run(tmp_path / "sweep" / "batch_size=16" / "seed-0")
