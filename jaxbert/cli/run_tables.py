@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -49,25 +49,23 @@ def print_comparison(comparison: Comparison) -> None:
     """The options in which runs differ, and what evaluation came to.
 
     A row a run, or a column. Where a terminal has no room for their names the runs are numbered,
-    and the names stand below; where it has still none, the last metrics are left out.
+    and the names stand below; of many, the last metrics and options may be left out.
     """
-    console, layout = Console(), None
+    console = Console()
     width, wide = console.width if console.is_terminal else ANY_WIDTH, Console(width=ANY_WIDTH)
-    for each in _layouts(comparison):
-        if wide.measure(each.table).maximum <= width:
-            layout = each
+    for layout in _layouts(comparison):
+        # The last one is taken as it is: what has no room in it is folded.
+        if wide.measure(layout.table).maximum <= width:
             break
-    if layout is None:
-        numbered = [each for each in _layouts(comparison) if each.is_numbered]
-        layout = min(numbered[:2], key=lambda each: len(each.table.columns))
     (console if console.is_terminal else wide).print(layout.table)
     if any(comparison.best.values()):
         console.print("* the best value of a metric")
     if layout.is_numbered:
         for number, run in enumerate(comparison.runs, 1):
             console.print(Text(f"{number}: {run.name}"), soft_wrap=True)
-    if left_out := len(comparison.metrics) - layout.num_metrics:
-        console.print(f"{left_out} more metrics are on the page and in what --json prints")
+    if layout.left_out:
+        names = Text(", ".join(layout.left_out))
+        console.print("on the page, and in what --json prints, also", names, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -77,30 +75,41 @@ class _Layout:
     table: Table
     is_numbered: bool
     """Whether runs have numbers in it, and not their names."""
-    num_metrics: int
+    left_out: list[str]
+    """Options and metrics."""
 
 
 def _layouts(comparison: Comparison) -> Iterator[_Layout]:
     """From the one that is read best to the one that needs the least room."""
-    number = len(comparison.metrics)
-    values, runs = len(comparison.options) + number + 1, len(comparison.runs)
-    are_rows = values <= max(runs + len(comparison.groups), _FEW)
+    options, metrics = len(comparison.options), len(comparison.metrics)
+    runs = len(comparison.runs) + len(comparison.groups)
+    are_rows = options + metrics + 1 <= max(runs, _FEW)
     for is_numbered in (False, True):
         for each in (are_rows, not are_rows):
-            yield _layout(comparison, number, is_numbered=is_numbered, are_rows=each)
-    for fewer in range(number - 1, 0, -1):
-        yield _layout(comparison, fewer, is_numbered=True, are_rows=True)
+            yield _layout(comparison, options, metrics, is_numbered=is_numbered, are_rows=each)
+    if runs <= _FEW:
+        # In so few columns long values may be folded.
+        yield _layout(comparison, options, metrics, is_numbered=True, are_rows=False)
+        return
+    fewer = [(options, number) for number in range(metrics - 1, 0, -1)]
+    fewer += [(number, min(metrics, 1)) for number in range(options - 1, -1, -1)]
+    for left in fewer:
+        yield _layout(comparison, *left, is_numbered=True, are_rows=True)
 
 
 def _layout(
-    comparison: Comparison, num_metrics: int, *, is_numbered: bool, are_rows: bool
+    comparison: Comparison, options: int, metrics: int, *, is_numbered: bool, are_rows: bool
 ) -> _Layout:
-    metrics = comparison.metrics[:num_metrics]
-    names = [*short_keys(comparison.options).values(), *metrics, "state"]
-    runs = [_cells(comparison, place, metrics) for place in range(len(comparison.runs))]
+    """With so many of the options, and of the metrics."""
+    kept = replace(
+        comparison, options=comparison.options[:options], metrics=comparison.metrics[:metrics]
+    )
+    left_out = comparison.options[options:] + comparison.metrics[metrics:]
+    names = [*[*short_keys(comparison.options).values()][:options], *kept.metrics, "state"]
+    runs = [_cells(kept, place) for place in range(len(kept.runs))]
     if is_numbered:
         runs = [[Text(str(number)), *cells[1:]] for number, cells in enumerate(runs, 1)]
-    runs += [_mean_cells(comparison, number, metrics) for number in range(len(comparison.groups))]
+    runs += [_mean_cells(kept, number) for number in range(len(kept.groups))]
     if are_rows:
         columns, rows = ["run", *names], runs
     else:
@@ -111,28 +120,28 @@ def _layout(
         table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
     for cells in rows:
         table.add_row(*cells)
-    return _Layout(table, is_numbered, num_metrics)
+    return _Layout(table, is_numbered, left_out)
 
 
-def _cells(comparison: Comparison, place: int, metrics: Sequence[str]) -> list[Text]:
+def _cells(comparison: Comparison, place: int) -> list[Text]:
     """Name, options, final values and state of a run."""
     run, scores = comparison.runs[place], comparison.scores[place]
     texts = [run.name, *(option_text(comparison, place, name) for name in comparison.options)]
     cells = [Text(text) for text in texts]
-    for name in metrics:
+    for name in comparison.metrics:
         final = shown(scores[name].final) if name in scores else NOTHING
         cells.append(_marked(final, is_best=place in comparison.best[name]))
     return [*cells, Text(outcome(run))]
 
 
-def _mean_cells(comparison: Comparison, number: int, metrics: Sequence[str]) -> list[Text]:
+def _mean_cells(comparison: Comparison, number: int) -> list[Text]:
     """The same of runs that differ in their seed alone."""
     group, best = comparison.groups[number], comparison.best_groups
     cells = [Text(f"mean of {len(group.places)}")]
     for name in comparison.options:
         is_seed = name == "seed"
         cells.append(Text("" if is_seed else option_text(comparison, group.places[0], name)))
-    for name in metrics:
+    for name in comparison.metrics:
         cells.append(_marked(spread_text(group, name), is_best=number in best[name]))
     return [*cells, Text("")]
 
