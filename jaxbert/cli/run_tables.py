@@ -58,7 +58,7 @@ def print_comparison(comparison: Comparison) -> None:
         if wide.measure(layout.table).maximum <= width:
             break
     (console if console.is_terminal else wide).print(layout.table)
-    if any(comparison.best.values()):
+    if any(comparison.best[name] for name in comparison.metrics if name not in layout.left_out):
         console.print("* the best value of a metric")
     if layout.is_numbered:
         for number, run in enumerate(comparison.runs, 1):

@@ -93,11 +93,14 @@ def choice_of(configs: Sequence[Any], *, is_needed: bool) -> Choice | None:
 
     None where they have neither; UserError where one is needed, and where they name several.
     """
-    named = [(c.checkpoint.metric, c.checkpoint.better) for c in configs]
+    named = [
+        "null" if c.checkpoint.metric is None else f"{c.checkpoint.metric} ({c.checkpoint.better})"
+        for c in configs
+    ]
     if other := next((each for each in named if each != named[0]), None):
         raise UserError(
-            f"--sweep: checkpoint.metric={named[0][0]} ({named[0][1]}) and {other[0]} ({other[1]}) "
-            "would each choose another best run: give one for all"
+            f"--sweep: checkpoint.metric={named[0]} and {other} would each choose another best "
+            "run: give one for all"
         )
     if (metric := configs[0].checkpoint.metric) is not None:
         return Choice(f"eval_{metric}", configs[0].checkpoint.better)
