@@ -237,7 +237,7 @@ def _start(config: Finetune) -> _Start:
     train: tuple[Any, ...] = tuple(section.read(config.train, labelled=True))
     held_out: tuple[Any, ...] = ()
     if config.validation_fraction:
-        train, held_out = divided(train, config.validation_fraction, config.task.columns.inputs)
+        train, held_out = divided(train, config.validation_fraction, _kept_together(section))
     task = _task(config, train)
     source = find_model(config.model)
     encoder = describe(source, head=task.head).config
@@ -246,6 +246,15 @@ def _start(config: Finetune) -> _Start:
     check_regularisation(config, task, with_dropout(encoder, config.dropout))
     config = _with_length(config, task, train, encoder, tokenizer)
     return _Start(config, task, train, held_out, source, encoder, tokenizer)
+
+
+def _kept_together(section: Any) -> tuple[str, ...]:
+    """The columns in which rows are equal that are all trained on or all held out."""
+    if isinstance(section, SequenceClassificationConfig) and section.ranking:
+        # Of a query with half of its candidates ranks would be those of another ranking.
+        return (section.columns.text,)
+    inputs: tuple[str, ...] = section.columns.inputs
+    return inputs
 
 
 def _opened(start: _Start) -> Opened:

@@ -60,7 +60,8 @@ class Finetune(TrainingSettings):
     """Evaluated during training; several by name, which goes before the metrics of each."""
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Instead of validation: this share of the rows of train is held out of training. Rows of equal
-    input, and questions about one context, stay together; another seed holds the same rows out."""
+    input, candidates for one text (task.ranking) and questions about one context stay together;
+    another seed holds the same rows out."""
     max_seq_length: Annotated[int, Ge(3)] | Literal["auto"] = 128
     """Shorter data make shorter batches; auto: what 95 % of the training examples do not exceed,
     rounded up to a multiple of 8."""

@@ -154,6 +154,11 @@ class SequenceClassificationConfig:
         return MultiLabel(labels, (float(self.threshold),) * len(labels))
 
     def _check_ranks(self, target: Target) -> None:
+        if self.ranking and self.columns.text_pair is None:
+            raise UserError(
+                "task.ranking: rows with the same first text are ranked by their second, and "
+                "columns.text_pair is null: name its column"
+            )
         count = len(target.labels)
         is_several = isinstance(target, MultiLabel)
         if self.ranking and (isinstance(target, Regression) or count != (1 if is_several else 2)):

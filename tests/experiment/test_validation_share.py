@@ -65,6 +65,21 @@ def test_a_run_is_evaluated_on_its_share_and_trained_on_the_rest(pretrained, tab
     assert data == other
 
 
+def test_candidates_for_one_text_are_held_out_together(pretrained, tables, tmp_path):
+    lines = [f"the {q} cat\ttree {c}\t{int(c == q)}" for q in range(8) for c in range(4)]
+    table = tmp_path / "all.tsv"
+    table.write_text("\n".join(["query\tpassage\tlabel", *lines]) + "\n")
+    values = to_values(fine_tuning(pretrained, table, table))
+    values |= {"validation": None, "validation_fraction": 0.2, "num_steps": 1}
+    columns = {"text": "query", "text_pair": "passage"}
+    values |= {"task": {"columns": columns, "ranking": True}, "checkpoint": {"metric": "mrr"}}
+    run = tmp_path / "run"
+    fitted = finetune(parse_config(Finetune, values), run, quiet=True)
+    # 6.4 rows, and four of a query.
+    assert len(fitted.outputs[""]["row_ids"]) == 8
+    assert f"{table}: 24 rows" in (run / "model" / "README.md").read_text()
+
+
 def test_a_share_and_a_file_are_one_too_many(tables):
     values = to_values(fine_tuning("model", *tables))
     with pytest.raises(UserError, match="leave one of the two out"):

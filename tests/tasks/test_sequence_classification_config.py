@@ -19,6 +19,7 @@ from jaxbert.tasks.single_label import SingleLabel
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 from jaxbert.text.training import train_wordpiece
 
+PAIRS = {"text": "query", "text_pair": "passage"}
 TOKENIZER, READING = train_wordpiece(["a text"], 50, min_frequency=1), Reading(8)
 
 
@@ -128,12 +129,20 @@ def test_a_section_is_read_back_from_what_a_run_writes_down():
 )
 def test_what_ranks_no_rows_is_refused(values, told):
     with pytest.raises(UserError, match=told):
-        config(**values, ranking=True).assumed()
+        config(**values, columns=PAIRS, ranking=True).assumed()
+
+
+def test_texts_that_are_no_pairs_are_not_ranked():
+    section = config(labels=["no", "yes"], ranking=True)
+    with pytest.raises(UserError, match=r"columns\.text_pair is null"):
+        section.assumed()
+    with pytest.raises(UserError, match=r"columns\.text_pair is null"):
+        section.task_of(Head("sequence_classification", ("no", "yes")))
 
 
 def test_rows_are_ranked_by_one_label_or_the_second_of_two_classes():
     for values in ({"labels": ["no", "yes"]}, {"labels": ["relevant"], "multi_label": True}):
-        section = config(**values, ranking=True)
+        section = config(**values, columns=PAIRS, ranking=True)
         task, _ = section.assumed()
         assert task.ranks
         assert section.task_of(task.head).ranks
