@@ -69,6 +69,7 @@ def write_artifacts(
         model = exports.models["model"]
         save_adapter(
             *(own.params, own.lora, model.encoder, model.head, own.base, run.adapter),
+            prompts=exports.prompts,
             overwrite=True,
         )
     write_whole(run.results, to_json(dict(sorted(results.items())), indent=4) + "\n")

@@ -124,7 +124,7 @@ def section_of(
             # The model's own hold until others are asked for.
             settings["threshold"] = "tuned"
         if kind == "none":
-            settings["prompts"] = prompts_of(model.loaded.directory)
+            settings["prompts"] = prompts_of(model.loaded.described)
     trained = parse_config(TASKS[kind], settings, origin="task")
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)

@@ -25,7 +25,8 @@ FILE = "adapter_config.json"
 WEIGHTS = {"adapter_model.safetensors": open_safetensors, "adapter_model.bin": open_torch}
 """Files of tensors and who reads them; the first that is there is taken."""
 MERGED = "merged"
-"""A folder of ours beside them, with the config.json of the merged model: its labels, its pooling.
+"""A folder of ours beside them, with the config.json of the merged model (its labels, its pooling)
+and its prompts.
 
 Beside the adapter's own files transformers would take it for that of a whole model.
 """

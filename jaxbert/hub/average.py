@@ -25,7 +25,7 @@ def check_alike(models: Sequence[Opened], tokenizers: Sequence[Tokenizer | None]
     for model, tokenizer in zip(models, tokenizers, strict=True):
         parts = ((first.config, model.config), (first.head, model.head))
         found = next((text for pair in parts for text in _different(*pair)), None)
-        if read_prompts(model.directory) != read_prompts(first.directory):
+        if read_prompts(model.described) != read_prompts(first.described):
             found = found or "other prompts (config_sentence_transformers.json)"
         known = known or tokenizer
         if known is not None and tokenizer is not None and found is None:

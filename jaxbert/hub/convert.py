@@ -66,6 +66,7 @@ def convert(
     first = opened[0]
     loaded = Pretrained(
         first.directory,
+        first.described,
         first.config,
         first.head,
         mean((each.read() for each in opened), weights) if opened[1:] else first.read(),
@@ -128,7 +129,7 @@ def save_made_of(
         max_shard_size=max_shard_size,
         card=Card(Path(destination).resolve().name, description, carried=carried),
         token_ids=read_token_ids(source.directory),
-        prompts=read_prompts(source.directory),
+        prompts=read_prompts(source.described),
         overwrite=overwrite,
     )
 

@@ -34,6 +34,8 @@ class Opened:
     """A model whose files are known to hold its parameters, which are not read yet."""
 
     directory: Path
+    described: Path
+    """As in `Source`."""
     config: EncoderConfig
     head: Head
     fresh: tuple[str, ...]
@@ -59,6 +61,8 @@ class Pretrained:
     """A loaded model as values, and what its files did not settle."""
 
     directory: Path
+    described: Path
+    """As in `Source`."""
     config: EncoderConfig
     head: Head
     params: Params
@@ -121,6 +125,7 @@ def load_params(
     )
     return Pretrained(
         directory=opened.directory,
+        described=opened.described,
         config=opened.config,
         head=opened.head,
         params=opened.read(place),
@@ -160,6 +165,7 @@ def open_params(
     _report(directory, fresh, contents.unused)
     return Opened(
         directory=directory,
+        described=source.described,
         config=described.config,
         head=described.head,
         fresh=fresh,

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_file
 from jaxbert.hub.save import config_fields, file_tensors
+from jaxbert.hub.sentence_prompts import write_prompts
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA, factors_of
@@ -32,15 +34,16 @@ def save_adapter(
     base: str,
     directory: str | Path,
     *,
+    prompts: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes the factors in `params` and the head, which peft puts onto the model `base`.
 
-    Beside peft's two files there is a config.json in a folder, which has the labels. Where a module
-    of transformers applies several kernels as one (ModernBERT's Wqkv), so are their factors: A's
-    one below the other, and B's in blocks, whose rank is the sum of theirs. `params` are those of
-    `adapt.lora.with_factors`. Raises UserError where `directory` is not empty (`overwrite`
-    replaces a model or an adapter).
+    Beside peft's two files there is a folder with a config.json, which has the labels, and with the
+    `prompts`. Where a module of transformers applies several kernels as one (ModernBERT's Wqkv), so
+    are their factors: A's one below the other, and B's in blocks, whose rank is the sum of theirs.
+    `params` are those of `adapt.lora.with_factors`. Raises UserError where `directory` is not empty
+    (`overwrite` replaces a model or an adapter).
     """
     leaves, family = flat(jax.device_get(params)), family_of(config.model_type)
     table, tensors, ranks = family.weights(config, head), {}, {}
@@ -71,6 +74,7 @@ def save_adapter(
         (new / FILE).write_text(text + "\n", encoding="utf-8")
         (new / MERGED).mkdir()
         write_config(config_fields(config, head), new / MERGED)
+        write_prompts(prompts or {}, new / MERGED)
 
 
 def _rows(leaves: dict[str, Any], table: tuple[Weight, ...]) -> dict[str, list[Weight]]:

@@ -36,6 +36,12 @@ class Source:
     adapter: Path | None = None
     """The directory of an adapter, which is merged into the weights as they are read."""
 
+    @property
+    def described(self) -> Path:
+        """Where it says what the model is for: of an adapter of ours, what lies beside that."""
+        own = self.directory if self.adapter is None else self.adapter / MERGED
+        return own if any((own / name).is_file() for name in CONFIG_FILES) else self.directory
+
 
 def find_model(path_or_hub_id: str | Path, *, revision: str | None = None) -> Source:
     """Finds a model, or brings it here.
