@@ -118,7 +118,7 @@ def save_params(
             write_safetensors(tensors, new, max_shard_size)
             if is_sentence_encoder(head):
                 write_modules(head, config.hidden_size, new)
-        if is_sentence_encoder(head):
+        if head.kind == "none" and head.pooling is not None:
             write_prompts(prompts or {}, new)
         if tokenizer is not None:
             save_tokenizer(_without_unknown_types(tokenizer, config), new)

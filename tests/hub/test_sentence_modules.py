@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from torch_models import Saved, as_torch, make_batch
 from jaxbert.cli import main
 from jaxbert.errors import UserError
 from jaxbert.experiment.inference import ready, section_of
+from jaxbert.families import preset
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import layout_for, save_params
 from jaxbert.hub.sentence_modules import as_sentence_encoder, load_tokenizer_of, read_modules
-from jaxbert.nn.functional import make_apply
-from jaxbert.nn.head import Head
+from jaxbert.hub.sentence_prompts import read_prompts
+from jaxbert.nn.functional import init_params, make_apply
+from jaxbert.nn.head import Head, Pooling
 from jaxbert.tasks.prompts import Prompts
 from jaxbert.text.tokenizer import save_tokenizer
 from jaxbert.text.training import train_wordpiece
@@ -145,6 +148,16 @@ def test_a_conversion_keeps_prompts_and_tasks_have_them(
     (out / file).write_text("[]")
     with pytest.raises(UserError, match=f"{file}: expected a JSON object, found list"):
         section_of(ready(out))
+
+
+@pytest.mark.parametrize("pooling", [None, "mean", "attention", "segments"])
+def test_every_encoder_that_pools_keeps_its_prompts(pooling: Pooling | None, tmp_path: Path):
+    encoder, head = replace(preset("bert-tiny"), vocab_size=40), Head(pooling=pooling)
+    prompts, out = {"prompts": {"query": "q: "}}, tmp_path / "out"
+    layout = layout_for(encoder, head)
+    params = init_params(encoder, head, 0)
+    save_params(params, encoder, head, None, out, layout=layout, prompts=prompts)
+    assert read_prompts(out) == ({} if pooling is None else prompts)
 
 
 def test_our_own_export_is_replaced_with_its_licence(
