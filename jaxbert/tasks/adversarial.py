@@ -11,7 +11,7 @@ from annotated_types import Gt
 from jaxbert.nn.head import Head
 from jaxbert.options import check_options
 from jaxbert.tasks.finetuning import LabelledTask
-from jaxbert.tasks.task import LABELS, Task, beside_others, real_tokens
+from jaxbert.tasks.task import Task, beside_others, factor_beside_others, real_tokens
 from jaxbert.typing import Array, Batch, Params
 
 MOVED = "adversarial_"
@@ -109,7 +109,7 @@ class Adversarial(Task):
         """Those of the task, of the moved batch times the weight."""
         if name.startswith(MOVED):
             return self.config.weight * self.task.loss_factor(name.removeprefix(MOVED))
-        return self.task.loss_factor("loss" if name == LABELS else name)
+        return factor_beside_others(self.task, name)
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """The task's, for both."""

@@ -13,7 +13,7 @@ from jaxbert.nn.model import Capture
 from jaxbert.nn.numerics import unit
 from jaxbert.options import check_options
 from jaxbert.tasks.relations import relation_losses
-from jaxbert.tasks.task import LABELS, Task, beside_others, example_ids, real_tokens
+from jaxbert.tasks.task import Task, beside_others, example_ids, factor_beside_others, real_tokens
 from jaxbert.typing import Array, Batch, Params
 
 ANSWERS, HIDDEN, RELATIONS = "distillation_loss", "hidden_loss", "relations_loss"
@@ -145,7 +145,7 @@ class Distillation(Task):
         }
         if name in others:
             return others[name]
-        return self.config.labels_weight * self.task.loss_factor("loss" if name == LABELS else name)
+        return self.config.labels_weight * factor_beside_others(self.task, name)
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """The task's; answers; real tokens."""

@@ -9,7 +9,7 @@ import jax
 from jaxbert.nn.dropout import split_key
 from jaxbert.nn.head import Head
 from jaxbert.tasks.distillation import Teachable
-from jaxbert.tasks.task import LABELS, Task, beside_others
+from jaxbert.tasks.task import Task, beside_others, factor_beside_others
 from jaxbert.typing import Array, Batch, Params
 
 APART = "r_drop_loss"
@@ -61,7 +61,7 @@ class RDrop(Task):
         """The weight; of the task's own losses their factors."""
         if name == APART:
             return self.weight
-        return self.task.loss_factor("loss" if name == LABELS else name)
+        return factor_beside_others(self.task, name)
 
     def loss_weights(self, batch: Batch) -> dict[str, Array]:
         """The task's; answers."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ LABELS = "labels_loss"
 """What `loss` of a task is called where other losses are added to it: the total is `loss`."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """An objective: a frozen value whose methods are pure. Tasks inherit what they have none of.
 
@@ -91,6 +92,11 @@ class Task(Protocol):
 def beside_others(losses: dict[str, Array]) -> dict[str, Array]:
     """A task's losses, or their weights, under the names that they have beside other losses."""
     return {LABELS if name == "loss" else name: value for name, value in losses.items()}
+
+
+def factor_beside_others(task: Task, name: str) -> float:
+    """A task's `loss_factor` of a loss that is called as `beside_others` calls it."""
+    return task.loss_factor("loss" if name == LABELS else name)
 
 
 def real_tokens(batch: Mapping[str, A]) -> A:
