@@ -12,28 +12,19 @@ from typing import Any
 
 from jaxbert.adapt.lora import merged
 from jaxbert.adapt.reinitialize import begins_anew
-from jaxbert.data.reading import Reading, usual_length
 from jaxbert.data.stream import Phase, Stream
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.artifacts import Exports, TrainedAdapter, TrainedModel, write_artifacts
 from jaxbert.experiment.checks import (
-    check_begun_are_trained,
-    check_length,
     check_regularisation,
 )
 from jaxbert.experiment.feature_cache import Interrupted, check_cacheable, frozen_encoder
 from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.experiment.finetuning_data import training_data
+from jaxbert.experiment.finetuning_start import Start, first_params, opened, started, with_pooling
 from jaxbert.experiment.fit import Fitted, check_fit, fit
 from jaxbert.experiment.freezing_advice import freezing_advice
-from jaxbert.experiment.parameters import (
-    MakeParams,
-    beginning_with,
-    read,
-    reinitialized,
-    with_lora,
-)
 from jaxbert.experiment.prompts import prompt_fields
 from jaxbert.experiment.report import write_report
 from jaxbert.experiment.restoring import check_architecture, check_data
@@ -41,26 +32,15 @@ from jaxbert.experiment.run_directory import check_run, check_same_data, open_ru
 from jaxbert.experiment.run_files import RunDirectory
 from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
-from jaxbert.experiment.validation_share import divided
-from jaxbert.hub.description import describe
-from jaxbert.hub.load import Opened, open_params
-from jaxbert.hub.save import check_tokenizer, layout_for
-from jaxbert.hub.sentence_modules import load_tokenizer_of
-from jaxbert.hub.source import Source, find_model
-from jaxbert.nn.config import EncoderConfig
+from jaxbert.hub.load import Opened
+from jaxbert.hub.save import layout_for
 from jaxbert.nn.dropout_rates import with_dropout
-from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.head import Head
-from jaxbert.tasks.finetuning import Examples, LabelledTask, TaskConfig, TuningExamples
-from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
-from jaxbert.tasks.sequence_classification import SequenceClassification
-from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.finetuning import Examples, TuningExamples
 from jaxbert.text.remote import check_is_here
-from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
 
-BIAS = "classifier/dense/bias"
 _READ = (
     *("model", "task", "train", "validation", "validation_fraction", "max_seq_length", "packing"),
     *("truncation", "head_share", "windows", "ignore_mismatched_heads", "distillation"),
@@ -69,28 +49,10 @@ _READ = (
 
 
 @dataclass(frozen=True)
-class _Start:
-    """What a run begins with."""
-
-    config: Finetune
-    """With a max_seq_length that is a number."""
-    task: LabelledTask
-    train: tuple[Any, ...]
-    """The records."""
-    held_out: tuple[Any, ...]
-    """Those of the same file that are not trained on."""
-    source: Source
-    """Of the model."""
-    encoder: EncoderConfig
-    """As the model has it."""
-    tokenizer: Tokenizer
-
-
-@dataclass(frozen=True)
 class _Prepared:
     """What is known of a run before there is a directory, or a weight is read."""
 
-    start: _Start
+    start: Start
     loaded: Opened
     data: Data
     examples: Mapping[str, Examples]
@@ -147,7 +109,7 @@ def check_finetuning(
         prepared = _prepared(*first)
         for config, path in (first, *others):
             length = prepared.start.config.max_seq_length
-            _check(replace(_with_pooling(config), max_seq_length=length), path, prepared)
+            _check(replace(with_pooling(config), max_seq_length=length), path, prepared)
         for _, path in (first, *others, *(run for run in ended if _what_is_read(run) == key)):
             check_same_data(path, prepared.data.fingerprints)
 
@@ -160,21 +122,19 @@ def _check(config: Finetune, path: Path, prepared: _Prepared) -> None:
     """`config` may differ from what was prepared in all that is not read."""
     check_run(path, config)
     start = replace(prepared.start, config=config)
-    head, encoder = start.task.head, with_dropout(start.encoder, config.dropout)
-    check_regularisation(config, start.task, encoder)
+    check_regularisation(config, start.task, with_dropout(start.encoder, config.dropout))
     if config.cache_features:
         _check_cache(start)
         return
-    make_params = _first_params(config, start.task, start.train, prepared.loaded)
-    trainee = Trainee.of(encoder, head, make_params, config.lora)
     rows = prepared.data.train.phases[0].rows
     data = replace(prepared.data, train=Stream([Phase(rows, config.batch_size)]))
-    trainee = replace(trainee, teacher=_teacher(start))
-    check_fit(config, trainee, start.task, data, _num_steps(config, rows.num_rows))
+    check_fit(
+        config, _whole(start, prepared.loaded), start.task, data, _num_steps(config, rows.num_rows)
+    )
 
 
 def _prepared(config: Finetune, run_path: str | Path) -> _Prepared:
-    config = _with_pooling(config)
+    config = with_pooling(config)
     if config.recipe == "auto":
         raise UserError(
             "recipe=auto is not filled in: make the configuration with load_finetune or "
@@ -184,15 +144,15 @@ def _prepared(config: Finetune, run_path: str | Path) -> _Prepared:
         check_run(run_path, config)
     for spec in config.validation_sets.values():
         check_split(spec)
-    start = _start(config)
-    loaded = _opened(start)
+    start = started(config)
+    loaded = opened(start)
     data, examples = _data(start)
     if start.config.cache_features:
         _check_cache(start)
     return _Prepared(start, loaded, data, examples)
 
 
-def _check_cache(start: _Start) -> None:
+def _check_cache(start: Start) -> None:
     check_cacheable(start.config, start.task.head, packing=start.config.packing)
     _check_directory(start.config.cache_features)
 
@@ -211,7 +171,7 @@ def exporter(
             f"{run.path}: with cache_features a checkpoint holds the head alone: let the run end, "
             "which joins it with the encoder"
         )
-    start = _start(config)
+    start = started(config)
     data, examples = _data(start)
     if any(isinstance(found, TuningExamples) and found.tunes for found in examples.values()):
         raise UserError(
@@ -231,43 +191,7 @@ def _check_directory(cache: bool | str) -> None:
         raise UserError(f"cache_features={cache}: no directory: name one, or one that is to be")
 
 
-def _start(config: Finetune) -> _Start:
-    """Reads the records to train on, and what the model's directory says of it."""
-    section: TaskConfig = config.task
-    train: tuple[Any, ...] = tuple(section.read(config.train, labelled=True))
-    held_out: tuple[Any, ...] = ()
-    if config.validation_fraction:
-        train, held_out = divided(train, config.validation_fraction, _kept_together(section))
-    task = _task(config, train)
-    source = find_model(config.model)
-    encoder = describe(source, head=task.head).config
-    tokenizer = load_tokenizer_of(source.directory, task.head)
-    check_tokenizer(tokenizer, encoder)
-    check_regularisation(config, task, with_dropout(encoder, config.dropout))
-    config = _with_length(config, task, train, encoder, tokenizer)
-    return _Start(config, task, train, held_out, source, encoder, tokenizer)
-
-
-def _kept_together(section: Any) -> tuple[str, ...]:
-    """The columns in which rows are equal that are all trained on or all held out."""
-    if isinstance(section, SequenceClassificationConfig) and section.ranking:
-        # Of a query with half of its candidates ranks would be those of another ranking.
-        return (section.columns.text,)
-    inputs: tuple[str, ...] = section.columns.inputs
-    return inputs
-
-
-def _opened(start: _Start) -> Opened:
-    """The model to begin with, whose weights are not read yet."""
-    return open_params(
-        start.config.model,
-        head=start.task.head,
-        seed=start.config.seed,
-        ignore_mismatched_heads=start.config.ignore_mismatched_heads,
-    )
-
-
-def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
+def _data(start: Start) -> tuple[Data, Mapping[str, Examples]]:
     """What is trained and evaluated on, and the validation sets by name."""
     config, section = start.config, start.config.task
     validation = {
@@ -300,7 +224,7 @@ def _data(start: _Start) -> tuple[Data, Mapping[str, Examples]]:
 
 
 def _trainee(
-    start: _Start,
+    start: Start,
     loaded: Opened,
     data: Data,
     run: RunDirectory,
@@ -313,16 +237,10 @@ def _trainee(
     Raises Interrupted where the features could not be computed to the end.
     """
     config, head = start.config, start.task.head
-    encoder = with_dropout(start.encoder, config.dropout)
-    make_params = _first_params(config, start.task, start.train, loaded)
     if not config.cache_features:
-        trainee = replace(
-            Trainee.of(encoder, head, make_params, config.lora),
-            teacher=_teacher(start),
-            regularisation=config.regularisation,
-            begun=begins_anew(encoder, config.reinitialize_layers),
-        )
-        return trainee, data, {}
+        return _whole(start, loaded), data, {}
+    encoder = with_dropout(start.encoder, config.dropout)
+    make_params = first_params(config, start.task, start.train, loaded)
     given = config.cache_features
     directory = run.features if given is True else Path(expanduser(given))
     known = frozen_encoder(
@@ -333,7 +251,19 @@ def _trainee(
     return known.trainee, known.data, {"encoder": known.params}
 
 
-def _teacher(start: _Start) -> Teacher | None:
+def _whole(start: Start, loaded: Opened) -> Trainee:
+    """The model with its encoder."""
+    config, encoder = start.config, with_dropout(start.encoder, start.config.dropout)
+    make_params = first_params(config, start.task, start.train, loaded)
+    return replace(
+        Trainee.of(encoder, start.task.head, make_params, config.lora),
+        teacher=_teacher(start),
+        regularisation=config.regularisation,
+        begun=begins_anew(encoder, config.reinitialize_layers),
+    )
+
+
+def _teacher(start: Start) -> Teacher | None:
     given, reading = start.config.distillation, start.config.reading
     if given is None:
         return None
@@ -343,7 +273,7 @@ def _teacher(start: _Start) -> Teacher | None:
 
 def _written(
     run: RunDirectory,
-    start: _Start,
+    start: Start,
     fitted: Fitted,
     params: Params,
     examples: Mapping[str, Examples],
@@ -359,7 +289,7 @@ def _written(
     return replace(fitted, params=made.models["model"].params)
 
 
-def _exports(start: _Start, head: Head, params: Params) -> Exports:
+def _exports(start: Start, head: Head, params: Params) -> Exports:
     lora, adapter, whole = start.config.lora, None, params
     if lora is not None:
         whole = merged(params, lora)
@@ -371,7 +301,7 @@ def _exports(start: _Start, head: Head, params: Params) -> Exports:
     return Exports(models, start.tokenizer, data, adapter, prompts)
 
 
-def _no_adapter(start: _Start, head: Head) -> str | None:
+def _no_adapter(start: Start, head: Head) -> str | None:
     """Why peft could make nothing of an adapter; None: it can."""
     if start.source.adapter is not None:
         return f"{start.config.model} is an adapter itself, which none can be put upon"
@@ -380,47 +310,11 @@ def _no_adapter(start: _Start, head: Head) -> str | None:
     return None
 
 
-def _base(start: _Start) -> str:
+def _base(start: Start) -> str:
     """The name under which an adapter's user finds the model: of a directory its whole path."""
     name = start.config.model
     is_here = "://" not in name and Path(expanduser(name)).exists()
     return str(start.source.directory.resolve()) if is_here else name
-
-
-def _with_pooling(config: Finetune) -> Finetune:
-    """So that the run's configuration says how its vectors are made."""
-    section = config.task
-    if not isinstance(section, SentenceEmbeddingConfig) or section.pooling is not None:
-        return config
-    return replace(config, task=replace(section, pooling=pooled(_own_head(config)).pooling))
-
-
-def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
-    section = config.task
-    if not isinstance(section, SentenceEmbeddingConfig):
-        return section.task(train)
-    is_normalized = _own_head(config).is_normalized
-    return section.task_of(Head(pooling=section.pooling, is_normalized=is_normalized))
-
-
-def _own_head(config: Finetune) -> Head:
-    """What the model itself makes of its tokens."""
-    return describe(find_model(config.model), head="none").head
-
-
-def _first_params(
-    config: Finetune, task: LabelledTask, train: Sequence[Any], loaded: Opened
-) -> MakeParams:
-    """Those of the model, and what the configuration begins otherwise."""
-    make, section = read(loaded), config.task
-    if count := config.reinitialize_layers:
-        check_begun_are_trained(count, config, loaded.config, task.head)
-        make = reinitialized(make, loaded.config, task.head, count, config.seed)
-    if isinstance(section, SequenceClassificationConfig) and BIAS in loaded.fresh:
-        assert isinstance(task, SequenceClassification)
-        if (bias := section.first_bias(task, train)) is not None:
-            make = beginning_with(make, {BIAS: bias})
-    return make if config.lora is None else with_lora(make, config.lora, config.seed)
 
 
 def _tuned(head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, Any]) -> Head:
@@ -429,24 +323,6 @@ def _tuned(head: Head, examples: Mapping[str, Examples], outputs: Mapping[str, A
         if isinstance(found, TuningExamples) and found.tunes:
             return found.tuned(outputs[name]).head
     return head
-
-
-def _with_length(
-    config: Finetune,
-    task: LabelledTask,
-    train: Sequence[Any],
-    encoder: EncoderConfig,
-    tokenizer: Tokenizer,
-) -> Finetune:
-    """With a max_seq_length that is a number, and fits the model."""
-    if config.max_seq_length != "auto":
-        check_length("max_seq_length", config.max_seq_length, encoder)
-        return config
-    longest = longest_input(encoder)
-    # Without labels an embedding's examples would be their first texts, which are the shorter ones.
-    whole = task.examples(train, tokenizer, Reading(longest), labelled=True)
-    usual = usual_length([len(row) for row in whole.features["input_ids"] if len(row)])
-    return replace(config, max_seq_length=min(usual, longest))
 
 
 def _num_steps(config: Finetune, num_rows: int) -> int:
