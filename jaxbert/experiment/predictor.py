@@ -24,6 +24,7 @@ from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.finetuning import Examples
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.training.evaluation import predict
 from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 
@@ -35,6 +36,7 @@ _CALL, _ACCELERATOR_CALL = 32, 4096
 # On a CPU: more positions in a batch than the first take so many times as long each, as what lies
 # between operations fits no cache, and its memory comes from the system anew with every call.
 _LARGE, _LARGE_COSTS = 2048, 1.2
+_OF_PAIRS = ': name both with Predictor(..., columns={"text": "text", "text_pair": "text_pair"})'
 
 
 class Predictor:
@@ -53,6 +55,8 @@ class Predictor:
         self,
         model: str | Path | Ready,
         *,
+        columns: Mapping[str, str] | None = None,
+        overrides: Sequence[str] = (),
         section: TaskSection | None = None,
         reading: Reading | None = None,
         batch_size: int = 32,
@@ -60,13 +64,19 @@ class Predictor:
     ):
         """Opens a model directory, run directory or hub id.
 
-        `section` and `reading`: what the task reads; None: as in the model's run. `dtype` of the
-        computation: float32 or bfloat16; parameters and outputs are float32.
+        `columns`: the names of what is read where the model has no run that says them, or others,
+        such as {"text": "query", "text_pair": "passage"} of a model that reads pairs. `overrides`:
+        options of its task as on the command line, such as ["task.prompt=query"]. `section`: the
+        task as a value, in place of both. `reading`: lengths and truncation; None: as in the
+        model's run. `dtype` of the computation: float32 or bfloat16; parameters and outputs are
+        float32. Raises UserError for a column or an option that the task has not.
         """
+        if section is not None and (columns or overrides):
+            raise UserError("Predictor(section=...): it says columns and options itself: drop them")
         if not isinstance(model, Ready):
             model = ready(model, batch_size=batch_size, dtype=dtype)
         self._model = model
-        self._section = section_of(self._model) if section is None else section
+        self._section = section or section_of(self._model, columns, overrides)
         tell_of_prompts(self._section, self._model.loaded.directory)
         self._reading = reading_of(self._model) if reading is None else reading
         self._task = self._section.task_of(self._model.loaded.head)
@@ -178,7 +188,10 @@ class Predictor:
                 if len(texts) > len(names):
                     found = "a pair" if len(texts) == 2 else f"{len(texts)} texts"
                     read = "single texts" if len(names) == 1 else f"{', '.join(names)}"
-                    raise UserError(f"input {number} is {found}, and the model reads {read}")
+                    raise UserError(
+                        f"input {number} is {found}, and the model reads {read}"
+                        + (_OF_PAIRS if len(texts) == 2 and self._may_read_pairs else "")
+                    )
                 values = dict(zip(names, texts, strict=False))
             for name in self._read_of(values):
                 if name not in values:
@@ -189,6 +202,10 @@ class Predictor:
                         "character: correct or replace it"
                     )
             yield Row(dict(values), "input", number)
+
+    @property
+    def _may_read_pairs(self) -> bool:
+        return isinstance(self._section, SequenceClassificationConfig)
 
     def _read_of(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """The columns that count: where words are split already, no text is wanted."""

@@ -17,6 +17,7 @@ from jaxbert.families.head_fields import (
     THRESHOLDS,
     head_from_hf,
 )
+from jaxbert.hub.cross_encoder import with_problem_type
 from jaxbert.hub.own_architecture import with_own_options
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.nn.config import EncoderConfig
@@ -61,6 +62,7 @@ def read_description(
     fields = GOOGLE.get(file.name, {}) | _read_json(file)
     try:
         family = family_of(_model_type(fields))
+        fields = with_problem_type(fields, directory)
         saved_kind = _saved_kind(family, fields)
         if saved_kind not in (None, "none") and not (directory / PARAMS).is_dir():
             fields = _without_leftovers(family, fields, saved_kind)

@@ -14,6 +14,7 @@ from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
+from jaxbert.hub.cross_encoder import score_fields
 from jaxbert.hub.own_architecture import ARCHITECTURE, own_options
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
@@ -169,6 +170,7 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
         **({ARCHITECTURE: own} if own else {}),
         **family.config_to_hf(config, head),
         **head_to_hf(head),
+        **score_fields(head),
     }
 
 
