@@ -1,14 +1,12 @@
 """What is written, opened by sentence-transformers itself, and what that writes, opened here."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from jaxbert.experiment.predictor import Predictor
