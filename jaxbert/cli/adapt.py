@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = load_params(arguments.source, revision=arguments.revision)
     original = _Model(source.params, source.config, tokenizer_of(source))
     model = _with_positions(_with_layers(original, arguments), arguments)
-    model = _limited(_with_vocabulary(_with_rope_theta(model, arguments), arguments))
+    model = _with_vocabulary(_with_rope_theta(model, arguments), arguments)
     rows = [*model.rows, _sizes(original.params, model.params)]
     save_made_of(
         source,
@@ -167,19 +167,6 @@ def _with_rope_theta(model: _Model, arguments: argparse.Namespace) -> _Model:
     how = f"local layers keep {new.local_rope_theta:,.10g}" if is_local else ""
     row = ("rope_theta", f"{old.rope_theta:,.10g}", f"{new.rope_theta:,.10g}", how)
     return replace(model, config=config, rows=(*model.rows, row))
-
-
-def _limited(model: _Model) -> _Model:
-    """No tokenizer, also no other model's, gives rows that are longer than this one takes."""
-    from jaxbert.nn.embeddings import longest_input
-    from jaxbert.text.tokenizer import Tokenizer
-
-    tokenizer, longest = model.tokenizer, longest_input(model.config)
-    if tokenizer is None:
-        return model
-    limit = min(tokenizer.model_max_length or longest, longest)
-    limited = Tokenizer(tokenizer.backend, tokenizer.config | {"model_max_length": limit})
-    return replace(model, tokenizer=limited)
 
 
 def _how(before: int, after: int, how: str) -> str:

@@ -34,10 +34,12 @@ from jaxbert.experiment.teacher import Teacher, opened_teacher, reading_for_both
 from jaxbert.experiment.trainee import Data, Trainee, described
 from jaxbert.hub.load import Opened
 from jaxbert.hub.save import layout_for
+from jaxbert.hub.sentence_modules import is_sentence_encoder
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.head import Head
 from jaxbert.tasks.finetuning import Examples, TuningExamples
 from jaxbert.text.remote import check_is_here
+from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.training.profile import NO_STEPS
 from jaxbert.typing import Params
 
@@ -298,7 +300,12 @@ def _exports(start: Start, head: Head, params: Params) -> Exports:
     models = {"model": TrainedModel(whole, start.encoder, head)}
     data = f"{start.config.train}: {len(start.train)} rows"
     prompts = prompt_fields(start.config.task)
-    return Exports(models, start.tokenizer, data, adapter, prompts)
+    tokenizer = start.tokenizer
+    if is_sentence_encoder(head):
+        # Its vectors are those of texts cut as in training, also to sentence-transformers.
+        limit = {"model_max_length": start.config.max_seq_length}
+        tokenizer = Tokenizer(tokenizer.backend, tokenizer.config | limit)
+    return Exports(models, tokenizer, data, adapter, prompts)
 
 
 def _no_adapter(start: Start, head: Head) -> str | None:

@@ -21,6 +21,7 @@ from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
 from jaxbert.hub.sentence_prompts import write_prompts
 from jaxbert.nn.config import EncoderConfig
+from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import check_params, functional
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
@@ -122,7 +123,7 @@ def save_params(
         if head.kind == "none" and head.pooling is not None:
             write_prompts(prompts or {}, new)
         if tokenizer is not None:
-            save_tokenizer(_without_unknown_types(tokenizer, config), new)
+            save_tokenizer(_of_model(tokenizer, config), new)
         library = "transformers" if layout == "huggingface" else "jaxbert"
         if layout == "huggingface" and is_sentence_encoder(head):
             library = "sentence-transformers"
@@ -238,12 +239,18 @@ def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
         )
 
 
-def _without_unknown_types(tokenizer: Tokenizer, config: EncoderConfig) -> Tokenizer:
-    """The tokenizer, giving no token types where the model's embeddings have none to tell apart."""
-    if config.type_vocab_size > 1:
-        return tokenizer
-    inputs = {"model_input_names": ["input_ids", "attention_mask"]}
-    return Tokenizer(tokenizer.backend, tokenizer.config | inputs)
+def _of_model(tokenizer: Tokenizer, config: EncoderConfig) -> Tokenizer:
+    """The tokenizer, giving no more tokens and no more types of them than the model takes.
+
+    Without a limit in its files transformers cuts nothing, and the model has no such positions.
+    """
+    longest = longest_input(config)
+    fields: dict[str, Any] = {
+        "model_max_length": min(tokenizer.model_max_length or longest, longest)
+    }
+    if config.type_vocab_size <= 1:
+        fields["model_input_names"] = ["input_ids", "attention_mask"]
+    return Tokenizer(tokenizer.backend, tokenizer.config | fields)
 
 
 def layout_for(config: EncoderConfig, head: Head) -> Layout:

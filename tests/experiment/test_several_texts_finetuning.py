@@ -138,6 +138,8 @@ def test_embeddings_learn_and_are_evaluated_and_predicted_alike(pretrained: Path
     _, firsts = np.unique(anchors, return_index=True)
     assert np.mean((nearest == positives)[firsts]) == pytest.approx(metrics["recall_at_1"])
     assert load_params(run).head.pooling == "mean"
+    # Where nothing else says it, texts are cut as they were in training.
+    assert load_tokenizer(run / "model").model_max_length == 24
 
 
 def test_a_model_keeps_the_prompts_that_it_was_trained_with(
@@ -164,7 +166,7 @@ def test_a_model_keeps_the_prompts_that_it_was_trained_with(
     without = Predictor(run / "model")
     assert "none is put before these texts: task.prompt=query says 'old '" in caplog.text
     caplog.clear()
-    documents = Predictor(model, section=section_of(model, overrides=["task.prompt=document"]))
+    documents = Predictor(model, overrides=["task.prompt=document"])
     assert not caplog.text
     np.testing.assert_allclose(
         documents.vectors(["cat", "tree"]), without.vectors(["the cat", "the tree"]), rtol=1e-5

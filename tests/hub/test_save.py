@@ -216,6 +216,10 @@ def test_an_export_holds_the_tokenizer_and_the_card(
         "vocab.txt",
     }
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    # The tokenizer itself has no limit, and transformers would cut nothing.
+    longest = opened("BertForMaskedLM").config.max_position_embeddings
+    assert tokenizer.model_max_length is None
+    assert len(theirs("dog " * 600, truncation=True)["input_ids"]) == longest
     assert theirs("the dog")["input_ids"] == tokenizer.encode(["the dog"])["input_ids"][0].tolist()
 
 
