@@ -129,13 +129,6 @@ def test_figures_are_shown_in_full_where_they_are_counts():
     ]
 
 
-def test_info_names_versions_and_devices(capsys):
-    assert main(["info"]) == 0
-    out = capsys.readouterr().out
-    assert "jaxlib" in out
-    assert "8 x cpu (cpu)" in out
-
-
 @pytest.mark.parametrize(
     ("number", "file", "message"),
     [

@@ -140,16 +140,20 @@ def test_texts_of_unlike_lengths_are_not_all_as_wide_as_the_longest(directory):
 
 
 def test_pairs_are_read_where_the_task_has_them(directory):
-    section = SequenceClassificationConfig(columns=SentenceColumns("first", "second"))
-    predictor = Predictor(directory, section=section)
+    columns = {"text": "first", "text_pair": "second"}
+    predictor = Predictor(directory, columns=columns)
     pair = (TEXTS[0], TEXTS[2])
     for given in (pair, {"first": pair[0], "second": pair[1]}):
         (prediction,) = predictor([given])
         agree(prediction, alone(directory, *pair))
+    section = SequenceClassificationConfig(columns=SentenceColumns("first", "second"))
+    with pytest.raises(UserError, match="it says columns and options itself: drop them"):
+        Predictor(directory, section=section, columns=columns)
 
 
 def test_inputs_that_cannot_be_read_are_named(predictor):
-    with pytest.raises(UserError, match="input 2 is a pair, and the model reads single texts"):
+    names = r"columns=\{\"text\": \"text\", \"text_pair\": \"text_pair\"\}"
+    with pytest.raises(UserError, match=f"input 2 is a pair, .* reads single texts: .*{names}"):
         predictor(["a", ("b", "c")])
     with pytest.raises(UserError, match="input 1 is 3 texts, and the model reads single texts"):
         predictor([("a", "b", "c")])
