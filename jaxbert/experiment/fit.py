@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxbert.checkpoint.checkpoints import Checkpoints
 from jaxbert.config import to_values
 from jaxbert.data.loader import iterate
+from jaxbert.errors import DivergedError
 from jaxbert.experiment.alike import check_same_run, check_same_step
 from jaxbert.experiment.checks import checked_mesh
 from jaxbert.experiment.held_out import HeldOut
@@ -177,7 +178,11 @@ def _fit(
             progress.say(f"{damaged}: an incomplete checkpoint, which is not used")
         held_out = _held_out(job, averaged_params(state.params, state.opt_state))
         loop = _loop(job, phases, known, held_out, checkpoints, log, progress, ledger, profile)
-        state, outcome = train(loop, state)
+        try:
+            state, outcome = train(loop, state)
+        except DivergedError:
+            ledger.ended("diverged")
+            raise
         ledger.ended(outcome)
         with ledger.spent("save"):
             checkpoints.wait()

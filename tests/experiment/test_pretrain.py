@@ -18,6 +18,7 @@ from jaxbert.experiment.masked_lm import masked_lm_data
 from jaxbert.experiment.pretrain import Pretrain, pretrain
 from jaxbert.hub.load import load_params
 from jaxbert.hub.save import save_params
+from jaxbert.report.reading import read_runs
 from jaxbert.text.tokenizer import load_tokenizer
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -159,6 +160,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch_saved(diverged):
         assert saved["input_ids"].shape == (8, 32)
     assert max(row["step"] for row in trajectory(run)) == step - 1
     assert (run / "checkpoints" / str(step - 1)).is_dir()
+    [report] = read_runs([str(run)])
+    assert (report.outcome, report.has_ended) == ("diverged", False)
 
 
 def test_the_run_goes_on_from_its_last_checkpoint_when_such_updates_are_skipped(diverged, store):
