@@ -1,6 +1,7 @@
 """jaxbert evaluate."""
 
 import argparse
+from pathlib import Path
 
 from jaxbert.cli.arguments import check_not_given
 from jaxbert.cli.cpu_memory import keep_memory
@@ -12,11 +13,15 @@ from jaxbert.cli.inference import (
 )
 from jaxbert.cli.output import out_file, write_whole
 from jaxbert.cli.processes import Processes
+from jaxbert.errors import UserError
 
-HELP = "evaluate a model on labelled data of its task, or a masked LM on a store or minimal pairs"
+HELP = (
+    "evaluate a model on data of its task, embeddings on a corpus, a masked LM on a store or pairs"
+)
 EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
 jaxbert evaluate runs/base --data stores/wiki
+jaxbert evaluate runs/embeddings --retrieval --data beir/scifact --ranking scifact.trec
 jaxbert evaluate runs/base --minimal-pairs --data 'blimp/*.jsonl' --group-column UID
 """
 
@@ -26,12 +31,27 @@ _OF_TABLES = (
 )
 _OF_PAIRS = ("group_column", "scored", "masked")
 _NOT_OF_PAIRS = ("overrides", *_OF_TABLES[3:])
+_OF_RETRIEVAL = ("split", "ranking")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    add_inference_arguments(parser, data="labelled data; of a masked LM: token store, or pairs")
+    add_inference_arguments(
+        parser,
+        data="labelled data; of a masked LM: token store, or pairs; of --retrieval: directory",
+    )
     parser.add_argument("--label-column", help="column of the labels")
+    parser.add_argument(
+        "--retrieval",
+        action="store_true",
+        default=None,
+        help="how well embeddings find documents: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv "
+        "of a directory, as BEIR has them",
+    )
+    parser.add_argument("--split", help="whose judgements (default: test)")
+    parser.add_argument(
+        "--ranking", metavar="FILE", help="also write the documents found, as trec_eval reads them"
+    )
     parser.add_argument(
         "--minimal-pairs",
         action="store_true",
@@ -74,9 +94,15 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
     from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 
     title = f"{arguments.model} on {arguments.data}"
+    if arguments.minimal_pairs and arguments.retrieval:
+        raise UserError("--minimal-pairs and --retrieval: give one of them")
     if arguments.minimal_pairs:
+        check_not_given(arguments, _OF_RETRIEVAL, "of --retrieval alone")
         return title, _of_pairs(arguments)
     check_not_given(arguments, _OF_PAIRS, "of --minimal-pairs alone")
+    if arguments.retrieval:
+        return title, _of_retrieval(arguments)
+    check_not_given(arguments, _OF_RETRIEVAL, "of --retrieval alone")
     model = inference.ready(
         arguments.model,
         batch_size=arguments.batch_size,
@@ -112,3 +138,24 @@ def _of_pairs(arguments: argparse.Namespace) -> dict[str, float]:
         masked=arguments.masked or "token",
         scored=arguments.scored or "all",
     )
+
+
+def _of_retrieval(arguments: argparse.Namespace) -> dict[str, float]:
+    """Figures of a search; the first process writes the rankings."""
+    from jaxbert.experiment.inference import ready, section_of
+    from jaxbert.experiment.retrieval import evaluate_retrieval
+    from jaxbert.parallel.processes import is_first
+
+    check_not_given(arguments, _OF_TABLES[1:4], "the columns of BEIR's files are known")
+    model = ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    section = section_of(model, overrides=arguments.overrides)
+    found = evaluate_retrieval(
+        model,
+        arguments.data,
+        section,
+        reading(arguments, model),
+        split=arguments.split or "test",
+    )
+    if arguments.ranking is not None and is_first():
+        write_whole(Path(arguments.ranking), found.lines())
+    return dict(found.figures)

@@ -1,0 +1,125 @@
+"""How well a model of embeddings finds the documents of a corpus that answer queries."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.data.beir import RetrievalTest, read_retrieval_test
+from jaxbert.data.reading import Reading
+from jaxbert.errors import UserError
+from jaxbert.experiment.alike import check_same_data, check_same_model
+from jaxbert.experiment.finetune_config import TaskSection
+from jaxbert.experiment.inference import Ready
+from jaxbert.experiment.predictor import Predictor
+from jaxbert.experiment.search import Comparison, Ranking, search
+from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
+from jaxbert.metrics.ranked_lists import figures_of
+from jaxbert.parallel.processes import is_first
+from jaxbert.tasks.prompts import Prompts
+from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.training.counted import counted
+from jaxbert.typing import Array
+
+DEPTH = 1000
+"""Documents of a ranking, of which recall is told."""
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Figures, and the rankings that they are of."""
+
+    figures: Mapping[str, float]
+    rankings: Mapping[str, Ranking]
+    """By the id of the query."""
+    test: RetrievalTest
+
+    def lines(self) -> Iterator[str]:
+        """In trec_eval's format: query, Q0, document, rank, score, name."""
+        for query, ranking in self.rankings.items():
+            pairs = zip(ranking.documents.tolist(), ranking.scores.tolist(), strict=True)
+            for rank, (document, score) in enumerate(pairs, start=1):
+                yield f"{query} Q0 {self.test.ids[document]} {rank} {score:.6f} jaxbert"
+
+
+def evaluate_retrieval(
+    model: Ready, directory: str, section: TaskSection, reading: Reading, *, split: str = "test"
+) -> Retrieved:
+    """Searches BEIR's files for every judged query; of both sides the model's own prompts.
+
+    The figures of `metrics.ranked_lists`, `queries`, `documents`, and `not_in_corpus` where
+    relevant documents are missing there. A document with the id of the query is not searched for
+    it, as in BEIR. Raises UserError where the model gives no vectors of texts.
+    """
+    comparison = comparison_of(model, section, reading)
+    test = read_retrieval_test(directory, split)
+    check_same_model(model.loaded.params, model.loaded.directory)
+    number_of = {name: number for number, name in enumerate(test.ids)}
+    check_same_data(directory, repr((test.ids, sorted(test.queries.items()))))
+    at_once = model.rows_at_once
+    documents = counted(
+        test.documents(), 1, len(number_of), "searching documents", quiet=not is_first()
+    )
+    found = search(
+        comparison,
+        list(test.queries.values()),
+        documents,
+        [number_of.get(name, -1) for name in test.queries],
+        depth=min(DEPTH, len(number_of)),
+        at_once=at_once,
+    )
+    rankings = dict(zip(test.queries, found, strict=True))
+    named = {
+        query: [test.ids[number] for number in ranking.documents.tolist()]
+        for query, ranking in rankings.items()
+    }
+    figures = figures_of(named, test.grades)
+    figures |= {"queries": len(test.queries), "documents": len(number_of)}
+    missing = {name for judged in test.grades.values() for name in judged} - number_of.keys()
+    if missing:
+        figures["not_in_corpus"] = len(missing)
+    return Retrieved(figures, rankings, test)
+
+
+def comparison_of(model: Ready, section: TaskSection, reading: Reading) -> Comparison:
+    """How the model compares texts. Raises UserError where it does not."""
+    if not isinstance(section, SentenceEmbeddingConfig):
+        raise UserError(
+            f"{model.loaded.directory}: its task is {section.kind}, and retrieval compares vectors "
+            "of texts: take a model of sentence embeddings"
+        )
+    prompts = section.prompts or Prompts()
+    # Both sides are read by one compiled program, their prompts being part of the texts.
+    predictor = Predictor(
+        model, section=replace(section, prompts=None, prompt=None), reading=reading
+    )
+    is_cosine = _is_cosine(model)
+
+    def vectors(prompt: str, texts: Sequence[str]) -> Array:
+        found = jnp.asarray(predictor.vectors([prompt + text for text in texts]))
+        if not is_cosine:
+            return found
+        lengths = jnp.linalg.norm(found, axis=-1, keepdims=True)
+        return found / jnp.where(lengths > 0, lengths, 1.0)
+
+    return Comparison(
+        queries=lambda texts: vectors(prompts.query, texts),
+        documents=lambda texts: vectors(prompts.document, texts),
+        scores=_products,
+    )
+
+
+@jax.jit
+def _products(queries: Array, documents: Array) -> Array:
+    # A TPU would otherwise multiply in bfloat16, in which neighbours are equally near.
+    return jnp.matmul(queries, documents.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _is_cosine(model: Ready) -> bool:
+    """What config_sentence_transformers.json says; without a word of it the cosine."""
+    file = model.loaded.described / PROMPTS
+    name = read_prompts(model.loaded.described).get("similarity_fn_name", "cosine")
+    if name not in ("cosine", "dot", "dot_product"):
+        raise UserError(f"{file}: similarity_fn_name={name!r}: expected cosine or dot")
+    return name == "cosine"
