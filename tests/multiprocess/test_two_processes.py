@@ -121,6 +121,16 @@ def make_inference(directory: Path, store: str) -> None:
     pairs = zip(sentences(NUM_MASKED, 3), sentences(NUM_MASKED, 4), strict=True)
     lines = ["sentence_good,sentence_bad", *map(",".join, pairs)]
     (directory / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pooled = Head(pooling="mean")
+    vectors = model_from_params(init_params(encoder, pooled, 0), encoder, pooled)
+    save_pretrained(vectors, load_tokenizer(Path(store) / "tokenizer"), directory / "encoder")
+    (directory / "beir" / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", sentences(NUM_PREDICTED, 5)), ("queries", sentences(9, 6))):
+        rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
+        (directory / "beir" / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    judged = [f"{n}\t{17 * n + 3}\t1" for n in range(9)]
+    qrels = "\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n"
+    (directory / "beir" / "qrels" / "test.tsv").write_text(qrels)
 
 
 def assert_close(run: Path, other: Path, atol: float) -> None:
@@ -267,20 +277,37 @@ def inferred(runs: Runs) -> Path:
     return runs.directory
 
 
+WHO = ("of_two", "of_one")
+
+
 def of(directory: Path, name: str) -> tuple[Any, Any]:
     """What two processes said, and one."""
-    texts = [(directory / who / name).read_text() for who in ("of_two", "of_one")]
+    texts = [(directory / who / name).read_text() for who in WHO]
     two, one = ([json.loads(line) for line in text.splitlines()] for text in texts)
     return two, one
 
 
 @pytest.mark.parametrize("name", ["classes.json", "masked.json", "pairs.json"])
 def test_metrics_of_two_processes_are_those_of_one(inferred: Path, name: str):
-    two, one = (json.loads((inferred / who / name).read_text()) for who in ("of_two", "of_one"))
+    two, one = (json.loads((inferred / who / name).read_text()) for who in WHO)
     assert two.keys() == one.keys()
     assert two["rows"] == one["rows"] > 50
     for metric, value in one.items():
         np.testing.assert_allclose(two[metric], value, rtol=1e-5, err_msg=metric)
+
+
+def test_a_corpus_is_searched_by_two_processes_as_by_one(inferred: Path):
+    two, one = (json.loads((inferred / who / "search.json").read_text()) for who in WHO)
+    assert two == pytest.approx(one, rel=1e-6)
+    lines = [(inferred / who / "search.trec").read_text().splitlines() for who in WHO]
+    two, one = ([line.split() for line in of_one] for of_one in lines)
+    assert len(two) == 9 * NUM_PREDICTED - 9
+    assert {(query, document) for query, _, document, *_ in two} == {
+        (query, document) for query, _, document, *_ in one
+    }
+    # Documents that are equally near but for rounding may have changed places.
+    scores = [[float(line[4]) for line in lines] for lines in (two, one)]
+    np.testing.assert_allclose(*scores, atol=3e-6)
 
 
 def test_predictions_of_two_processes_are_those_of_one_in_their_order(inferred: Path):

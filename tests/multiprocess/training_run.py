@@ -231,6 +231,9 @@ def infer(directory: Path, out: Path) -> list[int]:
     assert main(["predict", masked, "--data", texts, *common, str(out / "masked.jsonl")]) == 0
     pairs = ["--minimal-pairs", "--data", str(directory / "pairs.csv")]
     assert main(["evaluate", masked, *pairs, *common, str(out / "pairs.json")]) == 0
+    encoder, corpus = str(directory / "encoder"), str(directory / "beir")
+    search = ["--retrieval", "--data", corpus, "--ranking", str(out / "search.trec")]
+    assert main(["evaluate", encoder, *search, *common, str(out / "search.json")]) == 0
     Predictor._predict = predict
     return predicted
 
