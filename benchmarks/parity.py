@@ -35,7 +35,10 @@ from jaxbert.hub.save import save_pretrained
 from jaxbert.nn.functional import functional
 from jaxbert.tree import flat
 
-HAD_FLAX = ("bert", "roberta", "xlm-roberta", "albert", "distilbert", "electra")
+HAD_FLAX = (
+    *("bert", "roberta", "xlm-roberta", "roberta-prelayernorm"),
+    *("albert", "distilbert", "electra"),
+)
 COLUMNS = {
     "class": "transformers' class",
     "states": "hidden states",

@@ -234,6 +234,12 @@ RECIPES: tuple[Recipe, ...] = (
     _roberta(["roberta"], 2e-5, 0, f"{_LIU}, for the large one"),
     _roberta(["xlm-roberta", "camembert"], 1e-5, 1024, _LIKE_ROBERTA),
     _roberta(["xlm-roberta", "camembert"], 2e-5, 0, _LIKE_ROBERTA),
+    _roberta(
+        ["roberta-prelayernorm"],
+        1e-5,
+        0,
+        f"{_LIU}, whose decay and betas Wettig et al. 2023 (arXiv 2202.08005) keep",
+    ),
     Recipe(
         ("mpnet",),
         Published(_SONG, _values(1e-5, 10, 32, 0.06, weight_decay=0.1, **_SONG_ADAM)),

@@ -13,6 +13,7 @@ from jaxbert.families.modernbert import MODERNBERT
 from jaxbert.families.mpnet import MPNET
 from jaxbert.families.nomic_bert import NOMIC_BERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from jaxbert.families.roberta_prelayernorm import ROBERTA_PRELAYERNORM
 from jaxbert.nn.config import EncoderConfig
 
 FAMILIES = {
@@ -22,6 +23,7 @@ FAMILIES = {
         ROBERTA,
         XLM_ROBERTA,
         CAMEMBERT,
+        ROBERTA_PRELAYERNORM,
         MPNET,
         DISTILBERT,
         ALBERT,

@@ -1,7 +1,7 @@
 """BERT (Devlin et al. 2018) and the models that are BERT in other sizes."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxbert.families.family import Family
@@ -147,27 +147,46 @@ def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     return tuple(table)
 
 
-def encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
+@dataclass(frozen=True)
+class NormKeys:
+    """What a family calls its norms. The defaults are BERT's."""
+
+    attention: str = "attention.output.LayerNorm"
+    """In a layer."""
+    mlp: str = "output.LayerNorm"
+    final: str | None = None
+    """In the encoder, behind the last layer; None: there is none."""
+
+
+POST_NORM = NormKeys()
+
+
+def encoder_weights(
+    config: EncoderConfig, prefix: str, norms: NormKeys = POST_NORM
+) -> Iterator[Weight]:
     """Rows of embeddings and layers, for every family that names them as BERT does."""
-    yield from embedding_weights(prefix)
+    yield from embedding_weights(prefix, has_norm=config.embedding_norm)
     for index in range(config.num_hidden_layers):
         ours, theirs = f"encoder/layers/{index}", f"{prefix}encoder.layer.{index}"
         for name in ("query", "key", "value"):
             yield from dense(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
         yield from dense(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
-        yield from norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
+        yield from norm(f"{ours}/attention_norm", f"{theirs}.{norms.attention}")
         yield from dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
         yield from dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
-        yield from norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
+        yield from norm(f"{ours}/mlp_norm", f"{theirs}.{norms.mlp}")
+    if norms.final is not None:
+        yield from norm("encoder/final_norm", f"{prefix}{norms.final}")
 
 
-def embedding_weights(prefix: str) -> Iterator[Weight]:
+def embedding_weights(prefix: str, *, has_norm: bool = True) -> Iterator[Weight]:
     """Rows of the tables and their norm."""
     ours, theirs = "encoder/embeddings", f"{prefix}embeddings"
     yield Weight(f"{ours}/word/embedding", f"{theirs}.word_embeddings.weight", "pad_vocab")
     yield Weight(f"{ours}/position/embedding", f"{theirs}.position_embeddings.weight")
     yield Weight(f"{ours}/token_type/embedding", f"{theirs}.token_type_embeddings.weight")
-    yield from norm(f"{ours}/norm", f"{theirs}.LayerNorm")
+    if has_norm:
+        yield from norm(f"{ours}/norm", f"{theirs}.LayerNorm")
 
 
 def vocabulary_weights(config: EncoderConfig, key: str) -> Iterator[Weight]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from jaxbert.families.bert import (
     FIELDS,
+    POST_NORM,
+    NormKeys,
     canonical_key,
     config_to_hf,
     encoder_weights,
@@ -26,7 +28,6 @@ from jaxbert.nn.head import Head, HeadKind
 from jaxbert.nn.parts import HeadStyle, HeadStyles
 
 PREFIX = "roberta."
-WORDS = f"{PREFIX}embeddings.word_embeddings.weight"
 
 ARCHITECTURES: dict[str, HeadKind] = {
     "Model": "none",
@@ -82,10 +83,12 @@ def config_from_hf(defaults: EncoderConfig, hf: Mapping[str, Any]) -> EncoderCon
     )
 
 
-def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
+def weights(
+    config: EncoderConfig, head: Head, *, prefix: str = PREFIX, norms: NormKeys = POST_NORM
+) -> tuple[Weight, ...]:
     """RoBERTa's table of names. Of all classes, the plain encoder alone is saved unprefixed."""
-    prefix = "" if head.kind == "none" else PREFIX
-    return (*encoder_weights(config, prefix), *head_weights(config, head, prefix))
+    prefix = "" if head.kind == "none" else prefix
+    return (*encoder_weights(config, prefix, norms), *head_weights(config, head, prefix))
 
 
 def head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[Weight]:
@@ -104,26 +107,40 @@ def head_weights(config: EncoderConfig, head: Head, prefix: str) -> Iterator[Wei
         yield from dense("classifier/dense", classifier_key(head))
 
 
-def _family(name: str, defaults: EncoderConfig, presets: Mapping[str, EncoderConfig]) -> Family:
-    """RoBERTa under the name that a family's classes begin with; also its tensors' prefix."""
+def family(
+    name: str,
+    defaults: EncoderConfig,
+    presets: Mapping[str, EncoderConfig],
+    *,
+    prefix: str = PREFIX,
+    norms: NormKeys = POST_NORM,
+) -> Family:
+    """RoBERTa under the name that a family's classes begin with.
+
+    `prefix` and `norms`: what files call the encoder and its norms.
+    """
+    bare = ["embeddings.", "encoder.", "pooler."]
+    bare += [] if norms.final is None else [f"{norms.final}."]
     return Family(
         model_type=defaults.model_type,
         presets=presets,
         architectures={f"{name}{rest}": kind for rest, kind in ARCHITECTURES.items()},
         config_from_hf=partial(config_from_hf, defaults),
         config_to_hf=config_to_hf,
-        weights=weights,
-        canonical_key=partial(canonical_key, prefix=PREFIX),
-        tied=lambda config: tied_vocabulary(config, "lm_head", WORDS),
+        weights=partial(weights, prefix=prefix, norms=norms),
+        canonical_key=partial(canonical_key, prefix=prefix, bare=tuple(bare)),
+        tied=lambda config: tied_vocabulary(
+            config, "lm_head", f"{prefix}embeddings.word_embeddings.weight"
+        ),
         buffers=frozenset(
-            f"{PREFIX}embeddings.{name}" for name in ("position_ids", "token_type_ids")
+            f"{prefix}embeddings.{name}" for name in ("position_ids", "token_type_ids")
         ),
         token_ids=("bos_token_id", "eos_token_id"),
-        head_prefixes=(f"{PREFIX}pooler.", "lm_head.", "classifier.", "qa_outputs."),
+        head_prefixes=(f"{prefix}pooler.", "lm_head.", "classifier.", "qa_outputs."),
     )
 
 
-ROBERTA = _family(
+ROBERTA = family(
     "Roberta",
     DEFAULTS,
     {
@@ -134,7 +151,7 @@ ROBERTA = _family(
     },
 )
 # Conneau et al. 2019.
-XLM_ROBERTA = _family(
+XLM_ROBERTA = family(
     "XLMRoberta",
     replace(DEFAULTS, model_type="xlm-roberta", vocab_size=30522),
     {
@@ -143,7 +160,7 @@ XLM_ROBERTA = _family(
     },
 )
 # Martin et al. 2019.
-CAMEMBERT = _family(
+CAMEMBERT = family(
     "Camembert",
     replace(DEFAULTS, model_type="camembert", vocab_size=30522),
     {"camembert-base": replace(BASE, model_type="camembert", vocab_size=32005)},

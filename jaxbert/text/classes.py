@@ -188,6 +188,7 @@ OF_MODEL = {
     "electra": "ElectraTokenizer",
     "mpnet": "MPNetTokenizer",
     "roberta": "RobertaTokenizer",
+    "roberta-prelayernorm": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
     "albert": "AlbertTokenizer",

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 from counting import num_parameters
-from transformers import CamembertConfig, RobertaConfig, XLMRobertaConfig
+from transformers import (
+    CamembertConfig,
+    RobertaConfig,
+    RobertaPreLayerNormConfig,
+    XLMRobertaConfig,
+)
 
 from jaxbert.errors import UserError
 from jaxbert.families import family_of, preset
@@ -23,6 +28,7 @@ PUBLISHED = {
     "xlm-roberta-base": 278_043_648,
     "xlm-roberta-large": 559_890_432,
     "camembert-base": 110_621_952,
+    "efficient_mlm_m0.40": 355_361_792,
 }
 
 # config.json of roberta-base as it lies on the Hub.
@@ -65,7 +71,9 @@ CHANGES: dict[str, dict[str, Any]] = {
         "output_past": True,
         "vocab_size": 32005,
     },
+    "efficient_mlm_m0.40": LARGE | {"model_type": "roberta-prelayernorm"},
 }
+PRE_NORM = {"roberta-prelayernorm": {"norm_placement": "pre"}}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -79,7 +87,9 @@ def test_presets_are_the_configurations_on_the_hub(name: str):
     assert family_of(fields["model_type"]).config_from_hf(fields) == preset(name)
 
 
-@pytest.mark.parametrize("config_class", [RobertaConfig, XLMRobertaConfig, CamembertConfig])
+@pytest.mark.parametrize(
+    "config_class", [RobertaConfig, XLMRobertaConfig, CamembertConfig, RobertaPreLayerNormConfig]
+)
 def test_an_empty_config_means_what_it_means_to_transformers(config_class: type):
     defaults = config_class().to_dict()
     read = family_of(defaults["model_type"]).config_from_hf
@@ -94,6 +104,7 @@ def test_an_empty_config_means_what_it_means_to_transformers(config_class: type)
             sequence_classification=HeadStyle("tanh", dense_dropout=None),
             masked_lm=HeadStyle("gelu", norm=True, dropout=0.0),
         ),
+        **PRE_NORM.get(defaults["model_type"], {}),
     )
     assert read({}) == read(defaults) == expected
 

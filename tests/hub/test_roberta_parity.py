@@ -17,8 +17,6 @@ from torch_models import make_torch_model
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.tree import flat
 
-WORDS = "roberta.embeddings.word_embeddings.weight"
-
 
 def test_an_output_projection_of_its_own_survives(tmp_path: Path):
     ours = assert_there_and_back("RobertaForMaskedLM", tmp_path, tie_word_embeddings=False)
@@ -59,17 +57,21 @@ def test_a_model_of_one_sentence_type_has_no_use_for_types(tmp_path: Path):
     np.testing.assert_array_equal(model(ids, token_type_ids=types).pooled, model(ids).pooled)
 
 
-def test_every_spelling_of_a_checkpoint_gives_the_same_parameters(tmp_path: Path):
-    make_torch_model("RobertaForMaskedLM").save_pretrained(tmp_path)
-    expected = load_params(tmp_path)
+@pytest.mark.parametrize("architecture", ["RobertaForMaskedLM", "RobertaPreLayerNormForMaskedLM"])
+def test_every_spelling_of_a_checkpoint_gives_the_same_parameters(
+    architecture: str, tmp_path: Path
+):
+    model = make_torch_model(architecture)
+    model.save_pretrained(tmp_path)
+    prefix, expected = f"{model.base_model_prefix}.", load_params(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     old = {
         key.replace("LayerNorm.weight", "LayerNorm.gamma")
         .replace("LayerNorm.bias", "LayerNorm.beta")
-        .removeprefix("roberta."): value
+        .removeprefix(prefix): value
         for key, value in tensors.items()
     }
-    old["lm_head.decoder.weight"] = tensors[WORDS]
+    old["lm_head.decoder.weight"] = tensors[f"{prefix}embeddings.word_embeddings.weight"]
     old["lm_head.decoder.bias"] = tensors["lm_head.bias"]
     old["embeddings.position_ids"] = np.arange(82)[None]
     # What the files of FacebookAI hold beside their masked LM.

@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "roberta": ROBERTA_SIZES | {"hidden_act": "gelu_new"},
     "xlm-roberta": ROBERTA_SIZES,
     "camembert": ROBERTA_SIZES,
+    "roberta-prelayernorm": ROBERTA_SIZES | {"layer_norm_eps": 1e-5},
     "mpnet": SIZES | {"max_position_embeddings": 82, "layer_norm_eps": 1e-5},
     "distilbert": {
         "vocab_size": 131,
@@ -98,7 +99,8 @@ def make_torch_model(architecture: str, **options: Any) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            is_scale = "norm" in name.lower() and name.endswith("weight")
+            *_, module, leaf = name.lower().split(".")
+            is_scale = ("norm" in module or module == "ln") and leaf == "weight"
             parameter.copy_(1 + 0.1 * noise if is_scale else 0.2 * noise)
     return model.eval()
 

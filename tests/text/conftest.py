@@ -103,6 +103,7 @@ FAMILIES = {
         },
     ),
     "roberta": ("roberta", "vocab.json", None, {"model_max_length": 512}),
+    "roberta-prelayernorm": ("roberta-prelayernorm", "vocab.json", None, {}),
     "roberta with a prefix": (
         "roberta",
         "vocab.json",
