@@ -14,6 +14,7 @@ from jaxbert.families.mpnet import MPNET
 from jaxbert.families.nomic_bert import NOMIC_BERT
 from jaxbert.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from jaxbert.families.roberta_prelayernorm import ROBERTA_PRELAYERNORM
+from jaxbert.families.xlm_roberta_xl import XLM_ROBERTA_XL
 from jaxbert.nn.config import EncoderConfig
 
 FAMILIES = {
@@ -24,6 +25,7 @@ FAMILIES = {
         XLM_ROBERTA,
         CAMEMBERT,
         ROBERTA_PRELAYERNORM,
+        XLM_ROBERTA_XL,
         MPNET,
         DISTILBERT,
         ALBERT,

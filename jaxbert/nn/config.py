@@ -31,6 +31,7 @@ _RATES = (
     "embedding_dropout_prob",
     "attention_output_dropout_prob",
     "mlp_dropout_prob",
+    "mlp_output_dropout_prob",
 )
 
 
@@ -97,6 +98,8 @@ class EncoderConfig:
     """Of the second product of the feed-forward network; None: `mlp_bias`."""
     mlp_dropout_prob: float = 0.0
     """Between the two products of the feed-forward network."""
+    mlp_output_dropout_prob: float | None = None
+    """After its second product; None: `hidden_dropout_prob`."""
     depth_scaled_initializer: bool = False
     """Output projections start smaller by sqrt(2 * num_hidden_layers), classifiers at
     1 / sqrt(hidden_size)."""

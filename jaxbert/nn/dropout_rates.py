@@ -28,6 +28,8 @@ class DropoutConfig:
     """After the output projection of attention."""
     mlp: Rate | None = None
     """Between the two products of the feed-forward network."""
+    mlp_output: Rate | None = None
+    """After its second product."""
 
 
 _FIELDS = {
@@ -36,6 +38,7 @@ _FIELDS = {
     "embeddings": "embedding_dropout_prob",
     "attention_output": "attention_output_dropout_prob",
     "mlp": "mlp_dropout_prob",
+    "mlp_output": "mlp_output_dropout_prob",
 }
 
 

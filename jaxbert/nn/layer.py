@@ -36,9 +36,10 @@ class EncoderLayer(nnx.Module):
         self.mlp_norm = norm(config, rngs)
         self.is_pre_norm = config.norm_placement == "pre"
         self.has_first_norm = has_first_norm
-        self.dropout_rate = config.hidden_dropout_prob
-        rate = config.attention_output_dropout_prob
-        self.attention_dropout_rate = self.dropout_rate if rate is None else rate
+        hidden = config.hidden_dropout_prob
+        rate, mlp_rate = config.attention_output_dropout_prob, config.mlp_output_dropout_prob
+        self.attention_dropout_rate = hidden if rate is None else rate
+        self.mlp_dropout_rate = hidden if mlp_rate is None else mlp_rate
 
     def __call__(
         self, x: Float[Array, "batch seq hidden"], inputs: AttentionInputs, key: Array | None
@@ -49,9 +50,9 @@ class EncoderLayer(nnx.Module):
         total = x + dropout(attended, self.attention_dropout_rate, attention_key)
         if self.is_pre_norm:
             updated = self.mlp(self.mlp_norm(total).astype(x.dtype), inner_key)
-            return total + dropout(updated, self.dropout_rate, mlp_key), weights
+            return total + dropout(updated, self.mlp_dropout_rate, mlp_key), weights
         x = self.attention_norm(total).astype(x.dtype)
-        updated = dropout(self.mlp(x, inner_key), self.dropout_rate, mlp_key)
+        updated = dropout(self.mlp(x, inner_key), self.mlp_dropout_rate, mlp_key)
         return self.mlp_norm(x + updated).astype(x.dtype), weights
 
     def projections(self, x: Float[Array, "batch seq hidden"]) -> Projections:

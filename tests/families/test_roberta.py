@@ -10,6 +10,7 @@ from transformers import (
     RobertaConfig,
     RobertaPreLayerNormConfig,
     XLMRobertaConfig,
+    XLMRobertaXLConfig,
 )
 
 from jaxbert.errors import UserError
@@ -29,6 +30,8 @@ PUBLISHED = {
     "xlm-roberta-large": 559_890_432,
     "camembert-base": 110_621_952,
     "efficient_mlm_m0.40": 355_361_792,
+    "xlm-roberta-xl": 3_482_485_760,
+    "xlm-roberta-xxl": 10_712_735_744,
 }
 
 # config.json of roberta-base as it lies on the Hub.
@@ -58,6 +61,15 @@ LARGE = {
     "num_hidden_layers": 24,
 }
 XLM = {"model_type": "xlm-roberta", "output_past": True, "vocab_size": 250002}
+XL = {
+    "model_type": "xlm-roberta-xl",
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "position_embedding_type": "absolute",
+    "vocab_size": 250880,
+}
 CHANGES: dict[str, dict[str, Any]] = {
     "roberta-base": {},
     "roberta-large": LARGE,
@@ -72,6 +84,9 @@ CHANGES: dict[str, dict[str, Any]] = {
         "vocab_size": 32005,
     },
     "efficient_mlm_m0.40": LARGE | {"model_type": "roberta-prelayernorm"},
+    "xlm-roberta-xl": XL,
+    "xlm-roberta-xxl": XL
+    | {"hidden_size": 4096, "intermediate_size": 16384, "num_hidden_layers": 48},
 }
 PRE_NORM = {"roberta-prelayernorm": {"norm_placement": "pre"}}
 
@@ -107,6 +122,11 @@ def test_an_empty_config_means_what_it_means_to_transformers(config_class: type)
         **PRE_NORM.get(defaults["model_type"], {}),
     )
     assert read({}) == read(defaults) == expected
+
+
+def test_an_empty_config_of_xlm_roberta_xl_is_the_published_model():
+    read = family_of("xlm-roberta-xl").config_from_hf
+    assert read({}) == read(XLMRobertaXLConfig().to_dict()) == preset("xlm-roberta-xl")
 
 
 def test_514_positions_take_512_tokens():

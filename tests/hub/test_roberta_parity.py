@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -12,9 +13,11 @@ from there_and_back import (
     our_outputs,
     run_theirs,
 )
-from torch_models import make_torch_model
+from torch_models import as_torch, make_batch, make_torch_model
 
 from jaxbert.hub.load import from_pretrained, load_params
+from jaxbert.nn.dropout_rates import DropoutConfig, with_dropout
+from jaxbert.nn.functional import make_apply
 from jaxbert.tree import flat
 
 
@@ -81,6 +84,32 @@ def test_every_spelling_of_a_checkpoint_gives_the_same_parameters(
     assert (loaded.fresh, loaded.unused) == ((), ("pooler.dense.weight",))
     for path, value in flat(expected.params).items():
         np.testing.assert_array_equal(flat(loaded.params)[path], value)
+
+
+@pytest.mark.parametrize("dropped", ["embeddings", "attention.output", "output"])
+@pytest.mark.parametrize("architecture", ["RobertaPreLayerNormModel", "XLMRobertaXLModel"])
+def test_dropout_acts_where_it_acts_in_pytorch(architecture: str, dropped: str, tmp_path: Path):
+    """XLM-R XL has none behind its feed-forward networks."""
+    model = make_torch_model(architecture)
+    model.save_pretrained(tmp_path)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            owner = name.removesuffix(".dropout")
+            is_it = owner.endswith(dropped) and (dropped != "output" or "attention" not in owner)
+            module.p = 0.9 if is_it else 0.0
+    batch = make_batch(2, 9, num_types=1)
+    still, moved = (model.train(mode)(**as_torch(batch)).pooler_output for mode in (False, True))
+    theirs_moves = not torch.allclose(still, moved)
+
+    rates = {"embeddings": 0.0, "attention": 0.0, "attention_output": 0.0, "hidden": 0.0}
+    rates[{"attention.output": "attention_output", "output": "hidden"}.get(dropped, dropped)] = 0.9
+    loaded = load_params(tmp_path)
+    apply = make_apply(with_dropout(loaded.config, DropoutConfig(**rates)), loaded.head)
+    still, moved = (
+        apply(loaded.params, **batch, key=key).pooled for key in (None, jax.random.key(0))
+    )
+    assert (not np.allclose(still, moved)) == theirs_moves
+    assert theirs_moves == (architecture != "XLMRobertaXLModel" or dropped != "output")
 
 
 @pytest.mark.parametrize("architecture", ["RobertaForMaskedLM", "XLMRobertaModel"])

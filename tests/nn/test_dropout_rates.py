@@ -52,6 +52,7 @@ CLASSES, PLACES = Head("sequence_classification", labels=("a", "b")), Head("ques
         (replace(STILL, hidden_dropout_prob=0.001), CLASSES, None, False),
         (replace(STILL, attention_probs_dropout_prob=0.1), PLACES, None, True),
         (replace(STILL, mlp_dropout_prob=0.1), PLACES, None, True),
+        (replace(STILL, mlp_output_dropout_prob=0.1), PLACES, None, True),
         (STILL, replace(CLASSES, classifier_dropout=0.1), None, True),
         (STILL, Head(), None, False),
         (STILL, CLASSES, LoRA(dropout=0.1), True),

@@ -14,7 +14,10 @@ _USUAL = (32, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192)
 _MULTIPLE = 8
 _COVERED = 95
 # Their first position is the one after the number of the padding token.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet")
+_OFFSET_POSITIONS = (
+    *("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl"),
+    "mpnet",
+)
 
 
 @dataclass(frozen=True)
