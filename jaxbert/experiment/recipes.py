@@ -171,6 +171,7 @@ _SONG = (
     "MPNet/README.glue.md and README.squad.md)"
 )
 _SONG_ADAM: dict[str, float] = {"b2": 0.98, "eps": 1e-6}
+_SHOEYBI = "Shoeybi et al. 2019, table 6 (arXiv 1909.08053)"
 _LAN = "Lan et al. 2019, appendix A.4 (arXiv 1909.11942)"
 
 RECIPES: tuple[Recipe, ...] = (
@@ -248,6 +249,13 @@ RECIPES: tuple[Recipe, ...] = (
         "SQuAD's rate falls to zero in 5,430 updates, which are two epochs of its 2.0",
         few=Published(_SONG, _values(2e-5, 10, 16, 0.06, weight_decay=0.1, **_SONG_ADAM)),
         questions=Published(_SONG, _values(2e-5, 2, 48, 0.06, weight_decay=0.01, **_SONG_ADAM)),
+    ),
+    Recipe(
+        ("megatron-bert",),
+        Published(_SHOEYBI, _values(1e-5, 10, 128, 0.065, weight_decay=0.1)),
+        "MNLI's values and SQuAD 2.0's (QQP: 5e-5, 12 epochs); warm-up and decay are those of the "
+        "authors' script for MNLI (github.com/NVIDIA/Megatron-LM)",
+        questions=Published(_SHOEYBI, _values(3e-5, 2, 48, 0.065, weight_decay=0.1)),
     ),
     Recipe(
         ("albert",),

@@ -9,6 +9,7 @@ from jaxbert.families.electra import ELECTRA
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
 from jaxbert.families.gte import GTE
+from jaxbert.families.megatron_bert import MEGATRON_BERT
 from jaxbert.families.modernbert import MODERNBERT
 from jaxbert.families.mpnet import MPNET
 from jaxbert.families.nomic_bert import NOMIC_BERT
@@ -27,6 +28,7 @@ FAMILIES = {
         ROBERTA_PRELAYERNORM,
         XLM_ROBERTA_XL,
         MPNET,
+        MEGATRON_BERT,
         DISTILBERT,
         ALBERT,
         ELECTRA,

@@ -130,23 +130,6 @@ def classifier_dropout(config: EncoderConfig, head: Head) -> float | None:
     return config.heads.sequence_classification.dropout if own is None else own
 
 
-def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
-    """BERT's table of names. Of all classes, BertModel alone saves the encoder unprefixed."""
-    prefix = "" if head.kind == "none" else PREFIX
-    table = list(encoder_weights(config, prefix))
-    if head.kind not in ("masked_lm", "token_classification", "question_answering"):
-        table += dense("pooler/dense", f"{prefix}pooler.dense")
-    if head.has_masked_lm:
-        table += dense("masked_lm/dense", "cls.predictions.transform.dense")
-        table += norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
-        table += vocabulary_weights(config, "cls.predictions")
-    if head.has_next_sentence:
-        table += dense("next_sentence/dense", "cls.seq_relationship")
-    if head.num_outputs:
-        table += dense("classifier/dense", classifier_key(head))
-    return tuple(table)
-
-
 @dataclass(frozen=True)
 class NormKeys:
     """What a family calls its norms. The defaults are BERT's."""
@@ -159,6 +142,25 @@ class NormKeys:
 
 
 POST_NORM = NormKeys()
+
+
+def weights(
+    config: EncoderConfig, head: Head, *, norms: NormKeys = POST_NORM
+) -> tuple[Weight, ...]:
+    """BERT's table of names. Of all classes, BertModel alone saves the encoder unprefixed."""
+    prefix = "" if head.kind == "none" else PREFIX
+    table = list(encoder_weights(config, prefix, norms))
+    if head.kind not in ("masked_lm", "token_classification", "question_answering"):
+        table += dense("pooler/dense", f"{prefix}pooler.dense")
+    if head.has_masked_lm:
+        table += dense("masked_lm/dense", "cls.predictions.transform.dense")
+        table += norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
+        table += vocabulary_weights(config, "cls.predictions")
+    if head.has_next_sentence:
+        table += dense("next_sentence/dense", "cls.seq_relationship")
+    if head.num_outputs:
+        table += dense("classifier/dense", classifier_key(head))
+    return tuple(table)
 
 
 def encoder_weights(

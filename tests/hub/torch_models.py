@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "camembert": ROBERTA_SIZES,
     "roberta-prelayernorm": ROBERTA_SIZES | {"layer_norm_eps": 1e-5},
     "xlm-roberta-xl": ROBERTA_SIZES,
+    "megatron-bert": SIZES,
     "mpnet": SIZES | {"max_position_embeddings": 82, "layer_norm_eps": 1e-5},
     "distilbert": {
         "vocab_size": 131,
