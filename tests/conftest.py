@@ -43,6 +43,7 @@ PARITY = [
     "families/test_electra.py",
     "families/test_eurobert.py",
     "families/test_gte.py",
+    "families/test_jina_embeddings_v3.py",
     "families/test_megatron_bert.py",
     "families/test_modernbert.py",
     "families/test_mpnet.py",

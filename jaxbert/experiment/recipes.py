@@ -235,7 +235,7 @@ RECIPES: tuple[Recipe, ...] = (
     _roberta(["roberta"], 2e-5, 0, f"{_LIU}, for the large one"),
     _roberta(["xlm-roberta", "camembert"], 1e-5, 1024, _LIKE_ROBERTA),
     _roberta(["xlm-roberta", "camembert"], 2e-5, 0, _LIKE_ROBERTA),
-    _roberta(["xlm-roberta-xl"], 1e-5, 0, f"{_LIU}, for RoBERTa's large one"),
+    _roberta(["xlm-roberta-xl", "jina_embeddings_v3"], 1e-5, 0, f"{_LIU}, for RoBERTa's large one"),
     _roberta(
         ["roberta-prelayernorm"],
         1e-5,

@@ -9,6 +9,7 @@ from jaxbert.families.electra import ELECTRA
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
 from jaxbert.families.gte import GTE
+from jaxbert.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from jaxbert.families.megatron_bert import MEGATRON_BERT
 from jaxbert.families.modernbert import MODERNBERT
 from jaxbert.families.mpnet import MPNET
@@ -37,6 +38,7 @@ FAMILIES = {
         EUROBERT,
         NOMIC_BERT,
         GTE,
+        JINA_EMBEDDINGS_V3,
     )
 }
 

@@ -198,6 +198,7 @@ OF_MODEL = {
     "modernbert": GENERIC,
     "nomic_bert": "BertTokenizer",
     "gte": "XLMRobertaTokenizer",
+    "jina_embeddings_v3": "XLMRobertaTokenizer",
 }
 """The class that goes with the `model_type` of a config.json."""
 

@@ -76,6 +76,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 2,
         "rope_parameters": {"rope_type": "linear", "factor": 1.5, "rope_theta": 500.0},
     },
+    "jina_embeddings_v3": SIZES | {"type_vocab_size": 1, "classifier_dropout": 0.2},
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

@@ -60,6 +60,7 @@ FAMILIES = {
     "eurobert": replace(preset("eurobert-210m"), **SIZES, num_key_value_heads=2),
     "nomic_bert": replace(preset("nomic-bert-2048"), **SIZES),
     "gte": replace(preset("gte-multilingual-base"), **SIZES),
+    "jina_embeddings_v3": replace(preset("jina-embeddings-v3"), **SIZES),
 }
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max", "attention", "segments")
 
