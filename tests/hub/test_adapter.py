@@ -81,7 +81,7 @@ def assert_close(ours: Any, theirs: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    "model_type", [n for n in OPTIONS if n not in ("xlm-roberta", "camembert")]
+    "model_type", [n for n in OPTIONS if n not in ("xlm-roberta", "camembert", "xlm-roberta-xl")]
 )
 def test_peft_computes_what_we_do_with_an_adapter_of_ours(model_type: str, tmp_path: Path):
     architecture = FAMILIES[model_type].architecture("sequence_classification")

@@ -15,11 +15,13 @@ from jaxbert.hub.convert import convert
 from jaxbert.hub.load import load_params
 from jaxbert.nn.head import LABELLED
 
+LIKE_OTHERS = ("camembert", "xlm-roberta-xl", "megatron-bert")
+"""Families whose heads and prefix are RoBERTa's or BERT's in every name."""
 CASES = [
     (family.model_type, architecture)
     for family in FAMILIES.values()
     for architecture, kind in family.architectures.items()
-    if kind != "masked_lm"
+    if kind != "masked_lm" and family.model_type not in LIKE_OTHERS
 ]
 
 

@@ -28,7 +28,6 @@ from jaxbert.training.step import StepConfig
 
 SPECIAL: dict[str, dict[str, Any]] = {
     "albert-base-v2": {"embedding_size": 12},
-    "xlm-roberta-xl": {"num_hidden_layers": 1},
     "mpnet-base": {"num_hidden_layers": 1},
     "deberta-v2-xlarge": {"num_hidden_layers": 1},
     "modernbert-base": {"layer_types": ("full_attention", "sliding_attention")},
