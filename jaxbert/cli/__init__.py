@@ -12,7 +12,7 @@ from jaxbert.cli.output import takes_all_characters
 from jaxbert.cli.reporting import show_warnings, status_of
 
 VERBS = (
-    *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict"),
+    *("prepare", "merge", "pretrain", "finetune", "evaluate", "predict", "mine"),
     *("plan", "goodput", "report", "convert", "adapt", "inspect-tokenizer", "demo", "info"),
 )
 
