@@ -10,7 +10,7 @@ import pytest
 from jaxbert.cli import main
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.experiment.inference import Ready, ready, reading_of, section_of
+from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
 from jaxbert.experiment.negatives import Mining, mine_negatives
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.families import preset
@@ -20,7 +20,7 @@ from jaxbert.nn.functional import init_params
 from jaxbert.nn.head import Head
 from jaxbert.text.training import train_wordpiece
 
-WORDS = "moon far near tree green cat dog old house river".split()
+WORDS = ["moon", "far", "near", "tree", "green", "cat", "dog", "old", "house", "river"]
 
 
 @pytest.fixture(scope="module")
