@@ -33,6 +33,9 @@ Beside the adapter's own files transformers would take it for that of a whole mo
 PREFIX = "base_model.model."
 """What peft puts before the names of the model's own modules."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+TABLE_DOWN, TABLE_UP = ".lora_embedding_A", ".lora_embedding_B"
+"""Of an embedding, whose factors are those of the table turned over."""
+FACTORS = {DOWN: UP, TABLE_DOWN: TABLE_UP}
 TASKS: dict[str, HeadKind] = {
     "SEQ_CLS": "sequence_classification",
     "TOKEN_CLS": "token_classification",
@@ -129,14 +132,32 @@ def adapter_tensors(adapter: Adapter) -> Tensors:
         raise UserError(f"{adapter.directory} holds no {next(iter(WEIGHTS))}: fetch it again")
     opened = WEIGHTS[file.name](file)
     names = {key.removeprefix(PREFIX): key for key in opened.shapes}
-    odd = [key for name, key in names.items() if "lora_" in name and not name.endswith((DOWN, UP))]
+    known = (*FACTORS, *FACTORS.values())
+    odd = [key for name, key in names.items() if "lora_" in name and not name.endswith(known)]
     if odd:
         raise UserError(
-            f"{file}: {odd[0]} is of no dense layer in plain LoRA: merge the adapter with peft "
+            f"{file}: {odd[0]} is of no layer in plain LoRA: merge the adapter with peft "
             "(merge_and_unload), and take the model that it saves"
         )
     shapes = {name: opened.shapes[key] for name, key in names.items()}
     return Tensors(shapes, lambda name: opened.read(names[name]))
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a pair of factors adds to a tensor of the base."""
+
+    rows: slice
+    down: str
+    up: str
+    scale: float
+    is_table: bool
+
+    def read(self, own: Tensors) -> np.ndarray:
+        """Of the rows."""
+        down, up = (np.asarray(own.read(name), np.float32) for name in (self.down, self.up))
+        product = up @ down * np.float32(self.scale)
+        return product.T if self.is_table else product
 
 
 def with_adapter(
@@ -148,33 +169,34 @@ def with_adapter(
     """
     own, family = adapter_tensors(adapter), described.family
     keys = canonical_names(family, base.shapes, directory)
-    parts = {
-        family.canonical_key(row.apart): row
-        for row in family.weights(described.config, described.head)
-        if row.apart is not None
-    }
+    table = family.weights(described.config, described.head)
+    parts = {family.canonical_key(row.apart): row for row in table if row.apart is not None}
     shapes, whole = dict(base.shapes), {}
-    changes: dict[str, list[tuple[slice, str, float]]] = defaultdict(list)
+    changes: dict[str, list[_Change]] = defaultdict(list)
     for name in own.shapes:
-        module = name.removesuffix(DOWN)
-        if module == name:
+        end = next((end for end in FACTORS if name.endswith(end)), None)
+        if end is None:
             key = keys.get(family.canonical_key(name), name)
-            if not name.endswith(UP):
+            if not name.endswith(tuple(FACTORS.values())):
                 whole[key], shapes[key] = name, own.shapes[name]
             continue
+        module, is_table = name.removesuffix(end), end == TABLE_DOWN
         wanted, (rank, inputs) = family.canonical_key(f"{module}.weight"), own.shapes[name]
         part = None if wanted in keys else parts.get(wanted)
         key = keys.get(wanted if part is None else family.canonical_key(part.key), "")
-        outputs = own.shapes.get(f"{module}{UP}", (0,))[0]
+        outputs = own.shapes.get(f"{module}{FACTORS[end]}", (0,))[0]
         fused = (outputs * (1 if part is None else part.parts), inputs)
-        if base.shapes.get(key) != fused:
+        if base.shapes.get(key) != (fused[::-1] if is_table else fused):
             raise UserError(
                 f"{adapter.directory}: its factors of {module}, from {inputs} to {outputs}, fit no "
-                f"dense layer of {directory}: name the model that it was made for in {FILE}"
+                f"layer of {directory}: name the model that it was made for in {FILE}"
             )
+        if is_table and wanted in family.tied(described.config).values():
+            _check_table(adapter, module, described)
         first = 0 if part is None else part.part * outputs
-        change = slice(first, first + outputs), module, adapter.scale(module, rank)
-        changes[key].append(change)
+        rows = slice(None) if is_table else slice(first, first + outputs)
+        scale = adapter.scale(module, rank)
+        changes[key].append(_Change(rows, name, f"{module}{FACTORS[end]}", scale, is_table))
 
     def read(key: str) -> np.ndarray:
         if key in whole:
@@ -182,9 +204,17 @@ def with_adapter(
         if key not in changes:
             return base.read(key)
         tensor = np.array(base.read(key), np.float32)
-        for rows, module, scale in changes[key]:
-            down, up = (np.asarray(own.read(f"{module}{end}"), np.float32) for end in (DOWN, UP))
-            tensor[rows] += up @ down * np.float32(scale)
+        for change in changes[key]:
+            tensor[change.rows] += change.read(own)
         return tensor
 
     return Tensors(shapes, read)
+
+
+def _check_table(adapter: Adapter, module: str, described: Description) -> None:
+    """Raises UserError where the table is also the output projection, which peft leaves alone."""
+    if described.head.has_masked_lm:
+        raise UserError(
+            f"{adapter.directory}: its factors of {module} are not those of the output projection, "
+            "to which it is tied: pass head='none' (jaxbert convert --head none)"
+        )

@@ -26,6 +26,7 @@ from jaxbert.hub.convert import convert
 from jaxbert.hub.load import Pretrained, from_pretrained, load_params
 from jaxbert.hub.save_adapter import save_adapter
 from jaxbert.nn.functional import functional, make_apply, model_from_params
+from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA
 from jaxbert.tree import flat
 
@@ -241,8 +242,40 @@ def test_factors_that_fit_no_layer_or_rank_are_refused(tmp_path: Path):
         from_pretrained(tmp_path / "adapter")
     other = save(make_torch_model("BertModel", hidden_size=12), tmp_path / "other")
     file.write_text(json.dumps(fields | {"base_model_name_or_path": str(other)}))
-    with pytest.raises(UserError, match=r"from 24 to 24, fit no dense layer of .*other"):
+    with pytest.raises(UserError, match=r"from 24 to 24, fit no layer of .*other"):
         from_pretrained(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("architecture", ["JinaEmbeddingsV3Model", "BertModel"])
+def test_factors_of_embeddings_are_read_onto_the_tables(architecture: str, tmp_path: Path):
+    model = make_torch_model(architecture)
+    base = save(model, tmp_path / "base")
+    options = LoraConfig(
+        task_type="FEATURE_EXTRACTION",
+        r=3,
+        lora_alpha=5,
+        target_modules=["word_embeddings", "token_type_embeddings", "v_proj", "value"],
+        init_lora_weights=False,
+    )
+    model.name_or_path = str(base)
+    wrapped = get_peft_model(model, options).eval()
+    save(wrapped, tmp_path / "adapter")
+    ours = from_pretrained(tmp_path / "adapter")
+    batch = batch_for("none", ours, 3, 17)
+    with torch.no_grad():
+        expected = wrapped(**as_torch(batch)).last_hidden_state.numpy()
+    real = batch["attention_mask"].astype(bool)
+    assert_close(np.asarray(ours(**batch).last_hidden_state)[real], expected[real])
+
+
+def test_factors_of_embeddings_are_none_of_the_projection_that_is_tied_to_them(tmp_path: Path):
+    model = make_torch_model("BertForMaskedLM")
+    model.name_or_path = str(save(model, tmp_path / "base"))
+    wrapped = get_peft_model(model, LoraConfig(target_modules=["word_embeddings"]))
+    save(wrapped, tmp_path / "adapter")
+    with pytest.raises(UserError, match=r"word_embeddings are not those of the output projection"):
+        from_pretrained(tmp_path / "adapter")
+    assert from_pretrained(tmp_path / "adapter", head="none").head == Head()
 
 
 def test_a_pickled_adapter_is_read_as_tensors_alone_and_convert_merges(tmp_path: Path):
