@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxbert.cli.arguments import check_not_given
+from jaxbert.cli.arguments import check_not_given, positive
 from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
@@ -22,6 +22,7 @@ EXAMPLE = """
 jaxbert evaluate runs/classifier --data dev.tsv
 jaxbert evaluate runs/base --data stores/wiki
 jaxbert evaluate runs/embeddings --retrieval --data beir/scifact --ranking scifact.trec
+jaxbert evaluate runs/reranker --retrieval --data beir/scifact --candidates scifact.trec
 jaxbert evaluate runs/base --minimal-pairs --data 'blimp/*.jsonl' --group-column UID
 """
 
@@ -31,7 +32,7 @@ _OF_TABLES = (
 )
 _OF_PAIRS = ("group_column", "scored", "masked")
 _NOT_OF_PAIRS = ("overrides", *_OF_TABLES[3:])
-_OF_RETRIEVAL = ("split", "ranking")
+_OF_RETRIEVAL = ("split", "ranking", "candidates", "depth")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranking", metavar="FILE", help="also write the documents found, as trec_eval reads them"
     )
+    parser.add_argument(
+        "--candidates",
+        metavar="FILE",
+        help="of a reranker: what a search has found (its --ranking), to be put into its order",
+    )
+    parser.add_argument("--depth", type=positive, help="candidates of a query (default: 100)")
     parser.add_argument(
         "--minimal-pairs",
         action="store_true",
@@ -143,19 +150,21 @@ def _of_pairs(arguments: argparse.Namespace) -> dict[str, float]:
 def _of_retrieval(arguments: argparse.Namespace) -> dict[str, float]:
     """Figures of a search; the first process writes the rankings."""
     from jaxbert.experiment.inference import ready, section_of
+    from jaxbert.experiment.reranking import evaluate_reranking
     from jaxbert.experiment.retrieval import evaluate_retrieval
     from jaxbert.parallel.processes import is_first
 
     check_not_given(arguments, _OF_TABLES[1:4], "the columns of BEIR's files are known")
     model = ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     section = section_of(model, overrides=arguments.overrides)
-    found = evaluate_retrieval(
-        model,
-        arguments.data,
-        section,
-        reading(arguments, model),
-        split=arguments.split or "test",
-    )
+    words = arguments.data, section, reading(arguments, model)
+    split = arguments.split or "test"
+    if arguments.candidates is None:
+        check_not_given(arguments, ["depth"], "of --candidates alone")
+        found = evaluate_retrieval(model, *words, split=split)
+    else:
+        depth = arguments.depth or 100
+        found = evaluate_reranking(model, *words, arguments.candidates, split=split, depth=depth)
     if arguments.ranking is not None and is_first():
         write_whole(Path(arguments.ranking), found.lines())
     return dict(found.figures)

@@ -122,6 +122,28 @@ class Predictor:
         hidden = self._model.loaded.config.hidden_size
         return np.concatenate(parts) if parts else np.zeros((0, hidden), np.float32)
 
+    def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
+        """Of a classifier of texts, [inputs, labels]: what its scores and probabilities come from.
+
+        Raises UserError where the model is for something else, reads windows, or has so many
+        classes that only the most probable ones are kept.
+        """
+        if not isinstance(self._section, SequenceClassificationConfig):
+            raise UserError(f"logits(...): the model's task is {self._section.kind}: call it")
+        if self._reading.windows is not None:
+            raise UserError(
+                "logits(...): a text of several windows has several: call the predictor"
+            )
+        records = self._section.records(self._rows(inputs))
+        found = [self._outputs(some)[1] for some in chunks(records, self._model.rows_at_once)]
+        labels = len(self._model.loaded.head.labels)
+        if any("logits" not in outputs for outputs in found):
+            raise UserError(
+                f"logits(...): of {labels:,} classes they are not kept: call the predictor"
+            )
+        parts = [outputs["logits"] for outputs in found]
+        return np.concatenate(parts) if parts else np.zeros((0, labels), np.float32)
+
     def compile(self, example: Input | None = None) -> None:
         """Compiles all shapes, so that no request waits for it: some seconds for each of them.
 

@@ -13,7 +13,7 @@ from jaxbert.experiment.alike import check_same_data, check_same_model
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.inference import Ready
 from jaxbert.experiment.predictor import Predictor
-from jaxbert.experiment.search import Comparison, Ranking, search
+from jaxbert.experiment.search import Comparison, search
 from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
 from jaxbert.metrics.ranked_lists import figures_of
 from jaxbert.parallel.processes import is_first
@@ -26,21 +26,23 @@ DEPTH = 1000
 """Documents of a ranking, of which recall is told."""
 
 
+Found = Sequence[tuple[str, float]]
+"""Documents with their scores, best first."""
+
+
 @dataclass(frozen=True)
 class Retrieved:
     """Figures, and the rankings that they are of."""
 
     figures: Mapping[str, float]
-    rankings: Mapping[str, Ranking]
+    rankings: Mapping[str, Found]
     """By the id of the query."""
-    test: RetrievalTest
 
     def lines(self) -> Iterator[str]:
         """In trec_eval's format: query, Q0, document, rank, score, name."""
-        for query, ranking in self.rankings.items():
-            pairs = zip(ranking.documents.tolist(), ranking.scores.tolist(), strict=True)
-            for rank, (document, score) in enumerate(pairs, start=1):
-                yield f"{query} Q0 {self.test.ids[document]} {rank} {score:.6f} jaxbert"
+        for query, found in self.rankings.items():
+            for rank, (document, score) in enumerate(found, start=1):
+                yield f"{query} Q0 {document} {rank} {score:.6f} jaxbert"
 
 
 def evaluate_retrieval(
@@ -48,16 +50,12 @@ def evaluate_retrieval(
 ) -> Retrieved:
     """Searches BEIR's files for every judged query; of both sides the model's own prompts.
 
-    The figures of `metrics.ranked_lists`, `queries`, `documents`, and `not_in_corpus` where
-    relevant documents are missing there. A document with the id of the query is not searched for
-    it, as in BEIR. Raises UserError where the model gives no vectors of texts.
+    A document with the id of the query is not searched for it, as in BEIR. Raises UserError where
+    the model gives no vectors of texts.
     """
     comparison = comparison_of(model, section, reading)
-    test = read_retrieval_test(directory, split)
-    check_same_model(model.loaded.params, model.loaded.directory)
+    test = opened_test(model, directory, split)
     number_of = {name: number for number, name in enumerate(test.ids)}
-    check_same_data(directory, repr((test.ids, sorted(test.queries.items()))))
-    at_once = model.rows_at_once
     documents = counted(
         test.documents(), 1, len(number_of), "searching documents", quiet=not is_first()
     )
@@ -67,19 +65,38 @@ def evaluate_retrieval(
         documents,
         [number_of.get(name, -1) for name in test.queries],
         depth=min(DEPTH, len(number_of)),
-        at_once=at_once,
+        at_once=model.rows_at_once,
     )
-    rankings = dict(zip(test.queries, found, strict=True))
-    named = {
-        query: [test.ids[number] for number in ranking.documents.tolist()]
-        for query, ranking in rankings.items()
-    }
-    figures = figures_of(named, test.grades)
-    figures |= {"queries": len(test.queries), "documents": len(number_of)}
-    missing = {name for judged in test.grades.values() for name in judged} - number_of.keys()
+    named = [
+        [
+            (test.ids[number], score)
+            for number, score in zip(
+                ranking.documents.tolist(), ranking.scores.tolist(), strict=True
+            )
+        ]
+        for ranking in found
+    ]
+    return judged(test, dict(zip(test.queries, named, strict=True)))
+
+
+def opened_test(model: Ready, directory: str, split: str) -> RetrievalTest:
+    """The files, of which all processes read the same, as of the model."""
+    test = read_retrieval_test(directory, split)
+    check_same_model(model.loaded.params, model.loaded.directory)
+    check_same_data(directory, repr((test.ids, sorted(test.queries.items()))))
+    return test
+
+
+def judged(test: RetrievalTest, rankings: Mapping[str, Found]) -> Retrieved:
+    """The figures of `metrics.ranked_lists`, `queries`, `documents`, and `not_in_corpus` where
+    relevant documents are missing there."""
+    names = {query: [document for document, _ in found] for query, found in rankings.items()}
+    figures = figures_of(names, test.grades)
+    figures |= {"queries": len(test.queries), "documents": len(test.ids)}
+    missing = {name for grades in test.grades.values() for name in grades} - set(test.ids)
     if missing:
         figures["not_in_corpus"] = len(missing)
-    return Retrieved(figures, rankings, test)
+    return Retrieved(figures, rankings)
 
 
 def comparison_of(model: Ready, section: TaskSection, reading: Reading) -> Comparison:
