@@ -16,6 +16,7 @@ HELP = "turn text into a token store to pretrain on"
 EXAMPLE = """\
 jaxbert prepare 'wiki/*.jsonl.xz' --out wiki.store --vocab-size 30000
 jaxbert prepare books.txt --out books.store --tokenizer google-bert/bert-base-uncased
+jaxbert prepare uniref50.fasta.gz --out uniref50.store --vocab-size 33 --tokenizer-family esm
 jaxbert prepare docs: --limit-mb 4 --out docs.store --vocab-size 8000
 jaxbert prepare 'texts/**' --out texts.store --vocab-size 50000 --tokenizer-family modernbert \\
     --vocabulary-sample-mb 1000
@@ -27,10 +28,11 @@ jaxbert prepare 'web/*.jsonl.gz' --out parts/3 --tokenizer wiki.store --shard 3/
 The same command again goes on where an interrupted one left off."""
 
 _SOURCES = (
-    ".txt (a blank line between documents), .jsonl, .csv, .tsv, .parquet, .xml (a MediaWiki dump),"
-    " wiki_NN (WikiExtractor), each also .gz, .xz, .bz2 or .zst, a pattern of such files, a"
-    " directory of datasets' save_to_disk, hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT], or"
-    " docs:[PACKAGE,...] for the docstrings of the installed packages; see docs/sources.md"
+    ".txt (a blank line between documents), .jsonl, .csv, .tsv, .parquet, .fasta (or .fa, .faa: a"
+    " document a sequence), .xml (a MediaWiki dump), wiki_NN (WikiExtractor), each also .gz, .xz,"
+    " .bz2 or .zst, a pattern of such files, a directory of datasets' save_to_disk,"
+    " hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT], or docs:[PACKAGE,...] for the"
+    " docstrings of the installed packages; see docs/sources.md"
 )
 
 
@@ -43,14 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--vocab-size", type=int, metavar="N", help="train a vocabulary of this size")
     add(
         "--tokenizer-kind",
-        choices=("wordpiece", "byte_level_bpe", "unigram"),
+        choices=("wordpiece", "byte_level_bpe", "unigram", "residues"),
         help="what is trained; default: wordpiece, or what the family has",
     )
     add(
         "--tokenizer-family",
-        choices=("bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
+        choices=(
+            *("bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
+            "esm",
+        ),
         help="whose special tokens and treatment of text it gets; default: bert for wordpiece,"
-        " roberta for byte_level_bpe, albert for unigram",
+        " roberta for byte_level_bpe, albert for unigram; esm: the 33 tokens of ESM-2, nothing is"
+        " trained",
     )
     add(
         "--vocabulary-sample-mb",

@@ -11,12 +11,14 @@ from jaxbert.data.sources.document import Filter, Source, utf8_size
 from jaxbert.data.watch import Watch
 from jaxbert.errors import UserError
 from jaxbert.text.inspection.sample import Sample
+from jaxbert.text.residues import RESIDUES
 from jaxbert.text.sentences import pieces
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.training import (
     FAMILIES,
     TokenizerFamily,
     TokenizerKind,
+    residue_tokenizer,
     train_byte_level_bpe,
     train_unigram,
     train_wordpiece,
@@ -57,6 +59,11 @@ class VocabularyConfig:
         kind, family = self.chosen()
         if self.lowercase and "do_lower_case" not in FAMILIES[kind][family].settings:
             raise UserError(f"{kind} of {family} keeps case; drop --lowercase")
+        if kind == "residues" and self.size != len(RESIDUES):
+            raise UserError(
+                f"--vocab-size {self.size}: {kind} of {family} are the {len(RESIDUES)} tokens of"
+                f" ESM-2, whatever the text; give --vocab-size {len(RESIDUES)}"
+            )
         if self.sample_bytes is not None and self.sample_bytes < 1:
             raise UserError(f"vocabulary: sample_bytes is {self.sample_bytes}; expected at least 1")
 
@@ -70,6 +77,8 @@ def train_on_sources(
     not looked for: that is the slowest filter by far, and every pass would need it.
     """
     kind, family = config.chosen()
+    if family == "esm":
+        return residue_tokenizer()
     stages = ["vocabulary"] if kind == "byte_level_bpe" else ["characters", "vocabulary"]
     texts: Iterable[str]
     if config.sample_bytes is None:
@@ -95,6 +104,8 @@ def _train(
     family: TokenizerFamily, texts: Iterable[str], size: int, *, lowercase: bool
 ) -> Tokenizer:
     match family:
+        case "esm":
+            return residue_tokenizer()
         case "bert" | "mpnet":
             return train_wordpiece(texts, size, family=family, lowercase=lowercase)
         case "roberta" | "modernbert":

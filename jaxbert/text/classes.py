@@ -10,12 +10,15 @@ from tokenizers import AddedToken
 
 from jaxbert.errors import UserError
 from jaxbert.text.byte_level import byte_level_backend, modernbert_backend
+from jaxbert.text.residues import residue_backend
 from jaxbert.text.special_tokens import (
     BERT_TOKENS,
+    ESM_TOKENS,
     ROBERTA_TOKENS,
     add_special_tokens,
     content,
     frame_as_bert,
+    frame_as_esm,
     frame_as_roberta,
     frame_as_xlm_roberta,
 )
@@ -142,6 +145,18 @@ DEBERTA_V2 = TokenizerClass(
     settings={"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True},
 )
 
+ESM = TokenizerClass(
+    name="EsmTokenizer",
+    model="WordLevel",
+    vocabulary_file="vocab.txt",
+    read=read_wordpiece,
+    build=residue_backend,
+    frame=frame_as_esm,
+    special_tokens=ESM_TOKENS,
+    settings={},
+    has_token_types=False,
+)
+
 _WITH_TYPES = ("BertTokenizer", "ElectraTokenizer", "DebertaV2Tokenizer")
 """Classes whose pairs have token types in transformers 5, whatever their files say."""
 
@@ -171,6 +186,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
         CAMEMBERT,
         ALBERT,
         DEBERTA_V2,
+        ESM,
     )
 }
 OF_FILE = {
@@ -199,6 +215,7 @@ OF_MODEL = {
     "nomic_bert": "BertTokenizer",
     "gte": "XLMRobertaTokenizer",
     "jina_embeddings_v3": "XLMRobertaTokenizer",
+    "esm": "EsmTokenizer",
 }
 """The class that goes with the `model_type` of a config.json."""
 
@@ -227,7 +244,9 @@ def assemble(
         whole["unk_id"] = vocabulary.unk_id
     backend = kind.build(vocabulary, unknown, **settings)
     add_special_tokens(backend, [*vocabulary.symbols, *declared], whole)
-    kind.frame(backend, content(whole["cls_token"]), content(whole["sep_token"]))
+    # ESM's texts end with what is no separator.
+    end = whole["sep_token"] if "sep_token" in kind.special_tokens else whole["eos_token"]
+    kind.frame(backend, content(whole["cls_token"]), content(end))
     return backend, whole
 
 

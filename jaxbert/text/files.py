@@ -65,13 +65,13 @@ def write_tokenizer(
 ) -> None:
     """Write tokenizer.json and tokenizer_config.json for transformers 4 and 5.
 
-    Beside them vocab.txt, or vocab.json with merges.txt, for older tools. A SentencePiece model
-    cannot be written back from what is kept of it.
+    Beside them vocab.txt, or vocab.json with merges.txt, for older tools and ESM's class, which
+    reads nothing else. A SentencePiece model cannot be written back from what is kept of it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     backend.save(str(directory / TOKENIZER))
     _write_json({"backend": "tokenizers", **with_input_names(backend, config)}, directory / CONFIG)
-    if isinstance(backend.model, models.WordPiece):
+    if isinstance(backend.model, models.WordPiece | models.WordLevel):
         lines = "".join(token + "\n" for token in vocab)
         (directory / "vocab.txt").write_bytes(lines.encode("utf-8"))
     elif isinstance(backend.model, models.BPE):

@@ -32,6 +32,13 @@ ROBERTA_TOKENS = {
     "cls_token": "<s>",
     "sep_token": "</s>",
 }
+ESM_TOKENS = {
+    "cls_token": "<cls>",
+    "pad_token": "<pad>",
+    "eos_token": "<eos>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -76,6 +83,15 @@ def frame_as_bert(backend: Tokenizer, cls: str, sep: str) -> None:
         single=f"{cls}:0 $A:0 {sep}:0",
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
         special_tokens=_ids(backend, cls, sep),
+    )
+
+
+def frame_as_esm(backend: Tokenizer, cls: str, eos: str) -> None:
+    """<cls> A <eos> B <eos>, all token types 0."""
+    backend.post_processor = processors.TemplateProcessing(
+        single=[cls, "$A", eos],
+        pair=[cls, "$A", eos, "$B", eos],
+        special_tokens=_ids(backend, cls, eos),
     )
 
 

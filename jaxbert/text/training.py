@@ -12,6 +12,7 @@ from jaxbert.text.classes import (
     ALBERT,
     BERT,
     DEBERTA_V2,
+    ESM,
     MODERNBERT,
     MPNET,
     ROBERTA,
@@ -19,22 +20,27 @@ from jaxbert.text.classes import (
     TokenizerClass,
     assemble,
 )
+from jaxbert.text.residues import RESIDUES
 from jaxbert.text.special_tokens import content
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.unigram import train_pieces
 from jaxbert.text.vocabulary import Vocabulary
 from jaxbert.text.wordpiece import train_wordpieces
 
-TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram"]
+TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram", "residues"]
 TokenizerFamily = Literal[
-    "bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"
+    "bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta", "esm"
 ]
 FAMILIES: Mapping[TokenizerKind, Mapping[TokenizerFamily, TokenizerClass]] = {
     "wordpiece": {"bert": BERT, "mpnet": MPNET},
     "byte_level_bpe": {"roberta": ROBERTA, "modernbert": MODERNBERT},
     "unigram": {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA},
+    "residues": {"esm": ESM},
 }
-"""What is trained: by kind the families whose pipeline it can get, the usual one first."""
+"""What is trained: by kind the families whose pipeline it can get, the usual one first.
+
+Of residues nothing is: their vocabulary is always ESM's.
+"""
 
 Learn = Callable[[tokenizers.Tokenizer, Sequence[str]], Vocabulary]
 """From a pipeline and the special tokens that come first to a vocabulary."""
@@ -91,6 +97,12 @@ def train_unigram(
     config = {"do_lower_case": lowercase} if "do_lower_case" in kind.settings else {}
     unk_token = kind.special_tokens["unk_token"]
     return _train(kind, config, partial(train_pieces, texts, vocab_size, unk_token=unk_token))
+
+
+def residue_tokenizer() -> Tokenizer:
+    """ESM's tokenizer of proteins, with the ids of the published models: a token a residue."""
+    vocabulary = Vocabulary(tokens={token: i for i, token in enumerate(RESIDUES)})
+    return Tokenizer(*assemble(ESM, vocabulary, {}))
 
 
 def _train(kind: TokenizerClass, config: Mapping[str, Any], learn: Learn) -> Tokenizer:

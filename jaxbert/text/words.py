@@ -20,8 +20,10 @@ def continues_word(backend: Tokenizer, tokens: Sequence[str]) -> NDArray[np.bool
 
     WordPiece marks these; the others mark pieces that follow a space. There, a lone punctuation
     character and a piece of Chinese begin a word too, as in the pretraining code of ALBERT and
-    DeBERTa. So do added tokens: they stand in text as they are.
+    DeBERTa. So do added tokens: they stand in text as they are. Residues are words of their own.
     """
+    if isinstance(backend.model, models.WordLevel):
+        return np.zeros(len(tokens), bool)
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     if isinstance(backend.model, models.WordPiece):
         prefix = backend.model.continuing_subword_prefix

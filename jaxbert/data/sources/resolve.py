@@ -9,6 +9,7 @@ from typing import Literal
 from jaxbert.data.compression import first_bytes
 from jaxbert.data.sources.docs import Docs
 from jaxbert.data.sources.document import Source
+from jaxbert.data.sources.fasta import FASTA, FastaFile
 from jaxbert.data.sources.rows import TableRows
 from jaxbert.data.sources.text import TextFile
 from jaxbert.data.sources.wikipedia import WikiDump, WikiExtract, is_extracted
@@ -26,9 +27,9 @@ from jaxbert.errors import UserError
 
 Sentences = Literal["split", "lines"]
 _KINDS = (
-    ".txt, .jsonl, .csv, .tsv, .xml of MediaWiki (each also .gz, .xz, .bz2 or .zst), wiki_NN of"
-    " WikiExtractor, .parquet, a directory of datasets' save_to_disk, hf:NAME[/CONFIG][:SPLIT],"
-    " tfds:NAME[/CONFIG][:SPLIT] or docs:[PACKAGE,...]"
+    ".txt, .jsonl, .csv, .tsv, .fasta, .fa, .faa, .xml of MediaWiki (each also .gz, .xz, .bz2 or"
+    " .zst), wiki_NN of WikiExtractor, .parquet, a directory of datasets' save_to_disk,"
+    " hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT] or docs:[PACKAGE,...]"
 )
 
 
@@ -102,6 +103,8 @@ def _file(path: Path, options: SourceOptions) -> Source:
     kind = file_kind(path) if path.is_file() else None
     if kind == ".txt":
         return TextFile(path, "\n" if options.sentences == "lines" else " ")
+    if kind in FASTA:
+        return FastaFile(path)
     if kind == ".xml":
         return WikiDump(path)
     # WikiExtractor gives its files no suffix that tells their two forms apart.

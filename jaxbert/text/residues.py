@@ -1,0 +1,40 @@
+"""ESM's tokenizer of proteins: every token of a vocabulary stands in text as it is."""
+
+import re
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+from jaxbert.text.special_tokens import ESM_TOKENS
+from jaxbert.text.vocabulary import Vocabulary
+
+RESIDUES = (
+    *("<cls>", "<pad>", "<eos>", "<unk>"),
+    *"LAGVSERTIDPKQNFYMHWCXBUZO.-",
+    *("<null_1>", "<mask>"),
+)
+"""The vocabulary of every published ESM-2 and ESM-1b, in the order of its ids."""
+
+# What Python's str.split takes for white space.
+_SPACES = Regex(r"[\s\x1c-\x1f\x85]+")
+
+
+def residue_backend(vocabulary: Vocabulary, unk_token: str) -> Tokenizer:
+    """The longest token at every place; what is between two, up to a space, is one unknown."""
+    backend = Tokenizer(models.WordLevel(dict(vocabulary.tokens), unk_token=unk_token))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(_SPACES, "removed"),
+            pre_tokenizers.Split(Regex(_tokens_of(vocabulary)), "isolated"),
+        ]
+    )
+    return backend
+
+
+def _tokens_of(vocabulary: Vocabulary) -> str:
+    special = set(ESM_TOKENS.values())
+    longest_first = sorted(vocabulary.tokens, key=lambda token: (-len(token), token))
+    ordinary = [re.escape(token) for token in longest_first if token not in special]
+    # Special tokens are found before this, or are not to be: then they are torn, for as a whole
+    # they would still have their ids.
+    torn = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in sorted(special)]
+    return "|".join([*torn, *ordinary])
