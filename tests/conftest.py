@@ -41,6 +41,7 @@ PARITY = [
     "families/test_deberta_v2.py",
     "families/test_distilbert.py",
     "families/test_electra.py",
+    "families/test_esm.py",
     "families/test_eurobert.py",
     "families/test_gte.py",
     "families/test_jina_embeddings_v3.py",

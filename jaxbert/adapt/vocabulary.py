@@ -50,6 +50,9 @@ def replace_tokenizer(
     `pad_token_id` becomes the new tokenizer's, and RoBERTa's positions go on counting after it.
     """
     sources = replacement(config, old_tokenizer, new_tokenizer)
+    if config.token_dropout:
+        rows = max(config.vocab_size, len(sources))
+        config = replace(config, vocab_size=rows, mask_token_id=new_tokenizer.mask_id)
     params, config = take_rows(params, config, sources)
     return *move_padding(params, config, new_tokenizer.pad_id), sources
 

@@ -94,9 +94,11 @@ def note_of_own(encoders: Iterable[EncoderConfig]) -> tuple[str, ...]:
 
 def _of_preset(model: ModelConfig, vocabulary: Vocabulary | None) -> EncoderConfig:
     assert model.preset is not None
-    known = {}
+    known, published = {}, preset(model.preset)
     if vocabulary is not None:
         tokenizer = vocabulary.tokenizer
         known = {"vocab_size": vocabulary.store.vocab_size, "pad_token_id": tokenizer.pad_id}
-    values = dataclasses.asdict(preset(model.preset)) | known | model.overrides
+        if published.token_dropout:
+            known["mask_token_id"] = tokenizer.mask_id
+    values = dataclasses.asdict(published) | known | model.overrides
     return parse_config(EncoderConfig, values, origin="model.overrides")

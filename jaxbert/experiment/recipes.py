@@ -296,6 +296,11 @@ RECIPES: tuple[Recipe, ...] = (
         Published(f"{_DEVLIN}, for BERT", _values(3e-5, 3, 32, 0.1, weight_decay=0.01)),
         "BERT's values; those of Zhang et al. 2024 (arXiv 2407.19669) for GLUE are not here",
     ),
+    Recipe(
+        ("esm",),
+        Published(f"{_DEVLIN}, for BERT", _values(3e-5, 3, 32, 0.1, weight_decay=0.01)),
+        "BERT's values; Lin et al. 2022 (ESM-2) print none for fine-tuning on labels",
+    ),
 )
 
 _SOURCES = {

@@ -6,6 +6,7 @@ from jaxbert.families.bert import BERT
 from jaxbert.families.deberta_v2 import DEBERTA_V2
 from jaxbert.families.distilbert import DISTILBERT
 from jaxbert.families.electra import ELECTRA
+from jaxbert.families.esm import ESM
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
 from jaxbert.families.gte import GTE
@@ -39,6 +40,7 @@ FAMILIES = {
         NOMIC_BERT,
         GTE,
         JINA_EMBEDDINGS_V3,
+        ESM,
     )
 }
 

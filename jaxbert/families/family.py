@@ -4,10 +4,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from jaxbert.data.pairs import SentencePairs
 from jaxbert.families.weight import Weight
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind, Pooling
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Tensors that nobody trains, and that say more of an architecture than config.json does."""
+
+    is_one: Callable[[str], bool]
+    """Whether a canonical key is the name of one."""
+    read: Callable[[EncoderConfig, Mapping[str, np.ndarray]], EncoderConfig]
+    """The architecture, from what config.json says and those that a file holds, by their names.
+
+    Raises UserError for values that are not implemented.
+    """
+    write: Callable[[EncoderConfig, Head], Mapping[str, np.ndarray]]
+    """Those of an architecture, in the names that its class saves."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,9 @@ class Family:
     """Class names that published files have and transformers has not."""
     buffers: frozenset[str] = frozenset()
     """Canonical keys of tensors that are not parameters."""
+    constants: Constants | None = None
+    left_out: tuple[str, ...] = ()
+    """What canonical keys begin with of parts that transformers' classes have and none here."""
     poolings: frozenset[Pooling] = frozenset()
     """Poolings of a classifier that config.json can say."""
     token_ids: tuple[str, ...] = ()

@@ -54,6 +54,22 @@ def stored_params(
     return Contents(stored, unexpected, tuple(sorted(unused)))
 
 
+def settled(tensors: Tensors, described: Description, directory: Path) -> Description:
+    """What config.json says, with what only tensors tell of the architecture."""
+    family = described.family
+    if family.constants is None:
+        return described
+    names = zip(tensors.shapes, _unwrapped(tensors.shapes), strict=True)
+    canonical = {key: family.canonical_key(inner) for key, inner in names}
+    found = {key: tensors.read(key) for key in canonical if family.constants.is_one(canonical[key])}
+    if not found:
+        return described
+    try:
+        return replace(described, config=family.constants.read(described.config, found))
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from None
+
+
 def _spelled(weight: Weight, family: Family, names: Collection[str]) -> tuple[Weight, list[str]]:
     """The canonical names to look for, and the weight as the tensor of that name holds it."""
     # transformers 4 saves the bias of an untied decoder under the name of the copy alone.
@@ -87,7 +103,7 @@ def _zero(weight: Weight, shape: tuple[int, ...]) -> Stored:
 
 
 def canonical_names(family: Family, keys: Collection[str], directory: Path) -> dict[str, str]:
-    """The file's key of every canonical one, without buffers."""
+    """The file's key of every canonical one, without buffers and constants."""
     names: dict[str, str] = {}
     for key, inner in zip(keys, _unwrapped(keys), strict=True):
         name = family.canonical_key(inner)
@@ -96,7 +112,12 @@ def canonical_names(family: Family, keys: Collection[str], directory: Path) -> d
                 f"{directory} holds {key} and {names[name]}, which are two names of one"
             )
         names[name] = key
-    return {name: key for name, key in names.items() if name not in family.buffers}
+    constants = family.constants
+    return {
+        name: key
+        for name, key in names.items()
+        if name not in family.buffers and not (constants and constants.is_one(name))
+    }
 
 
 def _unwrapped(keys: Iterable[str]) -> list[str]:

@@ -155,7 +155,7 @@ def open_params(
     directory = source.directory
     described = describe(source, head=head, labels=labels)
     without = _modules_of_another(described, directory, accept=ignore_mismatched_heads)
-    contents = _contents(source, described, without)
+    described, contents = _contents(source, described, without)
     fresh = paths_to_draw(
         contents,
         origin=str(directory),
@@ -175,7 +175,10 @@ def open_params(
     )
 
 
-def _contents(source: Source, described: Description, without: Collection[str]) -> Contents:
+def _contents(
+    source: Source, described: Description, without: Collection[str]
+) -> tuple[Description, Contents]:
+    """With what the files alone tell of the model."""
     directory = source.directory
     if native.is_native(directory) and source.checkpoint is None:
         if source.adapter is not None:
@@ -183,11 +186,12 @@ def _contents(source: Source, described: Description, without: Collection[str]) 
                 f"{source.adapter}: its base, {directory}, is in jaxbert's own layout, in whose "
                 "names no adapter is: convert the base to Hugging Face's, and name that"
             )
-        return native.stored_params(directory, described, without)
+        return described, native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
     if source.adapter is not None:
         tensors = with_adapter(tensors, read_adapter(source.adapter), described, directory)
-    return huggingface.stored_params(tensors, described, directory, without)
+    described = huggingface.settled(tensors, described, directory)
+    return described, huggingface.stored_params(tensors, described, directory, without)
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:

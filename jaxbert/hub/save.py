@@ -117,7 +117,7 @@ def save_params(
             native.write_params(params, new, _NUMPY[dtype])
         else:
             tensors = file_tensors(params, config, head, dtype=dtype)
-            write_safetensors(tensors, new, max_shard_size)
+            write_safetensors(tensors | _constants(config, head), new, max_shard_size)
             if is_sentence_encoder(head):
                 write_modules(head, config.hidden_size, new)
         if head.kind == "none" and head.pooling is not None:
@@ -155,6 +155,12 @@ def file_tensors(
         if weight.copy is not None:
             parts[weight.copy] = [tensor]
     return {key: np.concatenate(found) if found[1:] else found[0] for key, found in parts.items()}
+
+
+def _constants(config: EncoderConfig, head: Head) -> dict[str, np.ndarray]:
+    """Never rounded: transformers computes with them as they are."""
+    constants = family_of(config.model_type).constants
+    return {} if constants is None else dict(constants.write(config, head))
 
 
 def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
@@ -233,6 +239,9 @@ def check_tokenizer(tokenizer: Tokenizer, config: EncoderConfig) -> None:
     ):
         # Such a model tells from the ids alone where the tokens are.
         wrong = f"pads with id {tokenizer.pad_id} and the model pad_token_id={config.pad_token_id}"
+    elif config.token_dropout and tokenizer.mask_id != config.mask_token_id:
+        wrong = f"masks with id {tokenizer.mask_id} and the model mask_token_id="
+        wrong += f"{config.mask_token_id}"
     if wrong is not None:
         raise UserError(
             f"the tokenizer {wrong}: take the tokenizer that the model was trained with"

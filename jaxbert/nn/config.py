@@ -62,6 +62,11 @@ class EncoderConfig:
     """Even where the two widths are the same."""
     position_embedding_type: Literal["absolute", "after_padding", "none"] = "absolute"
     """after_padding: rows of the table from `pad_token_id` + 1 on, padding not counted."""
+    token_dropout: bool = False
+    """ESM's: the embedding of a mask is zero, and the others of its text are scaled to what they
+    add up to where 12 % are masks, as in its pretraining."""
+    mask_token_id: int | None = None
+    """For `token_dropout`; to a model without it masks are tokens like others."""
     embedding_norm: bool = True
     mask_embeddings: bool = False
     """The embeddings of padding are zero, and it attends to all positions alike."""
@@ -124,12 +129,25 @@ class EncoderConfig:
             raise UserError(
                 f"pad_token_id={self.pad_token_id}: must be below vocab_size={self.vocab_size}"
             )
+        self._check_masks()
         if self.embedding_size is not None and self.embedding_size < 1:
             raise UserError(f"embedding_size={self.embedding_size}: must be at least 1")
         if self.layer_norm_eps <= 0:
             raise UserError(f"layer_norm_eps={self.layer_norm_eps}: must be above 0")
         self._check_heads()
         self._check_layers()
+
+    def _check_masks(self) -> None:
+        mask = self.mask_token_id
+        if mask is None and self.token_dropout:
+            raise UserError(
+                "token_dropout=True without mask_token_id: give the id of the token whose "
+                "embedding is dropped"
+            )
+        if mask is not None and not 0 <= mask < self.vocab_size:
+            raise UserError(
+                f"mask_token_id={mask}: expected 0 to vocab_size - 1 = {self.vocab_size - 1}"
+            )
 
     def _check_heads(self) -> None:
         if self.hidden_size % self.num_attention_heads:

@@ -13,6 +13,9 @@ from jaxbert.nn.linear import Linear
 from jaxbert.nn.norm import norm
 from jaxbert.typing import Array
 
+_MASKED_IN_TRAINING = 0.15 * 0.8
+"""The share of masks that ESM's models were all pretrained with, which `token_dropout` assumes."""
+
 
 def embedding(rows: int, columns: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Embed:
     """Table of float32 [rows, columns], truncated-normal(initializer_range)."""
@@ -63,6 +66,8 @@ class Embeddings(nnx.Module):
         config = self.config
         _check_length(input_ids.shape[1], config)
         x = self.word.embedding[...][input_ids] if words is None else words.astype(jnp.float32)
+        if config.token_dropout and words is None:
+            x *= token_scale(input_ids, examples, config)[..., None]
         if config.position_embedding_type == "absolute":
             x += examples.by_position(self.position.embedding[...])
         elif config.position_embedding_type == "after_padding":
@@ -84,6 +89,19 @@ def _of_type(
     if len(table) > 2:
         return table[token_type_ids]
     return jnp.where((token_type_ids > 0)[..., None], table[-1:, None], table[:1, None])
+
+
+def token_scale(
+    input_ids: Int[Array, "batch seq"], examples: Examples, config: EncoderConfig
+) -> Float[Array, "batch seq"]:
+    """What `token_dropout` multiplies embeddings by: 0 of a mask, else alike within an example.
+
+    As transformers' ESM, which counts in rows; those are one example each there.
+    """
+    is_mask = (input_ids == config.mask_token_id) & examples.is_real
+    masks, real = (examples.totals(x.astype(jnp.int32)) for x in (is_mask, examples.is_real))
+    left = jnp.maximum(real - masks, 1)
+    return jnp.where(is_mask, 0.0, (1.0 - _MASKED_IN_TRAINING) * real / left)
 
 
 def positions_after_padding(

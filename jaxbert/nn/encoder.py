@@ -135,7 +135,7 @@ class Encoder(nnx.Module):
             if rotary is not None:
                 theta = rotary.local_rope_theta if is_local else rotary.rope_theta
                 places = length if examples.positions is None else config.max_position_embeddings
-                tables = rotation(places, head_dim, theta, rotary.factor)
+                tables = rotation(places, head_dim, theta, rotary.factor, rotary.frequencies)
                 turns = Rotation(*map(examples.by_position, tables))
             call = AttentionCall(
                 length,

@@ -83,6 +83,14 @@ class Examples(NamedTuple):
         total = jnp.cumsum(marks, axis=1)
         return total if self.sequence_ids is None else total - self._at_start(total - marks)
 
+    def totals(self, marks: Int[Array, "batch seq"]) -> Int[Array, "batch seq"]:
+        """The sum of `marks` (0 or 1) over its whole example, for every column."""
+        if self.sequence_ids is None:
+            return jnp.broadcast_to(marks.sum(axis=1, keepdims=True), marks.shape)
+        backwards = Examples(self.is_real[:, ::-1], self.sequence_ids[:, ::-1])
+        after = backwards.counted(marks[:, ::-1])[:, ::-1]
+        return self.counted(marks) + after - marks
+
     def neighbours(
         self, x: Float[Array, "batch seq features"], offset: int
     ) -> Float[Array, "batch seq features"]:

@@ -9,6 +9,7 @@ from jaxbert.options import check_options
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
 LayerType = Literal["full_attention", "sliding_attention"]
 PositionAttention = Literal["c2p", "p2c"]
+Precision = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class RotaryPositions:
     """Base of the layers of sliding attention."""
     factor: float = 1.0
     """What positions are divided by, the linear scaling of rows that are longer than trained."""
+    frequencies: Precision = "float32"
+    """What a turn a position is rounded to; float16 in the published ESM-2."""
 
     def __post_init__(self) -> None:
         check_options(self)

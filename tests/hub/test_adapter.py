@@ -157,7 +157,7 @@ def test_gradients_of_the_factors_are_those_of_peft(model_type: str, tmp_path: P
         ("question_answering", "QUESTION_ANS"),
     ],
 )
-@pytest.mark.parametrize("model_type", ["bert", "deberta-v2", "modernbert", "nomic_bert"])
+@pytest.mark.parametrize("model_type", ["bert", "deberta-v2", "modernbert", "nomic_bert", "esm"])
 def test_an_adapter_of_peft_is_read_onto_its_base(
     model_type: str, kind: Any, task: str, tmp_path: Path
 ):

@@ -77,6 +77,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "linear", "factor": 1.5, "rope_theta": 500.0},
     },
     "jina_embeddings_v3": SIZES | {"type_vocab_size": 1, "classifier_dropout": 0.2},
+    "esm": SIZES
+    | {
+        "position_embedding_type": "rotary",
+        "token_dropout": True,
+        "mask_token_id": 7,
+        "pad_token_id": 1,
+        "layer_norm_eps": 1e-5,
+    },
 }
 """What makes a family's models small, in its own words; layers go by `num_hidden_layers`."""
 

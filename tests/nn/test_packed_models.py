@@ -61,6 +61,7 @@ FAMILIES = {
     "nomic_bert": replace(preset("nomic-bert-2048"), **SIZES),
     "gte": replace(preset("gte-multilingual-base"), **SIZES),
     "jina_embeddings_v3": replace(preset("jina-embeddings-v3"), **SIZES),
+    "esm": replace(preset("esm2_t6_8M"), **SIZES, mask_token_id=7),
 }
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max", "attention", "segments")
 
@@ -96,6 +97,8 @@ def unpacked_batch() -> dict[str, np.ndarray]:
     mask = np.arange(WIDTH) < lengths
     ids = np.where(mask, draws.integers(5, 131, mask.shape), 1)
     ids[0, 3] = 1
+    # Masks of ESM, which scale what stands beside them in an example.
+    ids[(0, 2, 5), (2, 4, 10)] = 7
     types = mask & (np.arange(WIDTH) >= (2 * lengths + 2) // 3)
     return {
         name: values.astype(np.int32)

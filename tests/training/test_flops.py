@@ -35,6 +35,7 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
         "eurobert-610m",
         "nomic-bert-2048",
         "gte-base-en-v1.5",
+        "esm2_t6_8M",
     ],
 )
 @pytest.mark.parametrize(("length", "predictions"), [(128, 20), (512, 76)])

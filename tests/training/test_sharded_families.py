@@ -34,6 +34,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "eurobert-610m": {"num_hidden_layers": 1, "layer_types": None, "num_key_value_heads": 2},
     "nomic-bert-2048": {"num_hidden_layers": 1},
     "gte-multilingual-base": {"num_hidden_layers": 1},
+    "esm2_t6_8M": {"num_hidden_layers": 1},
 }
 """What differs of the small model."""
 DROPPING = ("albert-base-v2", "deberta-v2-xlarge")

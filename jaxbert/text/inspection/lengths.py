@@ -18,6 +18,7 @@ _OFFSET_POSITIONS = (
     *("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl"),
     "mpnet",
 )
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "esm")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def model_limit(place: str | Path, tokenizer: Tokenizer) -> int | None:
     # XLNet and its like write -1 for "any".
     if isinstance(positions, int) and positions > 0:
         is_offset = fields.get("model_type") in _OFFSET_POSITIONS
+        is_offset = is_offset and fields.get("position_embedding_type") != "rotary"
         padding = fields.get("pad_token_id")
         padding = padding if isinstance(padding, int) else 1
         limits.append(positions - (padding + 1 if is_offset else 0))
