@@ -88,6 +88,10 @@ def test_the_choices_of_the_verb_are_what_can_be_trained():
         ),
         ({"vocab_size": 300, "tokenizer_family": "t5"}, "t5: none; expected bert, mpnet, roberta"),
         ({"vocab_size": 9}, "--vocab-size 9 is below the"),
+        (
+            {"vocab_size": 300, "tokenizer_family": "esm"},
+            "--vocab-size 300: residues of esm are the 33 tokens of ESM-2.*; give --vocab-size 33",
+        ),
         ({"vocab_size": 100, "shard_tokens": 2**32}, "4294967296; expected at most 2147483648"),
         ({"vocab_size": 100, "processes": 0}, "--processes 0; expected at least 1"),
         ({"vocab_size": 100, "text_column": "body"}, "no row has the column body"),

@@ -1,12 +1,14 @@
 """Whole runs of models that are not BERT."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from experiment.small_runs import MODEL, fine_tuning, pretraining
 
+from jaxbert.data.prepare import PrepareOptions, prepare
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetune import finetune
 from jaxbert.experiment.inference import ready
@@ -55,6 +57,23 @@ def test_roberta_is_fine_tuned(roberta: Path, tables: tuple[Path, Path], tmp_pat
     assert (head.kind, head.labels) == ("sequence_classification", ("animal", "thing"))
     with pytest.raises(UserError, match=r"max_seq_length=33 exceeds .*=33, of which 1 are padding"):
         finetune(fine_tuning(roberta, *tables, "max_seq_length=33"), tmp_path / "long", quiet=True)
+
+
+def test_esm_is_pretrained_on_proteins_and_goes_on_from_what_it_wrote(tmp_path: Path):
+    draws = random.Random(0)
+    lengths = [3, 9, 20, 31, 150, 400] * 4
+    proteins = ["".join(draws.choices("LAGVSERTIDPKQNFYMHWC", k=length)) for length in lengths]
+    text = "".join(f">{i}\n{protein}\n" for i, protein in enumerate(proteins))
+    (tmp_path / "proteins.fasta").write_text(text)
+    options = PrepareOptions(vocab_size=33, tokenizer_family="esm", processes=1)
+    prepare([str(tmp_path / "proteins.fasta")], tmp_path / "store", options)
+    model = small("esm2_t6_8M", vocab_size=33)
+    pretrain(pretraining(tmp_path / "store", ALONE, "num_steps=2", model=model), tmp_path / "run")
+    config = load_params(tmp_path / "run").config
+    assert (config.mask_token_id, config.pad_token_id, config.token_dropout) == (32, 1, True)
+    model = {"from_pretrained": str(tmp_path / "run" / "model")}
+    again = pretraining(tmp_path / "store", ALONE, "num_steps=1", model=model)
+    assert pretrain(again, tmp_path / "again").outcome == "finished"
 
 
 @pytest.mark.parametrize(

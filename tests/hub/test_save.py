@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch_models import LABELS, Saved, as_torch, make_batch
 
 import jaxbert.hub.save
 from jaxbert.errors import UserError
+from jaxbert.families import preset
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import check_tokenizer, file_tensors, save_params, save_pretrained
 from jaxbert.nn.config import EncoderConfig
@@ -23,7 +25,7 @@ from jaxbert.nn.functional import functional, init_params
 from jaxbert.nn.head import Head
 from jaxbert.nn.model import Model
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.text.training import train_wordpiece
+from jaxbert.text.training import residue_tokenizer, train_wordpiece
 from jaxbert.tree import flat
 
 Save = Callable[..., Saved]
@@ -228,6 +230,15 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tokenizer: Tokenizer,
     with pytest.raises(UserError, match=r"tokenizer has \d+ tokens and the model vocab_size=10"):
         save_params(init_params(config, head, 0), config, head, tokenizer, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_with_another_mask_than_the_one_that_is_dropped_is_refused():
+    config = replace(preset("esm2_t6_8M"), mask_token_id=31)
+    check_tokenizer(residue_tokenizer(), replace(config, token_dropout=False))
+    with pytest.raises(
+        UserError, match="masks with id 32 and the model mask_token_id=31"
+    ):
+        check_tokenizer(residue_tokenizer(), config)
 
 
 @pytest.mark.parametrize("other", ["out", object()])

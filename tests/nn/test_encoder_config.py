@@ -24,6 +24,8 @@ def test_the_vocabulary_is_padded_to_a_multiple_of_128(size: int, padded: int):
         ("num_hidden_layers", -1, "num_hidden_layers=-1: must not be negative"),
         ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob=1.0: must lie in \[0, 1\)"),
         ("attention_probs_dropout_prob", -0.1, "attention_probs_dropout_prob=-0.1"),
+        ("token_dropout", True, "token_dropout=True without mask_token_id: give the id"),
+        ("mask_token_id", 30522, "mask_token_id=30522: expected 0 to vocab_size - 1 = 30521"),
     ],
 )
 def test_an_impossible_encoder_is_refused(option: str, value: Any, message: str):

@@ -196,7 +196,7 @@ def test_other_tokens_of_an_example_change_no_bit_of_its_neighbours(family: Buil
     assert family.call._cache_size() <= 2
 
 
-@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2", "modernbert", "esm"])
 def test_gradients_are_those_of_rows_of_their_own(name: str):
     config, head = FAMILIES[name], Head("sequence_classification", labels=LABELS)
     apply = make_apply(config, head)
@@ -287,6 +287,7 @@ def test_what_is_where_in_a_row_of_two_examples():
     assert SMALL.first(numbers)[0, :, 0].tolist() == [10, 12, 10]
     assert SMALL.by_position(jnp.arange(6.0)[:, None])[0, :, 0].tolist() == [0, 1, 0, 1, 2, 0]
     assert SMALL.counted(jnp.array([[1, 1, 0, 1, 1, 0]])).tolist() == [[1, 2, 0, 1, 2, 0]]
+    assert SMALL.totals(jnp.array([[1, 0, 0, 1, 1, 1]])).tolist() == [[1, 1, 2, 2, 2, 1]]
     floats = numbers.astype(float)
     assert SMALL.neighbours(floats, 1)[0, :, 0].tolist() == [11, 0, 13, 14, 0, 0]
     assert SMALL.neighbours(floats, -2)[0, :, 0].tolist() == [0, 0, 0, 0, 12, 0]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.nn.rotary import Rotation, rotate, rotation
+from jaxbert.nn.rotary import Rotation, frequencies, rotate, rotation
 
 X = np.random.default_rng(0).normal(size=(2, 9, 3, 8)).astype(np.float32)
 
@@ -26,6 +26,17 @@ def test_a_factor_divides_the_positions():
     whole, scaled = rotation(9, 8, 100.0), rotation(33, 8, 100.0, 4.0)
     np.testing.assert_allclose(scaled.cosine[::4], whole.cosine, atol=1e-6)
     np.testing.assert_allclose(scaled.sine[::4], whole.sine, atol=1e-6)
+
+
+def test_turns_rounded_to_sixteen_bits_are_those_of_a_table_in_them():
+    exact = 1.0 / 10000.0 ** (np.arange(8) / 8)
+    for precision in ("float16", "bfloat16"):
+        found = frequencies(16, 10000.0, precision=precision)
+        np.testing.assert_array_equal(found, exact.astype(jnp.dtype(precision)).astype(np.float32))
+        table = rotation(1000, 16, 10000.0, precision=precision)
+        angles = np.arange(1000.0)[:, None] * found.astype(np.float64)
+        np.testing.assert_allclose(table.cosine, np.cos(angles), atol=1e-4)
+    assert np.abs(np.cos(999 * exact) - np.cos(999 * found)).max() > 0.1
 
 
 def test_products_depend_on_the_distance_alone():

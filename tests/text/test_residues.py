@@ -1,0 +1,90 @@
+"""ESM's tokenizer of proteins against transformers' class."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jaxbert.text.residues import RESIDUES
+from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from jaxbert.text.training import residue_tokenizer
+
+transformers = pytest.importorskip("transformers", reason="extra `parity`")
+
+# What stands in sequences, and what does not belong there: spaces of all kinds, other letters,
+# parts of special tokens.
+PARTS = [*RESIDUES, *"LAGV" * 8, "<mask>", "<", "mask>", "<null_1", "[MASK]", "*", "??", "1"]
+PARTS += [" ", "\n", "\t", "\x1c", "\x85", "\u00a0", "\u2003", "\u200b", "m", "k", "J", "\u4e2d"]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as facebook/esm2_t6_8M_UR50D has it: no tokenizer.json."""
+    directory = tmp_path_factory.mktemp("esm")
+    # Without a line break at the end.
+    (directory / "vocab.txt").write_text("\n".join(RESIDUES))
+    names = {"cls_token": "<cls>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    names |= {"unk_token": "<unk>", "mask_token": "<mask>"}
+    (directory / "special_tokens_map.json").write_text(json.dumps(names))
+    stated = {"model_max_length": 1024, "tokenizer_class": "EsmTokenizer"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(stated))
+    (directory / "config.json").write_text(json.dumps({"model_type": "esm"}))
+    return directory
+
+
+def sequences(count: int) -> list[str]:
+    draws = random.Random(0)
+    return ["".join(draws.choices(PARTS, k=draws.randint(0, 14))) for _ in range(count)]
+
+
+def assert_same_ids(ours: Tokenizer, theirs: object) -> None:
+    texts = sequences(800)
+    found = ours.encode(texts, max_length=10_000, padding=False)["input_ids"]
+    expected = theirs(texts)["input_ids"]  # type: ignore[operator]
+    for text, row, other in zip(texts, found, expected, strict=True):
+        assert row.tolist() == other, repr(text)
+
+
+def test_ids_are_those_of_transformers(published: Path):
+    theirs = transformers.AutoTokenizer.from_pretrained(published)
+    assert type(theirs) is transformers.EsmTokenizer
+    assert_same_ids(load_tokenizer(published), theirs)
+
+
+def test_pairs_are_framed_as_by_transformers(published: Path):
+    ours = load_tokenizer(published).encode(["MK<mask>T"], ["LA"])
+    theirs = transformers.AutoTokenizer.from_pretrained(published)("MK<mask>T", "LA")
+    assert ours["input_ids"].tolist() == [theirs["input_ids"]]
+    assert not ours["token_type_ids"].any()
+
+
+def test_what_we_save_opens_in_transformers_and_what_it_saves_here(published: Path, tmp_path: Path):
+    ours = load_tokenizer(published)
+    save_tokenizer(ours, tmp_path / "ours")
+    shutil.copy(published / "config.json", tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert type(theirs) is transformers.EsmTokenizer
+    assert theirs.model_max_length == 1024
+    assert_same_ids(ours, theirs)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert_same_ids(load_tokenizer(tmp_path / "theirs"), theirs)
+    assert_same_ids(load_tokenizer(tmp_path / "ours"), theirs)
+
+
+def test_the_tokenizer_without_files_is_the_published_one(published: Path):
+    ours, read = residue_tokenizer(), load_tokenizer(published)
+    assert ours.backend.to_str() == read.backend.to_str()
+    assert ours.vocab() == list(RESIDUES)
+    ids = [ours.cls_id, ours.pad_id, ours.sep_id, ours.unk_id, ours.mask_id]
+    assert ids == [0, 1, 2, 3, 32]
+
+
+def test_plain_text_holds_no_special_token_and_every_residue_is_a_word():
+    ours = residue_tokenizer()
+    [ids] = ours.encode_plain(["<cls>MK <mask> L<eos>"])
+    assert [ours.vocab()[i] for i in ids if i != ours.unk_id] == ["M", "K", "L"]
+    assert not ours.is_continuation().any()
+    words = ours.encode_words([["M", "K", "x", "T"]])[0]
+    assert words.words.tolist() == [-1, 0, 1, 2, 3, -1]
