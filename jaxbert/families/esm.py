@@ -185,8 +185,8 @@ def _turns(config: EncoderConfig, precision: Precision) -> np.ndarray:
 def _with_turns(config: EncoderConfig, found: Mapping[str, np.ndarray]) -> EncoderConfig:
     """The architecture with the frequencies that the files hold, as transformers takes them.
 
-    Those of the published models went through training in float16, where a turn may be off by
-    5e-4 of itself: half a radian at position 1,000.
+    Those of the published models went through training in float16, which rounds a turn by up to
+    2.4e-4 radians: a quarter of one at position 1,000.
     """
     if config.rotary is None:
         return config

@@ -235,9 +235,7 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tokenizer: Tokenizer,
 def test_a_tokenizer_with_another_mask_than_the_one_that_is_dropped_is_refused():
     config = replace(preset("esm2_t6_8M"), mask_token_id=31)
     check_tokenizer(residue_tokenizer(), replace(config, token_dropout=False))
-    with pytest.raises(
-        UserError, match="masks with id 32 and the model mask_token_id=31"
-    ):
+    with pytest.raises(UserError, match="masks with id 32 and the model mask_token_id=31"):
         check_tokenizer(residue_tokenizer(), config)
 
 
