@@ -1,7 +1,8 @@
 """ESM-2 (Lin et al. 2022) and ESM-1b (Rives et al. 2019): encoders of proteins.
 
 A norm before every block, rotary positions or RoBERTa's, and masks that are dropped from the input.
-Their head for contacts reads attention weights alone, and is not kept.
+Their regression on contacts reads attention weights alone, and is no part of a model
+(`hub/contacts.py` reads it).
 """
 
 from collections.abc import Iterator, Mapping

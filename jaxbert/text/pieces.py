@@ -8,6 +8,8 @@ from itertools import chain
 import numpy as np
 import tokenizers
 
+from jaxbert.text.residues import residue_table
+
 # BERT's pre-tokenizer always splits at these: ASCII white space that text cleaning turns into a
 # space, and ASCII punctuation. Everything else (control characters, other alphabets' spaces and
 # punctuation, Chinese) stays inside a chunk for the backend to treat.
@@ -21,7 +23,8 @@ class BatchEncoder:
     """Encodes texts without special tokens; a cache makes the usual word cost one lookup.
 
     The cache is exact for WordPiece behind BERT's normalizer and pre-tokenizer, which treat words
-    independently of their neighbours. Any other tokenizer goes to the backend text by text.
+    independently of their neighbours. Sequences of residues are looked up letter by letter. Any
+    other tokenizer goes to the backend text by text.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer):
@@ -29,6 +32,7 @@ class BatchEncoder:
         self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
         self._backend.encode_special_tokens = True
         self._treats_words_alone = _treats_words_alone(backend)
+        self._residues = residue_table(backend)
         self._clear()
 
     def _clear(self) -> None:
@@ -45,6 +49,8 @@ class BatchEncoder:
         return np.concatenate(tokens), np.concatenate(lengths)
 
     def _encode_some(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if self._residues is not None:
+            return self._encode_residues(texts, self._residues)
         if not self._treats_words_alone:
             return self._encode_directly(texts)
         if len(self._rows) > _MAX_CACHED_CHUNKS or self._characters > _MAX_CACHED_CHARACTERS:
@@ -68,6 +74,20 @@ class BatchEncoder:
     def _encode_directly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return _flatten([encoding.ids for encoding in encodings])
+
+    def _encode_residues(
+        self, texts: Sequence[str], table: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        joined = "".join(texts)
+        if joined.isascii():
+            tokens = table[np.frombuffer(joined.encode(), np.uint8)]
+            if (tokens >= 0).all():
+                return tokens, np.fromiter(map(len, texts), np.int64, len(texts))
+        if len(texts) == 1:
+            return self._encode_directly(texts)
+        # One text of others leaves the rest as quick as they were.
+        tokens, lengths = zip(*(self._encode_residues([t], table) for t in texts), strict=True)
+        return np.concatenate(tokens), np.concatenate(lengths)
 
     def _learn(self, new: list[str]) -> None:
         pieces, lengths = self._encode_directly(new)

@@ -22,9 +22,11 @@ from torch_models import make_torch_model
 
 from jaxbert.errors import UserError
 from jaxbert.families.bert import todays_name
+from jaxbert.hub.contacts import load_contact_head
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import save_pretrained
 from jaxbert.hub.verify import verify
+from jaxbert.nn.contacts import predict_contacts
 from jaxbert.tree import flat
 
 WORDS = "esm.embeddings.word_embeddings.weight"
@@ -146,6 +148,38 @@ def test_turns_that_no_base_explains_are_refused(tmp_path: Path):
     save_file(tensors | {name: tensors[name] * 2}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"inv_freq is not rope_theta=10000 to powers.*config.json"):
         load_params(tmp_path)
+
+
+def test_contacts_are_those_of_transformers(tmp_path: Path):
+    model = make_torch_model("EsmForMaskedLM")
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        # So that all probabilities are not nearly 0 or 1.
+        model.esm.contact_head.regression.weight.mul_(10)
+    model.save_pretrained(tmp_path / "theirs")
+    # <cls>, residues, <eos>: transformers looks for the id 2.
+    lengths = np.array([[12], [7], [3], [2]])
+    places = np.arange(12)
+    ids = np.where(places < lengths, 9 + (places * lengths) % 50, 1)
+    ids = np.where(places == lengths - 1, 2, ids).astype(np.int32)
+    mask = (places < lengths).astype(np.int32)
+    with torch.no_grad():
+        theirs = model.predict_contacts(*(torch.from_numpy(x).long() for x in (ids, mask))).numpy()
+    ours, head = from_pretrained(tmp_path / "theirs"), load_contact_head(tmp_path / "theirs")
+    output = ours(ids, mask, capture=("attentions",))
+    assert output.attentions is not None
+    found = np.asarray(predict_contacts(head, output.attentions, mask))
+    for row, length in enumerate(lengths[:, 0]):
+        inside = found[row, 1 : length - 1, 1 : length - 1]
+        expected = theirs[row, : length - 2, : length - 2]
+        np.testing.assert_allclose(inside, expected, atol=2e-5)
+        outside = found[row].copy()
+        outside[1 : length - 1, 1 : length - 1] = 0
+        assert not outside.any()
+    assert np.ptp(found[0, 1:11, 1:11]) > 0.05
+    save_pretrained(ours, None, tmp_path / "ours")
+    with pytest.raises(UserError, match=r"holds no esm\.contact_head\.regression of 6 heads"):
+        load_contact_head(tmp_path / "ours")
 
 
 def test_esms_bfloat16_deviates_no_more_than_pytorchs_own(tmp_path: Path):

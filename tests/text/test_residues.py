@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.text.residues import RESIDUES
+from jaxbert.text.extend import add_tokens
+from jaxbert.text.residues import RESIDUES, residue_table
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from jaxbert.text.training import residue_tokenizer
 
@@ -79,6 +80,21 @@ def test_the_tokenizer_without_files_is_the_published_one(published: Path):
     assert ours.vocab() == list(RESIDUES)
     ids = [ours.cls_id, ours.pad_id, ours.sep_id, ours.unk_id, ours.mask_id]
     assert ids == [0, 1, 2, 3, 32]
+
+
+def test_letters_looked_up_in_a_table_have_the_ids_of_the_backend():
+    ours = residue_tokenizer()
+    # Sequences, and among them texts with what no table has.
+    texts = [*sequences(200), "MKTAYIAKQR" * 50, "", "LAGV.-", "MKL\u00e9A", "MK LA"]
+    plain = Tokenizer(ours.backend.from_str(ours.backend.to_str()), ours.config)
+    plain.backend.encode_special_tokens = True
+    encodings = plain.backend.encode_batch(texts, add_special_tokens=False)
+    assert ours.encode_plain(texts) == [encoding.ids for encoding in encodings]
+    assert ours.encode_plain([]) == []
+    # A word is longer than its letters.
+    longer = add_tokens(ours, ["LAG"])
+    assert residue_table(longer.backend) is None
+    assert longer.encode_plain(["MK LAG LA"]) == [[20, 15, 33, 4, 5]]
 
 
 def test_plain_text_holds_no_special_token_and_every_residue_is_a_word():
