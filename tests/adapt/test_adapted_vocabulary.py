@@ -14,11 +14,12 @@ from jaxbert.adapt.vocabulary import (
     take_rows,
 )
 from jaxbert.errors import UserError
+from jaxbert.families import preset
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import check_params
 from jaxbert.nn.head import Head
 from jaxbert.text.tokenizer import Tokenizer
-from jaxbert.text.training import train_byte_level_bpe, train_wordpiece
+from jaxbert.text.training import residue_tokenizer, train_byte_level_bpe, train_wordpiece
 from jaxbert.tree import flat
 
 WORD, BIAS, DECODER = "encoder/embeddings/word/embedding", "masked_lm/bias", "masked_lm/decoder"
@@ -173,6 +174,16 @@ def test_tokens_of_both_tokenizers_keep_their_rows():
             np.testing.assert_array_equal(
                 row(table[path], OTHER, token), row(old[path], OLD, token)
             )
+
+
+def test_masks_that_are_dropped_from_the_input_are_the_new_tokenizers():
+    narrow = replace(preset("esm2_t6_8M"), hidden_size=16, num_attention_heads=2)
+    config = sized(narrow, residue_tokenizer())
+    params = random_params(config)
+    for other in (OTHER, OLD):
+        _, new, _ = replace_tokenizer(params, config, residue_tokenizer(), other)
+        found = (new.vocab_size, new.mask_token_id, new.pad_token_id)
+        assert found == (other.vocab_size, other.mask_id, other.pad_id)
 
 
 def test_other_tokens_start_as_the_mean_of_the_pieces_of_their_text():

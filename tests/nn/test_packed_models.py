@@ -196,7 +196,7 @@ def test_other_tokens_of_an_example_change_no_bit_of_its_neighbours(family: Buil
     assert family.call._cache_size() <= 2
 
 
-@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2", "modernbert", "esm"])
+@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2", "modernbert"])
 def test_gradients_are_those_of_rows_of_their_own(name: str):
     config, head = FAMILIES[name], Head("sequence_classification", labels=LABELS)
     apply = make_apply(config, head)

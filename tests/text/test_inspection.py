@@ -194,6 +194,15 @@ def test_the_recommended_length_covers_95_percent_and_fits_the_model():
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 512),
         ({"model_type": "mpnet", "max_position_embeddings": 514}, 512),
+        ({"model_type": "esm", "max_position_embeddings": 1026}, 1024),
+        (
+            {
+                "model_type": "esm",
+                "max_position_embeddings": 1026,
+                "position_embedding_type": "rotary",
+            },
+            1026,
+        ),
         ({"max_position_embeddings": -1}, None),
         ({}, None),
     ],
