@@ -29,7 +29,7 @@ The same command again goes on where an interrupted one left off."""
 
 _SOURCES = (
     ".txt (a blank line between documents), .jsonl, .csv, .tsv, .parquet, .fasta (or .fa, .faa: a"
-    " document a sequence), .xml (a MediaWiki dump), wiki_NN (WikiExtractor), each also .gz, .xz,"
+    " sequence a document), .xml (a MediaWiki dump), wiki_NN (WikiExtractor), each also .gz, .xz,"
     " .bz2 or .zst, a pattern of such files, a directory of datasets' save_to_disk,"
     " hf:NAME[/CONFIG][:SPLIT], tfds:NAME[/CONFIG][:SPLIT], or docs:[PACKAGE,...] for the"
     " docstrings of the installed packages; see docs/sources.md"

@@ -77,8 +77,6 @@ def train_on_sources(
     not looked for: that is the slowest filter by far, and every pass would need it.
     """
     kind, family = config.chosen()
-    if family == "esm":
-        return residue_tokenizer()
     stages = ["vocabulary"] if kind == "byte_level_bpe" else ["characters", "vocabulary"]
     texts: Iterable[str]
     if config.sample_bytes is None:

@@ -12,6 +12,7 @@ from tokenizers import models
 from jaxbert.errors import UserError
 from jaxbert.text.classes import (
     CLASSES,
+    ESM,
     GENERIC,
     OF_FILE,
     Parts,
@@ -71,7 +72,7 @@ def write_tokenizer(
     directory.mkdir(parents=True, exist_ok=True)
     backend.save(str(directory / TOKENIZER))
     _write_json({"backend": "tokenizers", **with_input_names(backend, config)}, directory / CONFIG)
-    if isinstance(backend.model, models.WordPiece | models.WordLevel):
+    if isinstance(backend.model, models.WordPiece) or config.get("tokenizer_class") == ESM.name:
         lines = "".join(token + "\n" for token in vocab)
         (directory / "vocab.txt").write_bytes(lines.encode("utf-8"))
     elif isinstance(backend.model, models.BPE):

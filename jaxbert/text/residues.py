@@ -1,6 +1,7 @@
 """ESM's tokenizer of proteins: every token of a vocabulary stands in text as it is."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,18 @@ _SPACES = Regex(r"[\s\x1c-\x1f\x85]+")
 def residue_backend(vocabulary: Vocabulary, unk_token: str) -> Tokenizer:
     """The longest token at every place; what is between two, up to a space, is one unknown."""
     backend = Tokenizer(models.WordLevel(dict(vocabulary.tokens), unk_token=unk_token))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(_SPACES, "removed"),
-            pre_tokenizers.Split(Regex(_tokens_of(vocabulary)), "isolated"),
-        ]
-    )
+    backend.pre_tokenizer = _cut(vocabulary.tokens)
     return backend
 
 
-def _tokens_of(vocabulary: Vocabulary) -> str:
+def _cut(tokens: Iterable[str]) -> pre_tokenizers.PreTokenizer:
+    found = pre_tokenizers.Split(Regex(_any_of(tokens)), "isolated")
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(_SPACES, "removed"), found])
+
+
+def _any_of(tokens: Iterable[str]) -> str:
     special = set(ESM_TOKENS.values())
-    longest_first = sorted(vocabulary.tokens, key=lambda token: (-len(token), token))
+    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
     ordinary = [re.escape(token) for token in longest_first if token not in special]
     # Special tokens are found before this, or are not to be: then they are torn, for as a whole
     # they would still have their ids.
@@ -43,12 +44,16 @@ def _tokens_of(vocabulary: Vocabulary) -> str:
 
 
 def residue_table(backend: Tokenizer) -> NDArray[np.int32] | None:
-    """The id of every byte that is a token, -1 of others: int32 [256]; None: letters alone do not
-    decide, as where a word was added to the vocabulary.
+    """The id of every byte that is a token, -1 of others: int32 [256].
 
-    A text of such bytes alone is looked up some fifty times as fast as it is cut.
+    A text of such bytes alone is looked up some fifty times as fast as it is cut. None: the
+    tokenizer is not `residue_backend`'s, or has words of several letters besides.
     """
-    if not isinstance(backend.model, models.WordLevel):
+    if not isinstance(backend.model, models.WordLevel) or backend.normalizer is not None:
+        return None
+    cut = _cut(backend.get_vocab(with_added_tokens=False))
+    own = backend.pre_tokenizer
+    if own is None or own.__getstate__() != cut.__getstate__():
         return None
     table = np.full(256, -1, np.int32)
     vocabulary = backend.get_vocab(with_added_tokens=True)

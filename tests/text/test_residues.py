@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers
 
 from jaxbert.text.extend import add_tokens
 from jaxbert.text.residues import RESIDUES, residue_table
@@ -95,6 +97,10 @@ def test_letters_looked_up_in_a_table_have_the_ids_of_the_backend():
     longer = add_tokens(ours, ["LAG"])
     assert residue_table(longer.backend) is None
     assert longer.encode_plain(["MK LAG LA"]) == [[20, 15, 33, 4, 5]]
+    # Nor are letters what others cut a text into.
+    others = tokenizers.Tokenizer(models.WordLevel({"?": 0, "L": 1, "A": 2}, unk_token="?"))
+    others.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    assert residue_table(others) is None
 
 
 def test_plain_text_holds_no_special_token_and_every_residue_is_a_word():
