@@ -62,7 +62,8 @@ def with_rope_theta(config: EncoderConfig, rope_theta: float) -> EncoderConfig:
             f"rope_theta={rope_theta:g}: a {config.model_type} encoder has no rotary positions,"
             " whose base this is"
         )
-    return replace(config, rotary=replace(config.rotary, rope_theta=float(rope_theta)))
+    rotary = replace(config.rotary, rope_theta=float(rope_theta), frequencies=None)
+    return replace(config, rotary=rotary)
 
 
 def move_padding(

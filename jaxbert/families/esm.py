@@ -8,7 +8,7 @@ Their regression on contacts reads attention weights alone, and is no part of a 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from jaxbert.families.roberta import head_styles
 from jaxbert.families.weight import Weight, dense, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
-from jaxbert.nn.parts import Precision, RotaryPositions
+from jaxbert.nn.parts import RotaryPositions
 from jaxbert.nn.rotary import frequencies
 
 PREFIX = "esm."
@@ -113,21 +113,26 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
         )
     if kind == "rotary":
         base = number("rope_theta", hf.get("rope_theta", 10000.0), whole=False)
-        precision = hf.get(FREQUENCIES, "float32")
-        if precision not in get_args(Precision):
-            choices = ", ".join(get_args(Precision))
-            raise UserError(f"{FREQUENCIES}={precision!r}: expected one of {choices}")
-        rotary = RotaryPositions(rope_theta=float(base), frequencies=precision)
+        rotary = RotaryPositions(rope_theta=float(base), frequencies=_own_frequencies(hf))
         fields |= {"position_embedding_type": "none", "rotary": rotary}
     return replace(DEFAULTS, **fields)
+
+
+def _own_frequencies(hf: Mapping[str, Any]) -> tuple[float, ...] | None:
+    given = hf.get(FREQUENCIES)
+    if given is None:
+        return None
+    if not isinstance(given, list):
+        raise UserError(f"{FREQUENCIES}={given!r}: expected a list of numbers")
+    return tuple(float(number(FREQUENCIES, frequency, whole=False)) for frequency in given)
 
 
 def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
     """The fields of ESM's config.json. Every head goes by `hidden_dropout_prob`."""
     rotary = config.rotary
     own = {}
-    if rotary is not None and rotary.frequencies != "float32":
-        own = {FREQUENCIES: rotary.frequencies}
+    if rotary is not None and rotary.frequencies is not None:
+        own = {FREQUENCIES: list(rotary.frequencies)}
     return {
         **write_fields(config, FIELDS | NULLABLE),
         "position_embedding_type": "absolute" if rotary is None else "rotary",
@@ -177,10 +182,11 @@ def _encoder_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
     yield from norm("encoder/final_norm", f"{prefix}encoder.emb_layer_norm_after")
 
 
-def _turns(config: EncoderConfig, precision: Precision) -> np.ndarray:
+def _turns(config: EncoderConfig) -> np.ndarray:
     assert config.rotary is not None
-    width = config.hidden_size // config.num_attention_heads
-    return frequencies(width, config.rotary.rope_theta, precision=precision)
+    if config.rotary.frequencies is not None:
+        return np.array(config.rotary.frequencies, np.float32)
+    return frequencies(config.hidden_size // config.num_attention_heads, config.rotary.rope_theta)
 
 
 def _with_turns(config: EncoderConfig, found: Mapping[str, np.ndarray]) -> EncoderConfig:
@@ -191,23 +197,18 @@ def _with_turns(config: EncoderConfig, found: Mapping[str, np.ndarray]) -> Encod
     """
     if config.rotary is None:
         return config
-    fitting: list[Precision] = [
-        precision
-        for precision in get_args(Precision)
-        if all(_is_close(turns, _turns(config, precision)) for turns in found.values())
-    ]
-    if not fitting:
-        raise UserError(
-            f"{next(iter(found))} is not rope_theta={config.rotary.rope_theta:g} to powers of "
-            f"-2 / width, in none of {', '.join(get_args(Precision))}: give config.json the "
-            "rope_theta that the model was trained with"
-        )
-    return replace(config, rotary=replace(config.rotary, frequencies=fitting[0]))
-
-
-def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
-    is_alike = found.shape == expected.shape
-    return is_alike and np.allclose(found.astype(np.float32), expected, rtol=1e-6, atol=0)
+    (first, turns), *others = ((key, found[key].astype(np.float32)) for key in found)
+    for key, other in others:
+        if not np.array_equal(other, turns):
+            raise UserError(f"{key} differs from {first}: expected layers that turn alike")
+    plain = replace(config, rotary=replace(config.rotary, frequencies=None))
+    computed = _turns(plain)
+    if turns.shape != computed.shape:
+        raise UserError(f"{first} is {list(turns.shape)}, expected {list(computed.shape)}")
+    if np.allclose(turns, computed, rtol=1e-6, atol=0):
+        return plain
+    own = replace(config.rotary, frequencies=tuple(turns.tolist()))
+    return replace(config, rotary=own)
 
 
 def _written_turns(config: EncoderConfig, head: Head) -> dict[str, np.ndarray]:
@@ -215,7 +216,7 @@ def _written_turns(config: EncoderConfig, head: Head) -> dict[str, np.ndarray]:
     if config.rotary is None:
         return {}
     prefix = "" if head.kind == "none" else PREFIX
-    turns = _turns(config, config.rotary.frequencies)
+    turns = _turns(config)
     return {
         f"{prefix}encoder.layer.{index}.attention.self.{TURNS}": turns
         for index in range(config.num_hidden_layers)

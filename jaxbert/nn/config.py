@@ -170,6 +170,13 @@ class EncoderConfig:
                 f"hidden_size={self.hidden_size} and num_attention_heads="
                 f"{self.num_attention_heads} make heads of odd width: rotary positions turn pairs"
             )
+        given = None if self.rotary is None else self.rotary.frequencies
+        pairs = self.hidden_size // self.num_attention_heads // 2
+        if given is not None and len(given) != pairs:
+            raise UserError(
+                f"rotary.frequencies has {len(given)} numbers, and heads have {pairs} pairs of "
+                "features: give one for each, or leave it out"
+            )
 
     def _check_layers(self) -> None:
         groups, layers = self.num_hidden_groups, self.num_hidden_layers

@@ -135,7 +135,8 @@ class Encoder(nnx.Module):
             if rotary is not None:
                 theta = rotary.local_rope_theta if is_local else rotary.rope_theta
                 places = length if examples.positions is None else config.max_position_embeddings
-                tables = rotation(places, head_dim, theta, rotary.factor, rotary.frequencies)
+                given = None if is_local else rotary.frequencies
+                tables = rotation(places, head_dim, theta, rotary.factor, given)
                 turns = Rotation(*map(examples.by_position, tables))
             call = AttentionCall(
                 length,

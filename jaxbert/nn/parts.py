@@ -1,6 +1,7 @@
 """The choices in which families differ beyond their sizes, as values."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from jaxbert.errors import UserError
@@ -9,7 +10,6 @@ from jaxbert.options import check_options
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
 LayerType = Literal["full_attention", "sliding_attention"]
 PositionAttention = Literal["c2p", "p2c"]
-Precision = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,16 @@ class RotaryPositions:
     """Base of the layers of sliding attention."""
     factor: float = 1.0
     """What positions are divided by, the linear scaling of rows that are longer than trained."""
-    frequencies: Precision = "float32"
-    """What a turn a position is rounded to; float16 in the published ESM-2."""
+    frequencies: tuple[float, ...] | None = None
+    """By what angle a position turns each pair of features in layers of full attention; None: as
+    `rope_theta` has it. The published ESM-2 have these rounded."""
 
     def __post_init__(self) -> None:
         check_options(self)
         if not self.factor > 0:
             raise UserError(f"factor={self.factor}: rotary positions are divided by it: above 0")
+        if self.frequencies is not None and not all(0 < f < inf for f in self.frequencies):
+            raise UserError(f"frequencies={self.frequencies}: expected numbers above 0")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Rotary position embeddings (Su et al. 2021), in the half-split layout of Hugging Face."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from jaxbert.nn.parts import Precision
 from jaxbert.typing import Array
 
 
@@ -23,25 +23,26 @@ def rotation(
     head_dim: int,
     theta: float,
     factor: float = 1.0,
-    precision: Precision = "float32",
+    given: Sequence[float] | None = None,
 ) -> Rotation:
-    """[length, head_dim / 2]: p turns pair i by the angle p / factor / theta^(2 i / head_dim)."""
-    turns = frequencies(head_dim, theta, factor, precision)
+    """[length, head_dim / 2]: p turns pair i by the angle p / factor / theta^(2 i / head_dim).
+
+    Or by p / factor * `given`[i].
+    """
+    turns = frequencies(head_dim, theta) if given is None else np.array(given, np.float32)
+    turns = turns / np.float32(factor)
     angles = np.arange(length, dtype=np.float32)[:, None] * turns
     cosine, sine = np.cos(angles, dtype=np.float64), np.sin(angles, dtype=np.float64)
     return Rotation(jnp.asarray(cosine, jnp.float32), jnp.asarray(sine, jnp.float32))
 
 
-def frequencies(
-    head_dim: int, theta: float, factor: float = 1.0, precision: Precision = "float32"
-) -> NDArray[np.float32]:
-    """[head_dim / 2]: by what angle a position turns each pair, rounded to `precision`."""
+def frequencies(head_dim: int, theta: float) -> NDArray[np.float32]:
+    """[head_dim / 2]: by what angle a position turns each pair."""
     # The reference rounds powers, frequencies and angles to float32, which at position 8,000 is a
     # turn of 5e-4: the models were trained with it. Each function is exact before it is rounded.
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     powers = np.power(theta, exponents.astype(np.float64)).astype(np.float32)
-    exact = np.float32(1.0) / powers / np.float32(factor)
-    return exact.astype(jnp.dtype(precision)).astype(np.float32)
+    return np.float32(1.0) / powers
 
 
 def rotate(

@@ -1,8 +1,10 @@
 """ESM's published sizes, and which configurations are its mathematics."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from counting import num_parameters
 from transformers import EsmConfig
@@ -117,13 +119,15 @@ def test_every_field_of_transformers_class_comes_back():
     assert set(written) - {"hidden_act"} == {*EsmConfig.__annotations__} - others
 
 
-def test_rounded_turns_are_a_field_of_ours():
-    config = replace(preset("esm2_t6_8M"), rotary=RotaryPositions(frequencies="float16"))
+def test_frequencies_are_a_field_of_ours():
+    given = tuple(np.float16(10000.0 ** (-i / 8)).item() for i in range(8))
+    config = replace(preset("esm2_t6_8M"), rotary=RotaryPositions(frequencies=given))
     written = ESM.config_to_hf(config, Head())
-    assert written["jaxbert_rotary_frequencies"] == "float16"
-    assert config_from_hf(written) == config
-    with pytest.raises(UserError, match="jaxbert_rotary_frequencies='int8': expected one of float"):
-        config_from_hf(written | {"jaxbert_rotary_frequencies": "int8"})
+    assert written["jaxbert_rotary_frequencies"] == list(given)
+    assert config_from_hf(json.loads(json.dumps(written))) == config
+    for wrong in ("float16", [1.0, "half"], [-1.0] * 8):
+        with pytest.raises(UserError, match="frequencies"):
+            config_from_hf(written | {"jaxbert_rotary_frequencies": wrong})
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ from there_and_back import (
 )
 from torch_models import make_torch_model
 
+from jaxbert.adapt.positions import with_rope_theta
 from jaxbert.errors import UserError
 from jaxbert.families.bert import todays_name
 from jaxbert.hub.contacts import load_contact_head
 from jaxbert.hub.load import from_pretrained, load_params
-from jaxbert.hub.save import save_pretrained
+from jaxbert.hub.save import save_params, save_pretrained
 from jaxbert.hub.verify import verify
 from jaxbert.nn.contacts import predict_contacts
 from jaxbert.tree import flat
@@ -105,7 +106,8 @@ def test_a_published_file_turns_as_it_was_trained_to_here_and_in_what_we_save(tm
     theirs = type(exact).from_pretrained(tmp_path / "theirs").eval()
     loaded = load_params(tmp_path / "theirs")
     assert loaded.config.rotary is not None
-    assert loaded.config.rotary.frequencies == "float16"
+    turns = torch.tensor([1.0, 0.1, 0.01, 0.001]).half().float()
+    assert loaded.config.rotary.frequencies == tuple(turns.tolist())
     assert loaded.unused == (
         "esm.contact_head.regression.bias",
         "esm.contact_head.regression.weight",
@@ -118,7 +120,6 @@ def test_a_published_file_turns_as_it_was_trained_to_here_and_in_what_we_save(tm
     save_pretrained(ours, None, tmp_path / "ours", dtype="bfloat16")
     save_pretrained(ours, None, tmp_path / "exact")
     again = type(exact).from_pretrained(tmp_path / "exact").eval()
-    turns = torch.tensor([1.0, 0.1, 0.01, 0.001]).half().float()
     with torch.no_grad():
         expected = run_theirs(theirs, batch)
         assert_same_outputs(found, expected, mask)
@@ -132,6 +133,19 @@ def test_a_published_file_turns_as_it_was_trained_to_here_and_in_what_we_save(tm
     assert verify(from_pretrained(tmp_path / "exact"), tmp_path / "exact").is_equivalent
 
 
+def test_another_base_turns_as_it_says(tmp_path: Path):
+    """As `jaxbert adapt --rope-theta`: what was rounded belongs to the old one."""
+    as_published(make_torch_model("EsmForMaskedLM"), tmp_path / "theirs")
+    loaded = load_params(tmp_path / "theirs")
+    config = with_rope_theta(loaded.config, 500.0)
+    save_params(loaded.params, config, loaded.head, None, tmp_path / "ours")
+    opened = transformers.EsmForMaskedLM.from_pretrained(tmp_path / "ours")
+    expected = transformers.EsmForMaskedLM(opened.config).esm.rotary_embeddings.inv_freq
+    assert opened.config.rope_theta == 500.0
+    torch.testing.assert_close(opened.esm.rotary_embeddings.inv_freq, expected)
+    assert load_params(tmp_path / "ours").config == config
+
+
 def test_names_of_transformers_5_and_4_give_the_same_parameters(tmp_path: Path):
     model = make_torch_model("EsmForMaskedLM")
     model.save_pretrained(tmp_path / "new")
@@ -141,12 +155,12 @@ def test_names_of_transformers_5_and_4_give_the_same_parameters(tmp_path: Path):
         np.testing.assert_array_equal(flat(old.params)[path], value)
 
 
-def test_turns_that_no_base_explains_are_refused(tmp_path: Path):
-    make_torch_model("EsmModel").save_pretrained(tmp_path)
+def test_layers_that_turn_each_by_another_angle_are_refused(tmp_path: Path):
+    as_published(make_torch_model("EsmForMaskedLM"), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
-    [name] = [key for key in tensors if key.endswith("inv_freq")]
+    name = TURNS.format(1)
     save_file(tensors | {name: tensors[name] * 2}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"inv_freq is not rope_theta=10000 to powers.*config.json"):
+    with pytest.raises(UserError, match=r"layer\.1\..*inv_freq differs from esm.*layer\.0"):
         load_params(tmp_path)
 
 

@@ -7,7 +7,7 @@ from jaxbert.errors import UserError
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.head import Head, LayerMixture
-from jaxbert.nn.parts import Convolution, HeadStyle, RelativeAttention
+from jaxbert.nn.parts import Convolution, HeadStyle, RelativeAttention, RotaryPositions
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 128), (128, 128), (129, 256), (30522, 30592)])
@@ -24,6 +24,7 @@ def test_the_vocabulary_is_padded_to_a_multiple_of_128(size: int, padded: int):
         ("num_hidden_layers", -1, "num_hidden_layers=-1: must not be negative"),
         ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob=1.0: must lie in \[0, 1\)"),
         ("attention_probs_dropout_prob", -0.1, "attention_probs_dropout_prob=-0.1"),
+        ("rotary", RotaryPositions(frequencies=(1.0, 0.5)), "has 2 numbers, and heads have 32 pai"),
         ("token_dropout", True, "token_dropout=True without mask_token_id: give the id"),
         ("mask_token_id", 30522, "mask_token_id=30522: expected 0 to vocab_size - 1 = 30521"),
     ],

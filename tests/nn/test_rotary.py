@@ -28,15 +28,17 @@ def test_a_factor_divides_the_positions():
     np.testing.assert_allclose(scaled.sine[::4], whole.sine, atol=1e-6)
 
 
-def test_turns_rounded_to_sixteen_bits_are_those_of_a_table_in_them():
+def test_frequencies_of_ones_own_are_turned_by():
     exact = 1.0 / 10000.0 ** (np.arange(8) / 8)
-    for precision in ("float16", "bfloat16"):
-        found = frequencies(16, 10000.0, precision=precision)
-        np.testing.assert_array_equal(found, exact.astype(jnp.dtype(precision)).astype(np.float32))
-        table = rotation(1000, 16, 10000.0, precision=precision)
-        angles = np.arange(1000.0)[:, None] * found.astype(np.float64)
-        np.testing.assert_allclose(table.cosine, np.cos(angles), atol=1e-4)
-    assert np.abs(np.cos(999 * exact) - np.cos(999 * found)).max() > 0.1
+    np.testing.assert_allclose(frequencies(16, 10000.0), exact, rtol=1e-6)
+    rounded = exact.astype(np.float16).astype(np.float64)
+    table = rotation(1000, 16, 10000.0, given=tuple(rounded))
+    angles = np.arange(1000.0)[:, None] * rounded
+    np.testing.assert_allclose(table.cosine, np.cos(angles), atol=1e-4)
+    np.testing.assert_allclose(table.sine, np.sin(angles), atol=1e-4)
+    assert np.abs(np.cos(angles) - np.cos(np.arange(1000.0)[:, None] * exact)).max() > 0.05
+    halved = rotation(1000, 16, 10000.0, 2.0, tuple(rounded))
+    np.testing.assert_allclose(halved.cosine[::2], table.cosine[:500], atol=1e-6)
 
 
 def test_products_depend_on_the_distance_alone():
