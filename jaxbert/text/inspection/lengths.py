@@ -16,9 +16,8 @@ _COVERED = 95
 # Their first position is the one after the number of the padding token.
 _OFFSET_POSITIONS = (
     *("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl"),
-    "mpnet",
+    *("mpnet", "esm"),
 )
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "esm")
 
 
 @dataclass(frozen=True)
