@@ -52,6 +52,22 @@ class LayerMixture:
 
 
 @dataclass(frozen=True)
+class Splade:
+    """A masked LM's logits as one weight a text for every entry of the vocabulary.
+
+    log(1 + relu(logit)) of its tokens (Formal et al. 2021).
+    """
+
+    pooling: Literal["max", "sum"] = "max"
+    """Over the tokens of a text."""
+    activation: Literal["relu", "log1p_relu"] = "relu"
+    """log1p_relu: the logarithm of one plus the weight once more (Shen et al. 2025)."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
 class Head:
     """What sits on the encoder. `labels` name the outputs of a classifier, in order."""
 
@@ -68,6 +84,8 @@ class Head:
     """Probabilities from which on each of several labels is predicted; None: 0.5."""
     is_normalized: bool = False
     """The vector of a row has length 1; for encoders that pool."""
+    splade: Splade | None = None
+    """A masked LM gives weights of the vocabulary for a text; None: logits for its tokens."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -87,13 +105,25 @@ class Head:
             raise UserError(f"pooling={self.pooling!r}: a {self.kind} head does not choose one")
         if self.is_normalized and (self.kind != "none" or self.pooling is None):
             raise UserError("is_normalized=True: only an encoder with a pooling has such a vector")
+        if self.splade is not None and self.kind != "masked_lm":
+            raise UserError(f"splade: a {self.kind} head has no logits to make weights of")
         if self.mixture is not None and self.kind not in MIXING:
             raise UserError(f"mixture: a {self.kind} head reads the last layer")
 
     @property
     def has_masked_lm(self) -> bool:
-        """Whether vocabulary logits are computed."""
+        """Whether there are parameters for logits of the vocabulary."""
         return self.kind in ("pretraining", "masked_lm")
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether these logits are an output."""
+        return self.has_masked_lm and self.splade is None
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether a vector of a text is the output."""
+        return self.kind == "none" or self.splade is not None
 
     @property
     def has_next_sentence(self) -> bool:

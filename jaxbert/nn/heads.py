@@ -7,11 +7,14 @@ from jaxtyping import Float
 
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
+from jaxbert.nn.examples import Examples
+from jaxbert.nn.head import Splade
 from jaxbert.nn.linear import Linear, product_with_table, rows_of
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
 from jaxbert.nn.parts import HeadStyle
 from jaxbert.nn.placement import current_platform
+from jaxbert.nn.splade import vocabulary_weights
 from jaxbert.typing import Array
 
 
@@ -86,6 +89,19 @@ class MaskedLM(Projection):
         if self.has_bias:
             logits += _for_every_row(self.bias[...], logits)
         return logits[..., : self.vocab_size].reshape(*x.shape[:-1], -1)
+
+    def weights(
+        self,
+        x: Float[Array, "batch seq hidden"],
+        embedding: Float[Array, "padded_vocab width"],
+        examples: Examples,
+        how: Splade,
+    ) -> Float[Array, "batch *examples vocab"]:
+        """Float32 weights of the real vocabulary for every example, see `vocabulary_weights`."""
+        table = embedding if self.is_tied else self.decoder[...]
+        bias = self.bias[...] if self.has_bias else jnp.zeros(len(table), jnp.float32)
+        weights = vocabulary_weights(self(x, None), table, bias, examples, how)
+        return weights[..., : self.vocab_size]
 
 
 def _for_every_row(bias: Float[Array, " vocab"], logits: Float[Array, "*rows vocab"]) -> Array:

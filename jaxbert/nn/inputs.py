@@ -75,7 +75,7 @@ def check_shape(name: str, x: ArrayOrNumpy, shape: tuple[int, ...]) -> None:
 def check_rank(input_ids: ArrayOrNumpy, head: Head, *, is_packed: bool) -> None:
     """Raises UserError where the head takes other axes."""
     rank = 3 if head.kind == "multiple_choice" and not is_packed else 2
-    may_be_texts = head.kind == "none" and not is_packed
+    may_be_texts = head.is_embedding and not is_packed
     if input_ids.ndim != rank and not (may_be_texts and input_ids.ndim == 3):
         shape = "[batch, choices, seq]" if rank == 3 else "[batch, seq]"
         rows = "of packed rows " if is_packed else ""
@@ -124,7 +124,7 @@ def positions(given: Any, config: EncoderConfig, shape: tuple[int, ...]) -> Arra
 
 def predicted(given: Any, head: Head, shape: tuple[int, ...]) -> ArrayOrNumpy:
     """`masked_lm_positions` as integers; UserError where they do not fit `input_ids` of `shape`."""
-    if not head.has_masked_lm:
+    if not head.predicts_tokens:
         raise UserError(f"masked_lm_positions: a {head.kind} head has no logits of the vocabulary")
     x = integers("masked_lm_positions", given, shape[-1])
     if x.ndim != 2 or x.shape[0] != shape[0]:

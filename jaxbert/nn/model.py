@@ -47,7 +47,8 @@ class ModelOutput(NamedTuple):
     last_hidden_state: Array
     """[batch, seq, hidden], compute dtype."""
     pooled: Array | None = None
-    """[batch, hidden], compute dtype; of inputs of several texts [batch, texts, hidden]."""
+    """[batch, hidden], compute dtype; of inputs of several texts [batch, texts, hidden]. Of
+    `Head.splade` [batch, vocab], float32, none below 0."""
     logits: Array | None = None
     """masked LM: [batch, seq | predictions, vocab]; sequence classification: [batch, classes];
     token classification: [batch, seq, classes]; replaced-token detection: [batch, seq], above 0 =
@@ -125,7 +126,7 @@ class Model(nnx.Module):
     ) -> ModelOutput:
         """Runs the encoder and its head.
 
-        Inputs are [batch, seq], for multiple choice [batch, choices, seq]; without a head they may
+        Inputs are [batch, seq], for multiple choice [batch, choices, seq]; for embeddings they may
         be [batch, texts, seq], whose hidden states are [batch * texts, seq, hidden].
         `attention_mask` and `token_type_ids` have their shape. `attention_mask`: 1 or True =
         attend; None: everywhere. `token_type_ids` None: sentence A. `masked_lm_positions`
@@ -240,7 +241,10 @@ class Model(nnx.Module):
             pooled = self._pooled(read, examples, types, projection_key)
         elif self.has_projection:
             read = self.projection(read, projection_key)
-        if self.head.has_masked_lm:
+        if self.head.splade is not None:
+            word = self.encoder.embeddings.word.embedding[...]
+            pooled = self.masked_lm.weights(last, word, examples, self.head.splade)
+        if self.head.predicts_tokens:
             logits = self._vocabulary_logits(last, masked_lm_positions)
         if self.head.has_next_sentence:
             assert pooled is not None
