@@ -97,7 +97,7 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
     import jax
 
     from jaxbert.experiment import inference
-    from jaxbert.experiment.finetune_config import TASKS
+    from jaxbert.experiment.finetune_config import TASKS, kind_of
     from jaxbert.experiment.masked_lm import evaluate_masked_lm, masked_lm_data
 
     title = f"{arguments.model} on {arguments.data}"
@@ -116,7 +116,7 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, dict[str, float]]:
         dtype=arguments.dtype,
         devices=jax.devices(),
     )
-    if model.loaded.head.kind not in TASKS:
+    if kind_of(model.loaded.head) not in TASKS:
         check_not_given(arguments, _OF_TABLES, "a masked LM is evaluated on rows of a token store")
         data = masked_lm_data(model, arguments.data)
         share = data.config.validation_fraction

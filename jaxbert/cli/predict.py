@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k",
         type=positive,
-        help="so many classes, answers or pieces (default: all, 5 of many classes, 5 pieces)",
+        help="so many classes, answers, pieces or words of a sparse embedding (default: all, 5 of "
+        "many classes, 5 pieces)",
     )
     parser.add_argument(
         "--glue-submission", metavar="DIR", help="write what the benchmark's server takes there"
@@ -102,7 +103,7 @@ def _file_and_lines(arguments: argparse.Namespace) -> tuple[Path | None, Iterato
     check_split(arguments.data)
     model = inference.ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
     check_same_model(model.loaded.params, model.loaded.directory)
-    if model.loaded.head.has_masked_lm:
+    if model.loaded.head.predicts_tokens:
         check_not_given(arguments, _OF_TASKS, "a masked LM reads single texts")
         return out, lines_of(_of_masked_lm(arguments, model, reading(arguments, model)), out)
     check_not_given(arguments, ["pseudo_log_likelihood", "masked"], "of a masked LM alone")

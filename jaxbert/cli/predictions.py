@@ -16,7 +16,7 @@ _END = "\r\n"
 
 
 def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str, Any]:
-    """With the `top_k` most probable classes or answers alone, the best one first.
+    """With the `top_k` most probable classes or answers alone, or heaviest words, the best first.
 
     Raises UserError for predictions that have neither.
     """
@@ -27,6 +27,8 @@ def most_probable(prediction: Mapping[str, Any], top_k: int | None) -> dict[str,
     if isinstance(probabilities, Mapping):
         ranked = sorted(probabilities.items(), key=lambda entry: -entry[1])
         cut["probabilities"] = dict(ranked[:top_k])
+    elif isinstance(cut.get("embedding"), Mapping):
+        cut["embedding"] = dict([*cut["embedding"].items()][:top_k])
     elif "n_best" in cut:
         cut["n_best"] = cut["n_best"][:top_k]
     else:

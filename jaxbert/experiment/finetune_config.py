@@ -13,11 +13,13 @@ from jaxbert.experiment.regularisation import RegularisationConfig
 from jaxbert.experiment.settings import TrainingSettings, named_sets
 from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
+from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
 from jaxbert.tasks.token_classification import TokenClassificationConfig
 
 TaskSection = (
@@ -26,6 +28,7 @@ TaskSection = (
     | TokenClassificationConfig
     | MultipleChoiceConfig
     | SentenceEmbeddingConfig
+    | SparseEmbeddingConfig
 )
 """Every kind of task; `kind` tells them apart."""
 TASKS: dict[str, type[TaskSection]] = {
@@ -34,8 +37,14 @@ TASKS: dict[str, type[TaskSection]] = {
     "token_classification": TokenClassificationConfig,
     "multiple_choice": MultipleChoiceConfig,
     "none": SentenceEmbeddingConfig,
+    "splade": SparseEmbeddingConfig,
 }
-"""By the head's kind, which is the task's own but for `none`."""
+"""By the head's kind, which is the task's own but for `none`; by what a masked LM is read for."""
+
+
+def kind_of(head: Head) -> str:
+    """The key of `TASKS`; a kind that is none of them where no task is for the head."""
+    return head.kind if head.splade is None else "splade"
 
 
 @dataclass(frozen=True, kw_only=True)

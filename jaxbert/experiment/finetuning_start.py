@@ -27,11 +27,12 @@ from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
-from jaxbert.nn.head import Head
+from jaxbert.nn.head import Head, Splade
 from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
 from jaxbert.text.tokenizer import Tokenizer
 
 BIAS = "classifier/dense/bias"
@@ -100,6 +101,10 @@ def first_params(
 def with_pooling(config: Finetune) -> Finetune:
     """So that the run's configuration says how its vectors are made."""
     section = config.task
+    if isinstance(section, SparseEmbeddingConfig):
+        own = _splade_of(config)
+        pooling, activation = section.pooling or own.pooling, section.activation or own.activation
+        return replace(config, task=replace(section, pooling=pooling, activation=activation))
     if not isinstance(section, SentenceEmbeddingConfig) or section.pooling is not None:
         return config
     return replace(config, task=replace(section, pooling=pooled(_own_head(config)).pooling))
@@ -125,6 +130,12 @@ def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
 def _own_head(config: Finetune) -> Head:
     """What the model itself makes of its tokens."""
     return describe(find_model(config.model), head="none").head
+
+
+def _splade_of(config: Finetune) -> Splade:
+    """How the model makes weights of its logits, or would."""
+    own = describe(find_model(config.model), head="masked_lm").head
+    return own.splade or Splade()
 
 
 def _with_length(

@@ -323,7 +323,9 @@ def _held_out(job: _Job, params: Params) -> HeldOut | None:
         return None
     step = jit_evaluation_step(make_evaluation_step(job.apply, job.task), params, job.mesh)
     batch_size = job.settings.rows_per_evaluation()
-    held_out = HeldOut(job.data.held_out, step, batch_size, job.mesh, job.interrupted)
+    held_out = HeldOut(
+        job.data.held_out, step, batch_size, job.mesh, job.interrupted, job.task.kept
+    )
     if (metric := job.settings.checkpoint.metric) is not None:
         held_out.check_metric(metric, params)
     return held_out

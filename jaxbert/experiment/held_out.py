@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.experiment.checks import check_is_metric
 from jaxbert.parallel.rows import RowPlacement
-from jaxbert.training.evaluation import Metrics, collect
+from jaxbert.training.evaluation import Kept, Metrics, collect
 from jaxbert.training.step import EvaluationStep
 from jaxbert.typing import HostBatch, Params
 
@@ -38,9 +38,10 @@ class HeldOut:
         batch_size: int,
         mesh: Mesh,
         interrupted: Callable[[], bool],
+        kept: Kept = lambda rows: rows,
     ):
         self._sets, self._step, self._batch_size = sets, step, batch_size
-        self._mesh, self._interrupted = mesh, interrupted
+        self._mesh, self._interrupted, self._kept = mesh, interrupted, kept
         self._outputs: dict[str, Any] = {}
 
     def __call__(self, params: Params) -> dict[str, float] | None:
@@ -82,7 +83,7 @@ class HeldOut:
         if known and self._outputs:
             return self._outputs
         return {
-            name: collect(self._step, params, self._batches(held_out), self._mesh)[1]
+            name: self._collected(params, self._batches(held_out))[1]
             for name, held_out in self._sets.items()
             if held_out.is_reported
         }
@@ -91,9 +92,14 @@ class HeldOut:
         self, name: str, params: Params, batches: Iterable[HostBatch]
     ) -> tuple[dict[str, float], dict[str, Any]]:
         """Metrics under their whole names, and outputs."""
-        means, outputs = collect(self._step, params, batches, self._mesh)
+        means, outputs = self._collected(params, batches)
         metrics = self._sets[name].metrics(means, outputs)
         return {of_set(name, metric): value for metric, value in metrics.items()}, outputs
+
+    def _collected(
+        self, params: Params, batches: Iterable[HostBatch]
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        return collect(self._step, params, batches, self._mesh, self._kept)
 
     def _batches(self, held_out: Evaluation) -> Iterator[HostBatch]:
         numbers = RowPlacement(self._mesh).numbers(self._batch_size)

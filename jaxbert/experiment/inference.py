@@ -16,7 +16,7 @@ from jaxbert.data.stream import EvaluationRows, evaluation_batches
 from jaxbert.data.tables import check_split
 from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
-from jaxbert.experiment.finetune_config import TASKS, TaskSection
+from jaxbert.experiment.finetune_config import TASKS, TaskSection, kind_of
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
 from jaxbert.experiment.prompts import prompts_of
 from jaxbert.experiment.run_files import read_data, read_run_config
@@ -110,7 +110,7 @@ def section_of(
     for word in overrides:
         if not word.startswith("task."):
             raise UserError(f"{word}: expected task.KEY=VALUE; the rest is said by flags (--help)")
-    kind = model.loaded.head.kind
+    kind = kind_of(model.loaded.head)
     if kind not in TASKS:
         raise UserError(
             f"{model.loaded.directory}: its head is {kind!r}; expected one of {', '.join(TASKS)}"
@@ -123,7 +123,7 @@ def section_of(
         if model.loaded.head.thresholds is not None:
             # The model's own hold until others are asked for.
             settings["threshold"] = "tuned"
-        if kind == "none":
+        if model.loaded.head.is_embedding:
             settings["prompts"] = prompts_of(model.loaded.described)
     trained = parse_config(TASKS[kind], settings, origin="task")
     if columns:
@@ -163,7 +163,7 @@ def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) ->
     tokenizer allows.
     """
     limit = longest_input(model.loaded.config)
-    stated = model.tokenizer.model_max_length if model.loaded.head.kind == "none" else None
+    stated = model.tokenizer.model_max_length if model.loaded.head.is_embedding else None
     usual = min(limit, stated or limit)
     max_seq_length = max_seq_length or model.run_config.get("max_seq_length") or usual
     if max_seq_length > limit:
@@ -211,4 +211,4 @@ def evaluate_rows(
     batches = evaluation_batches(rows, model.batch_size, numbers)
     apply = make_apply(model.loaded.config, model.loaded.head, model.dtype)
     step = jit_evaluation_step(make_evaluation_step(apply, task), model.params, model.mesh)
-    return evaluate(step, model.params, batches, metrics, model.mesh)
+    return evaluate(step, model.params, batches, metrics, model.mesh, task.kept)

@@ -55,7 +55,7 @@ def _taught(lesson: Lesson, teacher: Teacher, settings: TrainingSettings, mesh: 
     """The teacher's `apply` beside the student's."""
     assert isinstance(lesson.task, Teachable)
     own = gathering(teacher.make_apply(settings.compute_dtype(), settings.execution), mesh)
-    if not teacher.head.has_masked_lm:
+    if not teacher.head.predicts_tokens:
         own = _without_predictions(own)
     placed = jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),

@@ -48,7 +48,7 @@ def check_is_masked_lm(model: Ready) -> None:
             f"{directory}: a discriminator is evaluated in its run, beside its generator "
             "(metrics.jsonl); the generator alone is a masked LM: give RUN/generator"
         )
-    if not head.has_masked_lm:
+    if not head.predicts_tokens:
         raise UserError(f"{directory}: its head is {head.kind!r}, not a masked LM")
 
 

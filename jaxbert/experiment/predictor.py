@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from jaxbert.data.buckets import BucketedRows, standard_lengths
@@ -20,11 +21,13 @@ from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.finetuning_data import encoded
 from jaxbert.experiment.inference import Ready, reading_of, ready, section_of
 from jaxbert.experiment.prompts import tell_of_prompts
+from jaxbert.metrics.sparse import as_matrix
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.finetuning import Examples
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
+from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
 from jaxbert.training.evaluation import predict
 from jaxbert.training.step import jit_evaluation_step, make_prediction_step
 
@@ -111,14 +114,17 @@ class Predictor:
 
         Raises UserError where the model is for something else.
         """
+        if isinstance(self._section, SparseEmbeddingConfig):
+            raise UserError(
+                "vectors(...): the model's are sparse: take sparse_vectors(...), or call the "
+                "predictor for words and weights"
+            )
         if not isinstance(self._section, SentenceEmbeddingConfig):
             raise UserError(
                 f"vectors(...): the model's task is {self._section.kind}: call the predictor, or "
                 "open an encoder (convert --head none)"
             )
-        records = self._section.records(self._rows(texts))
-        found = (self._outputs(some)[1] for some in chunks(records, self._model.rows_at_once))
-        parts = [outputs["embeddings"] for outputs in found]
+        parts = self._embeddings(texts)
         hidden = self._model.loaded.config.hidden_size
         return np.concatenate(parts) if parts else np.zeros((0, hidden), np.float32)
 
@@ -143,6 +149,25 @@ class Predictor:
             )
         parts = [outputs["logits"] for outputs in found]
         return np.concatenate(parts) if parts else np.zeros((0, labels), np.float32)
+
+    def sparse_vectors(self, texts: Sequence[Input]) -> scipy.sparse.csr_array:
+        """Weights of the vocabulary, float32 [texts, vocab], of a model of sparse embeddings.
+
+        Raises UserError where the model is for something else.
+        """
+        if not isinstance(self._section, SparseEmbeddingConfig):
+            raise UserError(
+                f"sparse_vectors(...): the model's task is {self._section.kind}: call the predictor"
+            )
+        parts = self._embeddings(texts)
+        vocabulary = self._model.loaded.config.vocab_size
+        empty = scipy.sparse.csr_array((0, vocabulary), dtype=np.float32)
+        return as_matrix(np.concatenate(parts)) if parts else empty
+
+    def _embeddings(self, texts: Sequence[Input]) -> list[NDArray[Any]]:
+        records = self._section.records(self._rows(texts))
+        found = (self._outputs(some)[1] for some in chunks(records, self._model.rows_at_once))
+        return [outputs["embeddings"] for outputs in found]
 
     def compile(self, example: Input | None = None) -> None:
         """Compiles all shapes, so that no request waits for it: some seconds for each of them.
@@ -180,7 +205,9 @@ class Predictor:
         ]
         rows = min(sizes, key=self._cost)
         batches = evaluation_batches(rows, rows.batch_size)
-        return examples, predict(self._step, self._model.params, batches, self._model.mesh)
+        return examples, predict(
+            self._step, self._model.params, batches, self._model.mesh, self._task.kept
+        )
 
     def _cost(self, rows: BucketedRows) -> float:
         """In the time of a position in a small batch."""

@@ -7,9 +7,11 @@ from typing import Any
 from jaxbert.errors import UserError
 from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
 
 log = logging.getLogger(__name__)
 
+_EMBEDDING = (SentenceEmbeddingConfig, SparseEmbeddingConfig)
 _DEFAULT = "default"
 _OF_DOCUMENTS = ("document", "passage", "corpus")
 """What sentence-transformers takes before documents, the first of them that there is."""
@@ -41,7 +43,7 @@ def prompts_of(directory: Path) -> dict[str, str] | None:
 
 def prompt_fields(section: Any) -> dict[str, Any]:
     """What config_sentence_transformers.json says of a model trained with these; {}: nothing."""
-    prompts = section.prompts if isinstance(section, SentenceEmbeddingConfig) else None
+    prompts = section.prompts if isinstance(section, _EMBEDDING) else None
     if prompts is None:
         return {}
     fields: dict[str, Any] = {"query": prompts.query, "document": prompts.document}
@@ -52,7 +54,7 @@ def prompt_fields(section: Any) -> dict[str, Any]:
 
 def tell_of_prompts(section: Any, origin: str | Path) -> None:
     """Warns where texts are about to be embedded without a prompt that there is."""
-    if not isinstance(section, SentenceEmbeddingConfig) or section.prompt or not section.prompts:
+    if not isinstance(section, _EMBEDDING) or section.prompt or not section.prompts:
         return
     if not section.prompts.default:
         log.warning(

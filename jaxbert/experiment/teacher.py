@@ -77,6 +77,13 @@ def opened_teacher(
     wanted: Any = own
     if config.logits_weight and own.kind == "none":
         wanted = pooled(describe(find_model(config.teacher), head="none").head)
+    elif config.logits_weight and own.splade is not None:
+        wanted = describe(find_model(config.teacher), head="masked_lm").head
+        if wanted.splade is None:
+            raise UserError(
+                f"{spec}: it is a masked LM, and no sparse embedding was learnt: fine-tune it for "
+                "this task first"
+            )
     elif config.logits_weight:
         # With the labels and options of its own.
         wanted = own.kind
@@ -97,7 +104,7 @@ def head_of_teacher(config: DistillationConfig, student: Head) -> Head:
     """Which head answers the student's questions; one without parameters where none are asked."""
     if not config.logits_weight:
         return Head(pooling="mean")
-    return Head("masked_lm") if student.has_masked_lm else student
+    return Head("masked_lm") if student.predicts_tokens else student
 
 
 def check_teacher(

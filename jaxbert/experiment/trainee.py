@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -103,7 +104,7 @@ class Trainee:
             lambda dtype, execution: make_apply(encoder, head, dtype, execution, lora),
             abstract_params(encoder, head, lora),
             make_params,
-            lambda batch: train_flops(encoder, batch),
+            partial(train_flops, encoder, reads_vocabulary=head.splade is not None),
         )
 
 

@@ -7,10 +7,10 @@ from typing import Any, get_args
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.families.fields import number
-from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType
+from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType, Splade
 
 POOLING, MIXTURE, THRESHOLDS = "jaxbert_pooling", "jaxbert_mixture", "jaxbert_thresholds"
-NORMALIZED, KIND = "jaxbert_normalized", "jaxbert_head"
+NORMALIZED, KIND, SPLADE = "jaxbert_normalized", "jaxbert_head", "jaxbert_splade"
 """Fields of ours: what transformers has no word for."""
 
 
@@ -25,7 +25,11 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
         is_normalized = hf.get(NORMALIZED) or False
         if not isinstance(is_normalized, bool):
             raise UserError(f"{NORMALIZED}={is_normalized!r}: expected true or false")
-        return Head(kind, pooling=pooling, mixture=mixture, is_normalized=is_normalized)
+        given = hf.get(SPLADE)
+        splade = None if given is None else parse_config(Splade, given, origin=SPLADE)
+        return Head(
+            kind, pooling=pooling, mixture=mixture, is_normalized=is_normalized, splade=splade
+        )
     problem_type = hf.get("problem_type")
     if problem_type is not None and problem_type not in get_args(ProblemType):
         choices = ", ".join(get_args(ProblemType))
@@ -51,6 +55,8 @@ def head_to_hf(head: Head) -> dict[str, Any]:
         fields[POOLING] = head.pooling
     if head.is_normalized:
         fields[NORMALIZED] = True
+    if head.splade is not None:
+        fields[SPLADE] = asdict(head.splade)
     if head.mixture is not None:
         fields[MIXTURE] = asdict(head.mixture)
     if head.thresholds is not None:

@@ -117,7 +117,7 @@ def _front_matter(card: Card, head: Head) -> dict[str, Any]:
         own |= {"license_name": None, "license_link": None}
     merged = {**card.carried, **own}
     return {
-        "pipeline_tag": PIPELINES.get(head.kind),
+        "pipeline_tag": PIPELINES.get(head.kind) if head.splade is None else "feature-extraction",
         **{key: merged.get(key) for key in CARRIED},
         "metrics": [name for name in card.metrics if name.isidentifier()],
         "tags": ["jaxbert"],
@@ -136,6 +136,8 @@ def _architecture(config: EncoderConfig, head: Head, own: Collection[str]) -> st
         text += f" Of its own are {', '.join(map(code, own))}, as config.json has them."
     if head.pooling is not None:
         text += f" Its head pools by `{head.pooling}`."
+    if head.splade is not None:
+        text += f" Its logits are pooled by `{head.splade.pooling}` (SPLADE)."
     if head.mixture is not None:
         text += f" Its head reads the last {head.mixture.num_layers} layers, {head.mixture.how}."
     if head.labels:

@@ -14,6 +14,7 @@ from jaxbert.families.head_fields import (
     MIXTURE,
     NORMALIZED,
     POOLING,
+    SPLADE,
     THRESHOLDS,
     head_from_hf,
 )
@@ -52,8 +53,9 @@ def read_description(
 ) -> Description:
     """Reads config.json, or Google's bert_config.json; `head` and `labels` replace what it says.
 
-    A bare encoder that is not asked for as a `Head` pools as sentence-transformers' files have it;
-    beside these a masked LM that nobody asks for is one, for there it is only the encoder's origin.
+    A bare encoder, and a masked LM of a sparse embedding, that is not asked for as a `Head` pools
+    as sentence-transformers' files have it; beside those of another embedding a masked LM that
+    nobody asks for is a bare encoder, for there it is only the encoder's origin.
     Raises UserError, led by the file's name, where a field is not implemented or not understood.
     """
     if labels is not None:
@@ -79,11 +81,12 @@ def read_description(
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     is_bare = wanted == Head() or is_sentence_encoder(wanted)
-    # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head.
-    is_origin = head is None and wanted.kind == "masked_lm"
-    if not isinstance(head, Head) and (is_bare or is_origin):
-        # sentence-transformers says beside config.json what it makes of a bare encoder.
-        wanted = read_modules(directory) or wanted
+    if not isinstance(head, Head) and (is_bare or wanted.kind == "masked_lm"):
+        # sentence-transformers says beside config.json what it makes of an encoder.
+        found = read_modules(directory)
+        # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head.
+        if found is not None and (head is None or found.kind == wanted.kind):
+            wanted = found
     return Description(family, config, wanted, saved)
 
 
@@ -138,7 +141,7 @@ def _without_leftovers(family: Family, fields: Mapping[str, Any], kind: HeadKind
     It writes again what it has found: where it made a classifier of an encoder that pools, the
     pooling is still there, and the classifier was trained without it.
     """
-    own = {POOLING, MIXTURE, NORMALIZED}
+    own = {POOLING, MIXTURE, NORMALIZED, SPLADE}
     pooling = fields.get(POOLING)
     if isinstance(pooling, str) and pooling in family.poolings and kind in MIXING & POOLED:
         style = family.config_from_hf(fields).heads.sequence_classification
@@ -161,7 +164,7 @@ def _as_head(
         fields = {**fields, "id2label": dict(enumerate(labels)), THRESHOLDS: None}
     if head != saved_kind:
         # What the saved head reads is its own choice, which another kind may not even have.
-        own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED)
+        own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED, SPLADE)
         fields = {name: value for name, value in fields.items() if name not in own}
     return head_from_hf(fields, head)
 

@@ -20,6 +20,7 @@ from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
 from jaxbert.hub.sentence_prompts import write_prompts
+from jaxbert.hub.sparse_modules import MODEL_TYPE
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import check_params, functional
@@ -120,7 +121,9 @@ def save_params(
             write_safetensors(tensors | _constants(config, head), new, max_shard_size)
             if is_sentence_encoder(head):
                 write_modules(head, config.hidden_size, new)
-        if head.kind == "none" and head.pooling is not None:
+        if head.splade is not None:
+            write_prompts(MODEL_TYPE | dict(prompts or {}), new)
+        elif head.kind == "none" and head.pooling is not None:
             write_prompts(prompts or {}, new)
         if tokenizer is not None:
             save_tokenizer(_of_model(tokenizer, config), new)

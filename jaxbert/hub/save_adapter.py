@@ -18,6 +18,7 @@ from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_file
 from jaxbert.hub.save import config_fields, file_tensors
+from jaxbert.hub.sentence_modules import write_modules
 from jaxbert.hub.sentence_prompts import write_prompts
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
@@ -75,6 +76,9 @@ def save_adapter(
         (new / MERGED).mkdir()
         write_config(config_fields(config, head), new / MERGED)
         write_prompts(prompts or {}, new / MERGED)
+        if head.splade is not None:
+            # config.json names a masked LM.
+            write_modules(head, config.hidden_size, new / MERGED)
 
 
 def _rows(leaves: dict[str, Any], table: tuple[Weight, ...]) -> dict[str, list[Weight]]:

@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import UserError, kind_of
+from jaxbert.hub.sparse_modules import (
+    SPARSE_KINDS,
+    SPLADE_POOLING,
+    read_splade,
+    write_sparse_modules,
+)
 from jaxbert.nn.head import Head, Pooling
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
 
 MODULES, POOLING, NORMALIZE = "modules.json", "1_Pooling", "2_Normalize"
 LENGTH = "sentence_*_config.json"
 FILES = (MODULES, f"{POOLING}/config.json")
-OPTIONAL_FILES = (f"{NORMALIZE}/config.json", LENGTH)
-WRITTEN = (MODULES, POOLING)
+OPTIONAL_FILES = (f"{NORMALIZE}/config.json", f"{SPLADE_POOLING}/config.json", LENGTH)
+WRITTEN = (MODULES, POOLING, SPLADE_POOLING, "sentence_bert_config.json")
 """What of a directory is ours where we have written it."""
 _MODES: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
@@ -27,11 +33,14 @@ _INPUT = "sentence_embedding"
 def is_sentence_encoder(head: Head) -> bool:
     """Whether sentence-transformers has modules for what the head does."""
     is_plain = head.kind == "none" and head.mixture is None
-    return is_plain and head.pooling in _MODES.values()
+    return (is_plain and head.pooling in _MODES.values()) or head.splade is not None
 
 
 def write_modules(head: Head, hidden_size: int, directory: Path) -> None:
     """Writes what sentence-transformers opens a directory by."""
+    if head.splade is not None:
+        write_sparse_modules(head.splade, directory)
+        return
     kinds = _KINDS if head.is_normalized else _KINDS[:2]
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}models.{kind}"}
@@ -54,11 +63,14 @@ def read_modules(directory: Path) -> Head | None:
         return None
     modules = _read(file, list)
     kinds = [_kind(module, file) for module in modules]
+    if kinds in SPARSE_KINDS and not modules[0]["path"]:
+        pooling = directory / modules[1]["path"] / "config.json"
+        return Head("masked_lm", splade=read_splade(_read(pooling, dict), pooling))
     if kinds not in (list(_KINDS), list(_KINDS[:2])) or modules[0]["path"]:
         raise UserError(
             f"{file}: modules {', '.join(kinds) or 'none'}: expected Transformer (path ''), "
-            f"Pooling and perhaps Normalize; for the encoder alone take a copy without {MODULES}, "
-            "or pass head=Head() (in Python)"
+            "Pooling and perhaps Normalize, or SpladePooling; for the encoder alone take a copy "
+            f"without {MODULES}, or pass head=Head() (in Python)"
         )
     paths = [directory / module["path"] / "config.json" for module in modules]
     is_normalized = len(modules) == len(_KINDS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jaxbert.families import FAMILIES
 from jaxbert.hub.config_file import read_description
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
-from jaxbert.nn.functional import functional
+from jaxbert.nn.functional import functional, model_from_params
 from jaxbert.nn.head import POOLED, HeadKind
 from jaxbert.nn.model import Model, ModelOutput
 
@@ -74,6 +74,10 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
     `model` must compute in float32; `directory` is in Hugging Face's layout. Raises UserError
     where torch or transformers is missing.
     """
+    if model.head.splade is not None:
+        # transformers has the masked LM.
+        params, head = functional(model)[1], replace(model.head, splade=None)
+        model = model_from_params(params, model.config, head)
     kind = model.head.kind
     described = read_description(Path(directory), head=model.head)
     architecture = described.family.architecture(kind)

@@ -1,8 +1,9 @@
 """Retrieval: how near the top of a ranking the right documents are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.floating]
@@ -24,10 +25,35 @@ def ranks_of_relevant(
     before what is where both are as near, so that vectors that are all the same find nothing, nor
     those that are no numbers.
     """
-    queries, documents, found = unit(queries), unit(documents), []
-    left_out = [()] * len(queries) if left_out is None else left_out
-    for first in range(0, len(queries), _QUERIES_AT_ONCE):
-        scores = queries[first : first + _QUERIES_AT_ONCE] @ documents.T
+    queries, documents = unit(queries), unit(documents)
+    return _ranked(lambda some: queries[some] @ documents.T, relevant, left_out)
+
+
+def ranks_by_product(
+    queries: scipy.sparse.csr_array,
+    documents: scipy.sparse.csr_array,
+    relevant: Sequence[Sequence[int]],
+    left_out: Sequence[Sequence[int]] | None = None,
+) -> list[NDArray[np.int64]]:
+    """As `ranks_of_relevant` of sparse vectors [rows, features], by dot product."""
+    documents = documents.astype(np.float64)
+    return _ranked(
+        lambda some: (documents @ queries[some].toarray().T.astype(np.float64)).T,
+        relevant,
+        left_out,
+    )
+
+
+def _ranked(
+    scores_of: Callable[[slice], NDArray[np.float64]],
+    relevant: Sequence[Sequence[int]],
+    left_out: Sequence[Sequence[int]] | None,
+) -> list[NDArray[np.int64]]:
+    """By the scores [queries, documents] of some queries at a time."""
+    found: list[NDArray[np.int64]] = []
+    left_out = [()] * len(relevant) if left_out is None else left_out
+    for first in range(0, len(relevant), _QUERIES_AT_ONCE):
+        scores = scores_of(slice(first, first + _QUERIES_AT_ONCE))
         for row, wanted, others in zip(scores, relevant[first:], left_out[first:], strict=False):
             found.append(_ranks(row, np.asarray(wanted, np.int64), np.asarray(others, np.int64)))
     return found

@@ -126,6 +126,14 @@ def all_rows(x: Array) -> Array:
     return jax.lax.all_gather(x, placement.apart, tiled=True)
 
 
+def sum_of_all_rows(x: Array) -> Array:
+    """The sum over the whole batch, where `x` is that of the rows that are here."""
+    placement = current_placement()
+    if placement is None or not placement.apart:
+        return x
+    return jax.lax.psum(x, placement.apart)
+
+
 def varying_alike(*arrays: Array) -> tuple[Array, ...]:
     """`arrays`, of which in somebody's `jax.shard_map` each varies over devices where one does.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from jaxbert.nn.examples import Examples
 from jaxbert.nn.head import Splade
@@ -96,7 +96,7 @@ def _backward(
     kernels, biases = _blocks(x, kept.table, kept.bias)
     slopes = jnp.moveaxis(slope.reshape(*slope.shape[:2], -1, len(kernels)), -1, 0)
 
-    def of_tokens(values: Float[Array, "batch examples columns"]) -> Array:
+    def of_tokens(values: Shaped[Array, "batch examples columns"]) -> Array:
         """[batch, seq | 1, columns]: what every token's example has."""
         return values if count == 1 else jnp.take_along_axis(values, own, axis=1)
 
@@ -113,11 +113,9 @@ def _backward(
         total += _product(rounded, kernel, ((2,), (0,)))
         return total, (_product(rounded, x, ((0, 1), (0, 1))), jnp.sum(of_logits, axis=(0, 1)))
 
-    blocks = (kernels, biases, slopes)
-    if kept.places is not None:
-        blocks = (*blocks, kept.places)
+    places = () if kept.places is None else (kept.places,)
     [nothing] = varying_alike(jnp.zeros(x.shape, jnp.float32), x)[:1]
-    of_x, (of_kernels, of_biases) = jax.lax.scan(add, nothing, blocks)
+    of_x, (of_kernels, of_biases) = jax.lax.scan(add, nothing, (kernels, biases, slopes, *places))
     of_table = jnp.moveaxis(of_kernels, 0, 1).reshape(kept.table.shape)
     of_bias = of_biases.T.reshape(kept.bias.shape)
     return of_x.astype(x.dtype), of_table.astype(kept.table.dtype), of_bias, None
@@ -158,7 +156,10 @@ def _product(a: Array, b: Array, over: tuple[tuple[int, ...], tuple[int, ...]]) 
 
 
 def _by_example(
-    values: Float[Array, "batch seq columns"], ids: Int[Array, "batch seq"], count: int, other: float
+    values: Float[Array, "batch seq columns"],
+    ids: Int[Array, "batch seq"],
+    count: int,
+    other: float,
 ) -> Float[Array, "batch examples seq columns"]:
     """The values of every example's tokens, `other` elsewhere; broadcast where they are reduced."""
     is_own = ids[:, None] == jnp.arange(1, count + 1)[None, :, None]

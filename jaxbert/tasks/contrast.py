@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from jaxbert.nn.numerics import MASKED_SCORE, unit
 from jaxbert.nn.placement import all_rows, first_row
 from jaxbert.tasks.losses import cross_entropies
-from jaxbert.typing import Array
+from jaxbert.typing import Array, Batch
 
 
 def cosines(
@@ -28,6 +28,7 @@ def ranking_losses(
     symmetric: bool,
     spare_duplicates: bool,
     dimensions: Sequence[int],
+    of_length_1: bool = True,
 ) -> Float[Array, "batch *examples"]:
     """Cross-entropy of the own positive among all positives and negatives of the whole batch.
 
@@ -36,7 +37,8 @@ def ranking_losses(
     MultipleNegativesRankingLoss; symmetric: the mean with the loss of the anchor among all anchors
     for every positive. `spare_duplicates`: a text that equals the anchor, or a positive of it in
     any row, is no negative, wherever it stands. 0 where an example is not real. `dimensions`: the
-    mean of the losses of vectors cut to so many first components (Kusupati et al. 2022).
+    mean of the losses of vectors cut to so many first components (Kusupati et al. 2022). Without
+    `of_length_1` it is dot products that are compared.
     """
     own, ids, real = _by_example(embeddings, text_ids, is_real)
     vectors, all_ids, all_real = _by_example(
@@ -63,9 +65,22 @@ def ranking_losses(
             is_known = _equal(ids[:, 1], anchors) | _among(same[1], anchors, anchors)
             backward &= ~is_known | is_own
     # Which texts are compared is the same for all cuts, whose vectors are of length 1 each.
-    cuts = [(unit(own[..., :width]), unit(vectors[..., :width])) for width in dimensions]
+    cuts = [(own[..., :width], vectors[..., :width]) for width in dimensions]
+    cuts = [(unit(a), unit(b)) for a, b in cuts] if of_length_1 else cuts
     losses = jnp.stack([_losses_of_cut(*cut, forward, backward, number, scale) for cut in cuts])
     return jnp.where(real, jnp.mean(losses, axis=0), 0.0).reshape(is_real.shape)
+
+
+def squared_differences(
+    ours: Float[Array, "batch *examples texts features"],
+    theirs: Float[Array, "batch *examples texts features"],
+    batch: Batch,
+) -> Float[Array, ""]:
+    """Sum over the rows that count of the mean over their texts and components."""
+    apart, is_there = jnp.mean(jnp.square(ours - theirs), axis=-1), batch["text_ids"] >= 0
+    found = jnp.sum(jnp.where(is_there, apart, 0.0), axis=-1)
+    of_row = found / jnp.maximum(jnp.sum(is_there, axis=-1), 1)
+    return jnp.sum(jnp.where(batch["row_ids"] >= 0, of_row, 0.0))
 
 
 def _losses_of_cut(

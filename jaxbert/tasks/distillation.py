@@ -130,6 +130,11 @@ class Distillation(Task):
         """The task's."""
         return self.task.compares_rows
 
+    @property
+    def counts_steps(self) -> bool:
+        """The task's."""
+        return self.task.counts_steps
+
     def compared(self, output: Taught) -> Taught:
         """What the task compares, and hidden states where they are learnt."""
         if self.config.hidden_states_weight or self.config.relations_weight:

@@ -8,53 +8,33 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Gt
 
-from jaxbert.data.reading import Reading, encode
-from jaxbert.data.tables import Row, whole_rows
+from jaxbert.data.reading import Reading
+from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.metrics.regression import pearson_correlation, spearman_correlation
-from jaxbert.metrics.retrieval import (
-    cosines,
-    mean_reciprocal_rank,
-    ndcg_at,
-    ranks_of_relevant,
-    recall_at,
-)
+from jaxbert.metrics.retrieval import cosines, ranks_of_relevant
 from jaxbert.nn.head import Head, Pooling
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks import contrast
 from jaxbert.tasks.finetuning import Column, LabelledTask, Rows
 from jaxbert.tasks.labels import label_values
 from jaxbert.tasks.prompts import Prompts
-from jaxbert.tasks.sentences import SentenceColumns, Sentences, text_of
+from jaxbert.tasks.sentences import SentenceColumns, Sentences
 from jaxbert.tasks.tables import Table, mistakes
 from jaxbert.tasks.task import row_count
+from jaxbert.tasks.text_rows import (
+    EmbeddingColumns,
+    Which,
+    check_prompt,
+    encoded_texts,
+    ranking_metrics,
+    read_rows,
+    search,
+    shown,
+    worst_ranked,
+)
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.typing import Array, Batch
-
-
-@dataclass(frozen=True)
-class EmbeddingColumns:
-    """Which columns of a table hold what."""
-
-    text: str = "anchor"
-    """The one column that prediction reads."""
-    text_pair: str = "positive"
-    """What belongs to it, or what `label` compares it with."""
-    negatives: tuple[str, ...] = ()
-    """Texts that do not belong to it though they seem to; may be empty in a row."""
-    label: str | None = None
-    """How alike both texts are, a number; null: they belong together, other texts do not."""
-    names: tuple[str, ...] | None = None
-    """Column names of a CSV or TSV file that has no header."""
-
-    def __post_init__(self) -> None:
-        if self.label is not None and self.negatives:
-            raise UserError("columns.label scores two texts: columns.negatives have no place there")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What prediction reads."""
-        return (self.text,)
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class SentenceEmbeddingConfig:
     """Of retrieval, where there are no scores."""
     prompts: Prompts | None = None
     """What is put before texts; null: nothing. The model keeps it."""
-    prompt: Literal["query", "document"] | None = None
+    prompt: Which | None = None
     """Which of them is put before texts that are predicted; null: the default one."""
     dimensions: tuple[Annotated[int, Ge(1)], ...] | None = None
     """Matryoshka embeddings (Kusupati et al. 2022): the loss is the mean of those of vectors cut to
@@ -87,11 +67,7 @@ class SentenceEmbeddingConfig:
     and, with the number behind their names (mrr_64), of cut ones. null: of whole ones alone."""
 
     def __post_init__(self) -> None:
-        if self.prompt is not None and self.prompts is None:
-            raise UserError(
-                f"prompt={self.prompt!r}: there are no prompts: give task.prompts={{query: ..., "
-                "document: ...}, or drop it"
-            )
+        check_prompt(self.prompt, self.prompts)
         dimensions = self.dimensions
         if dimensions is not None and (
             not dimensions or sorted(set(dimensions), reverse=True) != [*dimensions]
@@ -102,22 +78,13 @@ class SentenceEmbeddingConfig:
             )
 
     @property
-    def predicted_prompt(self) -> str:
-        """What is put before texts that are predicted."""
-        prompts = self.prompts or Prompts()
-        return prompts.default if self.prompt is None else getattr(prompts, self.prompt)
-
-    @property
     def is_ranking(self) -> bool:
         """Whether the loss of a row depends on the other rows of the batch."""
         return self.columns.label is None
 
     def read(self, spec: str, *, labelled: bool) -> Iterator[Row]:
         """Rows of a table."""
-        columns = self.columns
-        others = [columns.text_pair, *columns.negatives, columns.label] if labelled else []
-        wanted = [name for name in (columns.text, *others) if name is not None]
-        return whole_rows(spec, columns=wanted, names=columns.names, labelled=labelled)
+        return read_rows(spec, self.columns, labelled=labelled)
 
     def records(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Themselves."""
@@ -205,11 +172,7 @@ class SentenceEmbedding(LabelledTask):
 
         As Reimers and Gurevych 2020; vectors have no temperature.
         """
-        apart = jnp.mean(jnp.square(_vectors(output) - _vectors(teacher)), axis=-1)
-        is_there = batch["text_ids"] >= 0
-        found = jnp.sum(jnp.where(is_there, apart, 0.0), axis=-1)
-        of_row = found / jnp.maximum(jnp.sum(is_there, axis=-1), 1)
-        return jnp.sum(jnp.where(batch["row_ids"] >= 0, of_row, 0.0))
+        return contrast.squared_differences(_vectors(output), _vectors(teacher), batch)
 
     def _dimensions(self, width: int) -> tuple[int, ...]:
         """Numbers of components of which the losses are; UserError for more than there are."""
@@ -228,32 +191,13 @@ class SentenceEmbedding(LabelledTask):
         self, records: Sequence[Row], tokenizer: Tokenizer, reading: Reading, *, labelled: bool
     ) -> "EncodedTexts":
         """With labels a row's texts, without them its first text alone."""
-        if reading.windows is not None:
-            raise UserError("windows: an embedding is of one row of tokens: take a truncation")
-        columns = self.config.columns
-        if not labelled:
-            before = self.config.predicted_prompt
-            texts = [before + text_of(row, columns.text) for row in records]
-            return EncodedTexts(self, records, encode(tokenizer, texts, None, reading), None, None)
-        grid = [_texts_of(row, columns) for row in records]
-        prompts = (self.config.prompts or Prompts()).of_columns(2 + len(columns.negatives))
-        # A text is the same text behind another prompt, with other tokens.
-        ids = _numbered([text for texts in grid for text in texts])
-        whole = [
-            None if text is None else prompt + text
-            for texts in grid
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
-        numbers = _numbered(whole)
-        encoded = encode(
-            tokenizer, [x for x in dict.fromkeys(whole) if x is not None], None, reading
+        config = self.config
+        features, text_ids = encoded_texts(
+            *(records, config.columns, tokenizer, reading, config.prompts, config.prompt),
+            labelled=labelled,
         )
-        features = {
-            name: [values[number] if number >= 0 else [] for number in numbers]
-            for name, values in encoded.items()
-        }
-        text_ids = np.array(ids, np.int32).reshape(len(records), -1)
-        return EncodedTexts(self, records, features, text_ids, self._scores(records))
+        scores = self._scores(records) if labelled else None
+        return EncodedTexts(self, records, features, text_ids, scores)
 
     def _scores(self, records: Sequence[Row]) -> np.ndarray | None:
         columns = self.config.columns
@@ -294,10 +238,8 @@ class EncodedTexts:
     def metrics(self, means: dict[str, float], rows: Rows) -> dict[str, float]:
         """Correlations of cosine and score, or how well positives are found.
 
-        Retrieval: every different anchor is a query; what is searched are all different positives
-        and negatives of the rows, what is relevant the positives of its rows. The anchor's own
-        text, which would be the nearest of all, is not searched where it is not relevant. The same
-        of vectors cut to `dimensions`, whose number stands behind the names: mrr_64.
+        Retrieval is that of `Search`. The same of vectors cut to `dimensions`, whose number stands
+        behind the names: mrr_64.
         """
         metrics, vectors = means | self._metrics(rows), rows["embeddings"]
         for width in self.task.config.dimensions or ():
@@ -313,9 +255,7 @@ class EncodedTexts:
                 "pearson": pearson_correlation(scores, found),
                 "spearman": spearman_correlation(scores, found),
             }
-        _, ranks = self._ranks(rows)
-        recalls = {f"recall_at_{k}": recall_at(ranks, k) for k in self.task.config.recall_at}
-        return {"mrr": mean_reciprocal_rank(ranks), "ndcg_at_10": ndcg_at(ranks, 10), **recalls}
+        return ranking_metrics(self._ranks(rows)[1], self.task.config.recall_at)
 
     def tables(self, rows: Rows) -> tuple[Table, ...]:
         """The pairs whose cosine is furthest from their score, or the anchors ranked worst."""
@@ -326,15 +266,11 @@ class EncodedTexts:
             pairs = ((*self._shown(rows, i), float(scores[i]), float(found[i])) for i in worst)
             return (mistakes(columns, pairs),)
         queries, ranks = self._ranks(rows)
-        first = np.array([int(found[0]) for found in ranks])
-        late = [i for i in np.argsort(-first, kind="stable").tolist() if first[i] > 1]
-        anchors = ((*self._shown(rows, queries[i]), int(first[i])) for i in late)
-        return (mistakes(("row", "anchor", "positive", "rank"), anchors),)
+        numbers = rows["row_ids"][queries].tolist()
+        return (worst_ranked(self.records, self.task.config.columns, numbers, ranks),)
 
     def _shown(self, rows: Rows, place: int) -> tuple[str, str, str]:
-        record, columns = self.records[int(rows["row_ids"][place])], self.task.config.columns
-        texts = text_of(record, columns.text), text_of(record, columns.text_pair)
-        return record.place, *texts
+        return shown(self.records[int(rows["row_ids"][place])], self.task.config.columns)
 
     def _cosines(self, rows: Rows) -> np.ndarray:
         """float64 [rows]"""
@@ -343,26 +279,10 @@ class EncodedTexts:
     def _ranks(self, rows: Rows) -> tuple[list[int], list[np.ndarray]]:
         """For every different anchor a place among `rows`, and the ranks of its positives."""
         assert self.text_ids is not None
-        vectors = rows["embeddings"]
-        ids = self.text_ids[rows["row_ids"]]
-        anchors, queries = np.unique(ids[:, 0], return_index=True)
-        texts, places = np.unique(ids[:, 1:], return_index=True)
-        first = int(texts[0] < 0)
-        documents = vectors[:, 1:].reshape(-1, vectors.shape[-1])[places[first:]]
-        relevant: list[list[int]] = [[] for _ in anchors]
-        pairs = np.unique(ids[:, :2], axis=0)
-        of_anchor = np.searchsorted(anchors, pairs[:, 0])
-        of_text = np.searchsorted(texts[first:], pairs[:, 1])
-        for query, document in zip(of_anchor.tolist(), of_text.tolist(), strict=True):
-            relevant[query].append(document)
-        number = {int(text): document for document, text in enumerate(texts[first:])}
-        itself = [number.get(int(anchor)) for anchor in anchors]
-        left_out = [
-            () if own is None or own in wanted else (own,)
-            for own, wanted in zip(itself, relevant, strict=True)
-        ]
-        found = ranks_of_relevant(vectors[queries, 0], documents, relevant, left_out)
-        return queries.tolist(), found
+        vectors, found = rows["embeddings"], search(self.text_ids[rows["row_ids"]])
+        documents = vectors[:, 1:].reshape(-1, vectors.shape[-1])[found.documents]
+        queries = vectors[found.queries, 0]
+        return found.queries, ranks_of_relevant(queries, documents, found.relevant, found.left_out)
 
     def predictions(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """`embedding`, as it is pooled: of length 1 only where the head says so."""
@@ -381,17 +301,3 @@ def pooled(head: Head) -> Head:
 def _vectors(output: ModelOutput) -> Array:
     assert output.pooled is not None
     return output.pooled.astype(jnp.float32)
-
-
-def _numbered(texts: Iterable[str | None]) -> list[int]:
-    """Every text's number among the different ones, as they come; -1 where there is none."""
-    numbers: dict[str, int] = {}
-    return [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
-
-
-def _texts_of(row: Row, columns: EmbeddingColumns) -> list[str | None]:
-    """Anchor, its pair, and negatives, None where the row has none."""
-    needed = [text_of(row, columns.text), text_of(row, columns.text_pair)]
-    empty = [name for name in columns.negatives if row.values[name] in (None, "")]
-    others = [None if name in empty else text_of(row, name) for name in columns.negatives]
-    return [*needed, *others]

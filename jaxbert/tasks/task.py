@@ -61,6 +61,11 @@ class Task(Protocol):
         """Of an output what such a loss reads: that much is kept of every microbatch."""
         return output
 
+    @property
+    def counts_steps(self) -> bool:
+        """Whether batches of training are to have `step`, int32 [batch], how many were before."""
+        return False
+
     def loss_factor(self, name: str) -> float:
         """What multiplies a loss in the total."""
         return 1.0
@@ -83,6 +88,13 @@ class Task(Protocol):
     def row_outputs(self, output: Any) -> dict[str, Array]:
         """What evaluation brings to the host of every example, such as logits."""
         return {}
+
+    def kept(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """What of a batch's `row_outputs`, as NumPy arrays, the host keeps: arrays of as many rows.
+
+        Such as the components of sparse vectors that are not 0.
+        """
+        return rows
 
     def token_outputs(self, output: Any) -> dict[str, Array]:
         """Likewise of every token: [batch, seq, ...]."""

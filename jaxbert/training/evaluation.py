@@ -15,6 +15,12 @@ from jaxbert.typing import HostBatch, Params
 T = TypeVar("T")
 Metrics = Callable[[dict[str, float], Mapping[str, Any]], dict[str, float]]
 """Divided sums, and rows as `predict` gives them -> metrics."""
+Kept = Callable[[dict[str, Any]], dict[str, Any]]
+"""`Task.kept`: what of the rows of a batch is kept until all batches are done."""
+
+
+def _all(rows: dict[str, Any]) -> dict[str, Any]:
+    return rows
 
 
 def evaluate(
@@ -23,13 +29,18 @@ def evaluate(
     batches: Iterable[HostBatch],
     metrics: Metrics,
     mesh: Mesh,
+    kept: Kept = _all,
 ) -> dict[str, float]:
     """Metrics over all examples; see `collect`."""
-    return metrics(*collect(step, params, batches, mesh))
+    return metrics(*collect(step, params, batches, mesh, kept))
 
 
 def collect(
-    step: EvaluationStep, params: Params, batches: Iterable[HostBatch], mesh: Mesh
+    step: EvaluationStep,
+    params: Params,
+    batches: Iterable[HostBatch],
+    mesh: Mesh,
+    kept: Kept = _all,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Divided sums over all examples, and their outputs as `predict` gives them.
 
@@ -41,12 +52,16 @@ def collect(
     dispatched = (step(params, placement.put(batch)) for batch in batches)
     for device_sums, outputs in _one_behind(dispatched):
         sums.add(jax.device_get(device_sums))
-        gathered.append(jax.device_get(outputs))
+        gathered.append(_fetched(outputs, kept))
     return sums.means(), _in_order(gathered)
 
 
 def predict(
-    step: PredictionStep, params: Params, batches: Iterable[HostBatch], mesh: Mesh
+    step: PredictionStep,
+    params: Params,
+    batches: Iterable[HostBatch],
+    mesh: Mesh,
+    kept: Kept = _all,
 ) -> dict[str, Any]:
     """Outputs of every example, ordered by their `row_ids`, which are among them.
 
@@ -55,7 +70,12 @@ def predict(
     """
     placement = RowPlacement(mesh)
     dispatched = (step(params, placement.put(batch)) for batch in batches)
-    return _in_order([jax.device_get(outputs) for outputs in _one_behind(dispatched)])
+    return _in_order([_fetched(outputs, kept) for outputs in _one_behind(dispatched)])
+
+
+def _fetched(outputs: Outputs, kept: Kept) -> Outputs:
+    found: Outputs = jax.device_get(outputs)
+    return found._replace(rows=kept(found.rows))
 
 
 def _in_order(gathered: list[Outputs]) -> dict[str, Any]:

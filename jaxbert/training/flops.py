@@ -36,12 +36,14 @@ def peak_flops(device_kind: str) -> float | None:
     return None if peak is None else peak / TENSORCORES_PER_CHIP.get(device_kind, 1)
 
 
-def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float:
+def train_flops(
+    config: EncoderConfig, batch: Mapping[str, np.ndarray], *, reads_vocabulary: bool = False
+) -> float:
     """Model FLOPs (forward and backward) that the real tokens of a host batch need.
 
     6 per weight and token, 12 * hidden per layer and pair of tokens that attend to each
-    other, 6 per weight of the output and masked position; padding counts nothing. Counting as in
-    Chowdhery et al. 2022, appendix B.
+    other, 6 per weight of the output and masked position, or with `reads_vocabulary` and token;
+    padding counts nothing. Counting as in Chowdhery et al. 2022, appendix B.
     """
     lengths = _lengths(batch)
     flops = 6.0 * _weights(config) * float(lengths.sum())
@@ -50,6 +52,8 @@ def train_flops(config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> float
         reach = config.local_attention // 2 if is_local else None
         flops += 12 * config.hidden_size * float(_pairs(lengths, reach).sum())
     flops += _relative_flops(config, lengths)
+    if reads_vocabulary:
+        flops += 6 * _output_weights(config) * float(lengths.sum())
     if "masked_lm_positions" in batch:
         num_masked = float((batch["labels"] != IGNORED).sum())
         flops += 6 * _output_weights(config) * num_masked

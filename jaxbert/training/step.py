@@ -101,6 +101,9 @@ def make_train_step(
         _check_microbatches(batch, config.accumulation_steps)
         base = jax.random.key(seed, impl=_dropout_impl(config.dropout_rng))
         key = jax.random.fold_in(base, state.step)
+        if task.counts_steps:
+            rows = next(iter(batch.values())).shape[:2]
+            batch = {**batch, "step": jnp.broadcast_to(state.step.astype(jnp.int32), rows)}
         losses, grads = gradients(state.params, batch, key, *fixed)
         return _updated(state, grads, losses)
 

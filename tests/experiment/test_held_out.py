@@ -25,7 +25,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> tuple[HeldOut, list[int]]:
     """An evaluator, and how many rows every pass over a set had."""
     passes: list[int] = []
 
-    def collect(step: Any, params: Any, batches: Any, mesh: Any) -> tuple[dict, dict]:
+    def collect(step: Any, params: Any, batches: Any, mesh: Any, kept: Any) -> tuple[dict, dict]:
         ids = np.concatenate([batch["row_ids"] for batch in batches])
         passes.append(int((ids >= 0).sum()))
         return {"loss": float(params)}, {"row_ids": ids[ids >= 0]}
@@ -72,7 +72,7 @@ def test_an_evaluation_that_is_cut_short_gives_nothing(monkeypatch: pytest.Monke
         asked.append(True)
         return len(asked) > polls
 
-    def collect(step: Any, params: Any, batches: Any, mesh: Any) -> tuple[dict, dict]:
+    def collect(step: Any, params: Any, batches: Any, mesh: Any, kept: Any) -> tuple[dict, dict]:
         return {"batches": len([*batches])}, {}
 
     monkeypatch.setattr(held_out, "collect", collect)

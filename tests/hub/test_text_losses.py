@@ -14,11 +14,8 @@ from torch_models import make_torch_model
 from jaxbert.errors import UserError
 from jaxbert.nn.model import ModelOutput
 from jaxbert.tasks.multiple_choice import MultipleChoice
-from jaxbert.tasks.sentence_embedding import (
-    EmbeddingColumns,
-    SentenceEmbedding,
-    SentenceEmbeddingConfig,
-)
+from jaxbert.tasks.sentence_embedding import SentenceEmbedding, SentenceEmbeddingConfig
+from jaxbert.tasks.text_rows import EmbeddingColumns
 
 # LLVM's passes are most of the time that these programs take.
 quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -16,12 +16,9 @@ from jaxbert.nn.functional import abstract_params, make_apply, parameter_shapes
 from jaxbert.nn.model import ModelOutput
 from jaxbert.parallel.mesh import MeshConfig, make_mesh
 from jaxbert.tasks.multiple_choice import MultipleChoice
-from jaxbert.tasks.sentence_embedding import (
-    EmbeddingColumns,
-    SentenceEmbedding,
-    SentenceEmbeddingConfig,
-)
+from jaxbert.tasks.sentence_embedding import SentenceEmbedding, SentenceEmbeddingConfig
 from jaxbert.tasks.task import run_model
+from jaxbert.tasks.text_rows import EmbeddingColumns
 from jaxbert.training.gradients import make_gradients
 
 CONFIG = EncoderConfig(

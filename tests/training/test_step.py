@@ -62,6 +62,7 @@ class ToyTask(NamedTuple):
     model_inputs: tuple[str, ...] = MODEL_INPUTS
     factors: Mapping[str, float] = MappingProxyType({})
     compares_rows: bool = False
+    counts_steps: bool = False
 
     def loss_factor(self, name: str) -> float:
         return self.factors.get(name, 1.0)
