@@ -27,7 +27,8 @@ def vocabulary_weights(
 
     Formal et al. 2021 (SPLADE v2), section 3: the largest of log(1 + relu(logit)), or their sum
     as in their first paper. Products are of the dtype of `x`. Logits are there for one block of the
-    vocabulary at a time; of equal ones the first has the gradient. 0 for an example without tokens.
+    vocabulary at a time; of equal ones the first has the gradient, as of `torch.max` over a
+    dimension, where JAX's own would be shared. 0 for an example without tokens.
     """
     ids, count = examples.is_real.astype(jnp.int32), 1
     if examples.sequence_ids is not None:

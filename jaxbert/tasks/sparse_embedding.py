@@ -42,7 +42,7 @@ RANKING, OF_QUERIES, OF_DOCUMENTS = "ranking_loss", "query_flops_loss", "documen
 
 @dataclass(frozen=True)
 class SparseEmbeddingConfig:
-    """In-batch negatives by dot product, and the FLOPs that a search would need (Paria et al.)."""
+    """In-batch negatives by dot product, and the FLOPs of a search (Paria et al. 2020)."""
 
     of_training: ClassVar[tuple[str, ...]] = ("pooling", "activation")
 
