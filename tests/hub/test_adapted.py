@@ -28,7 +28,6 @@ from jaxbert.nn.functional import make_apply, model_from_params
 LAYERS: dict[str, list[int]] = {
     "BertForPreTraining": [0, 2],
     "RobertaForMaskedLM": [1, 2],
-    "RobertaPreLayerNormForMaskedLM": [0, 2],
     "MPNetForMaskedLM": [0, 2],
     "DistilBertForMaskedLM": [0, 2],
     "AlbertForMaskedLM": [0, 1, 2],

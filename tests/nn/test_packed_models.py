@@ -49,7 +49,6 @@ FAMILIES = {
     "bert": BERT,
     "roberta": replace(preset("roberta-base"), **SIZES),
     "roberta-prelayernorm": replace(preset("efficient_mlm_m0.40"), **SIZES),
-    "xlm-roberta-xl": replace(preset("xlm-roberta-xl"), **SIZES),
     "megatron-bert": replace(preset("megatron-bert-cased-345m"), **SIZES),
     "mpnet": replace(preset("mpnet-base"), **SIZES),
     "distilbert": replace(preset("distilbert-base-uncased"), **SIZES),
