@@ -14,6 +14,7 @@ from jaxbert.errors import UserError
 Features = Mapping[str, Sequence[Any] | NDArray[Any]]
 
 _TOKENS = ("input_ids", "token_type_ids")
+_ATTENTION_MASK = "attention_mask"
 _ROW_IDS, _WEIGHTS, _TEXT_IDS = "row_ids", "weights", "text_ids"
 
 
@@ -24,7 +25,8 @@ class EncodedExamples:
     missing) and the columns named in `per_token`, each a sequence of rows with a whole number for
     every token. Per example: everything else, arrays [examples, ...], kept as int32 or float32;
     one that speaks of tokens counts them from the start of its example. `weights` are 1 where the
-    features have none. What is filled up has -100 for integer `labels`, per token or example, and
+    features have none. `attention_mask` counts where `per_token` names it: 0 for tokens that no
+    other attends to. What is filled up has -100 for integer `labels`, per token or example, and
     0 in every other column.
 
     An example may be several texts: `text_ids` [examples, texts] then says which text stands where,
@@ -53,7 +55,7 @@ class EncodedExamples:
         self._columns = {
             name: _column(values)
             for name, values in features.items()
-            if name not in (*names, "attention_mask")
+            if name not in (*names, _ATTENTION_MASK)
         }
         self._columns.setdefault(_WEIGHTS, np.ones(len(self.lengths), np.float32))
         self._columns[_ROW_IDS] = np.arange(len(self.lengths), dtype=np.int32)
@@ -120,13 +122,13 @@ class EncodedExamples:
         assert lengths.max(initial=0) <= width, (lengths.max(), width)
         is_real = np.arange(width) < lengths[..., None]
         source = (self._starts[numbers][..., None] + np.arange(width))[is_real]
-        batch: Batch = {"attention_mask": is_real.astype(np.int32)}
-        # One position of a filler stays visible: a softmax over none is not a number.
-        batch["attention_mask"][lengths == 0, 0] = 1
+        batch: Batch = {_ATTENTION_MASK: is_real.astype(np.int32)}
         for name, values in self._tokens.items():
             shape = (*is_real.shape, *values.shape[1:])
             batch[name] = np.full(shape, self.fill(name), values.dtype)
             batch[name][is_real] = values[source]
+        # One position of a filler stays visible: a softmax over none is not a number.
+        batch[_ATTENTION_MASK][lengths == 0, 0] = 1
         if self.texts is None:
             batch = {name: values[:, 0] for name, values in batch.items()}
         for name, column in self._columns.items():

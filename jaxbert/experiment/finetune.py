@@ -299,7 +299,7 @@ def _exports(start: Start, head: Head, params: Params) -> Exports:
             adapter = TrainedAdapter(params, lora, _base(start))
     models = {"model": TrainedModel(whole, start.encoder, head)}
     data = f"{start.config.train}: {len(start.train)} rows"
-    prompts = prompt_fields(start.config.task)
+    prompts = prompt_fields(start.config.task, start.config.reading.max_seq_length)
     tokenizer = start.tokenizer
     if is_sentence_encoder(head):
         # Its vectors are those of texts cut as in training, also to sentence-transformers.
@@ -312,6 +312,10 @@ def _no_adapter(start: Start, head: Head) -> str | None:
     """Why peft could make nothing of an adapter; None: it can."""
     if start.source.adapter is not None:
         return f"{start.config.model} is an adapter itself, which none can be put upon"
+    if head.dense is not None:
+        return "its Dense layer is in a file of its own, which an adapter has no place for"
+    if head.dense is not None:
+        return "its Dense layer is no module of transformers, in which peft would look for it"
     if layout_for(start.encoder, head) != "huggingface":
         return "transformers has no class for it, onto which peft would put an adapter"
     return None

@@ -15,6 +15,7 @@ from jaxbert.metrics.multi_label import OF_PREDICTIONS
 from jaxbert.nn.dropout_rates import DropoutConfig
 from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA
+from jaxbert.tasks.late_interaction import LateInteractionConfig
 from jaxbert.tasks.multiple_choice import MultipleChoiceConfig
 from jaxbert.tasks.question_answering import QuestionAnsweringConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
@@ -29,6 +30,7 @@ TaskSection = (
     | MultipleChoiceConfig
     | SentenceEmbeddingConfig
     | SparseEmbeddingConfig
+    | LateInteractionConfig
 )
 """Every kind of task; `kind` tells them apart."""
 TASKS: dict[str, type[TaskSection]] = {
@@ -36,6 +38,7 @@ TASKS: dict[str, type[TaskSection]] = {
     "question_answering": QuestionAnsweringConfig,
     "token_classification": TokenClassificationConfig,
     "multiple_choice": MultipleChoiceConfig,
+    "late_interaction": LateInteractionConfig,
     "none": SentenceEmbeddingConfig,
     "splade": SparseEmbeddingConfig,
 }
@@ -126,6 +129,8 @@ class Finetune(TrainingSettings):
             )
         if is_tuned:
             self._check_metric_of_tuned()
+        if isinstance(self.task, LateInteractionConfig):
+            self._check_late_interaction()
         check_recipe(self.recipe)
         if self.lora is not None:
             self._check_lora()
@@ -141,6 +146,19 @@ class Finetune(TrainingSettings):
             raise UserError(
                 "regularisation.adversarial: what a teacher would say of embeddings that are moved "
                 "is not known: drop distillation, or take regularisation.r_drop"
+            )
+
+    def _check_late_interaction(self) -> None:
+        """Raises UserError for what vectors of tokens are not made for."""
+        if self.packing:
+            raise UserError(
+                "packing=true: late interaction takes a row for every text, whose tokens need not "
+                "all be attended to: drop it"
+            )
+        if self.distillation is not None:
+            raise UserError(
+                "distillation: what a teacher says of vectors of tokens is not compared: drop it, "
+                "or distill the encoder first, in pretraining"
             )
 
     def _check_lora(self) -> None:

@@ -27,12 +27,14 @@ from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout_rates import with_dropout
 from jaxbert.nn.embeddings import longest_input
-from jaxbert.nn.head import Head, Splade
+from jaxbert.nn.head import COLBERT, Head, HeadKind, Splade
 from jaxbert.tasks.finetuning import LabelledTask, TaskConfig
+from jaxbert.tasks.late_interaction import LateInteractionConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig, pooled
 from jaxbert.tasks.sequence_classification import SequenceClassification
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
+from jaxbert.text.markers import with_whole
 from jaxbert.text.tokenizer import Tokenizer
 
 BIAS = "classifier/dense/bias"
@@ -67,6 +69,9 @@ def started(config: Finetune) -> Start:
     source = find_model(config.model)
     encoder = describe(source, head=task.head).config
     tokenizer = load_tokenizer_of(source.directory, task.head)
+    if isinstance(section, LateInteractionConfig):
+        prompts = section.sides.prompts
+        tokenizer = with_whole(tokenizer, (prompts.query, prompts.document))
     check_tokenizer(tokenizer, encoder)
     check_regularisation(config, task, with_dropout(encoder, config.dropout))
     config = _with_length(config, task, train, encoder, tokenizer)
@@ -105,6 +110,10 @@ def with_pooling(config: Finetune) -> Finetune:
         own = _splade_of(config)
         pooling, activation = section.pooling or own.pooling, section.activation or own.activation
         return replace(config, task=replace(section, pooling=pooling, activation=activation))
+    if isinstance(section, LateInteractionConfig) and section.dimensions is None:
+        dense = _own_head(config, "late_interaction").dense
+        width = None if dense is None else dense.dimensions
+        return replace(config, task=replace(section, dimensions=width))
     if not isinstance(section, SentenceEmbeddingConfig) or section.pooling is not None:
         return config
     return replace(config, task=replace(section, pooling=pooled(_own_head(config)).pooling))
@@ -121,15 +130,22 @@ def _kept_together(section: Any) -> tuple[str, ...]:
 
 def _task(config: Finetune, train: Sequence[Any]) -> LabelledTask:
     section = config.task
+    if isinstance(section, LateInteractionConfig):
+        head = _own_head(config, "late_interaction")
+        if section.dimensions is not None:
+            dense = replace(head.dense or COLBERT, dimensions=section.dimensions)
+            head = replace(head, dense=dense)
+        return section.task_of(head)
     if not isinstance(section, SentenceEmbeddingConfig):
         return section.task(train)
-    is_normalized = _own_head(config).is_normalized
-    return section.task_of(Head(pooling=section.pooling, is_normalized=is_normalized))
+    own = _own_head(config)
+    head = Head(pooling=section.pooling, dense=own.dense, is_normalized=own.is_normalized)
+    return section.task_of(head)
 
 
-def _own_head(config: Finetune) -> Head:
+def _own_head(config: Finetune, kind: HeadKind = "none") -> Head:
     """What the model itself makes of its tokens."""
-    return describe(find_model(config.model), head="none").head
+    return describe(find_model(config.model), head=kind).head
 
 
 def _splade_of(config: Finetune) -> Splade:

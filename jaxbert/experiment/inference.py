@@ -18,12 +18,13 @@ from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
 from jaxbert.experiment.finetune_config import TASKS, TaskSection, kind_of
 from jaxbert.experiment.finetuning_data import encoded, fingerprint_of
-from jaxbert.experiment.prompts import prompts_of
+from jaxbert.experiment.prompts import late_settings, prompts_of
 from jaxbert.experiment.run_files import read_data, read_run_config
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Pretrained, load_params
 from jaxbert.hub.save import check_tokenizer
 from jaxbert.hub.sentence_modules import load_tokenizer_of
+from jaxbert.hub.sentence_prompts import read_prompts
 from jaxbert.hub.source import check_is_name, find_model
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import make_apply
@@ -125,6 +126,8 @@ def section_of(
             settings["threshold"] = "tuned"
         if model.loaded.head.is_embedding:
             settings["prompts"] = prompts_of(model.loaded.described)
+        if kind == "late_interaction":
+            settings |= late_settings(model.loaded.described)
     trained = parse_config(TASKS[kind], settings, origin="task")
     if columns:
         settings["columns"] = settings.get("columns", {}) | dict(columns)
@@ -160,10 +163,13 @@ def reading_of(model: Ready, max_seq_length: int | None = None, **asked: Any) ->
 
     `asked`: truncation, head_share, and windows' stride and combine. Of a model whose run is not
     known all that it can take is read; for embeddings, as sentence-transformers does, what its
-    tokenizer allows.
+    tokenizer allows, or what its files say of documents.
     """
     limit = longest_input(model.loaded.config)
-    stated = model.tokenizer.model_max_length if model.loaded.head.is_embedding else None
+    is_late = model.loaded.head.kind == "late_interaction"
+    stated = read_prompts(model.loaded.described).get("document_length") if is_late else None
+    if model.loaded.head.is_embedding:
+        stated = stated or model.tokenizer.model_max_length
     usual = min(limit, stated or limit)
     max_seq_length = max_seq_length or model.run_config.get("max_seq_length") or usual
     if max_seq_length > limit:

@@ -25,6 +25,7 @@ from jaxbert.metrics.sparse import as_matrix
 from jaxbert.nn.functional import make_apply
 from jaxbert.parallel.rules import row_shards
 from jaxbert.tasks.finetuning import Examples
+from jaxbert.tasks.late_interaction import LateInteractionConfig
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.tasks.sequence_classification_config import SequenceClassificationConfig
 from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
@@ -110,7 +111,7 @@ class Predictor:
         return list(self.records(self._section.records(self._rows(inputs))))
 
     def vectors(self, texts: Sequence[Input]) -> NDArray[np.float32]:
-        """Embeddings of texts, [texts, hidden], as the model pools them.
+        """Embeddings of texts, [texts, features], as the model pools them.
 
         Raises UserError where the model is for something else.
         """
@@ -124,9 +125,22 @@ class Predictor:
                 f"vectors(...): the model's task is {self._section.kind}: call the predictor, or "
                 "open an encoder (convert --head none)"
             )
-        parts = self._embeddings(texts)
-        hidden = self._model.loaded.config.hidden_size
-        return np.concatenate(parts) if parts else np.zeros((0, hidden), np.float32)
+        parts = self._outputs_of(texts, "embeddings")
+        width = self._model.loaded.head.vector_size(self._model.loaded.config.hidden_size)
+        return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+
+    def token_vectors(self, texts: Sequence[Input]) -> list[NDArray[np.float32]]:
+        """Of every text [tokens, dimensions], without the tokens that are not scored.
+
+        Texts are what the section's `side` says. Raises UserError where the model is for something
+        else than late interaction.
+        """
+        if not isinstance(self._section, LateInteractionConfig):
+            raise UserError(
+                f"token_vectors(...): the model's task is {self._section.kind}, which has none: "
+                "call the predictor, or open a model of late interaction"
+            )
+        return [vectors for part in self._outputs_of(texts, "token_vectors") for vectors in part]
 
     def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Of a classifier of texts, [inputs, labels]: what its scores and probabilities come from.
@@ -159,15 +173,15 @@ class Predictor:
             raise UserError(
                 f"sparse_vectors(...): the model's task is {self._section.kind}: call the predictor"
             )
-        parts = self._embeddings(texts)
+        parts = self._outputs_of(texts, "embeddings")
         vocabulary = self._model.loaded.config.vocab_size
         empty = scipy.sparse.csr_array((0, vocabulary), dtype=np.float32)
         return as_matrix(np.concatenate(parts)) if parts else empty
 
-    def _embeddings(self, texts: Sequence[Input]) -> list[NDArray[Any]]:
+    def _outputs_of(self, texts: Sequence[Input], name: str) -> list[NDArray[Any]]:
         records = self._section.records(self._rows(texts))
         found = (self._outputs(some)[1] for some in chunks(records, self._model.rows_at_once))
-        return [outputs["embeddings"] for outputs in found]
+        return [outputs[name] for outputs in found]
 
     def compile(self, example: Input | None = None) -> None:
         """Compiles all shapes, so that no request waits for it: some seconds for each of them.

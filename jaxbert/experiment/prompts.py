@@ -1,18 +1,24 @@
 """A model's prompts, as sentence-transformers keeps them beside it and as a task takes them."""
 
 import logging
+import string
 from pathlib import Path
 from typing import Any
 
+from jaxbert.config import to_values
 from jaxbert.errors import UserError
 from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
+from jaxbert.tasks.late_interaction import LateInteractionConfig
+from jaxbert.tasks.prompts import Prompts
 from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
+from jaxbert.tasks.sides import PUNCTUATION
 from jaxbert.tasks.sparse_embedding import SparseEmbeddingConfig
 
 log = logging.getLogger(__name__)
 
 _EMBEDDING = (SentenceEmbeddingConfig, SparseEmbeddingConfig)
 _DEFAULT = "default"
+_SIDES = ("query", "document")
 _OF_DOCUMENTS = ("document", "passage", "corpus")
 """What sentence-transformers takes before documents, the first of them that there is."""
 
@@ -41,8 +47,45 @@ def prompts_of(directory: Path) -> dict[str, str] | None:
     return found if any(found.values()) else None
 
 
-def prompt_fields(section: Any) -> dict[str, Any]:
-    """What config_sentence_transformers.json says of a model trained with these; {}: nothing."""
+def late_settings(directory: Path) -> dict[str, Any]:
+    """What `task` says for a model of late interaction that is there already."""
+    sides, prompts = read_prompts(directory), prompts_of(directory)
+    filled = sides.get("query_expansion")
+    if filled is not None:
+        filled = {name: filled.get(name) for name in ("length", "attend", "token")}
+    is_fixed = (sides.get("query_expansion") or {}).get("strategy") == "fixed"
+    return {
+        "prompts": None if prompts is None else {side: prompts[side] for side in _SIDES},
+        "query_length": filled["length"] if filled and is_fixed else sides.get("query_length"),
+        "query_expansion": filled,
+        "skiplist_words": sides.get("skiplist_words", []),
+        "skiplist_tasks": sides.get("skiplist_tasks", ["document"]),
+    }
+
+
+def _side_fields(section: LateInteractionConfig, document_length: int) -> dict[str, Any]:
+    """The reverse, for a run with documents of that length."""
+    filled, length, words = section.query_expansion, section.query_length, section.skiplist_words
+    is_fixed = filled is not None and filled.length == length
+    expansion = None
+    if filled is not None:
+        strategy = "fixed" if is_fixed else "min"
+        expansion = {"strategy": strategy, **to_values(filled)}
+    prompts = section.prompts or Prompts()
+    return {
+        "prompts": {side: getattr(prompts, side) for side in _SIDES},
+        "query_length": None if is_fixed else length,
+        "document_length": document_length,
+        "query_expansion": expansion,
+        "skiplist_words": [*string.punctuation] if words == PUNCTUATION else [*words],
+        "skiplist_tasks": [*section.skiplist_tasks],
+    }
+
+
+def prompt_fields(section: Any, max_seq_length: int) -> dict[str, Any]:
+    """What sentence-transformers is told of texts by a model trained with these; {}: nothing."""
+    if isinstance(section, LateInteractionConfig):
+        return _side_fields(section, max_seq_length)
     prompts = section.prompts if isinstance(section, _EMBEDDING) else None
     if prompts is None:
         return {}

@@ -94,7 +94,7 @@ def opened_teacher(
             "there): fine-tune it for this task first"
         )
     check_same_tokens(spec, tokenizer, opened.directory, opened.config.vocab_size)
-    check_teacher(config, opened.config, student, head, lengths)
+    check_teacher(config, opened.config, opened.head, student, head, lengths)
     if config.logits_weight:
         check_labels(spec, opened.head, head)
     return Teacher(config, opened.config, opened.head, opened)
@@ -110,19 +110,20 @@ def head_of_teacher(config: DistillationConfig, student: Head) -> Head:
 def check_teacher(
     config: DistillationConfig,
     teacher: EncoderConfig,
+    answering: Head,
     student: EncoderConfig,
     head: Head,
     lengths: Sequence[int],
 ) -> None:
-    """Raises UserError where the architectures do not go together."""
+    """Raises UserError where the architectures do not go together; `answering`: the teacher's."""
     for length in lengths:
         check_length(f"distillation.teacher={config.teacher}: max_seq_length", length, teacher)
-    is_embedding = head.kind == "none"
-    if is_embedding and config.logits_weight and teacher.hidden_size != student.hidden_size:
+    theirs = answering.vector_size(teacher.hidden_size)
+    ours = head.vector_size(student.hidden_size)
+    if head.kind == "none" and config.logits_weight and theirs != ours:
         raise UserError(
-            f"distillation.teacher={config.teacher}: its embeddings have {teacher.hidden_size} "
-            f"components and those of the student {student.hidden_size}: take a teacher or a "
-            "student of the other's width"
+            f"distillation.teacher={config.teacher}: its embeddings have {theirs} components and "
+            f"those of the student {ours}: take a teacher or a student of the other's width"
         )
     if config.hidden_states_weight and teacher.hidden_size != student.hidden_size:
         raise UserError(

@@ -12,6 +12,11 @@ from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind, Pooling
 
 
+def as_filed(head: Head) -> Head:
+    """The head that files have a class for: vectors of tokens are made of the plain encoder's."""
+    return Head() if head.kind == "late_interaction" else head
+
+
 @dataclass(frozen=True)
 class Constants:
     """Tensors that nobody trains, and that say more of an architecture than config.json does."""

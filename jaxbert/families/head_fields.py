@@ -7,10 +7,21 @@ from typing import Any, get_args
 from jaxbert.config import parse_config
 from jaxbert.errors import UserError
 from jaxbert.families.fields import number
-from jaxbert.nn.head import LABELLED, Head, HeadKind, LayerMixture, Pooling, ProblemType, Splade
+from jaxbert.nn.head import (
+    COLBERT,
+    LABELLED,
+    DenseLayer,
+    Head,
+    HeadKind,
+    LayerMixture,
+    Pooling,
+    ProblemType,
+    Splade,
+)
 
 POOLING, MIXTURE, THRESHOLDS = "jaxbert_pooling", "jaxbert_mixture", "jaxbert_thresholds"
-NORMALIZED, KIND, SPLADE = "jaxbert_normalized", "jaxbert_head", "jaxbert_splade"
+NORMALIZED, DENSE, KIND = "jaxbert_normalized", "jaxbert_dense", "jaxbert_head"
+SPLADE = "jaxbert_splade"
 """Fields of ours: what transformers has no word for."""
 
 
@@ -25,10 +36,19 @@ def head_from_hf(hf: Mapping[str, Any], kind: HeadKind) -> Head:
         is_normalized = hf.get(NORMALIZED) or False
         if not isinstance(is_normalized, bool):
             raise UserError(f"{NORMALIZED}={is_normalized!r}: expected true or false")
-        given = hf.get(SPLADE)
+        given, dense = hf.get(SPLADE), hf.get(DENSE)
         splade = None if given is None else parse_config(Splade, given, origin=SPLADE)
+        if dense is not None:
+            dense = parse_config(DenseLayer, dense, origin=DENSE)
+        elif kind == "late_interaction" and DENSE not in hf:
+            dense = COLBERT
         return Head(
-            kind, pooling=pooling, mixture=mixture, is_normalized=is_normalized, splade=splade
+            kind,
+            pooling=pooling,
+            mixture=mixture,
+            dense=dense,
+            is_normalized=is_normalized,
+            splade=splade,
         )
     problem_type = hf.get("problem_type")
     if problem_type is not None and problem_type not in get_args(ProblemType):
@@ -57,6 +77,8 @@ def head_to_hf(head: Head) -> dict[str, Any]:
         fields[NORMALIZED] = True
     if head.splade is not None:
         fields[SPLADE] = asdict(head.splade)
+    if head.dense is not None or head.kind == "late_interaction":
+        fields[DENSE] = None if head.dense is None else asdict(head.dense)
     if head.mixture is not None:
         fields[MIXTURE] = asdict(head.mixture)
     if head.thresholds is not None:

@@ -10,6 +10,7 @@ from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
 from jaxbert.families.head_fields import (
+    DENSE,
     KIND,
     MIXTURE,
     NORMALIZED,
@@ -21,6 +22,7 @@ from jaxbert.families.head_fields import (
 from jaxbert.hub.cross_encoder import with_problem_type
 from jaxbert.hub.own_architecture import with_own_options
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
+from jaxbert.hub.token_sides import STANFORD
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind
 from jaxbert.text.vocabulary import read_object
@@ -80,11 +82,13 @@ def read_description(
         config = with_own_options(family.config_from_hf(fields), fields)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    is_bare = wanted == Head() or is_sentence_encoder(wanted)
+    is_of_tokens = wanted.kind == "late_interaction"
+    is_bare = wanted == Head() or is_sentence_encoder(wanted) or is_of_tokens
     if not isinstance(head, Head) and (is_bare or wanted.kind == "masked_lm"):
         # sentence-transformers says beside config.json what it makes of an encoder.
         found = read_modules(directory)
-        # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head.
+        # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head. Who asks for one kind of
+        # vectors is not given the other.
         if found is not None and (head is None or found.kind == wanted.kind):
             wanted = found
     return Description(family, config, wanted, saved)
@@ -132,7 +136,10 @@ def _saved_kind(family: Family, fields: Mapping[str, Any]) -> HeadKind | None:
     own = fields.get(KIND)
     if own is not None and own not in get_args(HeadKind):
         raise UserError(f"{KIND}={own!r}: {nearest(str(own), get_args(HeadKind))}")
-    return next(iter(implemented), own)
+    found = next(iter(implemented), own)
+    # Its class is the plain encoder's.
+    is_of_tokens = own == "late_interaction" and found == "none"
+    return "late_interaction" if is_of_tokens or STANFORD in names else found
 
 
 def _without_leftovers(family: Family, fields: Mapping[str, Any], kind: HeadKind) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def _without_leftovers(family: Family, fields: Mapping[str, Any], kind: HeadKind
     It writes again what it has found: where it made a classifier of an encoder that pools, the
     pooling is still there, and the classifier was trained without it.
     """
-    own = {POOLING, MIXTURE, NORMALIZED, SPLADE}
+    own = {POOLING, MIXTURE, NORMALIZED, DENSE, SPLADE}
     pooling = fields.get(POOLING)
     if isinstance(pooling, str) and pooling in family.poolings and kind in MIXING & POOLED:
         style = family.config_from_hf(fields).heads.sequence_classification
@@ -164,7 +171,7 @@ def _as_head(
         fields = {**fields, "id2label": dict(enumerate(labels)), THRESHOLDS: None}
     if head != saved_kind:
         # What the saved head reads is its own choice, which another kind may not even have.
-        own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED, SPLADE)
+        own = (POOLING, MIXTURE, THRESHOLDS, NORMALIZED, DENSE, SPLADE)
         fields = {name: value for name, value in fields.items() if name not in own}
     return head_from_hf(fields, head)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxbert.errors import UserError
-from jaxbert.families.family import Family, Weight
+from jaxbert.families.family import Family, Weight, as_filed
+from jaxbert.families.weight import dense
 from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Stored
+from jaxbert.hub.dense_module import DENSE, MODULE
 from jaxbert.hub.tensors import Tensors
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import parameter_shapes
@@ -32,7 +34,9 @@ def stored_params(
     family, config, head = described.family, described.config, described.head
     names = canonical_names(family, tensors.shapes, directory)
     _settle_tied(family, config, names, tensors, directory, must_agree=head.has_masked_lm)
-    table = {weight.path: weight for weight in family.weights(config, head)}
+    # Stanford's ColBERT has its layer beside the encoder, others in a folder (`dense_module`).
+    rows = (*family.weights(config, as_filed(head)), *dense(f"{MODULE}/dense", DENSE))
+    table = {weight.path: weight for weight in rows}
     stored, used = {}, set[str]()
     for path, shape in parameter_shapes(config, head).items():
         # What transformers has no class for, such as a mixture of layers, is in no file.
@@ -49,7 +53,8 @@ def stored_params(
             _zero(weight, shape) if is_zero else _stored(weight, key, tensors, config, shape)
         )
     names = {name: key for name, key in names.items() if name not in used}
-    unused = [key for name, key in names.items() if name.startswith(family.head_prefixes)]
+    prefixes = (*family.head_prefixes, f"{DENSE}.")
+    unused = [key for name, key in names.items() if name.startswith(prefixes)]
     unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
     return Contents(stored, unexpected, tuple(sorted(unused)))
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -15,8 +15,10 @@ from jaxbert.hub import huggingface, native
 from jaxbert.hub.adapter import read_adapter, with_adapter
 from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Place, assemble, paths_to_draw
+from jaxbert.hub.dense_module import stored_dense
 from jaxbert.hub.description import describe
 from jaxbert.hub.formats import open_tensors
+from jaxbert.hub.sentence_modules import dense_folder, read_modules
 from jaxbert.hub.source import Source, find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import PLAIN, Execution
@@ -191,7 +193,13 @@ def _contents(
     if source.adapter is not None:
         tensors = with_adapter(tensors, read_adapter(source.adapter), described, directory)
     described = huggingface.settled(tensors, described, directory)
-    return described, huggingface.stored_params(tensors, described, directory, without)
+    contents = huggingface.stored_params(tensors, described, directory, without)
+    own = None if described.head.dense is None else read_modules(directory)
+    folder = dense_folder(directory)
+    if own is None or folder is None or own.kind != described.head.kind:
+        return described, contents
+    beside = stored_dense(folder, described.config, described.head)
+    return described, replace(contents, stored={**contents.stored, **beside})
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:

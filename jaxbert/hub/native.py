@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import UserError
+from jaxbert.families.family import as_filed
 from jaxbert.hub.config_file import PARAMS, Description
 from jaxbert.hub.contents import Contents, Stored
 from jaxbert.manifest import MANIFEST, damage, write_manifest
@@ -64,7 +65,7 @@ def _names(described: Description, head: Head) -> dict[str, str]:
     family = described.family
     return {
         weight.path: f"{family.canonical_key(weight.key)} {weight.part}"
-        for weight in family.weights(described.config, head)
+        for weight in family.weights(described.config, as_filed(head))
         if not weight.path.startswith("encoder/")
     }
 

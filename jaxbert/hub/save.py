@@ -10,17 +10,20 @@ import numpy as np
 
 from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
+from jaxbert.families.family import as_filed
 from jaxbert.families.head_fields import KIND, head_to_hf
 from jaxbert.hub import native
 from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.cross_encoder import score_fields
+from jaxbert.hub.dense_module import MODULE
 from jaxbert.hub.own_architecture import ARCHITECTURE, own_options
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_safetensors
 from jaxbert.hub.sentence_modules import is_sentence_encoder, write_modules
-from jaxbert.hub.sentence_prompts import write_prompts
+from jaxbert.hub.sentence_prompts import write_prompts, write_sides
 from jaxbert.hub.sparse_modules import MODEL_TYPE
+from jaxbert.hub.token_vectors import write_of_tokens
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
 from jaxbert.nn.functional import check_params, functional
@@ -85,12 +88,12 @@ def save_params(
     """Writes a model directory whole or not at all.
 
     huggingface: config.json, model.safetensors with exactly the tensors of the class that
-    transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools has the files
-    of sentence-transformers besides, and no pooler. orbax: the same with the params tree
-    in place of the safetensors. `token_ids`: what config.json says of `bos_token_id` and its
-    like without a tokenizer. `prompts`: what config_sentence_transformers.json says beside an
-    encoder that pools. `max_shard_size`: bytes, or such as "5GB"; None: one file. Every
-    array must be addressable by this process. Raises UserError where `directory` is not empty
+    transformers would save, tokenizer, vocab.txt, README.md; an encoder that pools, or is for late
+    interaction, has the files of sentence-transformers besides, and no pooler. orbax: the same with
+    the params tree in place of the safetensors. `token_ids`: what config.json says of
+    `bos_token_id` and its like without a tokenizer. `prompts`: what sentence-transformers is told
+    of texts, as `read_prompts` gives it. `max_shard_size`: bytes, or such as "5GB"; None: one file.
+    Every array must be addressable by this process. Raises UserError where `directory` is not empty
     (`overwrite` replaces a model) or the params or the tokenizer do not fit.
     """
     if dtype not in _NUMPY:
@@ -117,18 +120,25 @@ def save_params(
         if layout == "orbax":
             native.write_params(params, new, _NUMPY[dtype])
         else:
-            tensors = file_tensors(params, config, head, dtype=dtype)
+            # A Dense layer has a file of its own.
+            of_file = {name: tree for name, tree in params.items() if name != MODULE}
+            tensors = file_tensors(of_file, config, head, dtype=dtype)
             write_safetensors(tensors | _constants(config, head), new, max_shard_size)
             if is_sentence_encoder(head):
-                write_modules(head, config.hidden_size, new)
+                write_modules(head, config.hidden_size, params, _NUMPY[dtype], new)
+            if head.kind == "late_interaction":
+                write_of_tokens(head, params, _NUMPY[dtype], prompts or {}, new)
         if head.splade is not None:
             write_prompts(MODEL_TYPE | dict(prompts or {}), new)
         elif head.kind == "none" and head.pooling is not None:
             write_prompts(prompts or {}, new)
+        if head.kind == "late_interaction":
+            write_sides(prompts or {}, new, beside_modules=layout == "huggingface")
         if tokenizer is not None:
             save_tokenizer(_of_model(tokenizer, config), new)
         library = "transformers" if layout == "huggingface" else "jaxbert"
-        if layout == "huggingface" and is_sentence_encoder(head):
+        has_modules = is_sentence_encoder(head) or head.kind == "late_interaction"
+        if layout == "huggingface" and has_modules:
             library = "sentence-transformers"
         card = card or Card(name=Path(directory).name)
         text = render(card, config, head, library=library, own=beyond_family(config))
@@ -147,7 +157,7 @@ def file_tensors(
     Takes any tree of the params' structure, so it also names gradients and moments.
     """
     leaves = flat(jax.device_get(params))
-    table = family_of(config.model_type).weights(config, head)
+    table = family_of(config.model_type).weights(config, as_filed(head))
     # A table has the encoder's pooler also where another pooling takes its place.
     assert set(leaves) <= {weight.path for weight in table}
     parts: dict[str, list[np.ndarray]] = {}
@@ -172,11 +182,11 @@ def config_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
     Of an architecture that the family's cannot say no class of transformers is named.
     """
     family, own = family_of(config.model_type), beyond_family(config)
-    architecture = None if own else family.architecture(head.kind)
+    architecture = None if own else family.architecture(as_filed(head).kind)
     return {
         "model_type": family.model_type,
         "architectures": [] if architecture is None else [architecture],
-        **({KIND: head.kind} if architecture is None else {}),
+        **({KIND: head.kind} if architecture is None or as_filed(head) != head else {}),
         **({ARCHITECTURE: own} if own else {}),
         **family.config_to_hf(config, head),
         **head_to_hf(head),
@@ -274,7 +284,7 @@ def layout_for(config: EncoderConfig, head: Head) -> Layout:
 def _beyond_transformers(config: EncoderConfig, head: Head) -> str | None:
     """What no class of transformers computes; None: there is a class for the head."""
     family = family_of(config.model_type)
-    if family.architecture(head.kind) is None:
+    if family.architecture(as_filed(head).kind) is None:
         return f"a {head.kind} head for {family.model_type}"
     if head.mixture is not None:
         return "a head over several layers"

@@ -18,8 +18,8 @@ from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
 from jaxbert.hub.safetensors_io import write_file
 from jaxbert.hub.save import config_fields, file_tensors
-from jaxbert.hub.sentence_modules import write_modules
 from jaxbert.hub.sentence_prompts import write_prompts
+from jaxbert.hub.sparse_modules import write_sparse_modules
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head
 from jaxbert.nn.lora import LoRA, factors_of
@@ -78,7 +78,7 @@ def save_adapter(
         write_prompts(prompts or {}, new / MERGED)
         if head.splade is not None:
             # config.json names a masked LM.
-            write_modules(head, config.hidden_size, new / MERGED)
+            write_sparse_modules(head.splade, new / MERGED)
 
 
 def _rows(leaves: dict[str, Any], table: tuple[Weight, ...]) -> dict[str, list[Weight]]:

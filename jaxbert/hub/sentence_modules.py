@@ -4,21 +4,36 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxbert.errors import UserError, kind_of
+from jaxbert.hub.dense_module import MODULE, Input, read_dense, write_dense
 from jaxbert.hub.sparse_modules import (
     SPARSE_KINDS,
     SPLADE_POOLING,
     read_splade,
     write_sparse_modules,
 )
+from jaxbert.hub.token_sides import markers_of
+from jaxbert.hub.token_vectors import OPTIONAL_FILES as LATE_FILES
+from jaxbert.hub.token_vectors import WRITTEN as LATE_WRITTEN
+from jaxbert.hub.token_vectors import is_of_tokens, read_of_tokens, stanfords
 from jaxbert.nn.head import Head, Pooling
+from jaxbert.text.markers import with_whole
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer
+from jaxbert.typing import Params
 
-MODULES, POOLING, NORMALIZE = "modules.json", "1_Pooling", "2_Normalize"
+MODULES, POOLING = "modules.json", "1_Pooling"
 LENGTH = "sentence_*_config.json"
 FILES = (MODULES, f"{POOLING}/config.json")
-OPTIONAL_FILES = (f"{NORMALIZE}/config.json", f"{SPLADE_POOLING}/config.json", LENGTH)
-WRITTEN = (MODULES, POOLING, SPLADE_POOLING, "sentence_bert_config.json")
+OPTIONAL_FILES = (
+    *("?_Dense/config.json", "?_Dense/*.safetensors", "?_Normalize/config.json", LENGTH),
+    *(f"{SPLADE_POOLING}/config.json", *LATE_FILES),
+)
+WRITTEN = (
+    *(MODULES, POOLING, "?_Dense", SPLADE_POOLING, "sentence_bert_config.json"),
+    *LATE_WRITTEN,
+)
 """What of a directory is ours where we have written it."""
 _MODES: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
@@ -26,8 +41,9 @@ _MODES: dict[str, Pooling] = {
     "pooling_mode_max_tokens": "max",
 }
 _PACKAGE = "sentence_transformers."
-_KINDS = ("Transformer", "Pooling", "Normalize")
-_INPUT = "sentence_embedding"
+_PACKAGES = (_PACKAGE, "pylate.")
+_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+_INPUT: Input = "sentence_embedding"
 
 
 def is_sentence_encoder(head: Head) -> bool:
@@ -36,49 +52,72 @@ def is_sentence_encoder(head: Head) -> bool:
     return (is_plain and head.pooling in _MODES.values()) or head.splade is not None
 
 
-def write_modules(head: Head, hidden_size: int, directory: Path) -> None:
-    """Writes what sentence-transformers opens a directory by."""
+def write_modules(
+    head: Head, hidden_size: int, params: Params, dtype: np.dtype[Any], directory: Path
+) -> None:
+    """Writes what sentence-transformers opens a directory by, and the weights of its own."""
     if head.splade is not None:
         write_sparse_modules(head.splade, directory)
         return
-    kinds = _KINDS if head.is_normalized else _KINDS[:2]
+    is_there = {"Dense": head.dense is not None, "Normalize": head.is_normalized}
+    kinds = [kind for kind in _KINDS if is_there.get(kind, True)]
+    paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(kinds) if number)]
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}models.{kind}"}
-        for number, (path, kind) in enumerate(zip(("", POOLING, NORMALIZE), kinds, strict=False))
+        for number, (path, kind) in enumerate(zip(paths, kinds, strict=True))
     ]
     modes = {mode: pooling == head.pooling for mode, pooling in _MODES.items()}
     pooling = {"word_embedding_dimension": hidden_size, **modes}
     (directory / POOLING).mkdir()
     for name, values in ((MODULES, modules), (f"{POOLING}/config.json", pooling)):
         (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    if head.dense is not None:
+        folder = directory / paths[kinds.index("Dense")]
+        write_dense(head.dense, params[MODULE]["dense"], dtype, folder, _INPUT)
 
 
 def read_modules(directory: Path) -> Head | None:
     """What a sentence-transformers directory makes of its encoder's tokens; None: it is none.
 
-    Raises UserError for modules and poolings that are not implemented.
+    Raises UserError for modules, poolings and activations that are not implemented.
     """
     file = directory / MODULES
     if not file.is_file():
-        return None
+        return stanfords(directory)
     modules = _read(file, list)
     kinds = [_kind(module, file) for module in modules]
+    folders = [directory / module["path"] for module in modules]
+    if is_of_tokens(directory, kinds):
+        return read_of_tokens(file, kinds, folders)
     if kinds in SPARSE_KINDS and not modules[0]["path"]:
-        pooling = directory / modules[1]["path"] / "config.json"
+        pooling = folders[1] / "config.json"
         return Head("masked_lm", splade=read_splade(_read(pooling, dict), pooling))
-    if kinds not in (list(_KINDS), list(_KINDS[:2])) or modules[0]["path"]:
+    if kinds[:2] != [*_KINDS[:2]] or kinds != [kind for kind in _KINDS if kind in kinds]:
         raise UserError(
-            f"{file}: modules {', '.join(kinds) or 'none'}: expected Transformer (path ''), "
-            "Pooling and perhaps Normalize, or SpladePooling; for the encoder alone take a copy "
+            f"{file}: modules {', '.join(kinds) or 'none'}: expected Transformer, Pooling, perhaps "
+            f"Dense and perhaps Normalize, or SpladePooling; for the encoder alone take a copy "
             f"without {MODULES}, or pass head=Head() (in Python)"
         )
-    paths = [directory / module["path"] / "config.json" for module in modules]
-    is_normalized = len(modules) == len(_KINDS)
-    if is_normalized and paths[2].is_file():
-        given = _read(paths[2], dict).get("module_input_name", _INPUT)
+    if modules[0]["path"]:
+        raise UserError(f"{file}: the path of Transformer is {modules[0]['path']!r}: expected ''")
+    places = dict(zip(kinds, folders, strict=True))
+    if "Normalize" in places and (named := places["Normalize"] / "config.json").is_file():
+        given = _read(named, dict).get("module_input_name", _INPUT)
         if given != _INPUT:
-            raise UserError(f"{paths[2]}: module_input_name={given!r}: expected {_INPUT}")
-    return Head(pooling=_pooling(paths[1]), is_normalized=is_normalized)
+            raise UserError(f"{named}: module_input_name={given!r}: expected {_INPUT}")
+    return Head(
+        pooling=_pooling(places["Pooling"] / "config.json"),
+        dense=read_dense(places["Dense"], _INPUT) if "Dense" in places else None,
+        is_normalized="Normalize" in places,
+    )
+
+
+def dense_folder(directory: Path) -> Path | None:
+    """Where the weights of a directory's Dense layer are; None: it has none."""
+    file = directory / MODULES
+    modules = _read(file, list) if file.is_file() else []
+    found = (module["path"] for module in modules if _kind(module, file) == "Dense")
+    return next((directory / path for path in found), None)
 
 
 def load_tokenizer_of(directory: Path, head: Head, *, lowercase: bool | None = None) -> Tokenizer:
@@ -88,7 +127,11 @@ def load_tokenizer_of(directory: Path, head: Head, *, lowercase: bool | None = N
     encoder reads as much as the tokenizer's own files allow.
     """
     tokenizer = load_tokenizer(directory, lowercase=lowercase)
-    return as_sentence_encoder(tokenizer, directory) if is_sentence_encoder(head) else tokenizer
+    if head.kind == "late_interaction":
+        tokenizer = with_whole(tokenizer, markers_of(directory))
+    elif not is_sentence_encoder(head):
+        return tokenizer
+    return as_sentence_encoder(tokenizer, directory)
 
 
 def as_sentence_encoder(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
@@ -120,7 +163,7 @@ def _kind(module: Any, file: Path) -> str:
     )
     if not isinstance(name, str) or not isinstance(path, str):
         raise UserError(f"{file}: {module!r}: expected an object with type and path")
-    return name.rpartition(".")[2] if name.startswith(_PACKAGE) else name
+    return name.rpartition(".")[2] if name.startswith(_PACKAGES) else name
 
 
 def _pooling(file: Path) -> Pooling:

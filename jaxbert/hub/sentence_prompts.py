@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.hub.token_sides import FIELDS, TYPE, read_sides
 from jaxbert.text.vocabulary import read_object
 
 PROMPTS = "config_sentence_transformers.json"
@@ -12,9 +13,13 @@ _NAMES = ("prompts", "default_prompt_name", "similarity_fn_name")
 
 
 def read_prompts(directory: Path) -> dict[str, Any]:
-    """What the file says of texts and vectors, as it stands there; {} without one."""
+    """What the file says of texts and vectors, as it stands there; {} without one.
+
+    Of late interaction with what other files say of queries and documents (`token_sides`).
+    """
     fields = read_object(directory / PROMPTS)
-    return {name: fields[name] for name in _NAMES if fields.get(name) not in (None, {})}
+    said = {name: fields[name] for name in _NAMES if fields.get(name) not in (None, {})}
+    return said | read_sides(directory)
 
 
 def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
@@ -22,3 +27,10 @@ def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
     if fields:
         text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
         (directory / PROMPTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def write_sides(fields: Mapping[str, Any], directory: Path, *, beside_modules: bool) -> None:
+    """The file of a model of late interaction, without what its modules say where it has some."""
+    own = {name: value for name, value in fields.items() if name not in FIELDS}
+    sides = {} if beside_modules else {name: fields.get(name) for name in FIELDS}
+    write_prompts({"model_type": TYPE} | own | sides, directory)

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxbert.errors import UserError
 from jaxbert.families import FAMILIES
+from jaxbert.families.family import as_filed
 from jaxbert.hub.config_file import read_description
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
@@ -78,12 +79,13 @@ def verify(model: Model, directory: str | Path, *, seed: int = 0) -> Differences
         # transformers has the masked LM.
         params, head = functional(model)[1], replace(model.head, splade=None)
         model = model_from_params(params, model.config, head)
-    kind = model.head.kind
+    kind = as_filed(model.head).kind
     described = read_description(Path(directory), head=model.head)
     architecture = described.family.architecture(kind)
     if architecture is None:
         raise UserError(f"{directory}: transformers has no class for its {kind} head")
-    has_pooler = model.head.pooling is None and model.config.heads.pooler is not None
+    is_own = model.head.pooling is not None or as_filed(model.head) != model.head
+    has_pooler = not is_own and model.config.heads.pooler is not None
     torch_model, missing, unexpected = _open_with_transformers(
         architecture, directory, has_pooler=has_pooler
     )

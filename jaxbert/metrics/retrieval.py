@@ -1,6 +1,6 @@
 """Retrieval: how near the top of a ranking the right documents are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import scipy.sparse
@@ -44,19 +44,28 @@ def ranks_by_product(
     )
 
 
+def ranks_by_scores(
+    blocks: Iterable[NDArray[np.floating]],
+    relevant: Sequence[Sequence[int]],
+    left_out: Sequence[Sequence[int]],
+) -> list[NDArray[np.int64]]:
+    """The same by scores that are there: blocks [some queries, documents], one after another."""
+    rows = (row for block in blocks for row in block)
+    return [
+        _ranks(row, np.asarray(wanted, np.int64), np.asarray(others, np.int64))
+        for row, wanted, others in zip(rows, relevant, left_out, strict=True)
+    ]
+
+
 def _ranked(
     scores_of: Callable[[slice], NDArray[np.float64]],
     relevant: Sequence[Sequence[int]],
     left_out: Sequence[Sequence[int]] | None,
 ) -> list[NDArray[np.int64]]:
     """By the scores [queries, documents] of some queries at a time."""
-    found: list[NDArray[np.int64]] = []
-    left_out = [()] * len(relevant) if left_out is None else left_out
-    for first in range(0, len(relevant), _QUERIES_AT_ONCE):
-        scores = scores_of(slice(first, first + _QUERIES_AT_ONCE))
-        for row, wanted, others in zip(scores, relevant[first:], left_out[first:], strict=False):
-            found.append(_ranks(row, np.asarray(wanted, np.int64), np.asarray(others, np.int64)))
-    return found
+    firsts = range(0, len(relevant), _QUERIES_AT_ONCE)
+    blocks = (scores_of(slice(first, first + _QUERIES_AT_ONCE)) for first in firsts)
+    return ranks_by_scores(blocks, relevant, [()] * len(relevant) if left_out is None else left_out)
 
 
 def mean_reciprocal_rank(ranks: Ranks) -> float:
@@ -119,7 +128,7 @@ def unit(vectors: Vectors) -> NDArray[np.float64]:
 
 
 def _ranks(
-    scores: NDArray[np.float64], relevant: NDArray[np.int64], left_out: NDArray[np.int64]
+    scores: NDArray[np.floating], relevant: NDArray[np.int64], left_out: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     others = np.delete(scores, np.concatenate([relevant, left_out]))
     best_first = np.sort(scores[relevant])[::-1]

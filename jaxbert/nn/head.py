@@ -16,6 +16,7 @@ HeadKind = Literal[
     "token_classification",
     "question_answering",
     "multiple_choice",
+    "late_interaction",
 ]
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Pooling = Literal["cls", "mean", "max", "attention", "segments"]
@@ -68,6 +69,24 @@ class Splade:
 
 
 @dataclass(frozen=True)
+class DenseLayer:
+    """A dense layer behind an encoder's vectors, as sentence-transformers has one (Dense)."""
+
+    dimensions: int
+    activation: Literal["identity", "tanh"] = "tanh"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.dimensions < 1:
+            raise UserError(f"dense.dimensions={self.dimensions}: must be at least 1")
+
+
+COLBERT = DenseLayer(128, "identity", bias=False)
+"""The layer of a model of late interaction that begins anew (Khattab and Zaharia 2020)."""
+
+
+@dataclass(frozen=True)
 class Head:
     """What sits on the encoder. `labels` name the outputs of a classifier, in order."""
 
@@ -82,6 +101,8 @@ class Head:
     """Which layers the head reads; None: the last one."""
     thresholds: tuple[float, ...] | None = None
     """Probabilities from which on each of several labels is predicted; None: 0.5."""
+    dense: DenseLayer | None = None
+    """What the pooled vector goes through, or every token's of late interaction; None: nothing."""
     is_normalized: bool = False
     """The vector of a row has length 1; for encoders that pool."""
     splade: Splade | None = None
@@ -107,6 +128,9 @@ class Head:
             raise UserError("is_normalized=True: only an encoder with a pooling has such a vector")
         if self.splade is not None and self.kind != "masked_lm":
             raise UserError(f"splade: a {self.kind} head has no logits to make weights of")
+        has_vectors = self.kind == "none" and self.pooling is not None
+        if self.dense is not None and not has_vectors and self.kind != "late_interaction":
+            raise UserError("dense: only an encoder with a pooling has a vector for it")
         if self.mixture is not None and self.kind not in MIXING:
             raise UserError(f"mixture: a {self.kind} head reads the last layer")
 
@@ -122,8 +146,8 @@ class Head:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether a vector of a text is the output."""
-        return self.kind == "none" or self.splade is not None
+        """Whether vectors of texts are the output."""
+        return self.kind in ("none", "late_interaction") or self.splade is not None
 
     @property
     def has_next_sentence(self) -> bool:
@@ -134,6 +158,10 @@ class Head:
     def has_labels(self) -> bool:
         """Whether there is an output for every label."""
         return self.kind in LABELLED
+
+    def vector_size(self, hidden_size: int) -> int:
+        """Components of the vectors that it makes of an encoder's."""
+        return hidden_size if self.dense is None else self.dense.dimensions
 
     @property
     def num_outputs(self) -> int:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.dropout import dropout
 from jaxbert.nn.examples import Examples
-from jaxbert.nn.head import Splade
+from jaxbert.nn.head import DenseLayer, Splade
 from jaxbert.nn.linear import Linear, product_with_table, rows_of
 from jaxbert.nn.norm import norm
 from jaxbert.nn.numerics import ACTIVATIONS
@@ -56,6 +56,35 @@ class Projection(nnx.Module):
         if self.activation is not None:
             x = ACTIVATIONS[self.activation](self.dense(x))
         return self.norm(x).astype(self.dtype) if self.has_norm else x
+
+
+class VectorProjection(nnx.Module):
+    """What makes other vectors of an encoder's: a dense layer and its activation."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        layer: DenseLayer,
+        in_features: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.dense = Linear(
+            in_features,
+            layer.dimensions,
+            stddev=config.output_initializer_range,
+            dtype=dtype,
+            rngs=rngs,
+            use_bias=layer.bias,
+            truncated=_is_truncated(config),
+        )
+        self.is_tanh = layer.activation == "tanh"
+
+    def __call__(self, x: Float[Array, "*shape in_features"]) -> Float[Array, "*shape dimensions"]:
+        """float32, for whoever makes its length 1."""
+        vectors = self.dense.total(x)
+        return jnp.tanh(vectors) if self.is_tanh else vectors
 
 
 class MaskedLM(Projection):

@@ -15,7 +15,7 @@ from jaxbert.nn.encoder import Encoder
 from jaxbert.nn.examples import Examples, lay_out
 from jaxbert.nn.execution import PLAIN, Execution
 from jaxbert.nn.head import POOLED, Head, Pooling
-from jaxbert.nn.heads import Classifier, MaskedLM, Projection
+from jaxbert.nn.heads import Classifier, MaskedLM, Projection, VectorProjection
 from jaxbert.nn.inputs import (
     check_architecture,
     check_key,
@@ -67,6 +67,9 @@ class ModelOutput(NamedTuple):
     """float32 [batch, heads, seq, seq] of every layer; only with capture=("attentions",)."""
     projections: tuple[Projections, ...] | None = None
     """Queries, keys and values of every layer; only with capture=("projections",)."""
+    token_vectors: Array | None = None
+    """[batch, seq, dimensions] of late interaction, of length 1, in the compute dtype; of inputs of
+    several texts [batch, texts, seq, dimensions]."""
 
 
 class Model(nnx.Module):
@@ -102,6 +105,10 @@ class Model(nnx.Module):
             else:
                 self.projection = projection
         self.has_projection = style.activation is not None
+        if head.dense is not None:
+            self.vector_projection = VectorProjection(
+                config, head.dense, features, dtype=dtype, rngs=rngs
+            )
         if head.has_masked_lm:
             self.masked_lm = MaskedLM(config, dtype=dtype, rngs=rngs)
         if head.has_next_sentence:
@@ -186,6 +193,9 @@ class Model(nnx.Module):
         output = self._outputs(hidden_states, examples, types, masked_lm_positions, head_key)
         if len(vectors) > 1 and output.pooled is not None:
             output = output._replace(pooled=output.pooled.reshape(*vectors, -1))
+        if output.token_vectors is not None:
+            of_tokens = output.token_vectors.reshape(*ids.shape, -1)
+            output = output._replace(token_vectors=of_tokens)
         if self.head.kind == "multiple_choice":
             assert output.logits is not None
             output = output._replace(logits=output.logits.reshape(vectors))
@@ -237,6 +247,8 @@ class Model(nnx.Module):
         pooled: Array | None = None
         logits: Array | None = None
         next_sentence: Array | None = None
+        if kind == "late_interaction":
+            return ModelOutput(last, token_vectors=self._own_vectors(last, is_unit=True))
         if kind in POOLED:
             pooled = self._pooled(read, examples, types, projection_key)
         elif self.has_projection:
@@ -289,9 +301,16 @@ class Model(nnx.Module):
             vector = self.attention_pooling(x, examples)
         else:
             vector = pool(x, examples, types, how, self.config.type_vocab_size)
-        if self.head.is_normalized:
-            return unit(vector).astype(vector.dtype)
+        if self.head.pooling is not None and self.head.kind == "none":
+            return self._own_vectors(vector, is_unit=self.head.is_normalized)
         return self.pooler(vector, key) if self.has_projection else vector
+
+    def _own_vectors(
+        self, x: Float[Array, "*shape features"], *, is_unit: bool
+    ) -> Float[Array, "*shape dimensions"]:
+        """What the head's dense layer, where it has one, makes of vectors, in the compute dtype."""
+        found = x if self.head.dense is None else self.vector_projection(x)
+        return (unit(found) if is_unit else found).astype(x.dtype)
 
 
 def head_style(config: EncoderConfig, head: Head) -> HeadStyle:
@@ -301,7 +320,7 @@ def head_style(config: EncoderConfig, head: Head) -> HeadStyle:
         # A pooling that was asked for is the vector itself, without BERT's dense layer.
         has_pooler = styles.pooler is not None and head.pooling is None and head.mixture is None
         return styles.pooler if has_pooler and styles.pooler is not None else HeadStyle()
-    if head.kind == "masked_lm":
+    if head.kind in ("masked_lm", "late_interaction"):
         return HeadStyle()
     if head.kind == "pretraining":
         return styles.next_sentence

@@ -198,9 +198,10 @@ def _taught(
         return trainee
     encoder, assumed = architecture_of(given.teacher)
     [student] = trainee.encoders
-    check_teacher(given, encoder, student, head, lengths)
+    answering = head_of_teacher(given, head)
+    check_teacher(given, encoder, answering, student, head, lengths)
     assumptions.extend(assumed)
-    return replace(trainee, teacher=Teacher(given, encoder, head_of_teacher(given, head)))
+    return replace(trainee, teacher=Teacher(given, encoder, answering))
 
 
 def _pretrained_encoder(config: Pretrain) -> tuple[EncoderConfig, list[str]]:
@@ -256,7 +257,8 @@ def _labelled_batch(
     for name, column in columns.items():
         size = column.texts or column.width
         shape = (*per_example, size) if size else per_example
-        batch[name] = np.zeros((rows, length) if column.per_token else shape, column.dtype)
+        shape = batch["input_ids"].shape if column.per_token else shape
+        batch.setdefault(name, np.zeros(shape, column.dtype))
     if config.windows is not None:
         batch["document_ids"] = np.zeros(per_example, np.int32)
     return batch

@@ -46,23 +46,15 @@ def ranking_losses(
     )
     number = first_row(len(embeddings)) * (len(own) // len(embeddings)) + jnp.arange(len(own))
     is_own = number[:, None] == jnp.arange(len(vectors))[None]
-    # The rows of an anchor, and those of a positive: all that stands beside it there belongs to it.
-    same = [_equal(ids[:, side], all_ids[:, side]) for side in (0, 1)]
-    # What an anchor is compared with: positives, then negatives, column by column.
-    masks = []
-    for column in range(1, vectors.shape[1]):
-        is_candidate = (all_real & (all_ids[:, column] >= 0))[None]
-        if spare_duplicates:
-            others = all_ids[:, column]
-            is_known = _equal(ids[:, 0], others) | _among(same[0], all_ids[:, 1], others)
-            is_candidate &= ~is_known | (is_own & (column == 1))
-        masks.append(jnp.broadcast_to(is_candidate, is_own.shape))
-    forward, backward = jnp.concatenate(masks, axis=1), None
+    forward = candidates_of(ids, all_ids, all_real, is_own, spare_duplicates=spare_duplicates)
+    backward = None
     if symmetric:
         backward = jnp.broadcast_to(all_real[None], is_own.shape)
         if spare_duplicates:
             anchors = all_ids[:, 0]
-            is_known = _equal(ids[:, 1], anchors) | _among(same[1], anchors, anchors)
+            # All that stands beside the positive in some row belongs to it.
+            same = _equal(ids[:, 1], all_ids[:, 1])
+            is_known = _equal(ids[:, 1], anchors) | _among(same, anchors, anchors)
             backward &= ~is_known | is_own
     # Which texts are compared is the same for all cuts, whose vectors are of length 1 each.
     cuts = [(own[..., :width], vectors[..., :width]) for width in dimensions]
@@ -81,6 +73,27 @@ def squared_differences(
     found = jnp.sum(jnp.where(is_there, apart, 0.0), axis=-1)
     of_row = found / jnp.maximum(jnp.sum(is_there, axis=-1), 1)
     return jnp.sum(jnp.where(batch["row_ids"] >= 0, of_row, 0.0))
+
+
+def candidates_of(
+    ids: Int[Array, "rows texts"],
+    all_ids: Int[Array, "count texts"],
+    all_real: Bool[Array, " count"],
+    is_own: Bool[Array, "rows count"],
+    *,
+    spare_duplicates: bool,
+) -> Bool[Array, "rows candidates"]:
+    """What an anchor is compared with: all positives, then all negatives, column by column."""
+    # All that stands beside the anchor in some row belongs to it.
+    same, masks = _equal(ids[:, 0], all_ids[:, 0]), []
+    for column in range(1, all_ids.shape[1]):
+        others = all_ids[:, column]
+        is_candidate = (all_real & (others >= 0))[None]
+        if spare_duplicates:
+            is_known = _equal(ids[:, 0], others) | _among(same, all_ids[:, 1], others)
+            is_candidate &= ~is_known | (is_own & (column == 1))
+        masks.append(jnp.broadcast_to(is_candidate, is_own.shape))
+    return jnp.concatenate(masks, axis=1)
 
 
 def _losses_of_cut(

@@ -93,16 +93,16 @@ def encoded_texts(
         before = predicted_prompt(prompt, prompts)
         texts = [before + text_of(row, columns.text) for row in records]
         return Encoded(dict(encode(tokenizer, texts, None, reading)), None)
-    grid = [_texts_of(row, columns) for row in records]
+    grid = [texts_of(row, columns) for row in records]
     befores = (prompts or Prompts()).of_columns(2 + len(columns.negatives))
     # A text is the same text behind another prompt, with other tokens.
-    ids = _numbered([text for texts in grid for text in texts])
+    ids = numbered([text for texts in grid for text in texts])
     whole = [
         None if text is None else before + text
         for texts in grid
         for before, text in zip(befores, texts, strict=True)
     ]
-    numbers = _numbered(whole)
+    numbers = numbered(whole)
     encoded = encode(tokenizer, [x for x in dict.fromkeys(whole) if x is not None], None, reading)
     features = {
         name: [values[number] if number >= 0 else [] for number in numbers]
@@ -168,13 +168,13 @@ def shown(record: Row, columns: EmbeddingColumns) -> tuple[str, str, str]:
     return record.place, text_of(record, columns.text), text_of(record, columns.text_pair)
 
 
-def _numbered(texts: Iterable[str | None]) -> list[int]:
+def numbered(texts: Iterable[str | None]) -> list[int]:
     """Every text's number among the different ones, as they come; -1 where there is none."""
     numbers: dict[str, int] = {}
     return [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
 
 
-def _texts_of(row: Row, columns: EmbeddingColumns) -> list[str | None]:
+def texts_of(row: Row, columns: EmbeddingColumns) -> list[str | None]:
     """Anchor, its pair, and negatives, None where the row has none."""
     needed = [text_of(row, columns.text), text_of(row, columns.text_pair)]
     empty = [name for name in columns.negatives if row.values[name] in (None, "")]

@@ -203,7 +203,9 @@ def _example_of_tokens(batch: Batch) -> Array:
     if "sequence_ids" in batch:
         places = jnp.maximum(batch["sequence_ids"] - 1, 0)
         return jnp.where(real_tokens(batch), jnp.take_along_axis(numbers, places, axis=1), -1)
-    return jnp.where(real_tokens(batch), numbers[:, None], -1)
+    # Of examples of several texts [batch, texts, seq].
+    kept = batch["scored"] > 0 if "scored" in batch else real_tokens(batch)
+    return jnp.where(kept, numbers.reshape(-1, *(1,) * (kept.ndim - 1)), -1)
 
 
 def jit_train_step(

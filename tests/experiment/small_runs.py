@@ -139,6 +139,17 @@ def fine_tuning(model: Path, train: Path, validation: Path, *overrides: str) -> 
     return parse_config(Finetune, values, overrides)
 
 
+def pairs(path: Path, number: int, seed: int) -> Path:
+    """An animal and what it is like, and the thing and the verb that belong to them."""
+    draws, lines = random.Random(seed), ["anchor\tpositive\n"]
+    for _ in range(number):
+        what, how = draws.randrange(4), draws.randrange(4)
+        anchor = f"{ADJECTIVES[how]} {ANIMALS[what]}"
+        lines.append(f"{anchor}\tthe {THINGS[what]} {VERBS[how]}\n")
+    path.write_text("".join(lines))
+    return path
+
+
 def after_polls(number: int) -> Callable[[], bool]:
     """An `interrupted` that is true from the `number`-th time it is asked on."""
     asked = 0

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS
+from experiment.small_runs import ADJECTIVES, ANIMALS, THINGS, VERBS, pairs
 
 from jaxbert.config import parse_config
 from jaxbert.data.reading import Reading
@@ -92,17 +92,6 @@ def test_multiple_choice_learns_and_is_evaluated_and_predicted_alike(
     pairs = zip(found, rows, strict=True)
     right = np.mean(["ABC"[f["choice"]] == row["answer"] for f, row in pairs])
     assert right == pytest.approx(metrics["accuracy"])
-
-
-def pairs(path: Path, number: int, seed: int) -> Path:
-    """An animal and what it is like, and the thing and the verb that belong to them."""
-    draws, lines = random.Random(seed), ["anchor\tpositive\n"]
-    for _ in range(number):
-        what, how = draws.randrange(4), draws.randrange(4)
-        anchor = f"{ADJECTIVES[how]} {ANIMALS[what]}"
-        lines.append(f"{anchor}\tthe {THINGS[what]} {VERBS[how]}\n")
-    path.write_text("".join(lines))
-    return path
 
 
 def test_the_length_of_the_data_is_that_of_all_texts_of_an_embedding(

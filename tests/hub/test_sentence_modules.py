@@ -180,15 +180,15 @@ def test_what_others_make_of_our_export_goes_before_our_own_note(
     assert main(["convert", str(source), str(tmp_path / "out")]) == 0
     write_modules(tmp_path / "out", [*kinds, OLD + "Normalize"], {"pooling_mode": "cls"})
     assert load_params(tmp_path / "out").head == Head(pooling="cls", is_normalized=True)
-    write_modules(tmp_path / "out", [*kinds, OLD + "Dense"], {"pooling_mode": "mean"})
-    with pytest.raises(UserError, match="Transformer, Pooling, Dense"):
+    write_modules(tmp_path / "out", [*kinds, OLD + "LSTM"], {"pooling_mode": "mean"})
+    with pytest.raises(UserError, match="Transformer, Pooling, LSTM"):
         load_params(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("kinds", "found"),
     [
-        ([OLD + "Transformer", OLD + "Pooling", OLD + "Dense"], "Transformer, Pooling, Dense"),
+        ([OLD + "Transformer", OLD + "Pooling", OLD + "LSTM"], "Transformer, Pooling, LSTM"),
         (["sentence_transformers.base.modules.router.Router"], "Router"),
         ([OLD + "Transformer", "mine.Pooling"], "Transformer, mine.Pooling"),
         ([], "none"),
