@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxbert.data.tables import whole_rows
     from jaxbert.experiment.inference import ready, section_of
     from jaxbert.experiment.negatives import Mining, mine_negatives
-    from jaxbert.tasks.sentence_embedding import EmbeddingColumns
+    from jaxbert.tasks.text_rows import EmbeddingColumns
 
     if arguments.corpus is None:
         check_not_given(arguments, ["corpus_column"], "of --corpus alone")

@@ -9,14 +9,14 @@ from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
+from jaxbert.experiment.comparison import comparison_of
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.inference import Ready
-from jaxbert.experiment.retrieval import comparison_of
 from jaxbert.experiment.search import Comparison, Ranking, search
 from jaxbert.options import check_options
 from jaxbert.parallel.processes import is_first
-from jaxbert.tasks.sentence_embedding import EmbeddingColumns
 from jaxbert.tasks.sentences import text_of
+from jaxbert.tasks.text_rows import EmbeddingColumns
 from jaxbert.training.counted import counted
 
 _PAIRS_AT_ONCE = 64

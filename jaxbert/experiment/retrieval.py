@@ -1,26 +1,18 @@
 """How well a model of embeddings finds the documents of a corpus that answer queries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import jax
-import jax.numpy as jnp
+from dataclasses import dataclass
 
 from jaxbert.data.beir import RetrievalTest, read_retrieval_test
 from jaxbert.data.reading import Reading
-from jaxbert.errors import UserError
 from jaxbert.experiment.alike import check_same_data, check_same_model
+from jaxbert.experiment.comparison import comparison_of
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.inference import Ready
-from jaxbert.experiment.predictor import Predictor
-from jaxbert.experiment.search import Comparison, search
-from jaxbert.hub.sentence_prompts import PROMPTS, read_prompts
+from jaxbert.experiment.search import search
 from jaxbert.metrics.ranked_lists import figures_of
 from jaxbert.parallel.processes import is_first
-from jaxbert.tasks.prompts import Prompts
-from jaxbert.tasks.sentence_embedding import SentenceEmbeddingConfig
 from jaxbert.training.counted import counted
-from jaxbert.typing import Array
 
 DEPTH = 1000
 """Documents of a ranking, of which recall is told."""
@@ -97,46 +89,3 @@ def judged(test: RetrievalTest, rankings: Mapping[str, Found]) -> Retrieved:
     if missing:
         figures["not_in_corpus"] = len(missing)
     return Retrieved(figures, rankings)
-
-
-def comparison_of(model: Ready, section: TaskSection, reading: Reading) -> Comparison:
-    """How the model compares texts. Raises UserError where it does not."""
-    if not isinstance(section, SentenceEmbeddingConfig):
-        raise UserError(
-            f"{model.loaded.directory}: its task is {section.kind}, and retrieval compares vectors "
-            "of texts: take a model of sentence embeddings"
-        )
-    prompts = section.prompts or Prompts()
-    # Both sides are read by one compiled program, their prompts being part of the texts.
-    predictor = Predictor(
-        model, section=replace(section, prompts=None, prompt=None), reading=reading
-    )
-    is_cosine = _is_cosine(model)
-
-    def vectors(prompt: str, texts: Sequence[str]) -> Array:
-        found = jnp.asarray(predictor.vectors([prompt + text for text in texts]))
-        if not is_cosine:
-            return found
-        lengths = jnp.linalg.norm(found, axis=-1, keepdims=True)
-        return found / jnp.where(lengths > 0, lengths, 1.0)
-
-    return Comparison(
-        queries=lambda texts: vectors(prompts.query, texts),
-        documents=lambda texts: vectors(prompts.document, texts),
-        scores=_products,
-    )
-
-
-@jax.jit
-def _products(queries: Array, documents: Array) -> Array:
-    # A TPU would otherwise multiply in bfloat16, in which neighbours are equally near.
-    return jnp.matmul(queries, documents.T, precision=jax.lax.Precision.HIGHEST)
-
-
-def _is_cosine(model: Ready) -> bool:
-    """What config_sentence_transformers.json says; without a word of it the cosine."""
-    file = model.loaded.described / PROMPTS
-    name = read_prompts(model.loaded.described).get("similarity_fn_name", "cosine")
-    if name not in ("cosine", "dot", "dot_product"):
-        raise UserError(f"{file}: similarity_fn_name={name!r}: expected cosine or dot")
-    return name == "cosine"
