@@ -9,6 +9,7 @@ import yaml
 
 from jaxbert.errors import UserError
 from jaxbert.families import family_of
+from jaxbert.families.family import as_filed
 from jaxbert.hub.markdown import code, table
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.embeddings import longest_input
@@ -125,7 +126,7 @@ def _front_matter(card: Card, head: Head) -> dict[str, Any]:
 
 
 def _architecture(config: EncoderConfig, head: Head, own: Collection[str]) -> str:
-    name = None if own else family_of(config.model_type).architecture(head.kind)
+    name = None if own else family_of(config.model_type).architecture(as_filed(head).kind)
     name = name or config.model_type
     text = (
         f"`{name}` with {config.num_hidden_layers} layers, hidden size "
@@ -138,6 +139,11 @@ def _architecture(config: EncoderConfig, head: Head, own: Collection[str]) -> st
         text += f" Its head pools by `{head.pooling}`."
     if head.splade is not None:
         text += f" Its logits are pooled by `{head.splade.pooling}` (SPLADE)."
+    elif head.kind == "late_interaction":
+        size = head.vector_size(config.hidden_size)
+        text += f" It makes a vector of {size} components of every token, for late interaction."
+    elif head.dense is not None:
+        text += f" Behind that a dense layer makes {head.dense.dimensions} components."
     if head.mixture is not None:
         text += f" Its head reads the last {head.mixture.num_layers} layers, {head.mixture.how}."
     if head.labels:

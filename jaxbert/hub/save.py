@@ -116,7 +116,9 @@ def save_params(
         check_tokenizer(tokenizer, config)
     with whole_directory(directory, overwrite=overwrite) as new:
         tokens = _token_ids(config, tokenizer, token_ids or {})
-        write_config(config_fields(config, head) | tokens | {"dtype": dtype}, new)
+        # Modules beside it say what is more than transformers' class.
+        filed = as_filed(head) if layout == "huggingface" else head
+        write_config(config_fields(config, filed) | tokens | {"dtype": dtype}, new)
         if layout == "orbax":
             native.write_params(params, new, _NUMPY[dtype])
         else:

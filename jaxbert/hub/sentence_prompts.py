@@ -24,13 +24,17 @@ def read_prompts(directory: Path) -> dict[str, Any]:
 
 def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
     """Writes the file, where there is something to say."""
-    if fields:
-        text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
-        (directory / PROMPTS).write_text(f"{text}\n", encoding="utf-8")
+    _write({name: fields[name] for name in _NAMES if name in fields}, directory)
 
 
 def write_sides(fields: Mapping[str, Any], directory: Path, *, beside_modules: bool) -> None:
     """The file of a model of late interaction, without what its modules say where it has some."""
-    own = {name: value for name, value in fields.items() if name not in FIELDS}
+    own = {name: fields[name] for name in _NAMES if name in fields}
     sides = {} if beside_modules else {name: fields.get(name) for name in FIELDS}
-    write_prompts({"model_type": TYPE} | own | sides, directory)
+    _write({"model_type": TYPE} | own | sides, directory)
+
+
+def _write(fields: Mapping[str, Any], directory: Path) -> None:
+    if fields:
+        text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
+        (directory / PROMPTS).write_text(f"{text}\n", encoding="utf-8")
