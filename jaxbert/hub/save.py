@@ -131,7 +131,7 @@ def save_params(
             if head.kind == "late_interaction":
                 write_of_tokens(head, params, _NUMPY[dtype], prompts or {}, new)
         if head.splade is not None:
-            write_prompts(MODEL_TYPE | dict(prompts or {}), new)
+            write_prompts(prompts or {}, new, MODEL_TYPE)
         elif head.kind == "none" and head.pooling is not None:
             write_prompts(prompts or {}, new)
         if head.kind == "late_interaction":

@@ -22,9 +22,12 @@ def read_prompts(directory: Path) -> dict[str, Any]:
     return said | read_sides(directory)
 
 
-def write_prompts(fields: Mapping[str, Any], directory: Path) -> None:
-    """Writes the file, where there is something to say."""
-    _write({name: fields[name] for name in _NAMES if name in fields}, directory)
+def write_prompts(
+    fields: Mapping[str, Any], directory: Path, model_type: str | None = None
+) -> None:
+    """Writes the file, where there is something to say; `model_type`: whose modules they are."""
+    own = {} if model_type is None else {"model_type": model_type}
+    _write(own | {name: fields[name] for name in _NAMES if name in fields}, directory)
 
 
 def write_sides(fields: Mapping[str, Any], directory: Path, *, beside_modules: bool) -> None:

@@ -13,7 +13,7 @@ from jaxbert.nn.head import Splade
 SPLADE_POOLING = "1_SpladePooling"
 SPARSE_KINDS = (["Transformer", "SpladePooling"], ["MLMTransformer", "SpladePooling"])
 """The second as up to version 5.3."""
-MODEL_TYPE = {"model_type": "SparseEncoder"}
+MODEL_TYPE = "SparseEncoder"
 """What config_sentence_transformers.json has to say, or its modules are not looked at."""
 
 _TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
