@@ -18,7 +18,7 @@ from jaxbert.hub.source import find_model
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.execution import Execution
 from jaxbert.nn.functional import Apply, abstract_params, make_apply
-from jaxbert.nn.head import Head
+from jaxbert.nn.head import Head, HeadKind
 from jaxbert.tasks.distillation import DistillationConfig
 from jaxbert.tasks.sentence_embedding import pooled
 from jaxbert.text.tokenizer import Tokenizer
@@ -77,13 +77,8 @@ def opened_teacher(
     wanted: Any = own
     if config.logits_weight and own.kind == "none":
         wanted = pooled(describe(find_model(config.teacher), head="none").head)
-    elif config.logits_weight and own.splade is not None:
-        wanted = describe(find_model(config.teacher), head="masked_lm").head
-        if wanted.splade is None:
-            raise UserError(
-                f"{spec}: it is a masked LM, and no sparse embedding was learnt: fine-tune it for "
-                "this task first"
-            )
+    elif config.logits_weight and own.kind == "masked_lm":
+        wanted = _masked_lm(spec, config.teacher, own)
     elif config.logits_weight:
         # With the labels and options of its own.
         wanted = own.kind
@@ -98,6 +93,17 @@ def opened_teacher(
     if config.logits_weight:
         check_labels(spec, opened.head, head)
     return Teacher(config, opened.config, opened.head, opened)
+
+
+def _masked_lm(spec: str, teacher: str, own: Head) -> Head | HeadKind:
+    """As the student reads its own: for tokens, or for weights of the vocabulary."""
+    found = describe(find_model(teacher), head=own.kind).head
+    if own.splade is not None and found.splade is None:
+        raise UserError(
+            f"{spec}: it is a masked LM, and no sparse embedding was learnt: fine-tune it for this "
+            "task first"
+        )
+    return own.kind if own.predicts_tokens == found.predicts_tokens else own
 
 
 def head_of_teacher(config: DistillationConfig, student: Head) -> Head:

@@ -16,8 +16,10 @@ from jaxbert.experiment.inference import evaluate_labelled, ready, section_of
 from jaxbert.experiment.predictor import Predictor
 from jaxbert.experiment.run_files import read_run_config
 from jaxbert.hub.load import load_params
+from jaxbert.hub.save import save_params
 from jaxbert.hub.sentence_prompts import read_prompts
 from jaxbert.nn.head import Head, Splade
+from jaxbert.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,14 +98,11 @@ def test_a_model_goes_on_as_it_is_with_prompts_and_an_adapter(
 ):
     model = tmp_path / "model"
     loaded = load_params(run)
-    from jaxbert.hub.save import save_params
-    from jaxbert.text.tokenizer import load_tokenizer
-
     splade = Splade("sum", "log1p_relu")
     head = Head("masked_lm", splade=splade)
     save_params(loaded.params, loaded.config, head, load_tokenizer(run / "model"), model)
     task = "task={kind: sparse_embedding, prompts: {query: 'old ', document: 'the '}}"
-    options = ("num_steps=2", "lora={rank: 2}", "packing=true", "step.accumulation_steps=2")
+    options = ("num_steps=2", "lora={rank: 2}", "packing=true")
     tuned = tmp_path / "tuned"
     finetune(fine_tuning(model, *data, task, *options), tuned, quiet=True)
     assert read_run_config(tuned)["task"]["activation"] == "log1p_relu"
