@@ -160,7 +160,7 @@ def settings_of(page: Path) -> list[str]:
 @pytest.mark.parametrize("settings", settings_of(ROOT / "docs" / "migrating.md"))
 def test_what_options_of_others_are_called_here_is_taken(settings: str):
     bases = ("pretrain/bert_base", "finetune/classification", "finetune/mrpc", "finetune/squad")
-    bases += ("finetune/sentence_embedding",)
+    bases += ("finetune/sentence_embedding", "finetune/splade")
     refused = []
     for base in bases:
         verb, path = base.split("/")[0], f"configs/{base}.yaml"
