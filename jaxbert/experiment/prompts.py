@@ -50,13 +50,13 @@ def prompts_of(directory: Path) -> dict[str, str] | None:
 def late_settings(directory: Path) -> dict[str, Any]:
     """What `task` says for a model of late interaction that is there already."""
     sides, prompts = read_prompts(directory), prompts_of(directory)
-    filled = sides.get("query_expansion")
-    if filled is not None:
-        filled = {name: filled.get(name) for name in ("length", "attend", "token")}
-    is_fixed = (sides.get("query_expansion") or {}).get("strategy") == "fixed"
+    said, filled = sides.get("query_expansion"), None
+    if said is not None:
+        filled = {name: value for name, value in said.items() if name != "strategy"}
+    is_fixed = said is not None and said.get("strategy") == "fixed"
     return {
         "prompts": None if prompts is None else {side: prompts[side] for side in _SIDES},
-        "query_length": filled["length"] if filled and is_fixed else sides.get("query_length"),
+        "query_length": said.get("length") if said and is_fixed else sides.get("query_length"),
         "query_expansion": filled,
         "skiplist_words": sides.get("skiplist_words", []),
         "skiplist_tasks": sides.get("skiplist_tasks", ["document"]),

@@ -1,7 +1,7 @@
 """Vectors of tokens whose largest products say how well a document answers a query (ColBERT)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -134,7 +134,10 @@ class LateInteraction(LabelledTask):
     @property
     def head(self) -> Head:
         """A projection of every token."""
-        return Head("late_interaction", dense=COLBERT) if self.own is None else self.own
+        if self.own is not None:
+            return self.own
+        width = self.config.dimensions or COLBERT.dimensions
+        return Head("late_interaction", dense=replace(COLBERT, dimensions=width))
 
     @property
     def columns(self) -> Mapping[str, Column]:

@@ -11,6 +11,7 @@ from jaxbert.data.encoded import EncodedExamples
 from jaxbert.data.reading import Reading, WindowConfig
 from jaxbert.errors import UserError
 from jaxbert.experiment.finetuning_data import encoded
+from jaxbert.nn.head import DenseLayer
 from jaxbert.tasks.late_interaction import EncodedSides, LateInteractionConfig
 from jaxbert.text.tokenizer import Tokenizer
 from jaxbert.text.training import train_wordpiece
@@ -75,6 +76,12 @@ def test_batches_have_the_masks_and_a_place_for_what_is_not_there(tokenizer, tmp
     batch = table(found, tokenizer).padded(np.array([0]), 8)
     assert batch["attention_mask"][0, 0].tolist() == [1] * 7 + [0]
     assert batch["input_ids"][0, 0, 4:7].tolist() == [tokenizer.backend.token_to_id("four")] * 3
+
+
+def test_a_projection_that_begins_anew_has_the_dimensions_that_are_asked_for():
+    for dimensions, found in ((None, 128), (16, 16)):
+        head = LateInteractionConfig(dimensions=dimensions).task(()).head
+        assert head.dense == DenseLayer(found, "identity", bias=False)
 
 
 @pytest.mark.parametrize(("side", "tokens"), [("query", 7), ("document", 4)])
