@@ -38,6 +38,7 @@ PARITY = [
     "hub",
     "families/test_albert.py",
     "families/test_bert.py",
+    "families/test_deberta.py",
     "families/test_deberta_v2.py",
     "families/test_distilbert.py",
     "families/test_electra.py",

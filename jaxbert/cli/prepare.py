@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tokenizer-family",
         choices=(
-            *("bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta"),
-            "esm",
+            *("bert", "mpnet", "roberta", "modernbert", "deberta", "albert", "deberta-v2"),
+            *("xlm-roberta", "esm"),
         ),
         help="whose special tokens and treatment of text it gets; default: bert for wordpiece,"
         " roberta for byte_level_bpe, albert for unigram; esm: the 33 tokens of ESM-2, nothing is"

@@ -106,7 +106,7 @@ def _train(
             return residue_tokenizer()
         case "bert" | "mpnet":
             return train_wordpiece(texts, size, family=family, lowercase=lowercase)
-        case "roberta" | "modernbert":
+        case "roberta" | "modernbert" | "deberta":
             return train_byte_level_bpe(texts, size, family=family)
         case "albert" | "deberta-v2" | "xlm-roberta":
             return train_unigram(texts, size, family=family, lowercase=lowercase)

@@ -151,6 +151,24 @@ def _deberta(rate: float, epochs: int, least: int, least_layers: int = 0) -> Rec
     )
 
 
+def _first_deberta(
+    rate: float, few_rate: float, few_epochs: int, least: int, least_layers: int = 0
+) -> Recipe:
+    source = (
+        "the authors of DeBERTa (He et al. 2021, arXiv 2006.03654; github.com/microsoft/DeBERTa, "
+        "experiments/glue, mnli.sh and mrpc.sh)"
+    )
+    return Recipe(
+        ("deberta",),
+        Published(source, _values(rate, 3, 64, 0.05, weight_decay=0.01)),
+        "MNLI's values, or with few examples MRPC's, the warm-up of 1,000 or 50 steps as a share; "
+        "task.classifier_dropout 0.1 (base), 0.2, 0.3 (xlarge), with few examples 0.15, 0.3",
+        few=Published(source, _values(few_rate, few_epochs, 32, 0.07, weight_decay=0.01)),
+        least_hidden_size=least,
+        least_layers=least_layers,
+    )
+
+
 def _modernbert(rate: float, decay: float, least: int) -> Recipe:
     source = "Warner et al. 2024, appendix E.1 (arXiv 2412.13663)"
     shared: dict[str, float] = {"weight_decay": decay, "b2": 0.98, "eps": 1e-6}
@@ -268,6 +286,9 @@ RECIPES: tuple[Recipe, ...] = (
     _electra(5e-5, 0.9, 1024),
     _electra(1e-4, 0.8, 768),
     _electra(3e-4, 0.8, 0),
+    _first_deberta(5e-6, 7e-6, 8, 1024, 48),
+    _first_deberta(1e-5, 7e-6, 6, 1024),
+    _first_deberta(3e-5, 2e-5, 6, 0),
     _deberta(3e-6, 3, 1536, 48),
     _deberta(4e-6, 3, 1536),
     _deberta(7e-6, 2, 1024),

@@ -3,6 +3,7 @@
 from jaxbert.errors import UserError, nearest
 from jaxbert.families.albert import ALBERT
 from jaxbert.families.bert import BERT
+from jaxbert.families.deberta import DEBERTA
 from jaxbert.families.deberta_v2 import DEBERTA_V2
 from jaxbert.families.distilbert import DISTILBERT
 from jaxbert.families.electra import ELECTRA
@@ -34,6 +35,7 @@ FAMILIES = {
         DISTILBERT,
         ALBERT,
         ELECTRA,
+        DEBERTA,
         DEBERTA_V2,
         MODERNBERT,
         EUROBERT,

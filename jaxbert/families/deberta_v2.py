@@ -18,6 +18,7 @@ from jaxbert.families.fields import (
     activation,
     flag,
     number,
+    padding_of,
     rate,
     read_fields,
     refuse_other_mathematics,
@@ -109,24 +110,32 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
     Raises UserError for a field that asks for something else than DeBERTa-v2's mathematics.
     """
     refuse_other_mathematics(hf, "deberta-v2", {"conv_groups": 1})
-    fields = read_fields(hf, FIELDS)
-    if hf.get("pad_token_id") is not None:
-        fields |= read_fields(hf, {"pad_token_id": "pad_token_id"})
+    config = shared_config(DEFAULTS, hf)
+    width = config.hidden_size // config.num_attention_heads
+    refuse_other_mathematics(hf, "deberta-v2", {"attention_head_size": width})
+    kinds = position_attention(hf)
+    relative = None if kinds is None else _relative_attention(hf, config, kinds)
+    return replace(config, relative_attention=relative, convolution=_convolution(hf))
+
+
+def shared_config(defaults: EncoderConfig, hf: Mapping[str, Any]) -> EncoderConfig:
+    """What every version's config.json says, of all but relative positions."""
+    fields = read_fields(hf, FIELDS) | padding_of(hf)
     is_biased = flag("position_biased_input", hf.get("position_biased_input", True))
     heads = _head_styles(hf)
     if not heads.legacy:
         # That head has no output projection of its own, whatever the field says.
         fields["tie_word_embeddings"] = True
     config = replace(
-        DEFAULTS,
+        defaults,
         **fields,
         hidden_act=activation(hf, "hidden_act", "gelu"),
         position_embedding_type="absolute" if is_biased else "none",
         heads=heads,
     )
-    _refuse_other_widths(hf, config)
-    relative = _relative_attention(hf, config.max_position_embeddings)
-    return replace(config, relative_attention=relative, convolution=_convolution(hf))
+    widths = dict.fromkeys(("embedding_size", "pooler_hidden_size"), config.hidden_size)
+    refuse_other_mathematics(hf, config.model_type, widths)
+    return config
 
 
 def _head_styles(hf: Mapping[str, Any]) -> HeadStyles:
@@ -136,30 +145,20 @@ def _head_styles(hf: Mapping[str, Any]) -> HeadStyles:
     return head_styles(act, before, rate(hf, "cls_dropout"), legacy=legacy)
 
 
-def _refuse_other_widths(hf: Mapping[str, Any], config: EncoderConfig) -> None:
-    widths = {
-        "embedding_size": config.hidden_size,
-        "pooler_hidden_size": config.hidden_size,
-        "attention_head_size": config.hidden_size // config.num_attention_heads,
-    }
-    refuse_other_mathematics(hf, "deberta-v2", widths)
+def furthest_position(hf: Mapping[str, Any], config: EncoderConfig) -> int:
+    """How far relative positions are told apart: as far as there are any, if not stated."""
+    name = "max_relative_positions"
+    stated = int(number(name, hf.get(name, -1), whole=True))
+    return stated if stated > 0 else config.max_position_embeddings
 
 
-def _relative_attention(hf: Mapping[str, Any], longest: int) -> RelativeAttention | None:
-    kinds = _position_attention(hf.get("pos_att_type"))
-    if not flag("relative_attention", hf.get("relative_attention", False)):
-        if kinds:
-            raise UserError(
-                f"pos_att_type={hf['pos_att_type']!r} without relative_attention is not "
-                "implemented: set relative_attention, or pos_att_type to null"
-            )
-        return None
-    furthest = int(
-        number("max_relative_positions", hf.get("max_relative_positions", -1), whole=True)
-    )
+def _relative_attention(
+    hf: Mapping[str, Any], config: EncoderConfig, kinds: tuple[PositionAttention, ...]
+) -> RelativeAttention:
+    furthest, longest = furthest_position(hf, config), config.max_position_embeddings
     buckets = int(number("position_buckets", hf.get("position_buckets", -1), whole=True))
     plain = buckets // 2 + 1
-    if buckets > 0 and 0 < furthest <= plain < longest:
+    if buckets > 0 and furthest <= plain < longest:
         # The reference's steps are then of no or of negative width.
         raise UserError(
             f"max_relative_positions={furthest} is not implemented with position_buckets={buckets}:"
@@ -167,24 +166,40 @@ def _relative_attention(hf: Mapping[str, Any], longest: int) -> RelativeAttentio
         )
     return RelativeAttention(
         position_buckets=max(buckets, 0),
-        max_relative_positions=furthest if furthest > 0 else longest,
+        max_relative_positions=furthest,
         pos_att_type=kinds,
         share_att_key=flag("share_att_key", hf.get("share_att_key", False)),
         norm_rel_ebd=_has_norm(hf.get("norm_rel_ebd", "none")),
     )
 
 
-def _position_attention(value: Any) -> tuple[PositionAttention, ...]:
-    """In one order, which does not matter: a list, or the names between bars."""
+def position_attention(
+    hf: Mapping[str, Any], *, all_count: bool = False
+) -> tuple[PositionAttention, ...] | None:
+    """In one order, which does not matter: a list, or the names between bars. None: no positions.
+
+    `all_count`: the first version's scores are divided by the root of the number of names, whatever
+    they are, and however often they come.
+    """
+    value = hf.get("pos_att_type")
     given = value.lower().split("|") if isinstance(value, str) else (value or [])
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise UserError(f"pos_att_type={value!r}: expected a list of names")
-    names = {name.strip() for name in given} - {"", "none"}
-    if names - set(KINDS):
+    names = [name.strip() for name in given]
+    if not all_count:
+        names = [*{*names} - {"", "none"}]
+    if {*names} - {*KINDS} or len({*names}) < len(names):
         raise UserError(
             f"pos_att_type={value!r} is not implemented: expected some of {', '.join(KINDS)}"
         )
-    return tuple(kind for kind in KINDS if kind in names)
+    if flag("relative_attention", hf.get("relative_attention", False)):
+        return tuple(kind for kind in KINDS if kind in names)
+    if names:
+        raise UserError(
+            f"pos_att_type={value!r} without relative_attention is not "
+            "implemented: set relative_attention, or pos_att_type to null"
+        )
+    return None
 
 
 def _has_norm(value: Any) -> bool:
@@ -200,21 +215,26 @@ def _convolution(hf: Mapping[str, Any]) -> Convolution | None:
     return Convolution(width, activation(hf, "conv_act", "tanh")) if width > 0 else None
 
 
-def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
-    """The fields of DeBERTa-v2's config.json."""
-    style, relative = config.heads.sequence_classification, config.relative_attention
-    fields = {
+def shared_fields(config: EncoderConfig, head: Head) -> dict[str, Any]:
+    """What every version's config.json has, of all but the kind of relative positions."""
+    style = config.heads.sequence_classification
+    return {
         **write_fields(config, FIELDS),
         "hidden_act": config.hidden_act,
         "pad_token_id": config.pad_token_id,
         "position_biased_input": config.position_embedding_type == "absolute",
-        "relative_attention": relative is not None,
+        "relative_attention": config.relative_attention is not None,
         "pooler_hidden_act": style.activation,
         "pooler_dropout": style.dense_dropout,
         "pooler_hidden_size": config.hidden_size,
         "cls_dropout": classifier_dropout(config, head),
         "legacy": config.heads.legacy,
     }
+
+
+def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
+    """The fields of DeBERTa-v2's config.json."""
+    fields, relative = shared_fields(config, head), config.relative_attention
     if relative is not None:
         fields |= {
             "position_buckets": relative.position_buckets or -1,
@@ -232,18 +252,19 @@ def config_to_hf(config: EncoderConfig, head: Head) -> dict[str, Any]:
 def weights(config: EncoderConfig, head: Head) -> tuple[Weight, ...]:
     """DeBERTa-v2's table of names. Of all classes, DebertaV2Model saves the encoder unprefixed."""
     prefix = "" if head.kind == "none" else PREFIX
-    table = [*_embedding_weights(config, prefix), *_layer_weights(config, prefix)]
+    table = [*embedding_weights(config, prefix), *_layer_weights(config, prefix)]
     table += _shared_weights(config, f"{prefix}encoder")
     if head.kind in ("sequence_classification", "multiple_choice"):
         table += dense("pooler/dense", "pooler.dense")
     if head.has_masked_lm:
-        table += _masked_lm_weights(config)
+        table += masked_lm_weights(config)
     if head.num_outputs:
         table += dense("classifier/dense", classifier_key(head))
     return tuple(table)
 
 
-def _embedding_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
+def embedding_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
+    """Rows of the tables that the encoder has, and of their norm."""
     ours, theirs = "encoder/embeddings", f"{prefix}embeddings"
     yield Weight(f"{ours}/word/embedding", f"{theirs}.word_embeddings.weight", "pad_vocab")
     if config.position_embedding_type == "absolute":
@@ -265,11 +286,16 @@ def _layer_weights(config: EncoderConfig, prefix: str) -> Iterator[Weight]:
                 yield from dense(
                     f"{ours}/attention/position_{name}", f"{theirs}.attention.self.pos_{name}_proj"
                 )
-        yield from dense(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
-        yield from norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
-        yield from dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
-        yield from dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
-        yield from norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
+        yield from behind_attention(ours, theirs)
+
+
+def behind_attention(ours: str, theirs: str) -> Iterator[Weight]:
+    """Rows of a layer from the attention's output projection on."""
+    yield from dense(f"{ours}/attention/output", f"{theirs}.attention.output.dense")
+    yield from norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
+    yield from dense(f"{ours}/mlp/up", f"{theirs}.intermediate.dense")
+    yield from dense(f"{ours}/mlp/down", f"{theirs}.output.dense")
+    yield from norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm")
 
 
 def _shared_weights(config: EncoderConfig, theirs: str) -> Iterator[Weight]:
@@ -283,7 +309,8 @@ def _shared_weights(config: EncoderConfig, theirs: str) -> Iterator[Weight]:
         yield from norm("encoder/convolution/norm", f"{theirs}.conv.LayerNorm")
 
 
-def _masked_lm_weights(config: EncoderConfig) -> Iterator[Weight]:
+def masked_lm_weights(config: EncoderConfig) -> Iterator[Weight]:
+    """Rows of whichever of the two heads the encoder has."""
     if config.heads.legacy:
         yield from dense("masked_lm/dense", "cls.predictions.transform.dense")
         yield from norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
@@ -294,7 +321,8 @@ def _masked_lm_weights(config: EncoderConfig) -> Iterator[Weight]:
     yield Weight("masked_lm/bias", "lm_predictions.lm_head.bias", "pad_vocab")
 
 
-def _tied(config: EncoderConfig) -> Mapping[str, str]:
+def tied(config: EncoderConfig) -> Mapping[str, str]:
+    """Copies that files of tied models may hold: the older head alone has an output projection."""
     words = f"{PREFIX}embeddings.word_embeddings.weight"
     return tied_vocabulary(config, "cls.predictions", words) if config.heads.legacy else {}
 
@@ -307,7 +335,7 @@ DEBERTA_V2 = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=partial(canonical_key, prefix=PREFIX, bare=("embeddings.", "encoder.")),
-    tied=_tied,
+    tied=tied,
     buffers=frozenset({"deberta.embeddings.position_ids"}),
     head_prefixes=(
         "pooler.",

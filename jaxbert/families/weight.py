@@ -30,6 +30,8 @@ class Weight:
     """Which part of the tensor it is, where several parameters share one."""
     parts: int = 1
     """Into how many equal parts the tensor falls along its first axis."""
+    runs: int = 1
+    """How many runs of rows, each with rows of every part in turn, the tensor consists of."""
     copy: str | None = None
     """A second name under which transformers saves the same numbers, and reads none of them."""
     apart: str | None = None
@@ -48,7 +50,9 @@ class Weight:
     def from_file(self, tensor: np.ndarray, config: EncoderConfig) -> np.ndarray:
         """The parameter that `tensor` holds, in the dtype of the file."""
         if self.parts > 1:
-            tensor = np.split(tensor, self.parts)[self.part]
+            rest = tensor.shape[1:]
+            tensor = tensor.reshape(self.runs, self.parts, -1, *rest)[:, self.part]
+            tensor = tensor.reshape(-1, *rest)
         if self.transform == "transpose":
             return tensor.T
         if self.transform == "pad_vocab":
@@ -65,6 +69,12 @@ class Weight:
         return parameter
 
 
+def joined(parts: Sequence[np.ndarray], runs: int) -> np.ndarray:
+    """The whole tensor of its parts, in as many runs of rows."""
+    several = [part.reshape(runs, -1, *part.shape[1:]) for part in parts]
+    return np.concatenate(several, axis=1).reshape(-1, *parts[0].shape[1:])
+
+
 def dense(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:
     """Rows of a dense layer."""
     yield Weight(f"{path}/kernel", f"{key}.weight", "transpose")
@@ -73,16 +83,21 @@ def dense(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:
 
 
 def fused(
-    paths: Sequence[str], key: str, *, bias: bool = True, apart: Sequence[str] | None = None
+    paths: Sequence[str],
+    key: str,
+    *,
+    bias: bool = True,
+    apart: Sequence[str] | None = None,
+    runs: int = 1,
 ) -> Iterator[Weight]:
     """Rows of dense layers that lie one after the other in one tensor.
 
-    `apart`: what each is called in files that hold it alone.
+    `apart`: what each is called in files that hold it alone. `runs`: how often they take turns.
     """
     for part, path in enumerate(paths):
         for row in dense(path, key, bias=bias):
             alone = None if apart is None else apart[part] + row.key.removeprefix(key)
-            yield replace(row, part=part, parts=len(paths), apart=alone)
+            yield replace(row, part=part, parts=len(paths), runs=runs, apart=alone)
 
 
 def norm(path: str, key: str, *, bias: bool = True) -> Iterator[Weight]:

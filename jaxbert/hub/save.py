@@ -12,6 +12,7 @@ from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
 from jaxbert.families.family import as_filed
 from jaxbert.families.head_fields import KIND, head_to_hf
+from jaxbert.families.weight import joined
 from jaxbert.hub import native
 from jaxbert.hub.card import FILE, Card, render
 from jaxbert.hub.config_file import write_config
@@ -163,13 +164,16 @@ def file_tensors(
     # A table has the encoder's pooler also where another pooling takes its place.
     assert set(leaves) <= {weight.path for weight in table}
     parts: dict[str, list[np.ndarray]] = {}
+    runs = {weight.key: weight.runs for weight in table}
     written = [weight for weight in table if weight.path in leaves]
     for weight in sorted(written, key=lambda weight: weight.part):
         tensor = weight.to_file(leaves[weight.path], config).astype(_NUMPY[dtype], copy=False)
         parts.setdefault(weight.key, []).append(tensor)
         if weight.copy is not None:
             parts[weight.copy] = [tensor]
-    return {key: np.concatenate(found) if found[1:] else found[0] for key, found in parts.items()}
+    return {
+        key: joined(found, runs[key]) if found[1:] else found[0] for key, found in parts.items()
+    }
 
 
 def _constants(config: EncoderConfig, head: Head) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxbert.families import family_of
-from jaxbert.families.weight import Weight
+from jaxbert.families.weight import Weight, joined
 from jaxbert.hub.adapter import DOWN, FILE, MERGED, PREFIX, TASKS, UP, WEIGHTS
 from jaxbert.hub.config_file import write_config
 from jaxbert.hub.replace import whole_directory
@@ -97,11 +97,10 @@ def _factors(rows: list[Weight], leaves: dict[str, Any]) -> tuple[np.ndarray, np
     pairs = [[leaves[path].T for path in factors_of(weight.path)] for weight in rows]
     down = np.concatenate([a for a, _ in pairs])
     height, rank = pairs[0][1].shape
-    up = np.zeros((height * rows[0].parts, len(down)), np.float32)
+    ups = np.zeros((rows[0].parts, height, len(down)), np.float32)
     for place, (weight, (_, b)) in enumerate(zip(rows, pairs, strict=True)):
-        lines, columns = weight.part * height, place * rank
-        up[lines : lines + height, columns : columns + rank] = b
-    return down, up
+        ups[weight.part, :, place * rank : (place + 1) * rank] = b
+    return down, joined(list(ups), rows[0].runs)
 
 
 def _of_ranks(lora: LoRA, ranks: dict[str, int]) -> dict[str, Any]:

@@ -70,11 +70,11 @@ class SelfAttention(nnx.Module):
         self.head_dim = size // config.num_attention_heads
         shared = config.key_value_heads * self.head_dim
 
-        def project(outputs: int, stddev: float) -> Linear:
+        def project(outputs: int, stddev: float, bias: bool = bias) -> Linear:
             return Linear(size, outputs, stddev=stddev, dtype=dtype, rngs=rngs, use_bias=bias)
 
         self.query = project(size, config.initializer_range)
-        self.key = project(shared, config.initializer_range)
+        self.key = project(shared, config.initializer_range, bias and config.key_bias)
         self.value = project(shared, config.initializer_range)
         self.output = project(size, config.output_initializer_range)
         self.heads_per_key = config.num_attention_heads // config.key_value_heads

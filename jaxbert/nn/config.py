@@ -83,6 +83,8 @@ class EncoderConfig:
     """With norm_placement pre: whether the first layer's attention has its norm."""
 
     attention_bias: bool = True
+    key_bias: bool = True
+    """False: keys have none, nor have those of positions in disentangled attention."""
     attention_output_dropout_prob: float | None = None
     """After the attention's output projection; None: `hidden_dropout_prob`."""
     num_key_value_heads: int | None = None

@@ -22,12 +22,12 @@ class DisentangledAttention(SelfAttention):
         assert relative is not None
         self.relative, self.relative_dropout_rate = relative, config.hidden_dropout_prob
 
-        def project() -> Linear:
+        def project(bias: bool = True) -> Linear:
             size, stddev = config.hidden_size, config.initializer_range
-            return Linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs)
+            return Linear(size, size, stddev=stddev, dtype=dtype, rngs=rngs, use_bias=bias)
 
         if not relative.share_att_key and "c2p" in relative.pos_att_type:
-            self.position_key = project()
+            self.position_key = project(config.key_bias)
         if not relative.share_att_key and "p2c" in relative.pos_att_type:
             self.position_query = project()
 

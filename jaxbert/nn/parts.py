@@ -150,4 +150,4 @@ class HeadStyles:
     masked_lm_bias: bool = True
     """A bias per piece of the vocabulary."""
     legacy: bool = True
-    """DeBERTa-v2's masked LM is `cls.predictions` in files; else it is `lm_predictions`."""
+    """DeBERTa's masked LM is `cls.predictions` in files; else it is `lm_predictions`."""

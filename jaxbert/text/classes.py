@@ -174,7 +174,28 @@ MODERNBERT = TokenizerClass(
     settings={},
     has_token_types=False,
 )
-CLASSES: Mapping[str, TokenizerClass] = {
+DEBERTA = TokenizerClass(
+    # transformers 5 writes [SEP] twice between the texts of a pair, whatever a tokenizer.json of
+    # the class DebertaTokenizer says. The published models have seen it once.
+    name=GENERIC,
+    model="BPE",
+    vocabulary_file="vocab.json",
+    read=read_bpe,
+    build=byte_level_backend,
+    frame=frame_as_bert,
+    # In the order of the published vocabulary, which ends with the mask.
+    special_tokens={
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "unk_token": "[UNK]",
+        "mask_token": "[MASK]",
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+    },
+    settings={"add_prefix_space": False},
+)
+CLASSES: Mapping[str, TokenizerClass] = {"DebertaTokenizer": DEBERTA} | {
     kind.name: kind
     for kind in (
         BERT,
@@ -210,6 +231,7 @@ OF_MODEL = {
     "xlm-roberta-xl": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
     "albert": "AlbertTokenizer",
+    "deberta": "DebertaTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
     "modernbert": GENERIC,
     "nomic_bert": "BertTokenizer",

@@ -18,8 +18,8 @@ class EncodedText(NamedTuple):
     """[tokens, 2]: first character in the original text or pair, and the one after the last.
 
     As transformers' `offset_mapping`: (0, 0) for special tokens. White space before a word is
-    among its characters with DeBERTa's tokenizer alone, whatever `trim_offsets` of a tokenizer's
-    files says; answers are cut out by those of `data.letters`.
+    among its characters with DeBERTa's and ModernBERT's tokenizers alone, whatever `trim_offsets`
+    of a tokenizer's files says; answers are cut out by those of `data.letters`.
     """
 
     @classmethod

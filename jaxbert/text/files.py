@@ -110,6 +110,10 @@ def _read_state(file: Path, settings: Settings, lowercase: bool | None) -> Parts
     kind = CLASSES.get(name)
     added = settings.added_tokens(state)
     config = {**_sides(state), **settings.config}
+    if kind is not None and kind.name == GENERIC:
+        # Written under that name, so that the file itself decides, here as in transformers.
+        config = {**kind.special_tokens, **config}
+        kind = None
     if kind is None or kind.model != model_type(state):
         check_case(lowercase, stated.get("do_lower_case"), file)
         try:

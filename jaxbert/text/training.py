@@ -11,6 +11,7 @@ from jaxbert.text.byte_level import train_merges
 from jaxbert.text.classes import (
     ALBERT,
     BERT,
+    DEBERTA,
     DEBERTA_V2,
     ESM,
     MODERNBERT,
@@ -29,11 +30,19 @@ from jaxbert.text.wordpiece import train_wordpieces
 
 TokenizerKind = Literal["wordpiece", "byte_level_bpe", "unigram", "residues"]
 TokenizerFamily = Literal[
-    "bert", "mpnet", "roberta", "modernbert", "albert", "deberta-v2", "xlm-roberta", "esm"
+    "bert",
+    "mpnet",
+    "roberta",
+    "modernbert",
+    "deberta",
+    "albert",
+    "deberta-v2",
+    "xlm-roberta",
+    "esm",
 ]
 FAMILIES: Mapping[TokenizerKind, Mapping[TokenizerFamily, TokenizerClass]] = {
     "wordpiece": {"bert": BERT, "mpnet": MPNET},
-    "byte_level_bpe": {"roberta": ROBERTA, "modernbert": MODERNBERT},
+    "byte_level_bpe": {"roberta": ROBERTA, "modernbert": MODERNBERT, "deberta": DEBERTA},
     "unigram": {"albert": ALBERT, "deberta-v2": DEBERTA_V2, "xlm-roberta": XLM_ROBERTA},
     "residues": {"esm": ESM},
 }
@@ -68,16 +77,18 @@ def train_byte_level_bpe(
     texts: Iterable[str],
     vocab_size: int,
     *,
-    family: Literal["roberta", "modernbert"] = "roberta",
+    family: Literal["roberta", "modernbert", "deberta"] = "roberta",
     min_frequency: int = 2,
 ) -> Tokenizer:
     """Train a tokenizer that keeps every byte, upper and lower case among them.
 
     The same texts give the same tokenizer. Special tokens have the ids 0 to 4: RoBERTa's `<s>
-    <pad> </s> <unk> <mask>`, ModernBERT's in BERT's order.
+    <pad> </s> <unk> <mask>`, ModernBERT's in BERT's order, DeBERTa's `[PAD] [CLS] [SEP] [UNK]
+    [MASK]`.
     """
     learn = partial(train_merges, texts, vocab_size, min_frequency=min_frequency)
-    config = {} if family == "roberta" else {"model_input_names": ["input_ids", "attention_mask"]}
+    inputs = {"model_input_names": ["input_ids", "attention_mask"]}
+    config = inputs if family == "modernbert" else {}
     return _train(FAMILIES["byte_level_bpe"][family], config, learn)
 
 

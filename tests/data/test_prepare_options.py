@@ -37,6 +37,7 @@ def test_a_trained_vocabulary_is_saved_with_the_store(tmp_path, corpus):
         (None, "mpnet", "MPNetTokenizer"),
         ("byte_level_bpe", "roberta", "RobertaTokenizer"),
         (None, "modernbert", "PreTrainedTokenizerFast"),
+        (None, "deberta", "PreTrainedTokenizerFast"),
         ("unigram", None, "AlbertTokenizer"),
         (None, "deberta-v2", "DebertaV2Tokenizer"),
         ("unigram", "xlm-roberta", "XLMRobertaTokenizer"),

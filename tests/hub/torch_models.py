@@ -47,6 +47,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "classifier_dropout_prob": 0.2,
     },
     "electra": SIZES | {"embedding_size": 10, "hidden_act": "gelu_new"},
+    "deberta": SIZES
+    | {
+        "type_vocab_size": 2,
+        "relative_attention": True,
+        "max_relative_positions": 20,
+        "pos_att_type": ["p2c", "c2p"],
+        "cls_dropout": 0.2,
+        "pooler_dropout": 0.05,
+    },
     "deberta-v2": SIZES
     | {
         "type_vocab_size": 2,

@@ -54,6 +54,11 @@ FAMILIES = {
     "distilbert": replace(preset("distilbert-base-uncased"), **SIZES),
     "albert": replace(preset("albert-base-v2"), **SIZES, embedding_size=10),
     "electra": replace(preset("electra-small-discriminator"), **SIZES, embedding_size=10),
+    "deberta": replace(
+        preset("deberta-base"),
+        **SIZES,
+        relative_attention=RelativeAttention(0, 12, share_att_key=False, norm_rel_ebd=False),
+    ),
     "deberta-v2": DEBERTA,
     "modernbert": MODERNBERT,
     "eurobert": replace(preset("eurobert-210m"), **SIZES, num_key_value_heads=2),

@@ -29,6 +29,7 @@ def host_batch(rows: int, length: int, predictions: int) -> dict[str, np.ndarray
         "bert-base-uncased",
         "albert-base-v2",
         "mpnet-base",
+        "deberta-base",
         "deberta-v2-xlarge",
         "deberta-v3-base",
         "modernbert-base",
