@@ -43,6 +43,7 @@ PARITY = [
     "families/test_distilbert.py",
     "families/test_electra.py",
     "families/test_esm.py",
+    "families/test_ernie.py",
     "families/test_eurobert.py",
     "families/test_gte.py",
     "families/test_jina_embeddings_v3.py",

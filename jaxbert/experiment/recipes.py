@@ -276,6 +276,12 @@ RECIPES: tuple[Recipe, ...] = (
         questions=Published(_SHOEYBI, _values(3e-5, 2, 48, 0.065, weight_decay=0.1)),
     ),
     Recipe(
+        ("ernie",),
+        Published(f"{_DEVLIN}, for BERT", _values(3e-5, 3, 32, 0.1, weight_decay=0.01)),
+        "BERT's values, whose architecture it has",
+        grid=_BERT_AXES,
+    ),
+    Recipe(
         ("albert",),
         Published(_LAN, _values(3e-5, 3, 128, 0.1, weight_decay=0.01)),
         "MNLI's values, or with few examples MRPC's rate and CoLA's epochs; by task rates 1e-5 to "

@@ -7,6 +7,7 @@ from jaxbert.families.deberta import DEBERTA
 from jaxbert.families.deberta_v2 import DEBERTA_V2
 from jaxbert.families.distilbert import DISTILBERT
 from jaxbert.families.electra import ELECTRA
+from jaxbert.families.ernie import ERNIE
 from jaxbert.families.esm import ESM
 from jaxbert.families.eurobert import EUROBERT
 from jaxbert.families.family import Family
@@ -32,6 +33,7 @@ FAMILIES = {
         XLM_ROBERTA_XL,
         MPNET,
         MEGATRON_BERT,
+        ERNIE,
         DISTILBERT,
         ALBERT,
         ELECTRA,

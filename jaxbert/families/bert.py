@@ -145,10 +145,10 @@ POST_NORM = NormKeys()
 
 
 def weights(
-    config: EncoderConfig, head: Head, *, norms: NormKeys = POST_NORM
+    config: EncoderConfig, head: Head, *, prefix: str = PREFIX, norms: NormKeys = POST_NORM
 ) -> tuple[Weight, ...]:
     """BERT's table of names. Of all classes, BertModel alone saves the encoder unprefixed."""
-    prefix = "" if head.kind == "none" else PREFIX
+    prefix = "" if head.kind == "none" else prefix
     table = list(encoder_weights(config, prefix, norms))
     if head.kind not in ("masked_lm", "token_classification", "question_answering"):
         table += dense("pooler/dense", f"{prefix}pooler.dense")

@@ -50,6 +50,8 @@ class EncoderConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     """Sentence types; 0: none are embedded."""
+    task_type_vocab_size: int = 0
+    """Tasks of ERNIE's pretraining, of which every token has the first; 0: none are embedded."""
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
@@ -120,7 +122,7 @@ class EncoderConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("num_hidden_layers", "type_vocab_size"):
+        for name in ("num_hidden_layers", "type_vocab_size", "task_type_vocab_size"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: must not be negative")
         for name in _RATES:

@@ -40,6 +40,8 @@ class Embeddings(nnx.Module):
             self.position = embedding(config.max_position_embeddings, width, config, rngs)
         if config.type_vocab_size:
             self.token_type = embedding(config.type_vocab_size, width, config, rngs)
+        if config.task_type_vocab_size:
+            self.task_type = embedding(config.task_type_vocab_size, width, config, rngs)
         if config.embedding_norm:
             self.norm = norm(config, rngs, width)
         if config.projects_embeddings:
@@ -74,6 +76,8 @@ class Embeddings(nnx.Module):
             x += self.position.embedding[...][positions_after_padding(input_ids, examples, config)]
         if config.type_vocab_size:
             x += _of_type(self.token_type.embedding[...], token_type_ids)
+        if config.task_type_vocab_size:
+            x += self.task_type.embedding[...][:1, None]
         if config.embedding_norm:
             x = self.norm(x)
         if config.mask_embeddings:

@@ -18,7 +18,7 @@ Rules = tuple[tuple[str, LogicalAxes], ...]
 
 PARAMETER_AXES: Rules = (
     (r"embeddings/word/embedding", ("vocab", "hidden")),
-    (r"embeddings/(position|token_type)/embedding", (None, "hidden")),
+    (r"embeddings/(position|token_type|task_type)/embedding", (None, "hidden")),
     (r"embeddings/projection/kernel", (None, "hidden")),
     (r"encoder/relative/embedding", (None, "hidden")),
     (r"encoder/relative_bias/embedding", (None, "heads")),

@@ -224,6 +224,7 @@ OF_MODEL = {
     "distilbert": "DistilBertTokenizer",
     "electra": "ElectraTokenizer",
     "megatron-bert": "BertTokenizer",
+    "ernie": "BertTokenizer",
     "mpnet": "MPNetTokenizer",
     "roberta": "RobertaTokenizer",
     "roberta-prelayernorm": "RobertaTokenizer",

@@ -50,6 +50,7 @@ FAMILIES = {
     "roberta": replace(preset("roberta-base"), **SIZES),
     "roberta-prelayernorm": replace(preset("efficient_mlm_m0.40"), **SIZES),
     "megatron-bert": replace(preset("megatron-bert-cased-345m"), **SIZES),
+    "ernie": replace(preset("ernie-3.0-nano-zh"), **SIZES),
     "mpnet": replace(preset("mpnet-base"), **SIZES),
     "distilbert": replace(preset("distilbert-base-uncased"), **SIZES),
     "albert": replace(preset("albert-base-v2"), **SIZES, embedding_size=10),

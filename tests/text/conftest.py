@@ -82,6 +82,7 @@ FAMILIES = {
     "bert": ("bert", "vocab.txt", None, {"do_lower_case": True}),
     "distilbert": ("distilbert", "vocab.txt", None, {"do_lower_case": False}),
     "nomic_bert": ("nomic_bert", "vocab.txt", None, {"do_lower_case": True}),
+    "ernie": ("ernie", "vocab.txt", None, {"do_lower_case": True}),
     "megatron-bert": ("megatron-bert", "vocab.txt", None, {"do_lower_case": False}),
     "electra": (
         "electra",
