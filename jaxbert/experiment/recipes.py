@@ -260,6 +260,7 @@ RECIPES: tuple[Recipe, ...] = (
         0,
         f"{_LIU}, whose decay and betas Wettig et al. 2023 (arXiv 2202.08005) keep",
     ),
+    _roberta(["data2vec-text"], 2e-5, 0, f"{_LIU}, for the large one, whose layers it has"),
     Recipe(
         ("mpnet",),
         Published(_SONG, _values(1e-5, 10, 32, 0.06, weight_decay=0.1, **_SONG_ADAM)),

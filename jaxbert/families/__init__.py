@@ -3,6 +3,7 @@
 from jaxbert.errors import UserError, nearest
 from jaxbert.families.albert import ALBERT
 from jaxbert.families.bert import BERT
+from jaxbert.families.data2vec_text import DATA2VEC_TEXT
 from jaxbert.families.deberta import DEBERTA
 from jaxbert.families.deberta_v2 import DEBERTA_V2
 from jaxbert.families.distilbert import DISTILBERT
@@ -31,6 +32,7 @@ FAMILIES = {
         CAMEMBERT,
         ROBERTA_PRELAYERNORM,
         XLM_ROBERTA_XL,
+        DATA2VEC_TEXT,
         MPNET,
         MEGATRON_BERT,
         ERNIE,

@@ -230,6 +230,7 @@ OF_MODEL = {
     "roberta-prelayernorm": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "xlm-roberta-xl": "XLMRobertaTokenizer",
+    "data2vec-text": "RobertaTokenizer",
     "camembert": "CamembertTokenizer",
     "albert": "AlbertTokenizer",
     "deberta": "DebertaTokenizer",

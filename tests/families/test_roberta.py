@@ -7,6 +7,7 @@ import pytest
 from counting import num_parameters
 from transformers import (
     CamembertConfig,
+    Data2VecTextConfig,
     RobertaConfig,
     RobertaPreLayerNormConfig,
     XLMRobertaConfig,
@@ -29,6 +30,7 @@ PUBLISHED = {
     "xlm-roberta-base": 278_043_648,
     "xlm-roberta-large": 559_890_432,
     "camembert-base": 110_621_952,
+    "data2vec-text-base": 124_645_632,
     "efficient_mlm_m0.40": 355_361_792,
     "xlm-roberta-xl": 3_482_485_760,
     "xlm-roberta-xxl": 10_712_735_744,
@@ -83,6 +85,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "output_past": True,
         "vocab_size": 32005,
     },
+    "data2vec-text-base": {"model_type": "data2vec-text", "mask_token_id": 50264},
     "efficient_mlm_m0.40": LARGE | {"model_type": "roberta-prelayernorm"},
     "xlm-roberta-xl": XL,
     "xlm-roberta-xxl": XL
@@ -103,7 +106,14 @@ def test_presets_are_the_configurations_on_the_hub(name: str):
 
 
 @pytest.mark.parametrize(
-    "config_class", [RobertaConfig, XLMRobertaConfig, CamembertConfig, RobertaPreLayerNormConfig]
+    "config_class",
+    [
+        RobertaConfig,
+        XLMRobertaConfig,
+        CamembertConfig,
+        RobertaPreLayerNormConfig,
+        Data2VecTextConfig,
+    ],
 )
 def test_an_empty_config_means_what_it_means_to_transformers(config_class: type):
     defaults = config_class().to_dict()

@@ -40,7 +40,7 @@ UNSAVED = {
     ("modernbert", "question_answering"): "holds no classifier",
 }
 """What peft leaves as it was drawn and does not save, so that nobody can read it again."""
-LIKE_OTHERS = ("xlm-roberta", "camembert", "xlm-roberta-xl", "ernie")
+LIKE_OTHERS = ("xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text", "ernie")
 """Families whose layers are RoBERTa's or BERT's in every name."""
 EVERY_LINEAR = {
     "deberta-v2": ["query_proj", "key_proj", "intermediate.dense"],

@@ -27,7 +27,7 @@ CASES = [
     for architecture, kind in family.architectures.items()
 ]
 NAMES = [architecture for architecture, _ in CASES]
-AS_ROBERTAS = ("xlm-roberta", "camembert", "xlm-roberta-xl")
+AS_ROBERTAS = ("xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
 """Families that count positions as RoBERTa does."""
 
 

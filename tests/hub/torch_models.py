@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "camembert": ROBERTA_SIZES,
     "roberta-prelayernorm": ROBERTA_SIZES | {"layer_norm_eps": 1e-5},
     "xlm-roberta-xl": ROBERTA_SIZES,
+    "data2vec-text": ROBERTA_SIZES | {"layer_norm_eps": 1e-5, "classifier_dropout": 0.2},
     "megatron-bert": SIZES,
     "ernie": SIZES | {"use_task_id": True, "type_vocab_size": 4, "classifier_dropout": 0.2},
     "mpnet": SIZES | {"max_position_embeddings": 82, "layer_norm_eps": 1e-5},

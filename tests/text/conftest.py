@@ -105,6 +105,7 @@ FAMILIES = {
         },
     ),
     "roberta": ("roberta", "vocab.json", None, {"model_max_length": 512}),
+    "data2vec-text": ("data2vec-text", "vocab.json", None, {"trim_offsets": True}),
     "roberta-prelayernorm": ("roberta-prelayernorm", "vocab.json", None, {}),
     "roberta with a prefix": (
         "roberta",

@@ -16,7 +16,7 @@ _COVERED = 95
 # Their first position is the one after the number of the padding token.
 _OFFSET_POSITIONS = (
     *("roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl"),
-    *("mpnet", "esm"),
+    *("data2vec-text", "mpnet", "esm"),
 )
 
 
