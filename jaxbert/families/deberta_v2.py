@@ -190,7 +190,8 @@ def position_attention(
         names = [*{*names} - {"", "none"}]
     if {*names} - {*KINDS} or len({*names}) < len(names):
         raise UserError(
-            f"pos_att_type={value!r} is not implemented: expected some of {', '.join(KINDS)}"
+            f"pos_att_type={value!r} is not implemented: expected some of {', '.join(KINDS)}, "
+            "each one once"
         )
     if flag("relative_attention", hf.get("relative_attention", False)):
         return tuple(kind for kind in KINDS if kind in names)
