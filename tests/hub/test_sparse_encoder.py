@@ -43,9 +43,8 @@ TEXTS = ["The old cat sees a tree.", "a house", "the green river follows an old,
     ("architecture", "splade"),
     [
         ("BertForMaskedLM", Splade()),
-        ("BertForMaskedLM", Splade("sum", "log1p_relu")),
-        ("DistilBertForMaskedLM", Splade("max", "log1p_relu")),
-        ("ModernBertForMaskedLM", Splade()),
+        ("DistilBertForMaskedLM", Splade("sum", "log1p_relu")),
+        ("ModernBertForMaskedLM", Splade("max", "log1p_relu")),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.pooling}-{value.activation}",
 )
@@ -170,31 +169,19 @@ def test_sentence_transformers_opens_ours(source: Path, tmp_path: Path, splade: 
         predictor.vectors(TEXTS)
 
 
-@pytest.mark.parametrize(
-    "kinds",
-    [
-        ["sparse_encoder.models.MLMTransformer", "sparse_encoder.models.SpladePooling"],
-        [
-            "base.modules.transformer.Transformer",
-            "sparse_encoder.modules.splade_pooling.SpladePooling",
-        ],
-    ],
-    ids=["old", "new"],
-)
-def test_theirs_are_opened_and_converted(source: Path, tmp_path: Path, kinds: list[str]):
-    paths = ["", "1_SpladePooling"]
+OLD = "sentence_transformers.sparse_encoder.models."
+
+
+def test_those_of_its_older_versions_are_opened_and_converted(source: Path, tmp_path: Path):
+    paths = {"MLMTransformer": "", "SpladePooling": "1_SpladePooling"}
     modules = [
-        {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.{kind}"}
-        for n, (path, kind) in enumerate(zip(paths, kinds, strict=True))
+        {"idx": number, "name": str(number), "path": path, "type": OLD + kind}
+        for number, (kind, path) in enumerate(paths.items())
     ]
     (source / "modules.json").write_text(json.dumps(modules))
-    (source / paths[1]).mkdir()
-    pooling = {"pooling_strategy": "max", "activation_function": "relu", "embedding_dimension": 131}
-    if kinds[0].endswith("MLMTransformer"):
-        del pooling["activation_function"]
-        pooling["word_embedding_dimension"] = pooling.pop("embedding_dimension")
-    (source / paths[1] / "config.json").write_text(json.dumps(pooling))
-    (source / "sentence_bert_config.json").write_text('{"transformer_task": "fill-mask"}')
+    (source / "1_SpladePooling").mkdir()
+    pooling = {"pooling_strategy": "max", "word_embedding_dimension": 131}
+    (source / "1_SpladePooling" / "config.json").write_text(json.dumps(pooling))
     prompts = {"prompts": {"query": "a "}, "default_prompt_name": "query"}
     file = "config_sentence_transformers.json"
     (source / file).write_text(json.dumps({"model_type": "SparseEncoder"} | prompts))
@@ -212,15 +199,8 @@ def test_theirs_are_opened_and_converted(source: Path, tmp_path: Path, kinds: li
 
 
 def test_what_sentence_transformers_would_pool_otherwise_is_refused(source: Path):
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {
-            "idx": 1,
-            "name": "1",
-            "path": "1_SpladePooling",
-            "type": "sentence_transformers.sparse_encoder.models.SpladePooling",
-        },
-    ]
+    kinds = {"": OLD + "MLMTransformer", "1_SpladePooling": OLD + "SpladePooling"}
+    modules = [{"path": path, "type": kind} for path, kind in kinds.items()]
     (source / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(UserError, match=r"1_SpladePooling/config\.json is missing"):
         load_params(source)
