@@ -106,13 +106,18 @@ def _backward(
         if places:
             is_largest = of_tokens(places[0]) == columns[None, :, None]
             of_logits = jnp.where(is_largest & (ids > 0)[..., None], of_tokens(slope), 0.0)
+            # Every slope that is not 0 has its token; as a sum over all of these it would take as
+            # long as a product.
+            of_bias = jnp.sum(slope, axis=(0, 1))
         else:
             _, pull = jax.vjp(partial(_damped, how), _logits(x, kernel, bias))
             [of_logits] = pull(jnp.where((ids > 0)[..., None], of_tokens(slope), 0.0))
+            of_bias = jnp.sum(of_logits, axis=(0, 1))
         # As `product_with_table`: slopes of the vocabulary's logits are rounded to the products'.
-        rounded = of_logits.astype(x.dtype)
+        # Once for both products: XLA:TPU would compute them again within each.
+        rounded = jax.lax.optimization_barrier(of_logits.astype(x.dtype))
         total += _product(rounded, kernel, ((2,), (0,)))
-        return total, (_product(rounded, x, ((0, 1), (0, 1))), jnp.sum(of_logits, axis=(0, 1)))
+        return total, (_product(rounded, x, ((0, 1), (0, 1))), of_bias)
 
     places = () if kept.places is None else (kept.places,)
     [nothing] = varying_alike(jnp.zeros(x.shape, jnp.float32), x)[:1]
