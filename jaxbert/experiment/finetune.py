@@ -314,8 +314,6 @@ def _no_adapter(start: Start, head: Head) -> str | None:
         return f"{start.config.model} is an adapter itself, which none can be put upon"
     if head.dense is not None:
         return "its Dense layer is in a file of its own, which an adapter has no place for"
-    if head.dense is not None:
-        return "its Dense layer is no module of transformers, in which peft would look for it"
     if layout_for(start.encoder, head) != "huggingface":
         return "transformers has no class for it, onto which peft would put an adapter"
     return None

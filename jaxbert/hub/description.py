@@ -6,6 +6,8 @@ from dataclasses import replace
 from jaxbert.errors import UserError
 from jaxbert.hub.adapter import MERGED, Adapter, adapter_tensors, read_adapter
 from jaxbert.hub.config_file import FILE, Description, read_description
+from jaxbert.hub.formats import holds_tensors, open_tensors
+from jaxbert.hub.huggingface import settled
 from jaxbert.hub.source import Source
 from jaxbert.nn.head import LABELLED, Head, HeadKind
 
@@ -15,11 +17,20 @@ _CLASSIFIER = "classifier/dense/kernel"
 def describe(
     source: Source, *, head: Head | HeadKind | None = None, labels: Sequence[str] | None = None
 ) -> Description:
-    """`read_description` of a model.
+    """`read_description` of a model, with what only its tensors tell of the architecture.
 
     Of an adapter of ours it is that of the merged model, as written beside it; of others the
     base's, with the head that peft's `task_type` names and as many labels as that has rows.
     """
+    described, directory = _described(source, head, labels), source.directory
+    if described.family.constants is None or not holds_tensors(directory):
+        return described
+    return settled(open_tensors(directory, described), described, directory)
+
+
+def _described(
+    source: Source, head: Head | HeadKind | None, labels: Sequence[str] | None
+) -> Description:
     if source.adapter is None:
         return read_description(source.directory, head=head, labels=labels)
     if (source.adapter / MERGED / FILE).is_file():

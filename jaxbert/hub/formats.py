@@ -53,6 +53,13 @@ FORMATS = (
 )
 
 
+def holds_tensors(directory: Path) -> bool:
+    """Whether one of `FORMATS` is there."""
+    return any(
+        (directory / name).is_file() for form in FORMATS for name in (form.single, form.index)
+    )
+
+
 def open_tensors(directory: Path, described: Description, checkpoint: str | None = None) -> Tensors:
     """The weights of a directory in PyTorch's names; `checkpoint` names one of TensorFlow's.
 

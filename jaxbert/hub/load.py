@@ -157,7 +157,7 @@ def open_params(
     directory = source.directory
     described = describe(source, head=head, labels=labels)
     without = _modules_of_another(described, directory, accept=ignore_mismatched_heads)
-    described, contents = _contents(source, described, without)
+    contents = _contents(source, described, without)
     fresh = paths_to_draw(
         contents,
         origin=str(directory),
@@ -177,10 +177,7 @@ def open_params(
     )
 
 
-def _contents(
-    source: Source, described: Description, without: Collection[str]
-) -> tuple[Description, Contents]:
-    """With what the files alone tell of the model."""
+def _contents(source: Source, described: Description, without: Collection[str]) -> Contents:
     directory = source.directory
     if native.is_native(directory) and source.checkpoint is None:
         if source.adapter is not None:
@@ -188,18 +185,17 @@ def _contents(
                 f"{source.adapter}: its base, {directory}, is in jaxbert's own layout, in whose "
                 "names no adapter is: convert the base to Hugging Face's, and name that"
             )
-        return described, native.stored_params(directory, described, without)
+        return native.stored_params(directory, described, without)
     tensors = open_tensors(directory, described, source.checkpoint)
     if source.adapter is not None:
         tensors = with_adapter(tensors, read_adapter(source.adapter), described, directory)
-    described = huggingface.settled(tensors, described, directory)
     contents = huggingface.stored_params(tensors, described, directory, without)
     own = None if described.head.dense is None else read_modules(directory)
     folder = dense_folder(directory)
     if own is None or folder is None or own.kind != described.head.kind:
-        return described, contents
+        return contents
     beside = stored_dense(folder, described.config, described.head)
-    return described, replace(contents, stored={**contents.stored, **beside})
+    return replace(contents, stored={**contents.stored, **beside})
 
 
 def _onto_default_device(path: str, array: np.ndarray) -> jax.Array:

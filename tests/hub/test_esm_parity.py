@@ -21,13 +21,18 @@ from there_and_back import (
 from torch_models import make_torch_model
 
 from jaxbert.adapt.positions import with_rope_theta
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError
+from jaxbert.experiment.finetune import finetune
+from jaxbert.experiment.finetune_config import Finetune
 from jaxbert.families.bert import todays_name
 from jaxbert.hub.contacts import load_contact_head
 from jaxbert.hub.load import from_pretrained, load_params
 from jaxbert.hub.save import save_params, save_pretrained
 from jaxbert.hub.verify import verify
 from jaxbert.nn.contacts import predict_contacts
+from jaxbert.text.tokenizer import save_tokenizer
+from jaxbert.text.training import residue_tokenizer
 from jaxbert.tree import flat
 
 WORDS = "esm.embeddings.word_embeddings.weight"
@@ -198,3 +203,32 @@ def test_contacts_are_those_of_transformers(tmp_path: Path):
 
 def test_esms_bfloat16_deviates_no_more_than_pytorchs_own(tmp_path: Path):
     assert_bfloat16_deviates_no_more_than_pytorchs("EsmForMaskedLM", tmp_path)
+
+
+def test_a_run_trains_and_exports_the_model_that_was_opened(tmp_path: Path):
+    model, train = tmp_path / "theirs", tmp_path / "train.tsv"
+    as_published(make_torch_model("EsmForMaskedLM", mask_token_id=32), model)
+    save_tokenizer(residue_tokenizer(), model)
+    train.write_text("text\tlabel\n" + "MKVA\tyes\nLAGSE\tno\n" * 4)
+    values = {
+        "model": str(model),
+        "train": str(train),
+        "validation": None,
+        "num_steps": 1,
+        "batch_size": 8,
+        "max_seq_length": 16,
+        "task": {"columns": {"text": "text", "label": "label"}},
+        "optimizer": {"learning_rate": 1e-3},
+        "lora": {"rank": 2},
+    }
+    finetune(parse_config(Finetune, values), tmp_path / "run", quiet=True)
+    rotary = load_params(model).config.rotary
+    assert rotary is not None
+    assert rotary.frequencies is not None
+    for name in ("model", "adapter"):
+        assert load_params(tmp_path / "run" / name).config.rotary == rotary
+    filed = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    turns = [value for key, value in filed.items() if key.endswith("inv_freq")]
+    assert turns
+    for each in turns:
+        np.testing.assert_array_equal(each, np.array(rotary.frequencies, np.float32))
