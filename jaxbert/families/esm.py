@@ -112,6 +112,9 @@ def config_from_hf(hf: Mapping[str, Any]) -> EncoderConfig:
             "'rotary'"
         )
     if kind == "rotary":
+        config = replace(DEFAULTS, **fields)
+        width = config.hidden_size // config.num_attention_heads
+        refuse_other_mathematics(hf, "esm", {"head_dim": width})
         base = number("rope_theta", hf.get("rope_theta", 10000.0), whole=False)
         rotary = RotaryPositions(rope_theta=float(base), frequencies=_own_frequencies(hf))
         fields |= {"position_embedding_type": "none", "rotary": rotary}

@@ -251,6 +251,11 @@ def assemble(
     declared: Iterable[AddedToken] = (),
 ) -> Parts:
     """Backend and complete tokenizer_config; `declared` are added tokens."""
+    if kind is ESM and "eos_token" in config and config["eos_token"] is None:
+        raise UserError(
+            "tokenizer: eos_token is null: sequences without a token at their end are not "
+            f"implemented for {kind.name}: name one of the vocabulary in tokenizer_config.json"
+        )
     stated = {
         key: value
         for key, value in config.items()

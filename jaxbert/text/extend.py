@@ -7,7 +7,10 @@ import tokenizers
 from tokenizers import AddedToken, models
 
 from jaxbert.errors import UserError
+from jaxbert.text.classes import ESM, assemble
+from jaxbert.text.residues import is_residue_backend
 from jaxbert.text.tokenizer import Tokenizer
+from jaxbert.text.vocabulary import Vocabulary
 
 
 def add_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> Tokenizer:
@@ -15,10 +18,15 @@ def add_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> Tokenizer:
 
     A word is found between word boundaries and, where the tokenizer lowercases or normalizes, in
     any spelling that comes out the same; the rest of a text keeps its ids. (In SentencePiece's
-    families what follows a new word at once is cut as if after a space, as in transformers.)
-    Raises UserError for a token that is blank, given twice or a single piece already.
+    families what follows a new word at once is cut as if after a space, as in transformers.) In
+    proteins, which have no words, it is found wherever it stands. Raises UserError for a token that
+    is blank, given twice or a single piece already.
     """
     _check(tokenizer, tokens)
+    if is_residue_backend(tokenizer.backend):
+        known = [*tokenizer.vocab(), *tokens]
+        vocabulary = Vocabulary(tokens={token: place for place, token in enumerate(known)})
+        return Tokenizer(*assemble(ESM, vocabulary, tokenizer.config))
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     # Where a piece begins with its space, the space before a new word is part of the word.
     takes_space = not isinstance(backend.model, models.WordPiece)

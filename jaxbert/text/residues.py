@@ -43,17 +43,21 @@ def _any_of(tokens: Iterable[str]) -> str:
     return "|".join([*torn, *ordinary])
 
 
+def is_residue_backend(backend: Tokenizer) -> bool:
+    """Whether it is `residue_backend`'s."""
+    if not isinstance(backend.model, models.WordLevel) or backend.normalizer is not None:
+        return False
+    cut, own = _cut(backend.get_vocab(with_added_tokens=False)), backend.pre_tokenizer
+    return own is not None and own.__getstate__() == cut.__getstate__()
+
+
 def residue_table(backend: Tokenizer) -> NDArray[np.int32] | None:
     """The id of every byte that is a token, -1 of others: int32 [256].
 
     A text of such bytes alone is looked up some fifty times as fast as it is cut. None: the
     tokenizer is not `residue_backend`'s, or has words of several letters besides.
     """
-    if not isinstance(backend.model, models.WordLevel) or backend.normalizer is not None:
-        return None
-    cut = _cut(backend.get_vocab(with_added_tokens=False))
-    own = backend.pre_tokenizer
-    if own is None or own.__getstate__() != cut.__getstate__():
+    if not is_residue_backend(backend):
         return None
     table = np.full(256, -1, np.int32)
     vocabulary = backend.get_vocab(with_added_tokens=True)

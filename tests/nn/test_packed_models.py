@@ -48,6 +48,7 @@ MODERNBERT = replace(
 FAMILIES = {
     "bert": BERT,
     "roberta": replace(preset("roberta-base"), **SIZES),
+    "xlm-roberta-xl": replace(preset("xlm-roberta-xl"), **SIZES),
     "roberta-prelayernorm": replace(preset("efficient_mlm_m0.40"), **SIZES),
     "megatron-bert": replace(preset("megatron-bert-cased-345m"), **SIZES),
     "ernie": replace(preset("ernie-3.0-nano-zh"), **SIZES),

@@ -9,6 +9,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
+from jaxbert.errors import UserError
 from jaxbert.text.extend import add_tokens
 from jaxbert.text.residues import RESIDUES, residue_table
 from jaxbert.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
@@ -101,6 +102,27 @@ def test_letters_looked_up_in_a_table_have_the_ids_of_the_backend():
     others = tokenizers.Tokenizer(models.WordLevel({"?": 0, "L": 1, "A": 2}, unk_token="?"))
     others.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     assert residue_table(others) is None
+
+
+def test_added_residues_are_found_within_sequences_here_and_in_transformers(tmp_path: Path):
+    ours = add_tokens(residue_tokenizer(), ["J", "LAG"])
+    save_tokenizer(ours, tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("MKJVV", "J", "MKLAGVV", "LAGJLA", "MK LAG"):
+        found = ours.encode([text], padding=False)["input_ids"][0].tolist()
+        assert found == theirs(text)["input_ids"]
+        assert (
+            found == load_tokenizer(tmp_path).encode([text], padding=False)["input_ids"][0].tolist()
+        )
+        assert ours.unk_id not in found
+
+
+def test_sequences_without_an_end_are_refused(tmp_path: Path):
+    (tmp_path / "vocab.txt").write_text("<unk>\n<pad>\n<mask>\n<cls>\nA\n")
+    config = {"tokenizer_class": "EsmTokenizer", "eos_token": None}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="eos_token is null"):
+        load_tokenizer(tmp_path)
 
 
 def test_plain_text_holds_no_special_token_and_every_residue_is_a_word():
