@@ -8,6 +8,7 @@ from jaxbert.cli.cpu_memory import keep_memory
 from jaxbert.cli.inference import (
     add_inference_arguments,
     add_masked_argument,
+    check_overrides_of_search,
     columns,
     reading,
 )
@@ -156,6 +157,8 @@ def _of_retrieval(arguments: argparse.Namespace) -> dict[str, float]:
 
     check_not_given(arguments, _OF_TABLES[1:4], "the columns of BEIR's files are known")
     model = ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    if arguments.candidates is None:
+        check_overrides_of_search(arguments.overrides)
     section = section_of(model, overrides=arguments.overrides)
     words = arguments.data, section, reading(arguments, model)
     split = arguments.split or "test"

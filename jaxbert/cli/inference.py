@@ -1,10 +1,12 @@
 """What the verbs that use a finished model have in common."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxbert.cli.arguments import positive
 from jaxbert.cli.processes import add_process_arguments
+from jaxbert.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbert.data.reading import Reading
@@ -86,3 +88,18 @@ def reading(arguments: argparse.Namespace, model: "Ready") -> "Reading":
         stride=arguments.stride,
         combine=arguments.combine,
     )
+
+
+def check_overrides_of_search(overrides: Sequence[str]) -> None:
+    """UserError for an option of the task that a search would not look at."""
+    read = (
+        *("columns", "prompts", "query_length", "query_expansion"),
+        *("skiplist_words", "skiplist_tasks"),
+    )
+    for word in overrides:
+        key = word.partition("=")[0].removeprefix("task.").split(".")[0]
+        if word.startswith("task.") and key not in read:
+            raise UserError(
+                f"{word}: a search reads whole vectors and both sides by their own prompts: leave "
+                f"it out; expected one of {', '.join('task.' + name for name in read)}"
+            )

@@ -6,7 +6,12 @@ from typing import Any
 
 from jaxbert.cli.arguments import check_not_given, positive
 from jaxbert.cli.cpu_memory import keep_memory
-from jaxbert.cli.inference import add_inference_arguments, columns, reading
+from jaxbert.cli.inference import (
+    add_inference_arguments,
+    check_overrides_of_search,
+    columns,
+    reading,
+)
 from jaxbert.cli.output import out_file, write_whole
 from jaxbert.cli.processes import Processes
 from jaxbert.errors import UserError
@@ -51,10 +56,16 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError("--out: name the file to write, .jsonl, .csv or .tsv")
         keep_memory()
         model = ready(arguments.model, batch_size=arguments.batch_size, dtype=arguments.dtype)
+        check_overrides_of_search(arguments.overrides)
         section = section_of(model, columns(arguments), arguments.overrides)
         names: Any = section.columns
         if not isinstance(names, EmbeddingColumns):
             raise UserError(f"{arguments.model}: its task is {section.kind}, which has no vectors")
+        if names.label is not None:
+            raise UserError(
+                f"task.columns.label={names.label}: these pairs are scored, and negatives are of "
+                "pairs that belong together: give a table of such, and task.columns.label=null"
+            )
         wanted = (names.text, names.text_pair)
         rows = whole_rows(arguments.data, columns=wanted, names=names.names, labelled=True)
         mined = mine_negatives(

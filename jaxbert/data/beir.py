@@ -65,12 +65,15 @@ def read_retrieval_test(directory: str | Path, split: str = "test") -> Retrieval
             raise UserError(f"{row.place}: _id={name!r} is another query's already")
         texts[name] = _text(row, "text")
     grades: dict[str, dict[str, int]] = {}
-    judged = _judgements(folder, split)
+    judged, judged_before = _judgements(folder, split), dict[tuple[str, str], int]()
     for row in whole_rows(str(judged), columns=("query-id", "corpus-id", "score"), labelled=True):
         query, document = _text(row, "query-id"), _text(row, "corpus-id")
         if query not in texts:
             raise UserError(f"{row.place}: query-id={query!r} is not in {file}")
-        grade = _grade(row)
+        if judged_before.setdefault((query, document), grade := _grade(row)) != grade:
+            raise UserError(
+                f"{row.place}: {query!r} and {document!r} have another score before: keep one"
+            )
         if grade > 0:
             grades.setdefault(query, {})[document] = grade
     if not grades:
@@ -97,6 +100,11 @@ def _judgements(folder: Path, split: str) -> Path:
 def _text(row: Row, column: str) -> str:
     value: Any = row.values[column]
     if isinstance(value, str):
+        if column != "text" and (not value or len(value.split()) != 1 or value != value.strip()):
+            raise UserError(
+                f"{row.place}: {column}={value!r}: rankings are written with blanks between their "
+                "fields: give ids without white space"
+            )
         return value
     if isinstance(value, int) and not isinstance(value, bool) and column != "text":
         # Ids of data sets that number their texts.

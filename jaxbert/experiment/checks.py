@@ -115,9 +115,10 @@ def check_regularisation(config: Finetune, task: Task, encoder: EncoderConfig) -
     if given.r_drop is not None or given.adversarial is not None:
         option = f"regularisation.{'adversarial' if given.r_drop is None else 'r_drop'}"
         if task.compares_rows:
+            may_score = config.task.kind == "sentence_embedding"
             raise UserError(
                 f"{option}: a ranking is between the rows of a batch, and this is of each row by "
-                "itself: leave it out, or give scores (task.columns.label)"
+                f"itself: leave it out{', or give scores (task.columns.label)' * may_score}"
             )
     if given.r_drop is not None and not drops_out(encoder, head, config.lora):
         raise UserError(

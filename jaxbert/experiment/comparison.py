@@ -44,13 +44,19 @@ def comparison_of(model: Ready, section: TaskSection, reading: Reading) -> Compa
     # Both sides are read by one compiled program, their prompts being part of the texts.
     predictor = Predictor(model, section=plain, reading=reading)
     if isinstance(section, SparseEmbeddingConfig):
+        _similarity(model, "dot")
+        vectors_of = predictor.sparse_vectors
         return Comparison(
+            _behind(prompts.query, vectors_of),
+            _behind(prompts.document, vectors_of),
             # Of a chunk of documents only their own words are multiplied.
-            _behind(prompts.query, lambda texts: predictor.sparse_vectors(texts).toarray().T),
-            _behind(prompts.document, predictor.sparse_vectors),
-            lambda queries, documents: jnp.asarray((documents @ queries).T),
+            lambda queries, documents: jnp.asarray((documents @ queries.toarray().T).T),
+            # An inverted index finds no text that shares no word.
+            above=0.0,
         )
-    vectors = partial(_vectors, predictor, is_cosine=_is_cosine(model))
+    vectors = partial(
+        _vectors, predictor, is_cosine=_similarity(model, "cosine", "dot") == "cosine"
+    )
     return Comparison(
         _behind(prompts.query, vectors), _behind(prompts.document, vectors), _products
     )
@@ -74,13 +80,16 @@ def _products(queries: Array, documents: Array) -> Array:
     return jnp.matmul(queries, documents.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def _is_cosine(model: Ready) -> bool:
-    """What config_sentence_transformers.json says; without a word of it the cosine."""
-    file = model.loaded.described / PROMPTS
-    name = read_prompts(model.loaded.described).get("similarity_fn_name", "cosine")
-    if name not in ("cosine", "dot", "dot_product"):
-        raise UserError(f"{file}: similarity_fn_name={name!r}: expected cosine or dot")
-    return name == "cosine"
+def _similarity(model: Ready, *known: str) -> str:
+    """What config_sentence_transformers.json says; without a word of it the first that is known."""
+    name = read_prompts(model.loaded.described).get("similarity_fn_name", known[0])
+    name = "dot" if name == "dot_product" else name
+    if name not in known:
+        raise UserError(
+            f"{model.loaded.described / PROMPTS}: similarity_fn_name={name!r}: expected "
+            f"{' or '.join(known)}"
+        )
+    return str(name)
 
 
 def _of_tokens(model: Ready, section: LateInteractionConfig, reading: Reading) -> Comparison:

@@ -19,6 +19,7 @@ from jaxbert.experiment.parameters import (
     with_lora,
 )
 from jaxbert.experiment.validation_share import divided
+from jaxbert.hub.config_file import read_splade
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.save import check_tokenizer
@@ -150,8 +151,7 @@ def _own_head(config: Finetune, kind: HeadKind = "none") -> Head:
 
 def _splade_of(config: Finetune) -> Splade:
     """How the model makes weights of its logits, or would."""
-    own = describe(find_model(config.model), head="masked_lm").head
-    return own.splade or Splade()
+    return read_splade(find_model(config.model).described) or Splade()
 
 
 def _with_length(

@@ -83,7 +83,8 @@ def mine_negatives(
     texts = list(dict.fromkeys([positive for _, positive in pairs] + list(corpus)))
     check_same_model(model.loaded.params, model.loaded.directory)
     check_same_data("the pairs and the corpus", repr((pairs, texts)))
-    most = max(map(len, belonging.values()), default=0)
+    # One anchor with a great many positives is not to make the search of all others deeper.
+    most = min(max(map(len, belonging.values()), default=0), mining.depth)
     documents = counted(iter(texts), 1, len(texts), "searching texts", quiet=not is_first())
     anchors = list(belonging)
     found = search(
@@ -127,11 +128,13 @@ def _scores(
     texts: Sequence[str],
 ) -> list[float]:
     """Of every anchor and its positive: what the search has found, else computed."""
-    known = {
-        (anchor, texts[number]): score
-        for anchor, ranking in rankings.items()
-        for number, score in zip(ranking.documents.tolist(), ranking.scores.tolist(), strict=True)
-    }
+    number_of = {text: number for number, text in enumerate(texts)}
+    known: dict[tuple[str, str], float] = {}
+    for anchor, positive in dict.fromkeys(pairs):
+        ranking = rankings[anchor]
+        places = np.flatnonzero(ranking.documents == number_of[positive])
+        if places.size:
+            known[anchor, positive] = float(ranking.scores[places[0]])
     missing = list(dict.fromkeys(pair for pair in pairs if pair not in known))
     for first in range(0, len(missing), _PAIRS_AT_ONCE):
         some = missing[first : first + _PAIRS_AT_ONCE]

@@ -53,7 +53,12 @@ def late_settings(directory: Path) -> dict[str, Any]:
     said, filled = sides.get("query_expansion"), None
     if said is not None:
         filled = {name: value for name, value in said.items() if name != "strategy"}
-    is_fixed = said is not None and said.get("strategy") == "fixed"
+    strategy = "min" if said is None else said.get("strategy")
+    if strategy not in ("fixed", "min"):
+        raise UserError(
+            f"{directory}: query_expansion has the strategy {strategy!r}: expected fixed or min"
+        )
+    is_fixed = strategy == "fixed"
     return {
         "prompts": None if prompts is None else {side: prompts[side] for side in _SIDES},
         "query_length": said.get("length") if said and is_fixed else sides.get("query_length"),

@@ -31,10 +31,13 @@ class Retrieved:
     """By the id of the query."""
 
     def lines(self) -> Iterator[str]:
-        """In trec_eval's format: query, Q0, document, rank, score, name."""
+        """In trec_eval's format: query, Q0, document, rank, score, name.
+
+        Scores have as many digits as tell float32 numbers apart: trec_eval sorts by them.
+        """
         for query, found in self.rankings.items():
             for rank, (document, score) in enumerate(found, start=1):
-                yield f"{query} Q0 {document} {rank} {score:.6f} jaxbert"
+                yield f"{query} Q0 {document} {rank} {score:.9g} jaxbert"
 
 
 def evaluate_retrieval(

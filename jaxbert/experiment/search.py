@@ -28,6 +28,8 @@ class Comparison:
     """What it makes of some documents, rows first."""
     scores: Callable[[Any, Any], Float[Array, "queries documents"]]
     """Of both, float32: the higher, the nearer."""
+    above: float = -np.inf
+    """Documents with a score that is not above it are not found."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def search(
             made = comparison.documents(some)
             for number, each in enumerate(known):
                 scores = comparison.scores(each, made)
-                best[number] = _merged(best[number], scores, barred[number], np.int32(first))
+                best[number] = _merged(
+                    best[number], scores, barred[number], np.int32(first), comparison.above
+                )
         first += len(some)
     return [ranking for each in best for ranking in _rankings(each)]
 
@@ -81,10 +85,11 @@ def _merged(
     scores: Float[Array, "queries documents"],
     barred: Int[Array, " queries"],
     first: Int[Array, ""],
+    above: Float[Array, ""] | float,
 ) -> tuple[Array, Array]:
     """The best of what was known and of the documents from number `first` on."""
     numbers = first + jnp.arange(scores.shape[1], dtype=jnp.int32)
-    is_allowed = (numbers[None] != barred[:, None]) & ~jnp.isnan(scores)
+    is_allowed = (numbers[None] != barred[:, None]) & (scores > above)
     scores = jnp.where(is_allowed, scores, -jnp.inf)
     # The known ones stand first: of equal scores the earlier document stays.
     known, known_numbers = best

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from jaxbert.config import parse_config
 from jaxbert.errors import UserError, nearest
 from jaxbert.families import family_of
 from jaxbert.families.family import Family
@@ -24,7 +25,7 @@ from jaxbert.hub.own_architecture import with_own_options
 from jaxbert.hub.sentence_modules import is_sentence_encoder, read_modules
 from jaxbert.hub.token_sides import STANFORD
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind
+from jaxbert.nn.head import MIXING, POOLED, Head, HeadKind, Splade
 from jaxbert.text.vocabulary import read_object
 
 FILE = "config.json"
@@ -84,7 +85,11 @@ def read_description(
         raise UserError(f"{file}: {error}") from None
     is_of_tokens = wanted.kind == "late_interaction"
     is_bare = wanted == Head() or is_sentence_encoder(wanted) or is_of_tokens
-    if not isinstance(head, Head) and (is_bare or wanted.kind == "masked_lm"):
+    is_origin = head is None and wanted.kind == "masked_lm"
+    if head == "masked_lm":
+        # Asked for by its name it is the plain one, whatever was made of it.
+        wanted = replace(wanted, splade=None)
+    elif not isinstance(head, Head) and (is_bare or is_origin):
         # sentence-transformers says beside config.json what it makes of an encoder.
         found = read_modules(directory)
         # all-mpnet-base-v2 names MPNetForMaskedLM and holds no such head. Who asks for one kind of
@@ -92,6 +97,15 @@ def read_description(
         if found is not None and (head is None or found.kind == wanted.kind):
             wanted = found
     return Description(family, config, wanted, saved)
+
+
+def read_splade(directory: Path) -> Splade | None:
+    """How a directory's model makes weights of its logits; None: it does not."""
+    given = _read_json(_file(directory)).get(SPLADE)
+    if given is not None:
+        return parse_config(Splade, given, origin=SPLADE)
+    found = read_modules(directory)
+    return None if found is None else found.splade
 
 
 def read_token_ids(directory: Path) -> dict[str, int | None]:

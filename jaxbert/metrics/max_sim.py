@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = Sequence[NDArray[np.floating]]
-"""Of every text [tokens, dimensions]; at least one token each."""
+"""Of every text [tokens, dimensions]."""
 
 _PRODUCTS_AT_ONCE = 1 << 24
 
@@ -27,9 +27,16 @@ def max_sims(queries: Vectors, documents: Vectors) -> Iterator[NDArray[np.float3
 def _of_block(
     tokens: NDArray[np.float32], queries: Vectors, documents: Vectors
 ) -> NDArray[np.float32]:
-    products = tokens @ np.concatenate([np.asarray(each, np.float32) for each in documents]).T
-    largest = np.maximum.reduceat(products, _starts(documents), axis=1)
-    return np.add.reduceat(largest, _starts(queries), axis=0)
+    scores = np.zeros((len(queries), len(documents)), np.float32)
+    # Of texts without a token there is nothing to reduce: they score 0.
+    some, others = ([n for n, each in enumerate(of) if len(each)] for of in (queries, documents))
+    if some and others:
+        filled = [np.asarray(documents[n], np.float32) for n in others]
+        products = tokens @ np.concatenate(filled).T
+        largest = np.maximum.reduceat(products, _starts(filled), axis=1)
+        sums = np.add.reduceat(largest, _starts([queries[n] for n in some]), axis=0)
+        scores[np.ix_(some, others)] = sums
+    return scores
 
 
 def _starts(texts: Vectors) -> list[int]:

@@ -55,6 +55,7 @@ def test_what_is_wrong_with_the_files_is_named(tmp_path: Path):
         read_retrieval_test(folder, "dev")
     qrels = folder / "qrels" / "test.tsv"
     for line, message in (
+        ("q1\td1\t1", r"test\.tsv:5: 'q1' and 'd1' have another score before: keep one"),
         ("q9\td1\t1", r"test\.tsv:5: query-id='q9' is not in .*queries\.jsonl"),
         ("q1\td1\thigh", r"test\.tsv:5: score='high': expected a whole number"),
     ):
@@ -64,6 +65,10 @@ def test_what_is_wrong_with_the_files_is_named(tmp_path: Path):
     qrels.write_text("query-id\tcorpus-id\tscore\nq1\td1\t0\n")
     with pytest.raises(UserError, match="no document is relevant"):
         read_retrieval_test(folder)
+    qrels.write_text(QRELS)
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d 1", "text": ""}) + "\n")
+    with pytest.raises(UserError, match=r"corpus\.jsonl:1: _id='d 1': rankings are written with"):
+        _ = read_retrieval_test(folder).ids
     (folder / "corpus.csv").write_text("_id,text\n")
     with pytest.raises(UserError, match=r"one table corpus\.jsonl, found corpus\.csv, corpus"):
         read_retrieval_test(folder)

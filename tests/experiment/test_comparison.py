@@ -64,6 +64,13 @@ def test_scores_are_those_of_sentence_transformers(
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
 
 
+def test_a_similarity_that_is_another_is_refused(tmp_path: Path):
+    prompts = PROMPTS | {"similarity_fn_name": "cosine"}
+    model = ready(saved(Head("masked_lm", splade=Splade()), tmp_path / "model", prompts))
+    with pytest.raises(UserError, match="similarity_fn_name='cosine': expected dot"):
+        comparison_of(model, section_of(model), reading_of(model))
+
+
 def test_what_compares_nothing_is_refused(tmp_path: Path):
     model = ready(saved(Head("sequence_classification", ("a", "b")), tmp_path / "model", {}))
     with pytest.raises(UserError, match="task is sequence_classification, and retrieval compares"):

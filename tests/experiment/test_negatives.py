@@ -116,3 +116,5 @@ def test_mining_without_a_file_or_vectors_is_refused(directory: Path, tmp_path: 
     words = ["--data", str(pairs), "--out", str(tmp_path / "out.tsv")]
     assert main(["mine", str(directory), *words, "--corpus-column", "x"]) == 2
     assert "--corpus-column: of --corpus alone" in capsys.readouterr().err
+    assert main(["mine", str(directory), *words, "task.columns.label=score"]) == 2
+    assert "task.columns.label=score: these pairs are scored" in capsys.readouterr().err

@@ -49,6 +49,16 @@ def test_the_nearest_are_those_of_all_scores(documents: int, depth: int, at_once
         assert ranking.scores.tolist() == [scores[number] for number in expected]
 
 
+def test_what_is_not_above_the_least_score_is_not_found():
+    scores = jnp.asarray([[0.0, 2.0, 0.0, 1.0]])
+    comparison = Comparison(len, len, lambda queries, documents: scores, above=0.0)
+    options = {"left_out": [-1], "depth": 4, "at_once": 8}
+    [found] = search(comparison, ["q"], list("abcd"), **options)
+    assert found.documents.tolist() == [1, 3]
+    [nothing] = search(replace(comparison, above=5.0), ["q"], list("abcd"), **options)
+    assert nothing.documents.size == 0
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
     generator, folder = np.random.default_rng(0), tmp_path_factory.mktemp("beir")
@@ -128,3 +138,15 @@ def test_figures_are_those_of_sentence_transformers(files: Path, tmp_path: Path)
     for name in ("ndcg_at_10", "mrr_at_10", "map_at_100", "recall_at_10"):
         theirs_name = f"cosine_{name.replace('_at_', '@')}"
         assert own[name] == pytest.approx(theirs[theirs_name], rel=1e-6)
+
+
+def test_options_that_a_search_does_not_look_at_are_refused(files: Path, tmp_path: Path, capsys):
+    tokenizer = train_wordpiece([" ".join(WORDS)], 60, min_frequency=1)
+    sizes = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": 32}
+    encoder, head = replace(preset("bert-tiny"), **sizes), Head(pooling="mean")
+    params, model = init_params(encoder, head, 1), tmp_path / "model"
+    save_params(params, encoder, head, tokenizer, model)
+    words = ["evaluate", str(model), "--retrieval", "--data", str(files), "--split", "dev"]
+    for option in ("task.dimensions=[8]", "task.scale=3.0", "task.prompt=query"):
+        assert main([*words, option]) == 2
+        assert f"{option}: a search reads whole vectors" in capsys.readouterr().err

@@ -151,7 +151,9 @@ def test_sentence_transformers_opens_ours(source: Path, tmp_path: Path, splade: 
     assert fields == {"model_type": "SparseEncoder"} | prompts
     again = load_params(out)
     assert (again.head, again.fresh, again.unused, read_modules(out)) == (head, (), (), head)
-    assert load_params(out, head="masked_lm").head == head
+    # By its name it is the plain one.
+    assert load_params(out).head == head
+    assert load_params(out, head="masked_lm").head == Head("masked_lm")
     assert load_params(out, head=Head("masked_lm")).head == Head("masked_lm")
     assert load_params(out, head="none").head == Head()
     predictor = Predictor(out)

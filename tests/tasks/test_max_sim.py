@@ -223,3 +223,9 @@ def test_products_of_all_pairs_of_tokens_are_never_in_memory():
     of_one_document = whole // (4 * rows)
     assert found < whole / 16
     assert found > of_one_document, "what the bound is compared with is in these bytes"
+
+
+def test_texts_without_a_token_score_nothing_on_the_host():
+    one, none = np.ones((1, 2), np.float32), np.zeros((0, 2), np.float32)
+    [scores] = on_host.max_sims([one, none, 2 * one], [none, one, none, 3 * one])
+    np.testing.assert_array_equal(scores, [[0, 2, 0, 6], [0, 0, 0, 0], [0, 4, 0, 12]])
