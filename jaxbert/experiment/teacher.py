@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxbert.errors import UserError
 from jaxbert.experiment.checks import check_length, check_same_tokens
 from jaxbert.experiment.parameters import read_summed
+from jaxbert.hub.config_file import read_splade
 from jaxbert.hub.description import describe
 from jaxbert.hub.load import Opened, open_params
 from jaxbert.hub.source import find_model
@@ -97,13 +98,15 @@ def opened_teacher(
 
 def _masked_lm(spec: str, teacher: str, own: Head) -> Head | HeadKind:
     """As the student reads its own: for tokens, or for weights of the vocabulary."""
-    found = describe(find_model(teacher), head=own.kind).head
-    if own.splade is not None and found.splade is None:
+    if own.splade is None:
+        return own.kind
+    found = read_splade(find_model(teacher).described)
+    if found is None:
         raise UserError(
             f"{spec}: it is a masked LM, and no sparse embedding was learnt: fine-tune it for this "
             "task first"
         )
-    return own.kind if own.predicts_tokens == found.predicts_tokens else own
+    return replace(own, splade=found)
 
 
 def head_of_teacher(config: DistillationConfig, student: Head) -> Head:
