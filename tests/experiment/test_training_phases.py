@@ -49,6 +49,7 @@ class Square(NamedTuple):
 
     model_inputs: tuple[str, ...] = MODEL_INPUTS
     compares_rows: bool = False
+    counts_steps: bool = False
 
     def loss_factor(self, name: str) -> float:
         return 1.0
