@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxbert.errors import UserError
@@ -18,6 +19,7 @@ from jaxbert.families.fields import (
     without_own_code,
     write_fields,
 )
+from jaxbert.families.renamed import filed_name, module_name
 from jaxbert.families.weight import Weight, classifier_key, dense, fused, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
@@ -216,19 +218,11 @@ RENAMED = {
     "lm_head.layer_norm.": "lm_head.norm.",
 }
 """Names in transformers' modules, and in the files that transformers writes."""
-
-
-def _module_key(key: str) -> str:
-    for theirs, filed in RENAMED.items():
-        key = key.replace(filed, theirs)
-    return key.replace("encoder.layer.", "layers.")
+LAYERS = "encoder.layer."
 
 
 def _canonical_key(key: str) -> str:
-    key = key.removeprefix(PREFIX).removeprefix(f"{PUBLISHED}.")
-    key = f"encoder.layer.{key.removeprefix('layers.')}" if key.startswith("layers.") else key
-    for theirs, filed in RENAMED.items():
-        key = key.replace(theirs, filed)
+    key = filed_name(key.removeprefix(PREFIX).removeprefix(f"{PUBLISHED}."), RENAMED, LAYERS)
     return PREFIX + key if key.startswith(("embeddings.", "encoder.", "pooler.")) else key
 
 
@@ -242,7 +236,7 @@ GTE = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
-    module_key=_module_key,
+    module_key=partial(module_name, renamed=RENAMED, layers=LAYERS),
     tied=lambda config: {"lm_head.decoder.weight": WORDS} if config.tie_word_embeddings else {},
     head_prefixes=(f"{PREFIX}pooler.", "lm_head.", "classifier.", "qa_outputs."),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxbert.families.bert import FIELDS, classifier_dropout, tied_vocabulary
@@ -15,6 +16,7 @@ from jaxbert.families.fields import (
     rope_theta,
     write_fields,
 )
+from jaxbert.families.renamed import filed_name, module_name
 from jaxbert.families.roberta import ARCHITECTURES as ROBERTA_ARCHITECTURES
 from jaxbert.families.roberta import LARGE, head_styles, head_weights
 from jaxbert.families.weight import Weight, dense, fused, norm
@@ -109,19 +111,11 @@ RENAMED = {
     ".post_mlp_layernorm.": ".norm2.",
 }
 """Names in transformers' modules, and in the files that transformers writes."""
-
-
-def _module_key(key: str) -> str:
-    for theirs, filed in RENAMED.items():
-        key = key.replace(filed, theirs)
-    return key.replace("encoder.layers.", "layers.")
+LAYERS = "encoder.layers."
 
 
 def _canonical_key(key: str) -> str:
-    key = key.removeprefix(PREFIX)
-    key = f"encoder.{key}" if key.startswith("layers.") else key
-    for theirs, filed in RENAMED.items():
-        key = key.replace(theirs, filed)
+    key = filed_name(key.removeprefix(PREFIX), RENAMED, LAYERS)
     bare = ("embeddings.", "emb_ln.", "encoder.", "pooler.")
     return PREFIX + key if key.startswith(bare) else key
 
@@ -134,7 +128,7 @@ JINA_EMBEDDINGS_V3 = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
-    module_key=_module_key,
+    module_key=partial(module_name, renamed=RENAMED, layers=LAYERS),
     tied=lambda config: tied_vocabulary(config, "lm_head", WORDS),
     buffers=frozenset(f"{PREFIX}embeddings.{name}" for name in ("position_ids", "token_type_ids")),
     token_ids=("bos_token_id", "eos_token_id"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxbert.errors import UserError
@@ -24,6 +25,7 @@ from jaxbert.families.fields import (
     without_own_code,
     write_fields,
 )
+from jaxbert.families.renamed import filed_name, module_name
 from jaxbert.families.weight import Weight, dense, fused, norm
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.head import Head, HeadKind
@@ -230,20 +232,12 @@ RENAMED = {
     ".post_mlp_layernorm.": ".norm2.",
 }
 """Names in transformers' modules, and in the files that transformers writes."""
-
-
-def _module_key(key: str) -> str:
-    for theirs, filed in RENAMED.items():
-        key = key.replace(filed, theirs)
-    return key.replace("encoder.layers.", "layers.")
+LAYERS = "encoder.layers."
 
 
 def _canonical_key(key: str) -> str:
     # In the authors' own code the encoder of a model with a head is `bert`.
-    key = key.removeprefix(PREFIX).removeprefix("bert.")
-    key = f"encoder.{key}" if key.startswith("layers.") else key
-    for theirs, filed in RENAMED.items():
-        key = key.replace(theirs, filed)
+    key = filed_name(key.removeprefix(PREFIX).removeprefix("bert."), RENAMED, LAYERS)
     return (
         PREFIX + key if key.startswith(("embeddings.", "emb_ln.", "encoder.", "pooler.")) else key
     )
@@ -258,7 +252,7 @@ NOMIC_BERT = Family(
     config_to_hf=config_to_hf,
     weights=weights,
     canonical_key=_canonical_key,
-    module_key=_module_key,
+    module_key=partial(module_name, renamed=RENAMED, layers=LAYERS),
     tied=lambda config: tied_vocabulary(config, "cls.predictions", WORDS),
     head_prefixes=(f"{PREFIX}pooler.", "cls.", "classifier."),
 )
