@@ -101,9 +101,10 @@ def read_description(
 
 def read_splade(directory: Path) -> Splade | None:
     """How a directory's model makes weights of its logits; None: it does not."""
-    given = _read_json(_file(directory)).get(SPLADE)
-    if given is not None:
-        return parse_config(Splade, given, origin=SPLADE)
+    if (directory / PARAMS).is_dir():
+        # In Hugging Face's layout the field may be left of what transformers has trained since.
+        given = _read_json(_file(directory)).get(SPLADE)
+        return None if given is None else parse_config(Splade, given, origin=SPLADE)
     found = read_modules(directory)
     return None if found is None else found.splade
 

@@ -13,6 +13,7 @@ from jaxbert.hub.config_file import Description
 from jaxbert.hub.contents import Contents, Stored
 from jaxbert.hub.dense_module import DENSE, MODULE
 from jaxbert.hub.tensors import Tensors
+from jaxbert.hub.token_sides import is_stanfords
 from jaxbert.nn.config import EncoderConfig
 from jaxbert.nn.functional import parameter_shapes
 
@@ -53,7 +54,8 @@ def stored_params(
             _zero(weight, shape) if is_zero else _stored(weight, key, tensors, config, shape)
         )
     names = {name: key for name, key in names.items() if name not in used}
-    prefixes = (*family.head_prefixes, f"{DENSE}.")
+    # A checkpoint of Stanford's ColBERT has its layer among the encoder's tensors.
+    prefixes = (*family.head_prefixes, *([f"{DENSE}."] if is_stanfords(directory) else []))
     unused = [key for name, key in names.items() if name.startswith(prefixes)]
     unexpected = {key: tensors.shapes[key] for key in names.values() if key not in unused}
     return Contents(stored, unexpected, tuple(sorted(unused)))

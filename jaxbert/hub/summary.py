@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import jax
-
 from jaxbert.config import to_values
 from jaxbert.nn.config import EncoderConfig
-from jaxbert.nn.functional import init_params
+from jaxbert.nn.functional import parameter_shapes
 from jaxbert.nn.head import Head
-from jaxbert.tree import flat
 
 _LAYER = re.compile(r"(?<=^encoder/layers/)\d+(?=/)")
 
@@ -38,10 +35,9 @@ class Parameters:
 
 def parameters_of(config: EncoderConfig, head: Head) -> tuple[Parameters, ...]:
     """All parameters of an architecture, float32, in the order of the tree; none is computed."""
-    shapes = jax.eval_shape(lambda: init_params(config, head, 0))
     alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for path, leaf in flat(shapes).items():
-        layer, shape = _LAYER.search(path), leaf.shape
+    for path, shape in parameter_shapes(config, head).items():
+        layer = _LAYER.search(path)
         if _OF_VOCABULARY.search(path) and shape[0] == config.padded_vocab_size:
             shape = (config.vocab_size, *shape[1:])
         layers = alike.setdefault((_LAYER.sub("{}", path), shape), [])
