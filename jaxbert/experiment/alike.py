@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ def check_same_data(name: str, fingerprint: str) -> None:
                 f"{name}: process {process} has read other data there than process "
                 f"{jax.process_index()}: give all of them the same files"
             )
+
+
+def check_same_texts(name: str, *lists: Iterable[str]) -> None:
+    """`check_same_data` of texts, of which processes tell each other no more than a digest."""
+    if jax.process_count() == 1:
+        return
+    digest = hashlib.sha256()
+    for texts in lists:
+        for text in texts:
+            read = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d " % len(read) + read)
+    check_same_data(name, digest.hexdigest())
 
 
 def check_same_model(params: Params, directory: Path) -> None:

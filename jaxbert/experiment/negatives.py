@@ -8,7 +8,7 @@ import numpy as np
 from jaxbert.data.reading import Reading
 from jaxbert.data.tables import Row
 from jaxbert.errors import UserError
-from jaxbert.experiment.alike import check_same_data, check_same_model
+from jaxbert.experiment.alike import check_same_model, check_same_texts
 from jaxbert.experiment.comparison import comparison_of
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.inference import Ready
@@ -82,7 +82,7 @@ def mine_negatives(
         belonging.setdefault(anchor, {})[positive] = None
     texts = list(dict.fromkeys([positive for _, positive in pairs] + list(corpus)))
     check_same_model(model.loaded.params, model.loaded.directory)
-    check_same_data("the pairs and the corpus", repr((pairs, texts)))
+    check_same_texts("the pairs and the corpus", (text for pair in pairs for text in pair), texts)
     # One anchor with a great many positives is not to make the search of all others deeper.
     most = min(max(map(len, belonging.values()), default=0), mining.depth)
     documents = counted(iter(texts), 1, len(texts), "searching texts", quiet=not is_first())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jaxbert.data.beir import RetrievalTest, read_retrieval_test
 from jaxbert.data.reading import Reading
-from jaxbert.experiment.alike import check_same_data, check_same_model
+from jaxbert.experiment.alike import check_same_model, check_same_texts
 from jaxbert.experiment.comparison import comparison_of
 from jaxbert.experiment.finetune_config import TaskSection
 from jaxbert.experiment.inference import Ready
@@ -78,7 +78,7 @@ def opened_test(model: Ready, directory: str, split: str) -> RetrievalTest:
     """The files, of which all processes read the same, as of the model."""
     test = read_retrieval_test(directory, split)
     check_same_model(model.loaded.params, model.loaded.directory)
-    check_same_data(directory, repr((test.ids, sorted(test.queries.items()))))
+    check_same_texts(directory, test.queries, test.queries.values(), test.ids, test.documents())
     return test
 
 
